@@ -1,0 +1,200 @@
+//! What the daemon and an agent host say to each other over their websocket, and the launch plan on disk.
+//!
+//! Text frames carry one JSON object ([`ToHost`], [`FromHost`]); binary frames carry spool bytes: eight bytes of
+//! little-endian offset, then at most [`CHUNK_BYTES_MAX`] bytes from there. Fields may be added; a meaning never
+//! changes without a new [`PROTOCOL_VERSION`], because hosts of an older binary live on through an upgrade.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::session::id::{Attempt, SessionId};
+
+/// The version a host announces in its hello.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The most spool bytes in one binary frame: half the default frame limit of both websocket ends.
+pub const CHUNK_BYTES_MAX: usize = 32 * 1024;
+
+/// How far ahead of what it has taken the daemon lets a host send.
+pub const WINDOW_BYTES: u64 = 256 * 1024;
+
+/// The longest stdin line a host writes; longer texts go to a file that the line names.
+pub const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Length of the offset that begins each binary frame.
+pub const OFFSET_BYTES: usize = 8;
+
+/// The environment variable that marks every process of one attempt, as `<session>/<attempt>`.
+pub const ATTEMPT_MARK: &str = "CC_EXECUTOR_ATTEMPT";
+
+/// Names of the files of one attempt, all in its directory, which is the host's working directory.
+pub mod files {
+    /// The launch plan, [`super::LaunchPlan`] as JSON, mode 0600.
+    pub const LAUNCH: &str = "launch.json";
+    /// The agent's standard output.
+    pub const SPOOL: &str = "stdout.jsonl";
+    /// The agent's standard error.
+    pub const STDERR: &str = "stderr.log";
+    /// The FIFO that is the agent's standard input.
+    pub const STDIN: &str = "stdin";
+    /// Held (flock) by the agent for as long as it lives.
+    pub const AGENT_LOCK: &str = "agent.lock";
+    /// Held (flock) by the host for as long as it lives.
+    pub const HOST_LOCK: &str = "host.lock";
+    /// Which process the agent is, [`super::AgentProcess`] as JSON.
+    pub const AGENT: &str = "agent.json";
+    /// How the agent ended, [`super::Exit`] as JSON; written once.
+    pub const EXIT: &str = "exit.json";
+    /// What the host itself has to say.
+    pub const HOST_LOG: &str = "host.log";
+}
+
+/// Everything a host needs to start its agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchPlan {
+    /// The session the agent works for.
+    pub session: SessionId,
+    /// Which attempt of it this is.
+    pub attempt: Attempt,
+    /// Program and arguments; no shell is involved.
+    pub argv: Vec<String>,
+    /// The agent's whole environment; the host adds [`ATTEMPT_MARK`].
+    pub env: BTreeMap<String, String>,
+    /// The agent's working directory.
+    pub cwd: PathBuf,
+    /// Where the host listens.
+    pub socket: PathBuf,
+    /// The lock named by the agent's own session id: one owner of one transcript on this machine.
+    pub transcript_lock: PathBuf,
+    /// The agent's own session id.
+    pub agent_session_id: Uuid,
+    /// Bytes kept allocated beyond the spool's end.
+    pub spool_reserve_bytes: u64,
+}
+
+/// Which process an agent is: a pid alone may be reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentProcess {
+    /// Process id.
+    pub pid: i32,
+    /// Start time in clock ticks since boot, field 22 of `/proc/<pid>/stat`.
+    pub start_ticks: u64,
+}
+
+/// How an agent process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum Exit {
+    /// It exited with this status code.
+    Code {
+        /// The status code.
+        code: i32,
+    },
+    /// A signal ended it.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It ended while no host of ours was its parent, so nobody knows.
+    Unknown,
+    /// It could not be started.
+    NotStarted {
+        /// Why, for a person.
+        error: String,
+    },
+}
+
+/// What the daemon says to a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum ToHost {
+    /// Send spool bytes from `from`, and on as they are written, until `through`.
+    Read {
+        /// Offset of the first byte.
+        from: u64,
+        /// Offset after the last byte that may be sent for now.
+        through: u64,
+    },
+    /// Raise the limit of the read that is going on.
+    Window {
+        /// Offset after the last byte that may be sent for now.
+        through: u64,
+    },
+    /// The spool has grown: look at once.
+    Nudge,
+    /// Write one line to the agent's stdin, whole or not at all.
+    Write {
+        /// Chosen by the daemon; comes back in the answer.
+        id: u64,
+        /// The line without its newline.
+        line: String,
+    },
+    /// Send a signal to the agent.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// End whatever of this attempt outlives the agent, found by [`ATTEMPT_MARK`].
+    EndLeftovers,
+    /// The agent is gone and all it wrote is taken: remove the socket and exit.
+    Release,
+}
+
+/// What a host says to the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ev", rename_all = "snake_case")]
+pub enum FromHost {
+    /// The first frame on every connection.
+    Hello {
+        /// The protocol this host speaks.
+        protocol: u32,
+        /// The session it serves.
+        session: SessionId,
+        /// The attempt it serves.
+        attempt: Attempt,
+        /// The host's own process.
+        host_pid: i32,
+        /// The agent's process, when one was ever started.
+        agent: Option<AgentProcess>,
+        /// How the agent ended, once it has.
+        exit: Option<Exit>,
+        /// Whether this host found the agent already running.
+        adopted: bool,
+        /// Length of the spool in bytes at this moment.
+        spool_bytes: u64,
+    },
+    /// The agent has ended; the spool does not grow any more.
+    Exited {
+        /// How it ended.
+        exit: Exit,
+        /// Final length of the spool in bytes.
+        spool_bytes: u64,
+        /// The end of what it wrote to stderr, at most 8 KiB.
+        stderr_tail: String,
+    },
+    /// A line stands in the agent's stdin.
+    Written {
+        /// The id from [`ToHost::Write`].
+        id: u64,
+    },
+    /// A line was not written, and no part of it was.
+    Refused {
+        /// The id from [`ToHost::Write`].
+        id: u64,
+        /// Why, for a person.
+        error: String,
+    },
+    /// The answer to [`ToHost::EndLeftovers`], sent when they are gone.
+    LeftoversEnded {
+        /// One line for each process ended: pid and command.
+        processes: Vec<String>,
+    },
+    /// Something went wrong that does not end the connection.
+    Trouble {
+        /// What, for a person.
+        error: String,
+    },
+}
