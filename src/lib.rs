@@ -1,5 +1,6 @@
 //! cc-executor runs Claude Code on a workstation for hours and does not lose the work.
 
+pub mod agent;
 pub mod agent_host;
 pub mod runtime;
 pub mod session;

@@ -34,6 +34,13 @@ pub enum Frame {
     },
     /// The agent needs a person.
     Asked(Asked),
+    /// The agent wants something of its host that we do not serve.
+    Unserved {
+        /// The agent's id of the request.
+        request_id: String,
+        /// What it wants.
+        subtype: String,
+    },
     /// The agent no longer wants the answer.
     AskCancelled {
         /// The agent's id of the request.

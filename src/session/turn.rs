@@ -71,6 +71,7 @@ impl Turns {
             Frame::Activity(activity) => self.idle = *activity == Activity::Idle,
             Frame::Delta(_)
             | Frame::DraftsAbandoned { .. }
+            | Frame::Unserved { .. }
             | Frame::Reply { .. }
             | Frame::Alive
             | Frame::Unknown { .. } => {}

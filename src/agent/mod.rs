@@ -1,0 +1,3 @@
+//! The daemon's side of an agent: its lines, its launch, and the websocket to its host.
+
+pub mod wire;
