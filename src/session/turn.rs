@@ -69,7 +69,8 @@ impl Turns {
                 self.asked.remove(request_id);
             }
             Frame::Activity(activity) => self.idle = *activity == Activity::Idle,
-            Frame::Delta(_)
+            Frame::BlockStarted { .. }
+            | Frame::Delta(_)
             | Frame::DraftsAbandoned { .. }
             | Frame::Unserved { .. }
             | Frame::Reply { .. }

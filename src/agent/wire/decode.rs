@@ -424,9 +424,14 @@ fn stream_event(line: StreamEvent) -> Vec<Frame> {
     {
         return vec![Frame::DraftsAbandoned { message_id, from_block }];
     }
-    let is_delta = line.event.kind == "content_block_delta" && line.parent_tool_use_id.is_none();
-    let (Some(message_id), Some(delta), true) = (line.api_message_id, line.event.delta, is_delta) else {
+    let (Some(message_id), None) = (line.api_message_id, line.parent_tool_use_id) else {
         return vec![Frame::Alive];
+    };
+    let block = line.event.index;
+    let delta = match (line.event.kind.as_str(), line.event.delta) {
+        ("content_block_start", _) => return vec![Frame::BlockStarted { message_id, block }],
+        ("content_block_delta", Some(delta)) => delta,
+        _ => return vec![Frame::Alive],
     };
     let parts = [
         (DeltaPart::Text, delta.text),

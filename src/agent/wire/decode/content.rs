@@ -57,11 +57,13 @@ pub(super) fn assistant(uuid: Option<Uuid>, line: AssistantLine) -> Vec<Frame> {
     } = line;
     let (aborted, id) = (aborted.unwrap_or(false), message.id);
     let frame = |block: Block| {
-        let (message_id, parent) = (id.clone(), parent.clone());
+        // The line does not say which block it is; who follows the stream does.
+        let (message_id, block_index, parent) = (id.clone(), 0, parent.clone());
         let message = match block.kind.as_str() {
             "text" => {
                 let text = block.text.unwrap_or_default();
                 Message::Text {
+                    block: block_index,
                     message_id,
                     text,
                     parent,
@@ -70,12 +72,14 @@ pub(super) fn assistant(uuid: Option<Uuid>, line: AssistantLine) -> Vec<Frame> {
                 }
             }
             "thinking" | "redacted_thinking" => Message::Thinking {
+                block: block_index,
                 message_id,
                 text: block.thinking.unwrap_or_default(),
                 parent,
             },
             "tool_use" | "server_tool_use" | "mcp_tool_use" => Message::ToolUse {
                 message_id,
+                block: block_index,
                 tool_use_id: block.id.unwrap_or_default(),
                 name: block.name.unwrap_or_default(),
                 input: block.input.unwrap_or_default(),
