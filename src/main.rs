@@ -1,1 +1,3 @@
-fn main(){}
+//! The binary: what the library does, and the exit code.
+
+fn main() {}
