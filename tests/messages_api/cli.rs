@@ -13,6 +13,9 @@ use crate::support::claude::{claude_binary, claude_env};
 use crate::support::messages_api::MessagesApi;
 use crate::support::wait::PATIENCE;
 
+/// The id of the one session that each home has.
+const SESSION: &str = "6f2b8c1e-4a57-4d0e-9d3b-5b0c7e1f2a34";
+
 /// A running CLI with a home and a working directory of its own, killed when dropped.
 pub(crate) struct Cli {
     child: Child,
@@ -27,24 +30,32 @@ impl Cli {
     /// Starts the CLI as the daemon does: stream-json both ways, prompts on stdio.
     pub(crate) fn start(api: &MessagesApi, permission_mode: &str) -> Cli {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut child = Command::new(claude_binary())
-            .args([
-                "-p",
-                "--output-format",
-                "stream-json",
-                "--input-format",
-                "stream-json",
-                "--verbose",
-            ])
-            .args(["--include-partial-messages", "--permission-prompt-tool", "stdio"])
-            .args(["--permission-mode", permission_mode])
-            .env_clear()
-            .envs(claude_env(folder.path(), api))
-            .current_dir(folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("claude starts");
+        let mut command = command(api, folder.path());
+        command.args(["--permission-mode", permission_mode, "--session-id", SESSION]);
+        Cli::spawn(command, folder)
+    }
+
+    /// Kills the CLI in mid-turn and starts another that goes on with the turn by itself.
+    pub(crate) fn killed_and_resumed(mut self, api: &MessagesApi) -> Cli {
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder"));
+        drop(self);
+        let mut command = command(api, folder.path());
+        command.args(["--permission-mode", "bypassPermissions", "--resume", SESSION]);
+        command.env("CLAUDE_CODE_RESUME_INTERRUPTED_TURN", "1");
+        Cli::spawn(command, folder)
+    }
+
+    /// The session's transcript as the CLI has written it by now.
+    pub(crate) fn transcript(&self) -> String {
+        let projects = self.folder().join(".claude/projects").read_dir().into_iter().flatten();
+        let files = projects
+            .flatten()
+            .map(|project| project.path().join(format!("{SESSION}.jsonl")));
+        files.filter_map(|file| std::fs::read_to_string(file).ok()).collect()
+    }
+
+    fn spawn(mut command: Command, folder: TempDir) -> Cli {
+        let mut child = command.spawn().expect("claude starts");
         let stdin = child.stdin.take().expect("stdin is piped");
         let stdout = child.stdout.take().expect("stdout is piped");
         let (sender, lines) = channel();
@@ -118,6 +129,26 @@ impl Cli {
     fn send(&mut self, message: &Value) {
         writeln!(self.stdin, "{message}").expect("the CLI reads its stdin");
     }
+}
+
+fn command(api: &MessagesApi, folder: &Path) -> Command {
+    let mut command = Command::new(claude_binary());
+    command
+        .args([
+            "-p",
+            "--output-format",
+            "stream-json",
+            "--input-format",
+            "stream-json",
+            "--verbose",
+        ])
+        .args(["--include-partial-messages", "--permission-prompt-tool", "stdio"])
+        .env_clear()
+        .envs(claude_env(folder, api))
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    command
 }
 
 impl Drop for Cli {

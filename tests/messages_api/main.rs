@@ -130,10 +130,14 @@ fn a_subagent_follows_its_own_script_and_its_notice_is_answered() {
 #[test]
 fn a_background_shell_outlives_the_result_and_its_notice_is_answered() {
     let api = MessagesApi::start();
-    let wait_for_go = "until [ -e go ]; do sleep 0.01; done; touch gone";
-    let (result, mut cli) = run(&api, &format!("FAKE: bashbg {wait_for_go} ;; say started"));
-    assert_succeeded(&result, "started");
-    std::fs::write(cli.folder().join("go"), "").expect("the folder is ours");
+    let mut cli = Cli::start(&api, "bypassPermissions");
+    let go = cli.folder().join("go");
+    cli.prompt(&format!(
+        "FAKE: bashbg {}; touch gone ;; say started",
+        wait::shell_until_exists(&go)
+    ));
+    assert_succeeded(&cli.result(), "started");
+    std::fs::write(go, "").expect("the folder is ours");
     let noticed = cli.result();
     assert_eq!(noticed["origin"]["kind"], "task-notification", "{noticed:#}");
     assert_succeeded(&noticed, "ok");
@@ -214,12 +218,34 @@ fn a_prompt_sent_during_a_turn_takes_over_the_script() {
     let api = MessagesApi::start();
     let mut cli = Cli::start(&api, "bypassPermissions");
     let folder = cli.folder().to_owned();
-    cli.prompt("FAKE: bash touch begun; until [ -e go ]; do sleep 0.01; done ;; say not this");
+    let go = folder.join("go");
+    cli.prompt(&format!(
+        "FAKE: bash touch begun; {} ;; say not this",
+        wait::shell_until_exists(&go)
+    ));
     wait::until("the shell", || folder.join("begun").exists().then_some(()));
     cli.prompt("FAKE: say folded");
     cli.next("queued", |message| {
         message["type"] == "command_lifecycle" && message["state"] == "queued"
     });
-    std::fs::write(folder.join("go"), "").expect("the folder is ours");
+    std::fs::write(go, "").expect("the folder is ours");
     assert_succeeded(&cli.result(), "folded");
+}
+
+#[test]
+fn a_turn_cut_by_a_kill_goes_on_with_its_script_in_the_resumed_process() {
+    let api = MessagesApi::start();
+    let mut cli = Cli::start(&api, "bypassPermissions");
+    let go = cli.folder().join("go");
+    cli.prompt(&format!("FAKE: bash echo run >> runs ;; hold {} abcdef", go.display()));
+    cli.next("first half", |message| message["event"]["delta"]["text"] == "abc");
+    wait::until("the tool's result in the transcript", || {
+        cli.transcript().contains("tool_result").then_some(())
+    });
+    let mut resumed = cli.killed_and_resumed(&api);
+    resumed.next("first half again", |message| message["event"]["delta"]["text"] == "abc");
+    std::fs::write(go, "").expect("the folder is ours");
+    assert_succeeded(&resumed.result(), "abcdef");
+    let runs = std::fs::read_to_string(resumed.folder().join("runs")).expect("the tool wrote it");
+    assert_eq!(runs, "run\n");
 }

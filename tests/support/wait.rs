@@ -27,3 +27,12 @@ pub(crate) async fn until_exists(path: &Path) {
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
+
+/// A shell command that ends when the file exists, or when its folder is gone with the test that failed to make it.
+pub(crate) fn shell_until_exists(path: &Path) -> String {
+    let folder = path.parent().unwrap_or(path).display();
+    format!(
+        "while [ -d {folder} ] && ! [ -e {} ]; do sleep 0.01; done",
+        path.display()
+    )
+}
