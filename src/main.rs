@@ -1,3 +1,1 @@
-//! The binary: what the library does, and the exit code.
-
 fn main() {}

@@ -1,3 +1,17 @@
 //! The pure core: what a session is, what can happen to it, and what is written down about it.
+//!
+//! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`], [`message`] and
+//! [`question`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`restart`] and [`state`] (what
+//! follows), [`journal`] (how it is recorded) and [`summary`] (the fold of a journal).
 
+pub mod checkpoint;
 pub mod id;
+pub mod journal;
+pub mod message;
+pub mod outcome;
+pub mod question;
+pub mod request;
+pub mod restart;
+pub mod state;
+pub mod summary;
+pub mod turn;

@@ -1,0 +1,362 @@
+//! The journal's records: the only source of truth about a session, and the shape every client sees.
+//!
+//! A record is `{seq, session_id, attempt, at, kind, data}`; [`Entry`] is the closed list of kinds with their data.
+//! Fields may be added to a kind; a kind's meaning never changes.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::checkpoint::Checkpoint;
+use super::id::{Attempt, QuestionId, Seq, SessionId};
+use super::message::{InputState, Message, Usage};
+use super::outcome::{Ending, Outcome, StopFor};
+use super::question::{Answer, Question};
+use super::request::Request;
+use super::state::StateName;
+
+/// Defines [`Entry`] so that each kind's name stands in one place only.
+macro_rules! entries {
+    ($($(#[$doc:meta])* $variant:ident($data:ty) = $kind:literal,)*) => {
+        /// What one record says.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Entry {
+            $($(#[$doc])* $variant($data),)*
+        }
+
+        impl Entry {
+            /// Every kind, in the order of a session's life.
+            pub const KINDS: &'static [&'static str] = &[$($kind),*];
+
+            /// The kind, as on every wire.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $kind,)*
+                }
+            }
+
+            /// The data as JSON text.
+            pub fn to_json(&self) -> serde_json::Result<String> {
+                match self {
+                    $(Self::$variant(data) => serde_json::to_string(data),)*
+                }
+            }
+
+            /// Reads what [`Entry::kind`] and [`Entry::to_json`] wrote.
+            pub fn from_json(kind: &str, data: &str) -> Result<Self, UnreadableRecord> {
+                let unreadable = |source| UnreadableRecord::Data { kind: kind.to_owned(), source };
+                match kind {
+                    $($kind => serde_json::from_str(data).map(Self::$variant).map_err(unreadable),)*
+                    _ => Err(UnreadableRecord::Kind(kind.to_owned())),
+                }
+            }
+        }
+    };
+}
+
+entries! {
+    /// A session was asked for.
+    SessionCreated(Box<Created>) = "session.created",
+    /// The session's state changed.
+    SessionState(StateChange) = "session.state",
+    /// An attempt begins.
+    AttemptStarted(AttemptStart) = "attempt.started",
+    /// A message to the agent, and what became of it.
+    Input(Input) = "input",
+    /// The agent said something.
+    AgentMessage(Box<Said>) = "agent.message",
+    /// The agent said something that we do not understand.
+    AgentUnknown(UnknownLine) = "agent.unknown",
+    /// The agent wrote to its standard error.
+    AgentStderr(Text) = "agent.stderr",
+    /// Partial text that was shown will never be completed.
+    DraftDropped(DroppedDraft) = "draft.dropped",
+    /// A new attempt can start from here.
+    Checkpoint(Checkpoint) = "checkpoint",
+    /// How far the work is.
+    Progress(Progress) = "progress",
+    /// What has been used so far.
+    Usage(Usage) = "usage",
+    /// The agent needs a person.
+    QuestionAsked(Question) = "question.asked",
+    /// Somebody answered.
+    QuestionAnswered(Answered) = "question.answered",
+    /// The answer reached the agent.
+    QuestionDelivered(QuestionRef) = "question.delivered",
+    /// The question no longer waits.
+    QuestionWithdrawn(Withdrawn) = "question.withdrawn",
+    /// Somebody used a control.
+    Control(Control) = "control",
+    /// Something a person should know.
+    Notice(Text) = "notice",
+    /// An attempt has ended; its agent and what it left behind are gone.
+    AttemptEnded(AttemptEnd) = "attempt.ended",
+    /// Another attempt will follow.
+    RetryScheduled(RetryScheduled) = "retry.scheduled",
+    /// A fresh agent was told the story so far, because the old conversation was lost.
+    ContextRebuilt(Why) = "context.rebuilt",
+    /// An ended session goes on by hand.
+    SessionResumed(Resumed) = "session.resumed",
+    /// The session has ended.
+    SessionEnded(SessionEnd) = "session.ended",
+}
+
+/// A record that cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableRecord {
+    /// A newer version wrote it, or the database is damaged.
+    #[error("unknown kind of record {0:?}: was this journal written by a newer version?")]
+    Kind(String),
+    /// Its data does not fit its kind.
+    #[error("the data of a {kind} record cannot be read: {source}")]
+    Data {
+        /// The kind.
+        kind: String,
+        /// What does not fit.
+        source: serde_json::Error,
+    },
+}
+
+/// One entry in its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its place among the records of all sessions; grows, with gaps.
+    pub id: i64,
+    /// The session it belongs to.
+    pub session_id: SessionId,
+    /// Its number in the session.
+    pub seq: Seq,
+    /// The attempt during which it was written.
+    pub attempt: Attempt,
+    /// When it was written.
+    pub at: Timestamp,
+    /// What it says.
+    pub entry: Entry,
+}
+
+/// Data of `session.created`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Created {
+    /// What was asked for.
+    pub request: Request,
+    /// Who asked, in words for a person.
+    pub by: String,
+}
+
+/// Data of `session.state`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateChange {
+    /// The state before.
+    pub from: StateName,
+    /// The state from now on.
+    pub to: StateName,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// When a waiting session goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// What a stopping session stops for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_for: Option<StopFor>,
+}
+
+/// Data of `attempt.started`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptStart {
+    /// Its number.
+    pub attempt: Attempt,
+    /// The agent's own session id.
+    pub agent_session_id: Uuid,
+    /// The checkpoint's record it goes on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_from: Option<Seq>,
+}
+
+/// Data of `input`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// Our id of the message.
+    pub uuid: Uuid,
+    /// What became of it.
+    pub state: InputState,
+    /// The text, with its first record only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// Data of `agent.message`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    /// The agent's own id of the line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<Uuid>,
+    /// Where the line begins in the attempt's spool, in bytes: the raw line is kept there.
+    pub offset: u64,
+    /// What it says.
+    pub message: Message,
+}
+
+/// Data of `agent.unknown`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownLine {
+    /// Where the line begins in the attempt's spool, in bytes.
+    pub offset: u64,
+    /// Its type, when it is JSON and has one.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The line's first 4 KiB.
+    pub line: String,
+    /// Its whole length in bytes.
+    pub bytes: u64,
+}
+
+/// Data of `agent.stderr` and `notice`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Text {
+    /// The text.
+    pub text: String,
+}
+
+/// Data of `draft.dropped`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedDraft {
+    /// The message the partial text belonged to.
+    pub message_id: String,
+    /// The first block that is dropped.
+    pub from_block: u32,
+}
+
+/// Data of `progress`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// From 0 to 1, when it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f64>,
+    /// What is going on.
+    pub message: String,
+}
+
+/// Data of `question.answered`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The question.
+    pub question_id: QuestionId,
+    /// The answer.
+    pub answer: Answer,
+    /// Who gave it, in words for a person.
+    pub by: String,
+}
+
+/// Data of `question.delivered`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuestionRef {
+    /// The question.
+    pub question_id: QuestionId,
+}
+
+/// Data of `question.withdrawn`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// The question.
+    pub question_id: QuestionId,
+    /// Why.
+    pub why: String,
+}
+
+/// Data of `control`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// What was done: `cancel`, `resume`, …
+    pub action: String,
+    /// Who did it, in words for a person.
+    pub by: String,
+}
+
+/// Data of `attempt.ended`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptEnd {
+    /// How it ended.
+    #[serde(flatten)]
+    pub ending: Ending,
+    /// How its process ended, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<String>,
+    /// The tool call that was open, as one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_tool: Option<String>,
+    /// Processes it left behind, which were ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leftovers: Vec<String>,
+}
+
+/// Data of `retry.scheduled`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryScheduled {
+    /// When.
+    pub at: Timestamp,
+    /// Why, in a sentence.
+    pub cause: String,
+}
+
+/// Data of `context.rebuilt`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// Why, in a sentence.
+    pub why: String,
+}
+
+/// Data of `session.resumed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// Who resumed it, in words for a person.
+    pub by: String,
+    /// What the agent is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction: Option<String>,
+    /// The checkpoint's record it was cut back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Seq>,
+}
+
+/// Data of `session.ended`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionEnd {
+    /// How.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// A sentence for a person.
+    pub summary: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_reads_as_it_is_written() {
+        let entries = [
+            Entry::Notice(Text { text: "hello".into() }),
+            Entry::AttemptEnded(AttemptEnd {
+                ending: Ending::Crashed,
+                exit: None,
+                open_tool: None,
+                leftovers: vec![],
+            }),
+            Entry::SessionEnded(SessionEnd {
+                outcome: Outcome::Completed,
+                summary: "done".into(),
+            }),
+            Entry::Usage(Usage::default()),
+        ];
+        for entry in entries {
+            let json = entry.to_json().unwrap();
+            assert_eq!(Entry::from_json(entry.kind(), &json).unwrap(), entry, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_is_named() {
+        let error = Entry::from_json("agent.sang", "{}").unwrap_err();
+        assert!(error.to_string().contains("agent.sang"));
+    }
+}

@@ -1,0 +1,368 @@
+//! What an agent says, decoded. `agent::wire` makes these from the agent's lines; nobody else knows those lines.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::question::QuestionKind;
+
+/// One decoded line of an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Frame {
+    /// Something that is journalled as `agent.message`.
+    Message {
+        /// The agent's own id of the line.
+        uuid: Option<Uuid>,
+        /// What it says.
+        message: Message,
+    },
+    /// What became of a message that we sent.
+    Input {
+        /// Our uuid of it.
+        uuid: Uuid,
+        /// What became of it.
+        state: InputState,
+    },
+    /// Partial text.
+    Delta(Delta),
+    /// Partial text that will not be completed.
+    DraftsAbandoned {
+        /// The message the text belonged to.
+        message_id: String,
+        /// The first block that is given up.
+        from_block: u32,
+    },
+    /// The agent needs a person.
+    Asked(Asked),
+    /// The agent no longer wants the answer.
+    AskCancelled {
+        /// The agent's id of the request.
+        request_id: String,
+    },
+    /// The answer to a control request of ours.
+    Reply {
+        /// Our id of the request.
+        request_id: String,
+        /// What came back, or why nothing did.
+        result: Result<Value, String>,
+    },
+    /// What the agent says it is doing now.
+    Activity(Activity),
+    /// A sign of life without content.
+    Alive,
+    /// A line of a kind we do not know, or no JSON at all.
+    Unknown {
+        /// Its type, when it has one.
+        kind: Option<String>,
+    },
+}
+
+/// What the agent says it is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// A turn is going on.
+    Running,
+    /// It waits for an answer.
+    RequiresAction,
+    /// It waits for input.
+    Idle,
+    /// A request to the API has begun.
+    Requesting,
+}
+
+/// What became of a message sent to the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputState {
+    /// It is about to be written to the agent.
+    Sent,
+    /// The agent has it and has not begun.
+    Queued,
+    /// The agent works on it.
+    Started,
+    /// The agent is done with it.
+    Completed,
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// Partial text while it is being written: shown live, never stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Delta {
+    /// The message it belongs to.
+    pub message_id: String,
+    /// The content block of that message, from 0.
+    pub block: u32,
+    /// What is being written.
+    pub part: DeltaPart,
+    /// The text that was added.
+    pub text: String,
+}
+
+/// What a [`Delta`] is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeltaPart {
+    /// Text for the reader.
+    Text,
+    /// The model's thinking.
+    Thinking,
+    /// The input of a tool call, as JSON text.
+    ToolInput,
+}
+
+/// A request of the agent that only a person can answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// The agent's id of the request; it changes when a resumed agent asks again.
+    pub request_id: String,
+    /// The tool call it is about.
+    pub tool_use_id: Option<String>,
+    /// What is asked.
+    pub kind: QuestionKind,
+}
+
+/// What an agent says, as it is journalled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Message {
+    /// A turn begins.
+    TurnStarted {
+        /// The agent's own session id.
+        agent_session_id: Uuid,
+        /// The model.
+        model: String,
+        /// The permission mode in force.
+        permission_mode: String,
+        /// The agent's version.
+        agent_version: String,
+        /// MCP servers that are not connected.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        mcp_servers_failed: Vec<String>,
+    },
+    /// Text for the reader.
+    Text {
+        /// The message it belongs to.
+        message_id: String,
+        /// The text.
+        text: String,
+        /// The subagent's tool call, when a subagent wrote it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<String>,
+        /// The text was cut by an interrupt.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        aborted: bool,
+        /// The text is the CLI's own report of an API error of this kind.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// The model's thinking.
+    Thinking {
+        /// The message it belongs to.
+        message_id: String,
+        /// The text; empty where the model keeps it to itself.
+        text: String,
+        /// The subagent's tool call, when a subagent wrote it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<String>,
+    },
+    /// A tool is called.
+    ToolUse {
+        /// The message it belongs to.
+        message_id: String,
+        /// The id its result will name.
+        tool_use_id: String,
+        /// The tool.
+        name: String,
+        /// Its arguments.
+        input: Value,
+        /// The subagent's tool call, when a subagent calls it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<String>,
+    },
+    /// A tool has answered.
+    ToolResult {
+        /// The call it answers.
+        tool_use_id: String,
+        /// Its text.
+        text: String,
+        /// It failed, or was refused.
+        is_error: bool,
+        /// The subagent's tool call, when a subagent called it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<String>,
+    },
+    /// Text that entered the conversation as the user's: a notice of the CLI's own, or an echo.
+    UserText {
+        /// The text.
+        text: String,
+        /// The CLI wrote it.
+        synthetic: bool,
+    },
+    /// A tool call was denied without anybody being asked.
+    PermissionDenied {
+        /// The tool.
+        tool: String,
+        /// The call.
+        tool_use_id: String,
+        /// Why.
+        reason: String,
+    },
+    /// A background task or subagent has begun.
+    TaskStarted {
+        /// Its id.
+        task_id: String,
+        /// What kind it is.
+        task: TaskKind,
+        /// Whether the turn goes on beside it.
+        background: bool,
+        /// What it does.
+        description: String,
+    },
+    /// A background task or subagent has ended.
+    TaskEnded {
+        /// Its id.
+        task_id: String,
+        /// How: completed, failed or stopped.
+        status: String,
+        /// What it was.
+        summary: String,
+    },
+    /// The set of background tasks, whole.
+    BackgroundTasks {
+        /// Those that live now.
+        tasks: Vec<BackgroundTask>,
+    },
+    /// A request to the API failed and is tried again.
+    ApiRetry {
+        /// Which retry this is.
+        retry: u32,
+        /// How many there may be.
+        retries_max: u32,
+        /// The wait before it, in milliseconds.
+        delay_ms: u64,
+        /// The HTTP status; none when there was no answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// The kind of failure, in the CLI's words.
+        error: String,
+    },
+    /// What the usage limits say.
+    RateLimit {
+        /// Requests are refused until the reset.
+        rejected: bool,
+        /// When the limit is reset, in seconds since 1970.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resets_at: Option<i64>,
+        /// Which limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<String>,
+        /// How much of it is used, from 0 to 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        utilization: Option<f64>,
+    },
+    /// The conversation was compacted.
+    Compacted {
+        /// Tokens before.
+        pre_tokens: u64,
+        /// Tokens after.
+        post_tokens: u64,
+    },
+    /// The conversation was cleared and goes on under a new id.
+    ConversationReset {
+        /// The new id.
+        agent_session_id: Uuid,
+    },
+    /// Something the CLI says to its user.
+    Said {
+        /// The CLI's word for what it is.
+        topic: String,
+        /// The text.
+        text: String,
+    },
+    /// A turn has ended.
+    TurnEnded(Box<TurnEnd>),
+}
+
+/// Kinds of background task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// A shell command.
+    Shell,
+    /// A subagent.
+    Agent,
+    /// Something else.
+    Other,
+}
+
+/// One background task that lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackgroundTask {
+    /// Its id.
+    pub task_id: String,
+    /// What kind it is.
+    pub task: TaskKind,
+    /// What it does.
+    pub description: String,
+}
+
+/// How a turn ended, from the CLI's `result` line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TurnEnd {
+    /// The CLI's subtype: `success`, `error_max_turns`, …
+    pub subtype: String,
+    /// Whether it is an error; the subtype alone does not say.
+    pub is_error: bool,
+    /// The CLI's reason: `completed`, `max_turns`, `tool_deferred`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal_reason: Option<String>,
+    /// The final text.
+    pub result: String,
+    /// Errors, one a line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+    /// The API's HTTP status behind an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_status: Option<u16>,
+    /// The API's error in the CLI's words, such as `usage_limit_reached`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_error: Option<String>,
+    /// What the request's JSON Schema asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structured_output: Option<Value>,
+    /// Our messages that this turn answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Uuid>,
+    /// Turns the CLI still has queued.
+    pub queued_turns: u32,
+    /// The turn was begun by the CLI itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub synthetic: bool,
+    /// Model rounds in this turn.
+    pub turns: u32,
+    /// What the session has used so far.
+    pub usage: Usage,
+}
+
+/// What a session has used; totals of the agent's whole conversation, also across resumes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Input tokens, without those read from or written to the cache.
+    pub input_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Input tokens read from the cache.
+    pub cache_read_tokens: u64,
+    /// Input tokens written to the cache.
+    pub cache_write_tokens: u64,
+    /// Cost in US dollars, as the CLI reckons it.
+    pub cost_usd: f64,
+}
+
+impl Usage {
+    /// All tokens together.
+    pub fn tokens(&self) -> u64 {
+        self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
+    }
+}

@@ -1,0 +1,368 @@
+//! Questions: what an agent needs a person for, what may be answered, and what an answer means.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::id::QuestionId;
+
+/// A question as it is journalled and shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// Its name in the session.
+    pub question_id: QuestionId,
+    /// The agent's id of the request.
+    pub request_id: String,
+    /// The tool call it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_use_id: Option<String>,
+    /// What is asked.
+    #[serde(flatten)]
+    pub kind: QuestionKind,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum QuestionKind {
+    /// May this tool call go ahead?
+    Permission {
+        /// The tool.
+        tool: String,
+        /// Its whole input: what would really run.
+        input: Value,
+        /// Why it is asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Rights that could be granted along with it, as the CLI suggests them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        suggestions: Vec<Value>,
+    },
+    /// Which of these?
+    Choice {
+        /// The questions, one to four.
+        questions: Vec<Choice>,
+        /// The tool's input, which an answer completes.
+        input: Value,
+    },
+    /// Is this plan approved?
+    Plan {
+        /// The plan, when the agent sent it along.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<String>,
+        /// The tool's input.
+        input: Value,
+    },
+    /// A form that an MCP server of the agent wants filled in.
+    Form {
+        /// The MCP server.
+        server: String,
+        /// What it says.
+        message: String,
+        /// JSON Schema of the content.
+        schema: Value,
+    },
+}
+
+/// One question with options.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The question.
+    pub question: String,
+    /// A short heading.
+    #[serde(default)]
+    pub header: String,
+    /// What can be chosen; other text is allowed too.
+    #[serde(default)]
+    pub options: Vec<ChoiceOption>,
+    /// More than one may be chosen.
+    #[serde(default, rename = "multiSelect")]
+    pub multi_select: bool,
+}
+
+/// One option of a [`Choice`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChoiceOption {
+    /// Its name; this is what an answer says.
+    pub label: String,
+    /// What it means.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// An answer, as it is given and journalled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Answer {
+    /// Yes, go ahead.
+    Allow {
+        /// Runs instead of what was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        updated_input: Option<Value>,
+        /// Grant what the question suggests too, for this session only.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        remember: bool,
+    },
+    /// No.
+    Deny {
+        /// Told to the agent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// End the turn as well.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        interrupt: bool,
+    },
+    /// These, by question text; several labels of one question are joined by a comma and a space.
+    Choose {
+        /// Question text to chosen label, or text of one's own.
+        answers: BTreeMap<String, String>,
+    },
+    /// The form's content.
+    Submit {
+        /// Fits the form's schema.
+        content: Value,
+    },
+}
+
+/// Why an answer does not fit its question; each says what would.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerMismatch {
+    /// A permission or plan was answered with something else than yes or no.
+    #[error("this question asks for permission: answer with allow or deny")]
+    NeedsYesOrNo,
+    /// A choice was answered without choosing.
+    #[error("this question offers a choice: choose for each of its questions, or deny")]
+    NeedsChoice,
+    /// A choice names a question that was not asked.
+    #[error("there is no question {0:?}: name each question by its whole text")]
+    UnknownQuestion(String),
+    /// A question was left out.
+    #[error("the question {0:?} is not answered")]
+    Unanswered(String),
+    /// A form was answered without content.
+    #[error("this question is a form: submit its content, or deny")]
+    NeedsForm,
+    /// A form's content is not an object, or lacks a required field.
+    #[error("the form needs {0}")]
+    BadForm(String),
+}
+
+impl QuestionKind {
+    /// Whether `answer` can be given to this question.
+    pub fn check(&self, answer: &Answer) -> Result<(), AnswerMismatch> {
+        match (self, answer) {
+            (_, Answer::Deny { .. }) => Ok(()),
+            (Self::Permission { .. } | Self::Plan { .. }, Answer::Allow { .. }) => Ok(()),
+            (Self::Permission { .. } | Self::Plan { .. }, Answer::Choose { .. } | Answer::Submit { .. }) => {
+                Err(AnswerMismatch::NeedsYesOrNo)
+            }
+            (Self::Choice { questions, .. }, Answer::Choose { answers }) => check_choice(questions, answers),
+            (Self::Choice { .. }, Answer::Allow { .. } | Answer::Submit { .. }) => Err(AnswerMismatch::NeedsChoice),
+            (Self::Form { schema, .. }, Answer::Submit { content }) => check_form(schema, content),
+            (Self::Form { .. }, Answer::Allow { .. } | Answer::Choose { .. }) => Err(AnswerMismatch::NeedsForm),
+        }
+    }
+
+    /// Whether this is the same question asked again: the same tool with equal input, or equal questions.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Permission { tool, input, .. },
+                Self::Permission {
+                    tool: tool2,
+                    input: input2,
+                    ..
+                },
+            ) => tool == tool2 && input == input2,
+            (
+                Self::Choice { questions, .. },
+                Self::Choice {
+                    questions: questions2, ..
+                },
+            ) => questions == questions2,
+            (Self::Plan { plan, .. }, Self::Plan { plan: plan2, .. }) => plan == plan2,
+            (
+                Self::Form {
+                    server,
+                    message,
+                    schema,
+                },
+                Self::Form {
+                    server: server2,
+                    message: message2,
+                    schema: schema2,
+                },
+            ) => server == server2 && message == message2 && schema == schema2,
+            (Self::Permission { .. } | Self::Choice { .. } | Self::Plan { .. } | Self::Form { .. }, _) => false,
+        }
+    }
+
+    /// The question in one line, for lists and logs.
+    pub fn headline(&self) -> String {
+        match self {
+            Self::Permission { tool, input, .. } => format!("{tool}: {}", headline_of_input(input)),
+            Self::Choice { questions, .. } => questions
+                .iter()
+                .map(|q| q.question.as_str())
+                .collect::<Vec<_>>()
+                .join(" / "),
+            Self::Plan { .. } => "approve the plan?".to_owned(),
+            Self::Form { server, message, .. } => format!("{server}: {message}"),
+        }
+    }
+
+    /// The answer that takes the first option of every choice.
+    pub fn first_options(&self) -> Option<Answer> {
+        let Self::Choice { questions, .. } = self else {
+            return None;
+        };
+        let first = |q: &Choice| Some((q.question.clone(), q.options.first()?.label.clone()));
+        Some(Answer::Choose {
+            answers: questions.iter().map(first).collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// The telling part of a tool's input: its command, path or pattern, else the JSON.
+pub fn headline_of_input(input: &Value) -> String {
+    let telling = [
+        "command",
+        "file_path",
+        "path",
+        "pattern",
+        "url",
+        "description",
+        "prompt",
+    ];
+    let found = telling.iter().find_map(|key| input.get(key)?.as_str());
+    let text = found.map_or_else(|| input.to_string(), str::to_owned);
+    let line = text.lines().next().unwrap_or_default();
+    let short: String = line.chars().take(200).collect();
+    if short.len() < text.len() { short + "…" } else { short }
+}
+
+fn check_choice(questions: &[Choice], answers: &BTreeMap<String, String>) -> Result<(), AnswerMismatch> {
+    if let Some(unknown) = answers
+        .keys()
+        .find(|text| !questions.iter().any(|q| q.question == **text))
+    {
+        return Err(AnswerMismatch::UnknownQuestion(unknown.clone()));
+    }
+    let unanswered = |q: &&Choice| answers.get(&q.question).is_none_or(|answer| answer.trim().is_empty());
+    match questions.iter().find(unanswered) {
+        Some(question) => Err(AnswerMismatch::Unanswered(question.question.clone())),
+        None => Ok(()),
+    }
+}
+
+fn check_form(schema: &Value, content: &Value) -> Result<(), AnswerMismatch> {
+    let Some(fields) = content.as_object() else {
+        return Err(AnswerMismatch::BadForm("a JSON object".to_owned()));
+    };
+    let required = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    match required.into_iter().find(|name| !fields.contains_key(*name)) {
+        Some(missing) => Err(AnswerMismatch::BadForm(format!("the field {missing:?}"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn choice() -> QuestionKind {
+        let option = |label: &str| ChoiceOption {
+            label: label.into(),
+            description: String::new(),
+        };
+        let question = Choice {
+            question: "Which colour?".into(),
+            header: "Colour".into(),
+            options: vec![option("Red"), option("Blue")],
+            multi_select: false,
+        };
+        QuestionKind::Choice {
+            questions: vec![question],
+            input: json!({}),
+        }
+    }
+
+    fn choose(question: &str, label: &str) -> Answer {
+        Answer::Choose {
+            answers: [(question.to_owned(), label.to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn an_answer_must_fit_its_question() {
+        let permission = QuestionKind::Permission {
+            tool: "Bash".into(),
+            input: json!({}),
+            reason: None,
+            suggestions: vec![],
+        };
+        let allow = Answer::Allow {
+            updated_input: None,
+            remember: false,
+        };
+        assert_eq!(permission.check(&allow), Ok(()));
+        assert_eq!(permission.check(&choose("x", "y")), Err(AnswerMismatch::NeedsYesOrNo));
+        assert_eq!(choice().check(&allow), Err(AnswerMismatch::NeedsChoice));
+        assert_eq!(choice().check(&choose("Which colour?", "green, please")), Ok(()));
+        assert!(matches!(
+            choice().check(&choose("Which size?", "S")),
+            Err(AnswerMismatch::UnknownQuestion(_))
+        ));
+        assert!(matches!(
+            choice().check(&choose("Which colour?", " ")),
+            Err(AnswerMismatch::Unanswered(_))
+        ));
+        let form = QuestionKind::Form {
+            server: "s".into(),
+            message: "m".into(),
+            schema: json!({"required": ["name"]}),
+        };
+        assert_eq!(
+            form.check(&Answer::Submit {
+                content: json!({"name": "Bob"})
+            }),
+            Ok(())
+        );
+        assert!(matches!(
+            form.check(&Answer::Submit { content: json!({}) }),
+            Err(AnswerMismatch::BadForm(_))
+        ));
+    }
+
+    #[test]
+    fn the_first_options_answer_a_choice_and_nothing_else() {
+        assert_eq!(choice().first_options(), Some(choose("Which colour?", "Red")));
+        assert_eq!(
+            QuestionKind::Plan {
+                plan: None,
+                input: json!({})
+            }
+            .first_options(),
+            None
+        );
+    }
+
+    #[test]
+    fn a_question_reads_as_it_is_written() {
+        let question = Question {
+            question_id: QuestionId(1),
+            request_id: "r".into(),
+            tool_use_id: None,
+            kind: choice(),
+        };
+        let text = serde_json::to_string(&question).unwrap();
+        assert_eq!(serde_json::from_str::<Question>(&text).unwrap(), question);
+    }
+}

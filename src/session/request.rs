@@ -1,0 +1,299 @@
+//! What somebody asked for: the task and everything that bounds it. Journalled once, in `session.created`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest task text, in bytes.
+pub const TASK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The longest name, in characters.
+pub const NAME_CHARS_MAX: usize = 80;
+
+/// A request to run one task, as it stands in the journal: checked, its directory absolute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// What the agent is to do.
+    pub task: String,
+    /// The directory it works in; absolute.
+    pub cwd: PathBuf,
+    /// What a person calls the session; made from the task when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The model, as `claude --model` takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How permissions are decided before anybody is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permission_mode: Option<PermissionMode>,
+    /// Tools that need no permission, in the CLI's rule syntax.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_tools: Vec<String>,
+    /// Tools that are refused, in the CLI's rule syntax.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disallowed_tools: Vec<String>,
+    /// Text added to the system prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub append_system_prompt: Option<String>,
+    /// MCP servers for the agent: a JSON object or the path of a file holding one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mcp_config: Vec<String>,
+    /// The most agent turns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_turns: Option<u32>,
+    /// The most money, in US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_budget_usd: Option<f64>,
+    /// Further directories the agent may work in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add_dirs: Vec<PathBuf>,
+    /// A JSON Schema the final answer must fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json_schema: Option<serde_json::Value>,
+    /// The most active time, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
+    /// What happens to a question that nobody answers.
+    #[serde(skip_serializing_if = "OnQuestion::is_wait")]
+    pub on_question: OnQuestion,
+    /// How long a question waits before `on_question` applies, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question_timeout_seconds: Option<u64>,
+    /// Whether background shells are left running at the end.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_background: bool,
+    /// Names of environment variables the caller gave; their values are never journalled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env_names: Vec<String>,
+}
+
+/// The CLI's permission modes, in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PermissionMode {
+    /// Ask for what the rules do not allow.
+    Default,
+    /// File edits need no permission.
+    AcceptEdits,
+    /// Plan only; nothing is changed before the plan is approved.
+    Plan,
+    /// The CLI's own classifier decides.
+    Auto,
+    /// What would be asked is denied.
+    DontAsk,
+    /// Nothing is asked.
+    BypassPermissions,
+}
+
+impl PermissionMode {
+    /// Every mode, for help texts and completions.
+    pub const ALL: [Self; 6] = [
+        Self::Default,
+        Self::AcceptEdits,
+        Self::Plan,
+        Self::Auto,
+        Self::DontAsk,
+        Self::BypassPermissions,
+    ];
+
+    /// The mode in the CLI's spelling.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::AcceptEdits => "acceptEdits",
+            Self::Plan => "plan",
+            Self::Auto => "auto",
+            Self::DontAsk => "dontAsk",
+            Self::BypassPermissions => "bypassPermissions",
+        }
+    }
+}
+
+/// What happens to a question nobody has answered within the request's `question_timeout_seconds`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnQuestion {
+    /// It waits, for as long as it takes.
+    #[default]
+    Wait,
+    /// It is denied.
+    Deny,
+    /// Its first option is taken; a permission is denied.
+    FirstOption,
+    /// It is allowed.
+    Allow,
+}
+
+impl OnQuestion {
+    fn is_wait(&self) -> bool {
+        *self == Self::Wait
+    }
+}
+
+/// Why a request is not acceptable; each says what to do instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRequest {
+    /// There is nothing to do.
+    #[error("the task is empty: say what the agent is to do")]
+    EmptyTask,
+    /// The task is longer than a task may be.
+    #[error("the task has {bytes} bytes, more than {TASK_BYTES_MAX}: put it into a file and name the file in the task")]
+    LongTask {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The name is longer than a name may be.
+    #[error("the name has more than {NAME_CHARS_MAX} characters")]
+    LongName,
+    /// The directory is not absolute.
+    #[error("cwd {0:?} is not absolute: give the whole path")]
+    RelativeDirectory(PathBuf),
+    /// A limit is zero, negative or not a number.
+    #[error("{0} must be more than 0")]
+    NotPositive(&'static str),
+    /// A text that becomes an argument of the agent's command line holds a NUL byte.
+    #[error("{0} holds a NUL byte")]
+    NulByte(&'static str),
+}
+
+impl Request {
+    /// Checks everything that can be checked without looking at the disk.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        if self.task.trim().is_empty() {
+            return Err(InvalidRequest::EmptyTask);
+        }
+        if self.task.len() > TASK_BYTES_MAX {
+            return Err(InvalidRequest::LongTask { bytes: self.task.len() });
+        }
+        if self
+            .name
+            .as_ref()
+            .is_some_and(|name| name.chars().count() > NAME_CHARS_MAX)
+        {
+            return Err(InvalidRequest::LongName);
+        }
+        if !self.cwd.is_absolute() {
+            return Err(InvalidRequest::RelativeDirectory(self.cwd.clone()));
+        }
+        self.check_limits()?;
+        self.check_arguments()
+    }
+
+    fn check_limits(&self) -> Result<(), InvalidRequest> {
+        if self.max_turns == Some(0) {
+            return Err(InvalidRequest::NotPositive("max_turns"));
+        }
+        if self.max_budget_usd.is_some_and(|usd| !(usd > 0.0 && usd.is_finite())) {
+            return Err(InvalidRequest::NotPositive("max_budget_usd"));
+        }
+        if self.timeout_seconds == Some(0) {
+            return Err(InvalidRequest::NotPositive("timeout_seconds"));
+        }
+        if self.question_timeout_seconds == Some(0) {
+            return Err(InvalidRequest::NotPositive("question_timeout_seconds"));
+        }
+        Ok(())
+    }
+
+    /// Arguments with a NUL byte cannot be passed to a process: refused here, where the caller still listens.
+    fn check_arguments(&self) -> Result<(), InvalidRequest> {
+        let single = [
+            ("model", &self.model),
+            ("append_system_prompt", &self.append_system_prompt),
+        ];
+        for (what, text) in single {
+            if text.as_ref().is_some_and(|text| text.contains('\0')) {
+                return Err(InvalidRequest::NulByte(what));
+            }
+        }
+        let lists = [
+            ("allowed_tools", &self.allowed_tools),
+            ("disallowed_tools", &self.disallowed_tools),
+            ("mcp_config", &self.mcp_config),
+            ("env_names", &self.env_names),
+        ];
+        for (what, texts) in lists {
+            if texts.iter().any(|text| text.contains('\0')) {
+                return Err(InvalidRequest::NulByte(what));
+            }
+        }
+        let paths = std::iter::once(&self.cwd).chain(&self.add_dirs);
+        if paths
+            .into_iter()
+            .any(|path| path.as_os_str().as_encoded_bytes().contains(&0))
+        {
+            return Err(InvalidRequest::NulByte("a directory"));
+        }
+        Ok(())
+    }
+
+    /// The name shown: the given one, or the first words of the task.
+    pub fn shown_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| first_words(&self.task))
+    }
+}
+
+/// The first line of a text, cut at a word after about forty characters.
+fn first_words(text: &str) -> String {
+    const CHARS: usize = 40;
+    let line = text.trim().lines().next().unwrap_or_default();
+    let mut name = String::new();
+    for word in line.split_whitespace() {
+        if !name.is_empty() && name.chars().count() + 1 + word.chars().count() > CHARS {
+            return name + "…";
+        }
+        if !name.is_empty() {
+            name.push(' ');
+        }
+        name.extend(word.chars().filter(|c| !c.is_control()).take(CHARS));
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request {
+            task: "tidy up".into(),
+            cwd: "/home".into(),
+            ..Request::default()
+        }
+    }
+
+    #[test]
+    fn a_sound_request_passes_and_reads_as_it_is_written() {
+        request().check().unwrap();
+        let text = serde_json::to_string(&request()).unwrap();
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request());
+    }
+
+    #[test]
+    fn each_fault_is_named() {
+        let check = |change: fn(&mut Request)| {
+            let mut bad = request();
+            change(&mut bad);
+            bad.check().unwrap_err().to_string()
+        };
+        assert!(check(|r| r.task = " ".into()).contains("empty"));
+        assert!(check(|r| r.cwd = "here".into()).contains("absolute"));
+        assert!(check(|r| r.max_turns = Some(0)).contains("max_turns"));
+        assert!(check(|r| r.max_budget_usd = Some(f64::NAN)).contains("max_budget_usd"));
+        assert!(check(|r| r.timeout_seconds = Some(0)).contains("timeout_seconds"));
+        assert!(check(|r| r.model = Some("a\0b".into())).contains("NUL"));
+        assert!(check(|r| r.name = Some("x".repeat(81))).contains("name"));
+    }
+
+    #[test]
+    fn a_name_is_made_from_the_first_words() {
+        assert_eq!(request().shown_name(), "tidy up");
+        let long = Request {
+            task: "word ".repeat(30),
+            ..request()
+        };
+        assert!(long.shown_name().chars().count() <= 41);
+        assert!(long.shown_name().ends_with('…'));
+    }
+}

@@ -1,0 +1,193 @@
+//! Restart budget, delays and poison: when a failed attempt is followed by another, and how soon.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What an operator allows; all durations in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RestartPolicy {
+    /// The most charged restarts within `restart_period_seconds`.
+    pub restarts_max: u32,
+    /// The sliding window of `restarts_max`.
+    pub restart_period_seconds: u32,
+    /// The most charged restarts of one session in all.
+    pub restarts_total_max: u32,
+    /// Whether a session that ran into a usage limit waits for its reset by itself.
+    pub resume_after_quota: bool,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            restarts_max: 5,
+            restart_period_seconds: 600,
+            restarts_total_max: 20,
+            resume_after_quota: true,
+        }
+    }
+}
+
+/// What is remembered of a session's restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Restarts {
+    /// When charged endings happened, the latest last; only as many as a budget can ask for.
+    charged_at: Vec<Timestamp>,
+    /// Charged endings in all since the session was last resumed by hand.
+    charged_total: u32,
+    /// Endings in a row that were followed by a wait and not charged; sets their delay.
+    uncharged_in_row: u32,
+    /// Where the last charged ending struck: its name and the tool call that was open.
+    last_place: Option<(String, String)>,
+}
+
+/// The most charged endings whose times are kept; a larger `restarts_max` has the same effect.
+pub const CHARGED_KEPT_MAX: usize = 100;
+
+/// Whether to go on after a charged ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Restart after the delay of this many charged restarts in the window.
+    Restart {
+        /// How many are in the window, this one included.
+        in_window: u32,
+    },
+    /// The budget is used up.
+    BudgetSpent,
+    /// The same ending at the same open tool call, twice in a row.
+    Poison,
+}
+
+impl Restarts {
+    /// Counts a charged ending at `now`, with the tool call that was open, and says what follows.
+    pub fn charge(&mut self, ending: &str, open_tool: Option<&str>, policy: &RestartPolicy, now: Timestamp) -> Verdict {
+        let place = open_tool.map(|tool| (ending.to_owned(), tool.to_owned()));
+        let poison = place.is_some() && place == self.last_place;
+        self.last_place = place;
+        self.uncharged_in_row = 0;
+        self.charged_total = self.charged_total.saturating_add(1);
+        self.charged_at.push(now);
+        if self.charged_at.len() > CHARGED_KEPT_MAX {
+            self.charged_at.remove(0);
+        }
+        if poison {
+            return Verdict::Poison;
+        }
+        let in_window = self.in_window(policy, now);
+        if in_window > policy.restarts_max || self.charged_total > policy.restarts_total_max {
+            return Verdict::BudgetSpent;
+        }
+        Verdict::Restart { in_window }
+    }
+
+    /// Counts an ending that is not charged; answers how many came in a row, this one included.
+    pub fn count_uncharged(&mut self) -> u32 {
+        self.uncharged_in_row = self.uncharged_in_row.saturating_add(1);
+        self.uncharged_in_row
+    }
+
+    /// A turn ended well: waits for the API start from the shortest delay again. The budget is not refilled.
+    pub fn note_progress(&mut self) {
+        self.uncharged_in_row = 0;
+    }
+
+    /// Charged endings within the policy's window before `now`.
+    pub fn in_window(&self, policy: &RestartPolicy, now: Timestamp) -> u32 {
+        let window = SignedDuration::from_secs(i64::from(policy.restart_period_seconds));
+        let recent = self.charged_at.iter().filter(|at| now.duration_since(**at) < window);
+        u32::try_from(recent.count()).unwrap_or(u32::MAX)
+    }
+}
+
+/// How long to wait before the `n`-th restart in a row, n from 1, with full jitter: `jitter` times the ceiling,
+/// `jitter` from 0 to 1.
+///
+/// The ceilings after a crash are 1, 2, 4, 8, 16, 32 and from then on 60 seconds.
+pub fn crash_delay(n: u32, jitter: f64) -> SignedDuration {
+    jittered(1, 60, n, jitter)
+}
+
+/// How long to wait before asking a failing API again, the `n`-th time in a row, n from 1, with full jitter above a
+/// floor of a tenth of the ceiling.
+///
+/// The ceilings are 15, 30, 60, 120, 240, 480 and from then on 900 seconds.
+pub fn api_delay(n: u32, jitter: f64) -> SignedDuration {
+    jittered(15, 900, n, jitter.max(0.1))
+}
+
+/// How long to wait for the reset of a usage limit whose time is not known: 5 minutes each time.
+pub const QUOTA_UNKNOWN_DELAY: SignedDuration = SignedDuration::from_mins(5);
+
+fn jittered(base_seconds: u32, ceiling_seconds: u32, n: u32, jitter: f64) -> SignedDuration {
+    let doubled = base_seconds.saturating_mul(2u32.saturating_pow(n.saturating_sub(1)));
+    let ceiling = f64::from(doubled.min(ceiling_seconds));
+    SignedDuration::from_millis((ceiling * jitter.clamp(0.0, 1.0) * 1000.0) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    #[test]
+    fn delays_double_up_to_their_ceiling() {
+        let ceilings =
+            |delay: fn(u32, f64) -> SignedDuration| (1..9).map(|n| delay(n, 1.0).as_secs()).collect::<Vec<_>>();
+        assert_eq!(ceilings(crash_delay), [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(ceilings(api_delay), [15, 30, 60, 120, 240, 480, 900, 900]);
+        assert_eq!(crash_delay(3, 0.0), SignedDuration::ZERO);
+        assert_eq!(crash_delay(u32::MAX, 1.0).as_secs(), 60);
+    }
+
+    #[test]
+    fn the_window_slides_and_the_total_does_not() {
+        let policy = RestartPolicy {
+            restarts_max: 2,
+            restart_period_seconds: 100,
+            restarts_total_max: 3,
+            ..Default::default()
+        };
+        let mut restarts = Restarts::default();
+        assert_eq!(
+            restarts.charge("crashed", None, &policy, at(0)),
+            Verdict::Restart { in_window: 1 }
+        );
+        assert_eq!(
+            restarts.charge("crashed", None, &policy, at(10)),
+            Verdict::Restart { in_window: 2 }
+        );
+        let mut tight = restarts.clone();
+        assert_eq!(tight.charge("crashed", None, &policy, at(20)), Verdict::BudgetSpent);
+        assert_eq!(
+            restarts.charge("crashed", None, &policy, at(200)),
+            Verdict::Restart { in_window: 1 }
+        );
+        assert_eq!(
+            restarts.charge("crashed", None, &policy, at(400)),
+            Verdict::BudgetSpent,
+            "three in all are spent"
+        );
+    }
+
+    #[test]
+    fn dying_twice_at_the_same_tool_call_is_poison() {
+        let policy = RestartPolicy::default();
+        let mut restarts = Restarts::default();
+        assert_eq!(
+            restarts.charge("crashed", Some("Bash x"), &policy, at(0)),
+            Verdict::Restart { in_window: 1 }
+        );
+        let mut elsewhere = restarts.clone();
+        assert_eq!(
+            elsewhere.charge("crashed", Some("Bash y"), &policy, at(1)),
+            Verdict::Restart { in_window: 2 }
+        );
+        assert_eq!(
+            restarts.charge("crashed", Some("Bash x"), &policy, at(1)),
+            Verdict::Poison
+        );
+    }
+}

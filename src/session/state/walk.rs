@@ -1,0 +1,307 @@
+//! An exhaustive walk: every event of a small alphabet on every state that can be reached, the promises asserted on
+//! each edge.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::*;
+
+/// A session as the walk sees it, with what the outside world would know.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Node {
+    life: Lifecycle,
+    /// Attempts whose agent may be alive.
+    live: Vec<Attempt>,
+    /// It was cancelled and not resumed since.
+    cancelled: bool,
+    /// Charged endings since the start or the last resume.
+    charged: u32,
+    /// Steps of the clock.
+    ticks: i64,
+}
+
+const TICKS_MAX: i64 = 12;
+
+fn policy() -> RestartPolicy {
+    RestartPolicy {
+        restarts_max: 2,
+        restart_period_seconds: 40,
+        restarts_total_max: 3,
+        resume_after_quota: true,
+    }
+}
+
+fn now(ticks: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + ticks * 10).unwrap()
+}
+
+fn end(ending: Ending) -> AttemptEnd {
+    AttemptEnd {
+        ending,
+        exit: None,
+        open_tool: None,
+        leftovers: vec![],
+    }
+}
+
+/// Everything that can happen, to the current attempt and to the one before it.
+fn alphabet(life: &Lifecycle) -> Vec<Event> {
+    let endings = [
+        Ending::Finished,
+        Ending::Refused {
+            cause: Cause::MaxTurns,
+            message: String::new(),
+        },
+        Ending::NotSignedIn,
+        Ending::Quota { resets_at: None },
+        Ending::ApiDown { message: String::new() },
+        Ending::Crashed,
+        Ending::LostContext { message: String::new() },
+        Ending::NotStarted { message: String::new() },
+        Ending::Stopped,
+    ];
+    let mut events = vec![
+        Event::SlotFree {
+            fresh: Uuid::from_u128(7),
+            checkpoint: Some(Seq(1)),
+        },
+        Event::Cancel { by: "a person".into() },
+        Event::TimeUp,
+        Event::Resume(Resumed {
+            by: "a person".into(),
+            instruction: None,
+            at: None,
+        }),
+    ];
+    for attempt in [life.attempt, Attempt(life.attempt.0.saturating_sub(1))] {
+        events.push(Event::AgentUp { attempt });
+        events.push(Event::RetryDue { attempt });
+        events.extend(endings.iter().map(|e| Event::AttemptEnded {
+            attempt,
+            end: end(e.clone()),
+        }));
+    }
+    events
+}
+
+fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Node) {
+    let context = format!("{:?} on {:?} gave {decision:?}", event, before.life);
+    if let Event::AttemptEnded { attempt, end } = event
+        && before.live.contains(attempt)
+        && !decision.entries.is_empty()
+    {
+        after.live.retain(|live| live != attempt);
+        after.charged += u32::from(end.ending.is_charged());
+    }
+    for entry in &decision.entries {
+        if let Entry::SessionResumed(_) = entry {
+            (after.cancelled, after.charged) = (false, 0);
+        }
+        if let Entry::AttemptStarted(start) = entry {
+            assert_eq!(
+                start.attempt,
+                before.life.attempt.next(),
+                "attempts are numbered without gaps: {context}"
+            );
+        }
+    }
+    for effect in &decision.effects {
+        if let Effect::Start(attempt) = effect {
+            assert!(after.live.is_empty(), "never two live attempts: {context}");
+            after.live.push(*attempt);
+        }
+    }
+    after.cancelled |= matches!(event, Event::Cancel { .. })
+        && decision.entries.iter().any(|entry| matches!(entry, Entry::Control(_)));
+    let ended_now = decision
+        .entries
+        .iter()
+        .filter(|entry| matches!(entry, Entry::SessionEnded(_)))
+        .count();
+    let was_live = before.life.state.outcome().is_none();
+    let is_ended = after.life.state.outcome().is_some();
+    assert_eq!(
+        ended_now,
+        usize::from(was_live && is_ended),
+        "each end is recorded once: {context}"
+    );
+    assert_eq!(
+        after.life.state.has_agent(),
+        !after.live.is_empty(),
+        "the state knows of every agent: {context}"
+    );
+    assert!(
+        after.charged <= policy().restarts_total_max + 1,
+        "no restart past the budget: {context}"
+    );
+    if after.cancelled {
+        let stays = match &after.life.state {
+            State::Stopping { stop_for } => *stop_for == StopFor::Cancelled,
+            State::Ended { outcome } => *outcome == Outcome::Cancelled,
+            State::Queued | State::Starting | State::Running | State::WaitingRetry { .. } => false,
+        };
+        assert!(stays, "a cancelled session stays cancelled: {context}");
+    }
+    if matches!(
+        after.life.state,
+        State::Ended {
+            outcome: Outcome::Completed
+        }
+    ) && was_live
+    {
+        assert!(
+            matches!(event, Event::AttemptEnded { end, .. } if end.ending == Ending::Finished),
+            "nothing but a finish completes: {context}"
+        );
+    }
+}
+
+#[test]
+fn every_edge_keeps_the_promises() {
+    let first = Node {
+        life: Lifecycle::default(),
+        live: vec![],
+        cancelled: false,
+        charged: 0,
+        ticks: 0,
+    };
+    let mut seen = HashSet::from([first.clone()]);
+    let mut queue = VecDeque::from([first]);
+    let mut names = HashSet::new();
+    while let Some(node) = queue.pop_front() {
+        names.insert(node.life.state.name());
+        for event in alphabet(&node.life) {
+            let at = now(node.ticks);
+            let Ok(decision) = decide(&node.life, &event, &policy(), at, 0.5) else {
+                continue;
+            };
+            let mut after = node.clone();
+            for entry in &decision.entries {
+                after.life.apply(entry, at);
+            }
+            check_edge(&node, &event, &decision, &mut after);
+            after.ticks += i64::from(!decision.entries.is_empty());
+            if after.ticks <= TICKS_MAX && seen.insert(after.clone()) {
+                queue.push_back(after);
+            }
+        }
+    }
+    assert_eq!(names.len(), 9, "the walk reaches every state: {names:?}");
+    assert!(seen.len() > 500, "the walk is worth its name: {} nodes", seen.len());
+}
+
+/// Follows a list of events from a new session, the clock standing still, and answers the end.
+fn follow(policy: &RestartPolicy, events: &[Event]) -> Lifecycle {
+    let mut life = Lifecycle::default();
+    for event in events {
+        let decision = decide(&life, event, policy, now(0), 0.5).unwrap();
+        decision.entries.iter().for_each(|entry| life.apply(entry, now(0)));
+    }
+    life
+}
+
+fn slot() -> Event {
+    Event::SlotFree {
+        fresh: Uuid::from_u128(7),
+        checkpoint: None,
+    }
+}
+
+#[test]
+fn a_crash_loop_that_writes_a_message_each_time_ends_parked() {
+    let policy = policy();
+    let mut events = Vec::new();
+    for n in 1..=3 {
+        let attempt = Attempt(n);
+        events.extend([slot(), Event::AgentUp { attempt }]);
+        events.push(Event::AttemptEnded {
+            attempt,
+            end: end(Ending::Crashed),
+        });
+        events.push(Event::RetryDue { attempt });
+    }
+    let life = follow(&policy, &events);
+    assert_eq!(
+        life.state,
+        State::Ended {
+            outcome: Outcome::Failed { cause: Cause::Parked }
+        }
+    );
+}
+
+#[test]
+fn without_restarts_a_dead_agent_fails_as_crashed() {
+    let policy = RestartPolicy {
+        restarts_max: 0,
+        ..policy()
+    };
+    let ended = Event::AttemptEnded {
+        attempt: Attempt(1),
+        end: end(Ending::Crashed),
+    };
+    let life = follow(&policy, &[slot(), ended]);
+    assert_eq!(
+        life.state,
+        State::Ended {
+            outcome: Outcome::Failed { cause: Cause::Crashed }
+        }
+    );
+}
+
+#[test]
+fn waiting_for_quota_is_never_charged_and_can_be_turned_off() {
+    let quota = Event::AttemptEnded {
+        attempt: Attempt(1),
+        end: end(Ending::Quota {
+            resets_at: Some(now(99)),
+        }),
+    };
+    let life = follow(&policy(), &[slot(), quota.clone()]);
+    assert_eq!(life.state, State::WaitingRetry { at: now(99) });
+    assert_eq!(life.restarts.in_window(&policy(), now(0)), 0);
+    let off = RestartPolicy {
+        resume_after_quota: false,
+        ..policy()
+    };
+    let life = follow(&off, &[slot(), quota]);
+    assert_eq!(
+        life.state,
+        State::Ended {
+            outcome: Outcome::Failed { cause: Cause::Quota }
+        }
+    );
+}
+
+#[test]
+fn a_lost_conversation_is_not_resumed() {
+    let lost = Event::AttemptEnded {
+        attempt: Attempt(1),
+        end: end(Ending::LostContext { message: "gone".into() }),
+    };
+    let life = follow(&policy(), &[slot(), lost]);
+    assert_eq!(
+        life.agent_session_id, None,
+        "the next attempt begins a new conversation"
+    );
+}
+
+#[test]
+fn a_repeated_cancel_is_accepted_quietly_and_a_late_one_refused() {
+    let cancel = Event::Cancel { by: "me".into() };
+    let life = follow(&policy(), &[cancel.clone()]);
+    assert_eq!(decide(&life, &cancel, &policy(), now(0), 0.0), Ok(Decision::default()));
+    let done = Event::AttemptEnded {
+        attempt: Attempt(1),
+        end: end(Ending::Finished),
+    };
+    let life = follow(&policy(), &[slot(), done]);
+    assert_eq!(
+        decide(&life, &cancel, &policy(), now(0), 0.0),
+        Err(Denied::AlreadyEnded(Outcome::Completed))
+    );
+    let resume = Event::Resume(Resumed {
+        by: "me".into(),
+        instruction: None,
+        at: None,
+    });
+    assert_eq!(decide(&life, &resume, &policy(), now(0), 0.0), Err(Denied::Completed));
+}

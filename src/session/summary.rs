@@ -1,0 +1,383 @@
+//! The fold of a journal: everything about a session that is asked for often, in one row.
+//!
+//! The store keeps it beside the records and writes both in one transaction; folding all records again must give the
+//! same, which is what the tests hold it against.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::id::{Attempt, QuestionId, Seq, SessionId};
+use super::journal::{Created, Entry, Input, Record};
+use super::message::{InputState, Message, TurnEnd, Usage};
+use super::question::{Answer, Question};
+use super::state::{Lifecycle, State};
+
+/// How much of a final text the summary keeps, in bytes; the record has all of it.
+pub const RESULT_BYTES_MAX: usize = 64 * 1024;
+
+/// How much of the task the summary keeps, in characters.
+pub const TASK_CHARS_MAX: usize = 200;
+
+/// What is known of a session without reading its records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The session.
+    pub session_id: SessionId,
+    /// What a person calls it.
+    pub name: String,
+    /// The beginning of its task.
+    pub task: String,
+    /// The directory it works in.
+    pub cwd: PathBuf,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When its last record was written.
+    pub updated_at: Timestamp,
+    /// When its first attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Where it stands, and its attempts.
+    pub lifecycle: Lifecycle,
+    /// The number of its last record.
+    pub head: Seq,
+    /// How much of the current attempt's spool is journalled, in bytes.
+    pub through_offset: u64,
+    /// Questions that are open or whose answer is not delivered.
+    pub questions: BTreeMap<QuestionId, Waiting>,
+    /// How many questions were ever asked.
+    pub questions_asked: u32,
+    /// Messages to the agent that it is not done with, in the order they were sent.
+    pub inputs: Vec<Input>,
+    /// What a session that has an agent waits for, besides people.
+    pub waiting_for: WaitingFor,
+    /// Model rounds so far.
+    pub turns: u32,
+    /// What has been used so far.
+    pub usage: Usage,
+    /// The model, once the agent has named it.
+    pub model: Option<String>,
+    /// The record of the last checkpoint.
+    pub checkpoint: Option<Seq>,
+    /// The last final text, cut at [`RESULT_BYTES_MAX`].
+    pub result: Option<String>,
+    /// The last structured output.
+    pub structured_output: Option<Value>,
+    /// The sentence about its end, or about what it waits for.
+    pub note: Option<String>,
+}
+
+/// A question that is not done with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The question.
+    pub question: Question,
+    /// When it was asked.
+    pub asked_at: Timestamp,
+    /// The attempt whose agent asked it last; an earlier one than the session's means it is orphaned.
+    pub attempt: Attempt,
+    /// The answer, while it is not delivered.
+    pub answer: Option<Answer>,
+}
+
+/// What an agent waits for, besides people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitingFor {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The reset of a usage limit.
+    Quota,
+    /// An API that answers.
+    Api,
+}
+
+impl Summary {
+    /// The summary of a session that was just created, before any record is folded in.
+    pub fn new(session_id: SessionId, created: &Created, at: Timestamp) -> Self {
+        Self {
+            session_id,
+            name: created.request.shown_name(),
+            task: created.request.task.chars().take(TASK_CHARS_MAX).collect(),
+            cwd: created.request.cwd.clone(),
+            created_at: at,
+            updated_at: at,
+            started_at: None,
+            ended_at: None,
+            lifecycle: Lifecycle::default(),
+            head: Seq::default(),
+            through_offset: 0,
+            questions: BTreeMap::new(),
+            questions_asked: 0,
+            inputs: Vec::new(),
+            waiting_for: WaitingFor::Nothing,
+            turns: 0,
+            usage: Usage::default(),
+            model: None,
+            checkpoint: None,
+            result: None,
+            structured_output: None,
+            note: None,
+        }
+    }
+
+    /// Folds a whole journal; none where it does not begin with `session.created`.
+    ///
+    /// `through_offset` is not in the records: an attempt's stands at 0 after this.
+    pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<Self> {
+        let mut records = records.into_iter().peekable();
+        let first = records.peek()?;
+        let Entry::SessionCreated(created) = &first.entry else {
+            return None;
+        };
+        let mut summary = Self::new(first.session_id, created, first.at);
+        for record in records {
+            summary.apply(&record.entry, record.at);
+        }
+        Some(summary)
+    }
+
+    /// Takes the next entry of the journal into account.
+    pub fn apply(&mut self, entry: &Entry, at: Timestamp) {
+        self.head = self.head.next();
+        self.updated_at = at;
+        self.lifecycle.apply(entry, at);
+        match entry {
+            Entry::SessionState(change) => self.note = Some(change.reason.clone()),
+            Entry::AttemptStarted(_) => {
+                self.started_at.get_or_insert(at);
+                self.through_offset = 0;
+            }
+            Entry::Input(input) => self.take_input(input),
+            Entry::AgentMessage(said) => self.take_message(&said.message),
+            Entry::Checkpoint(_) => self.checkpoint = Some(self.head),
+            Entry::Usage(usage) => self.usage = *usage,
+            Entry::QuestionAsked(question) => self.ask(question, at),
+            Entry::QuestionAnswered(answered) => {
+                if let Some(waiting) = self.questions.get_mut(&answered.question_id) {
+                    waiting.answer = Some(answered.answer.clone());
+                }
+            }
+            Entry::QuestionDelivered(delivered) => {
+                self.questions.remove(&delivered.question_id);
+            }
+            Entry::QuestionWithdrawn(withdrawn) => {
+                self.questions.remove(&withdrawn.question_id);
+            }
+            Entry::AttemptEnded(_) => self.waiting_for = WaitingFor::Nothing,
+            Entry::SessionResumed(_) => self.ended_at = None,
+            Entry::SessionEnded(end) => {
+                self.ended_at = Some(at);
+                self.note = Some(end.summary.clone());
+                self.questions.clear();
+            }
+            Entry::SessionCreated(_)
+            | Entry::AgentUnknown(_)
+            | Entry::AgentStderr(_)
+            | Entry::DraftDropped(_)
+            | Entry::Progress(_)
+            | Entry::Control(_)
+            | Entry::Notice(_)
+            | Entry::RetryScheduled(_)
+            | Entry::ContextRebuilt(_) => {}
+        }
+    }
+
+    /// The state as it is shown: what a person wants to know first.
+    pub fn shown_state(&self) -> &'static str {
+        match &self.lifecycle.state {
+            State::Running if self.is_waiting_for_person() => "awaiting_input",
+            State::Running => match self.waiting_for {
+                WaitingFor::Nothing => "running",
+                WaitingFor::Quota => "waiting_quota",
+                WaitingFor::Api => "waiting_api",
+            },
+            state @ (State::Queued
+            | State::Starting
+            | State::WaitingRetry { .. }
+            | State::Stopping { .. }
+            | State::Ended { .. }) => state.name().as_str(),
+        }
+    }
+
+    /// Whether a question waits for an answer.
+    pub fn is_waiting_for_person(&self) -> bool {
+        self.questions.values().any(|waiting| waiting.answer.is_none())
+    }
+
+    /// Whether its agent is at work, and so takes up one of the slots.
+    pub fn takes_slot(&self) -> bool {
+        self.lifecycle.state.has_agent() && !self.is_waiting_for_person() && self.waiting_for != WaitingFor::Quota
+    }
+
+    fn ask(&mut self, question: &Question, at: Timestamp) {
+        self.questions_asked = self.questions_asked.max(question.question_id.0);
+        let attempt = self.lifecycle.attempt;
+        let waiting = self.questions.entry(question.question_id).or_insert_with(|| Waiting {
+            question: question.clone(),
+            asked_at: at,
+            attempt,
+            answer: None,
+        });
+        // Asked again by a resumed agent: the waiting answer goes to the new request.
+        waiting.question = question.clone();
+        waiting.attempt = attempt;
+    }
+
+    fn take_input(&mut self, input: &Input) {
+        let known = self.inputs.iter_mut().find(|known| known.uuid == input.uuid);
+        match (input.state, known) {
+            (InputState::Completed | InputState::Cancelled, _) => self.inputs.retain(|known| known.uuid != input.uuid),
+            (InputState::Sent | InputState::Queued | InputState::Started, Some(known)) => known.state = input.state,
+            (InputState::Sent | InputState::Queued | InputState::Started, None) => self.inputs.push(input.clone()),
+        }
+    }
+
+    fn take_message(&mut self, message: &Message) {
+        match message {
+            Message::TurnStarted { model, .. } => self.model = Some(model.clone()),
+            Message::ApiRetry { .. } => self.waiting_for = WaitingFor::Api,
+            Message::RateLimit { rejected: true, .. } => self.waiting_for = WaitingFor::Quota,
+            Message::TurnEnded(end) => self.end_turn(end),
+            Message::Text { .. } | Message::Thinking { .. } | Message::ToolUse { .. } => {
+                self.waiting_for = WaitingFor::Nothing;
+            }
+            Message::RateLimit { rejected: false, .. }
+            | Message::ToolResult { .. }
+            | Message::UserText { .. }
+            | Message::PermissionDenied { .. }
+            | Message::TaskStarted { .. }
+            | Message::TaskEnded { .. }
+            | Message::BackgroundTasks { .. }
+            | Message::Compacted { .. }
+            | Message::ConversationReset { .. }
+            | Message::Said { .. } => {}
+        }
+    }
+
+    fn end_turn(&mut self, end: &TurnEnd) {
+        self.waiting_for = WaitingFor::Nothing;
+        self.turns = self.turns.saturating_add(end.turns);
+        self.usage = end.usage;
+        if !end.result.is_empty() {
+            self.result = Some(cut(&end.result, RESULT_BYTES_MAX).to_owned());
+        }
+        if end.structured_output.is_some() {
+            self.structured_output = end.structured_output.clone();
+        }
+    }
+
+    /// The text of the input with this id, while the agent is not done with it.
+    pub fn input(&self, uuid: Uuid) -> Option<&Input> {
+        self.inputs.iter().find(|input| input.uuid == uuid)
+    }
+}
+
+/// The longest beginning of `text` that has at most `bytes` bytes.
+pub fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::journal::{Answered, QuestionRef};
+    use crate::session::question::QuestionKind;
+    use crate::session::request::Request;
+
+    fn created() -> Created {
+        let request = Request {
+            task: "tidy up".into(),
+            cwd: "/home".into(),
+            ..Request::default()
+        };
+        Created {
+            request,
+            by: "a test".into(),
+        }
+    }
+
+    fn at() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap()
+    }
+
+    fn question() -> Entry {
+        let kind = QuestionKind::Plan {
+            plan: None,
+            input: Value::Null,
+        };
+        let question_id = QuestionId(1);
+        Entry::QuestionAsked(Question {
+            question_id,
+            request_id: "r".into(),
+            tool_use_id: None,
+            kind,
+        })
+    }
+
+    #[test]
+    fn an_open_question_shows_and_frees_the_slot() {
+        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        summary.lifecycle.state = State::Running;
+        assert_eq!((summary.shown_state(), summary.takes_slot()), ("running", true));
+        summary.apply(&question(), at());
+        assert_eq!((summary.shown_state(), summary.takes_slot()), ("awaiting_input", false));
+        let answer = Answer::Allow {
+            updated_input: None,
+            remember: false,
+        };
+        let answered = Answered {
+            question_id: QuestionId(1),
+            answer,
+            by: "me".into(),
+        };
+        summary.apply(&Entry::QuestionAnswered(answered), at());
+        assert_eq!((summary.shown_state(), summary.questions.len()), ("running", 1));
+        summary.apply(
+            &Entry::QuestionDelivered(QuestionRef {
+                question_id: QuestionId(1),
+            }),
+            at(),
+        );
+        assert!(summary.questions.is_empty());
+    }
+
+    #[test]
+    fn an_input_is_remembered_until_the_agent_is_done_with_it() {
+        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let uuid = Uuid::from_u128(1);
+        let input = |state, text: Option<&str>| {
+            Entry::Input(Input {
+                uuid,
+                state,
+                text: text.map(str::to_owned),
+            })
+        };
+        summary.apply(&input(InputState::Sent, Some("hello")), at());
+        summary.apply(&input(InputState::Started, None), at());
+        let kept = summary.input(uuid).unwrap();
+        assert_eq!((kept.state, kept.text.as_deref()), (InputState::Started, Some("hello")));
+        summary.apply(&input(InputState::Completed, None), at());
+        assert!(summary.inputs.is_empty());
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("aé", 2), "a");
+        assert_eq!(cut("aé", 3), "aé");
+    }
+
+    #[test]
+    fn a_summary_reads_as_it_is_written() {
+        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        summary.apply(&question(), at());
+        let json = serde_json::to_string(&summary).unwrap();
+        assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);
+    }
+}

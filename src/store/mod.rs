@@ -1,0 +1,199 @@
+//! The store: where journals are kept. Each method says what it promises for recovery.
+//!
+//! One writer thread commits; readers have connections of their own. What a store has acknowledged survives `kill -9`
+//! and a power cut, and nothing is ever visible to anybody before that.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use crate::session::id::{Attempt, Seq, SessionId};
+use crate::session::journal::{Created, Entry, UnreadableRecord};
+use crate::session::summary::Summary;
+
+// pub mod sqlite;
+
+/// The most records one page of a reader holds.
+pub const PAGE_RECORDS_MAX: usize = 500;
+
+/// Entries to be added to one session's journal, all or none.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The session.
+    pub session_id: SessionId,
+    /// The attempt the writer belongs to. The append is refused unless it is the session's current one; an
+    /// `attempt.started` entry makes its own attempt the current one, for the entries behind it and for what comes.
+    pub attempt: Attempt,
+    /// Which bytes of the attempt's spool the entries stand for. The append is refused unless `from` is the offset up
+    /// to which the spool is journalled, so that no line is lost, doubled, or written by a ghost.
+    pub span: Option<Span>,
+    /// When it happened; every entry is stamped with it.
+    pub at: Timestamp,
+    /// What happened, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// A stretch of a spool, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Offset of its first byte.
+    pub from: u64,
+    /// Offset after its last byte.
+    pub through: u64,
+}
+
+/// What one append has become.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The session's summary with the append folded in.
+    pub summary: Arc<Summary>,
+    /// The new records, in order.
+    pub records: Arc<[Stored]>,
+    /// The entries behind the records, in the same order.
+    pub entries: Arc<[Entry]>,
+}
+
+/// A record as it is kept: its data is JSON text, so that it is written and shown without being built anew.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its place among the records of all sessions.
+    pub id: i64,
+    /// The session.
+    pub session_id: SessionId,
+    /// Its number in the session.
+    pub seq: Seq,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// When.
+    pub at: Timestamp,
+    /// Its kind; [`Entry::kind`].
+    pub kind: String,
+    /// Its data; [`Entry::to_json`].
+    pub data: String,
+}
+
+impl Stored {
+    /// The entry itself.
+    pub fn entry(&self) -> Result<Entry, UnreadableRecord> {
+        Entry::from_json(&self.kind, &self.data)
+    }
+
+    /// The record as every client sees it, one JSON object without line breaks.
+    pub fn to_json(&self) -> String {
+        let Self {
+            id: _,
+            session_id,
+            seq,
+            attempt,
+            at,
+            kind,
+            data,
+        } = self;
+        format!(
+            r#"{{"seq":{seq},"session_id":"{session_id}","attempt":{attempt},"at":"{at:.3}","kind":"{kind}","data":{data}}}"#
+        )
+    }
+}
+
+/// Told of every commit by the writer thread itself: in commit order, after the data is on disk and before the
+/// append's future resolves. It must not block.
+pub trait Observer: Send + Sync + 'static {
+    /// These records exist from now on.
+    fn committed(&self, commit: &Commit);
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The append is of an attempt that is not the current one.
+    #[error("attempt {given} is not the current one ({current}): nothing was written")]
+    WrongAttempt {
+        /// The append's attempt.
+        given: Attempt,
+        /// The session's attempt.
+        current: Attempt,
+    },
+    /// The append does not begin where the journal ends.
+    #[error("the spool is journalled through byte {stored}, not {given}: nothing was written")]
+    WrongOffset {
+        /// Where the append begins.
+        given: u64,
+        /// Through which byte the spool is journalled.
+        stored: u64,
+    },
+    /// There is no such session.
+    #[error("there is no session {0}")]
+    NoSuchSession(SessionId),
+    /// There is one already.
+    #[error("there is a session {0} already")]
+    SessionExists(SessionId),
+    /// The database was written by a newer version.
+    #[error(
+        "the journal has format {found}, and this version knows formats up to {known}: use the newer version again"
+    )]
+    FromTheFuture {
+        /// Its format.
+        found: i64,
+        /// The newest format we know.
+        known: i64,
+    },
+    /// The disk is full; what was written before is whole.
+    #[error("the disk is full: free some space; what was written before is kept")]
+    DiskFull,
+    /// The database failed. After a failed commit nothing is acknowledged any more.
+    #[error("the journal failed: {0}")]
+    Failed(String),
+    /// The store is closed.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// The answer to an append, once it is on disk.
+pub type Acknowledgement = oneshot::Receiver<Result<Commit, StoreError>>;
+
+/// Keeps journals. Appends of one session are committed in the order in which they were handed over.
+pub trait Store: Send + Sync + 'static {
+    /// Begins a journal with `session.created` as its record 1.
+    ///
+    /// Promise: acknowledged means on disk; a session id is never used twice.
+    fn create(&self, session_id: SessionId, created: Created, at: Timestamp) -> Acknowledgement;
+
+    /// Adds to a journal.
+    ///
+    /// Promise: acknowledged means on disk, numbered without gaps, the summary's row in step; refused means that no part
+    /// of it was written. It never blocks; appends handed over meanwhile share a commit.
+    fn append(&self, append: Append) -> Acknowledgement;
+
+    /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of a session with numbers above `after`, in order.
+    ///
+    /// Promise: only what is on disk. Reads on the caller's thread: call it off the actors' threads.
+    fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, StoreError>;
+
+    /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of all sessions with ids above `after`, in order.
+    fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<Stored>, StoreError>;
+
+    /// The id of the last record of all.
+    fn last_id(&self) -> Result<i64, StoreError>;
+
+    /// The summary of one session.
+    fn summary(&self, session_id: SessionId) -> Result<Option<Summary>, StoreError>;
+
+    /// The summaries of all sessions that have not ended, oldest first. Does not look at records.
+    fn live(&self) -> Result<Vec<Summary>, StoreError>;
+
+    /// Summaries of sessions created before `before` (of all where it is none), newest first, at most `limit`.
+    fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError>;
+
+    /// Ids of the sessions whose id ends in these hexadecimal digits, at most `limit`.
+    fn ending_in(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+
+    /// The record of this kind with the highest number in a session: one indexed look-up, however long the journal.
+    fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<Stored>, StoreError>;
+
+    /// A random text made when the database was made: cursors of another database mean nothing here.
+    fn epoch(&self) -> &str;
+
+    /// Commits what was handed over and stops; further calls answer [`StoreError::Closed`].
+    fn close(&self);
+}
