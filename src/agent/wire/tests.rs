@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::decode::decode;
 use super::encode;
-use crate::session::message::{Activity, Frame, Message};
+use crate::session::journal::{Entry, Input, Said};
+use crate::session::message::{Frame, InputState, Message};
 use crate::session::outcome::Ending;
 use crate::session::question::{Answer, Question, QuestionKind};
-use crate::session::turn::{Standing, Turns};
+use crate::session::turn::{Open, Standing, Turns};
 
 /// What the CLI printed in one recording, line by line.
 fn recorded(name: &str) -> Vec<String> {
@@ -164,15 +165,24 @@ fn recordings_end_as_they_ended() {
             let line: Value = serde_json::from_str(line).ok()?;
             line["user_message_uuid"].as_str()?.parse().ok()
         });
-        turns.sent(sent.unwrap_or_default());
-        for frame in frames(name) {
-            turns.observe(&frame);
-            if let Frame::Asked(asked) = frame {
-                turns.delivered(&asked.request_id);
-            }
+        let uuid = sent.unwrap_or_default();
+        turns.take(&Entry::Input(Input {
+            uuid,
+            state: InputState::Sent,
+            text: None,
+        }));
+        for message in messages(name) {
+            turns.take(&Entry::AgentMessage(Box::new(Said {
+                uuid: None,
+                offset: 0,
+                message,
+            })));
         }
-        turns.observe(&Frame::Activity(Activity::Idle));
-        let ending = match turns.standing() {
+        let ending = match turns.standing(Open {
+            busy: false,
+            queued: false,
+            asked: false,
+        }) {
             Standing::Over(Ending::Refused { cause, .. }) => cause.name(),
             Standing::Over(ending) => ending.name(),
             Standing::OnlyShells => "only shells",
