@@ -2,3 +2,4 @@
 
 pub mod agent_host;
 pub mod session;
+pub mod simulator;
