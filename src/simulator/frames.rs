@@ -242,7 +242,9 @@ pub(super) fn message_start(message_id: &str, model: &str) -> Value {
         "id": message_id, "type": "message", "role": "assistant", "model": model, "content": [],
         "stop_reason": null, "stop_sequence": null, "usage": Spent::default().usage(),
     });
-    stream_event(message_id, json!({"type": "message_start", "message": message}))
+    let mut frame = stream_event(message_id, json!({"type": "message_start", "message": message}));
+    frame["ttft_ms"] = json!(1);
+    frame
 }
 
 pub(super) fn block_start(message_id: &str, block: Value) -> Value {

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub(crate) const ALLOW: &str = "allow";
+pub(crate) const SESSION: &str = "6f0c3a52-1d1b-4f4e-9c39-0a8c53bd54e1";
+
 /// Long enough for a busy machine; a test that comes near it has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -208,4 +211,27 @@ pub(crate) fn lines_of(path: &Path) -> Vec<String> {
         .lines()
         .map(str::to_owned)
         .collect()
+}
+
+pub(crate) fn is_idle(frame: &Value) -> bool {
+    frame["subtype"] == "session_state_changed" && frame["state"] == "idle"
+}
+
+pub(crate) fn is_completed(frame: &Value, uuid: &str) -> bool {
+    kind(frame) == "lifecycle/completed" && frame["command_uuid"] == uuid
+}
+
+pub(crate) fn is_alive(pid_file: &Path) -> bool {
+    let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+    rustix::process::test_kill_process(rustix::process::Pid::from_raw(pid).unwrap()).is_ok()
+}
+
+pub(crate) fn wait_until(condition: impl Fn() -> bool) {
+    for _ in 0..6_000 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the condition did not come true");
 }
