@@ -4,4 +4,5 @@ pub mod agent;
 pub mod agent_host;
 pub mod runtime;
 pub mod session;
+pub mod simulator;
 pub mod store;

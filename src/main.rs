@@ -1,1 +1,12 @@
-fn main() {}
+//! The command `cc-executor`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // Before any runtime or argument tree is built: hosts and simulators must start quickly and stay small.
+    match args.next().as_ref().and_then(|verb| verb.to_str()) {
+        Some("simulate") => cc_executor::simulator::main(args),
+        _ => ExitCode::SUCCESS,
+    }
+}
