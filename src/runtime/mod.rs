@@ -2,5 +2,11 @@
 
 pub mod feed;
 pub mod handle;
+pub mod settings;
+
+mod execution;
+mod messages;
+mod registry;
+mod supervisor;
 
 pub use handle::Handle;

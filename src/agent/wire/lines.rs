@@ -50,6 +50,11 @@ impl Lines {
         }
     }
 
+    /// Offset of the first byte of the line that is not whole yet.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
     /// Offset of the next byte that is expected.
     pub fn position(&self) -> u64 {
         self.start + self.partial.len() as u64 + self.dropped
