@@ -80,19 +80,26 @@ fn start(plan: &LaunchPlan, mark: &str, lock: File) -> Found {
         Ok(living) => Found::Started(living),
         Err(error) => {
             log(format_args!("the agent was not started: {error}"));
-            gone(None, Stored::Value(Exit::NotStarted { error }), false)
+            let exit = Exit::NotStarted { error };
+            process::record_exit(&exit);
+            Found::Gone {
+                process: None,
+                exit,
+                lock_is_held: false,
+            }
         }
     }
 }
 
-/// The exit is written down here, so that it is on disk however the agent's end was found out.
+/// An exit that nobody has written down is unknown, and from now on stays so.
 fn gone(process: Option<AgentProcess>, exit: Stored<Exit>, lock_is_held: bool) -> Found {
-    let exit = if let Stored::Value(exit) = exit {
-        exit
-    } else {
-        Exit::Unknown
+    let exit = match exit {
+        Stored::Value(exit) => exit,
+        Stored::Absent | Stored::Unreadable => {
+            process::record_exit(&Exit::Unknown);
+            Exit::Unknown
+        }
     };
-    process::record_exit(&exit);
     Found::Gone {
         process,
         exit,

@@ -243,7 +243,8 @@ impl Keeper {
 
     /// Only while nobody is connected: a daemon that is does not need the socket file.
     fn mend_door(&mut self, ctx: &mut Context<Self>) {
-        if self.link.is_none()
+        let is_alone = self.link.as_ref().is_none_or(|(_, link)| !link.connected());
+        if is_alone
             && self.done.is_some()
             && let Err(error) = self.door.mend(&ctx.address())
         {

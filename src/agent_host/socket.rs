@@ -181,6 +181,7 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Link {
                 self.trouble("a host takes whole text frames only".to_owned(), ctx);
             }
             Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
+            Err(ProtocolError::Io(_)) => ctx.stop(),
             Err(error) => {
                 log(format_args!("the daemon broke the websocket protocol: {error}"));
                 ctx.stop();
