@@ -202,6 +202,34 @@ async fn hosts_that_are_killed_while_they_write_leave_whole_lines_only() {
     );
 }
 
+#[actix_web::test]
+async fn a_host_that_is_killed_while_lines_wait_leaves_no_half_of_any() {
+    let mut place = Place::with_script("while [ ! -e go ]; do sleep 0.01; done; exec cat");
+    for first in [0, 8] {
+        let (mut client, _) = place.host().await;
+        for id in first..first + 8 {
+            client.write(id, &numbered(id)).await;
+        }
+        client.settle().await;
+        if first == 0 {
+            wait_for("the kernel to hold the first line", || place.stdin_bytes() > 0).await;
+        }
+        place.kill_host();
+    }
+    fs::write(place.path("go"), "").unwrap();
+    let (mut client, _) = place.host().await;
+    client.write(u64::MAX, "end").await;
+    client.read(0, WINDOW_BYTES).await;
+    client.take_until("end\n").await;
+    let text = client.text();
+    let seen: Vec<u64> = text.lines().filter(|line| *line != "end").map(number_of).collect();
+    assert_eq!(
+        seen,
+        [0],
+        "one stood in the pipe, the others waited in hosts that are dead"
+    );
+}
+
 /// A line that tells whether it is whole; some fit a pipe as it is born, some do not.
 fn numbered(id: u64) -> String {
     let length = 100 + usize::try_from(id % 4).unwrap() * 90_000;

@@ -136,6 +136,16 @@ impl Place {
         serde_json::from_slice(&fs::read(self.path(name)).unwrap()).unwrap()
     }
 
+    /// How much stands in the agent's stdin.
+    pub(crate) fn stdin_bytes(&self) -> u64 {
+        let fifo = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.path(files::STDIN))
+            .unwrap();
+        rustix::io::ioctl_fionread(fifo).unwrap()
+    }
+
     /// Every process that carries the mark of this attempt.
     pub(crate) fn marked(&self) -> Vec<i32> {
         let mark = format!("{ATTEMPT_MARK}={}/{}", self.plan.session, self.plan.attempt);
