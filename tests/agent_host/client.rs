@@ -1,7 +1,7 @@
 //! The daemon's end of the link, as a test holds it: it checks each chunk's offset and the window as it goes.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use actix_codec::Framed;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
@@ -11,8 +11,7 @@ use cc_executor::agent_host::protocol::{CHUNK_BYTES_MAX, FromHost, OFFSET_BYTES,
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::timeout;
 
-/// How long anything may take before a test gives up on it.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+use crate::support::wait::{PATIENCE, until};
 
 /// What comes from a host.
 #[derive(Debug, PartialEq)]
@@ -36,20 +35,14 @@ pub(crate) struct Client {
 impl Client {
     /// Connects as soon as a host listens.
     pub(crate) async fn connect(socket: &Path) -> Self {
-        let began = std::time::Instant::now();
-        loop {
-            match http(socket.to_owned()).ws("http://host/").connect().await {
-                Ok((_, link)) => {
-                    return Self {
-                        link,
-                        taken: Vec::new(),
-                        from: 0,
-                        through: 0,
-                    };
-                }
-                Err(error) if began.elapsed() > DEADLINE => panic!("no host listens: {error}"),
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
+        until("a host to listen", || UnixStream::connect(socket).ok());
+        let request = http(socket.to_owned()).ws("http://host/");
+        let (_, link) = request.connect().await.expect("the host answers");
+        Self {
+            link,
+            taken: Vec::new(),
+            from: 0,
+            through: 0,
         }
     }
 
@@ -59,7 +52,7 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, message: Message) {
-        timeout(DEADLINE, self.link.send(message))
+        timeout(PATIENCE, self.link.send(message))
             .await
             .expect("a host reads its socket")
             .expect("the link is up");
@@ -96,7 +89,7 @@ impl Client {
     /// The next thing that comes.
     pub(crate) async fn next(&mut self) -> Heard {
         loop {
-            let frame = timeout(DEADLINE, self.link.next())
+            let frame = timeout(PATIENCE, self.link.next())
                 .await
                 .expect("something should have come by now");
             match frame {

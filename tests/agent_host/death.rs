@@ -57,10 +57,10 @@ async fn a_killed_host_is_replaced_and_output_is_neither_lost_nor_doubled() {
 async fn of_an_agent_that_died_alone_a_new_host_only_serves_the_spool() {
     let mut place = Place::with_script(ECHO);
     let (_, hello) = place.host().await;
-    wait_for("the first line", || place.spool() == b"ready\n").await;
+    wait_for("the first line", || place.spool() == b"ready\n");
     place.kill_host();
     kill(hello.agent.unwrap().pid, Signal::KILL);
-    wait_for("its end", || !runs(hello.agent.unwrap().pid)).await;
+    wait_for("its end", || !runs(hello.agent.unwrap().pid));
     let (mut client, after) = place.host().await;
     assert_eq!(
         (after.agent, after.exit, after.adopted),
@@ -73,7 +73,7 @@ async fn of_an_agent_that_died_alone_a_new_host_only_serves_the_spool() {
     assert!(place.marked().is_empty(), "nothing was started again");
     assert_eq!(place.stored::<Exit>(files::EXIT), Exit::Unknown);
     client.say(&ToHost::Release).await;
-    assert_eq!(place.host_exit().await, Some(0));
+    assert_eq!(place.host_exit(), Some(0));
 }
 
 #[actix_web::test]
@@ -138,13 +138,13 @@ async fn a_torn_agent_file_beside_a_free_lock_means_a_dead_agent() {
 async fn a_leftover_that_holds_the_lock_is_ended_and_listed() {
     let mut place = Place::with_script("sleep 1004 & echo ready; wait");
     let (_, hello) = place.host().await;
-    wait_for("its child", || place.marked().len() == 2 && place.spool() == b"ready\n").await;
+    wait_for("its child", || place.marked().len() == 2 && place.spool() == b"ready\n");
     place.kill_host();
     kill(hello.agent.unwrap().pid, Signal::KILL);
-    wait_for("its end", || !runs(hello.agent.unwrap().pid)).await;
+    wait_for("its end", || !runs(hello.agent.unwrap().pid));
     let (mut client, after) = place.host().await;
     assert_eq!((after.exit, after.adopted), (Some(Exit::Unknown), false));
-    wait_for("the leftover's end", || place.marked().is_empty()).await;
+    wait_for("the leftover's end", || place.marked().is_empty());
     client.say(&ToHost::EndLeftovers).await;
     let ended = client
         .until(|frame| {
@@ -212,7 +212,7 @@ async fn a_host_that_is_killed_while_lines_wait_leaves_no_half_of_any() {
         }
         client.settle().await;
         if first == 0 {
-            wait_for("the kernel to hold the first line", || place.stdin_bytes() > 0).await;
+            wait_for("the kernel to hold the first line", || place.stdin_bytes() > 0);
         }
         place.kill_host();
     }

@@ -68,7 +68,7 @@ async fn a_line_reaches_the_agent_and_its_answer_is_read() {
 async fn nothing_is_sent_beyond_the_window_and_a_control_message_is_not_stuck_behind_output() {
     let mut place = Place::with_script("head -c 300000 /dev/zero; read -r line; echo $line");
     let (mut client, _) = place.host().await;
-    wait_for("the spool", || place.spool().len() == 300_000).await;
+    wait_for("the spool", || place.spool().len() == 300_000);
     for through in [1_000, 70_000, 299_999] {
         if through == 1_000 {
             client.read(0, through).await;
@@ -107,7 +107,7 @@ async fn a_window_larger_than_what_is_sent_at_once_is_served_to_its_end() {
 async fn a_read_begins_at_any_offset_and_one_beyond_the_end_is_told() {
     let mut place = Place::with_script(ECHO);
     let (mut client, _) = place.host().await;
-    wait_for("the first line", || place.spool() == b"ready\n").await;
+    wait_for("the first line", || place.spool() == b"ready\n");
     client.read(3, WINDOW_BYTES).await;
     client.take_until("dy\n").await;
     assert_eq!(client.text(), "dy\n");
@@ -214,7 +214,7 @@ async fn a_living_agent_is_no_leftover() {
     let script = "sleep 1002 </dev/null >/dev/null & echo ready; read -r line; echo $line";
     let mut place = Place::with_script(script);
     let (mut client, hello) = place.host().await;
-    wait_for("its child", || place.marked().len() == 2).await;
+    wait_for("its child", || place.marked().len() == 2);
     client.say(&ToHost::EndLeftovers).await;
     assert_eq!(client.until(leftovers).await.len(), 1);
     assert_eq!(place.marked(), [hello.agent.unwrap().pid]);
@@ -248,7 +248,7 @@ async fn a_released_host_is_gone_with_its_socket_and_its_files_stay() {
     let (mut client, _) = place.host().await;
     client.until(exited).await;
     client.say(&ToHost::Release).await;
-    assert_eq!(place.host_exit().await, Some(0));
+    assert_eq!(place.host_exit(), Some(0));
     assert!(!place.plan.socket.exists());
     assert_eq!(place.spool(), b"out\n");
     assert_eq!(place.stored::<Exit>(files::EXIT), Exit::Code { code: 0 });

@@ -7,3 +7,5 @@ mod death;
 mod link;
 mod place;
 mod start;
+#[path = "../support/mod.rs"]
+mod support;

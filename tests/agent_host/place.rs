@@ -3,14 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 use cc_executor::agent_host::protocol::{ATTEMPT_MARK, AgentProcess, Exit, FromHost, LaunchPlan, files};
 use cc_executor::session::id::{Attempt, SessionId};
 use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
-use crate::client::{Client, DEADLINE};
+use crate::client::Client;
+use crate::support::wait::until;
 
 /// One attempt's directory with its plan.
 pub(crate) struct Place {
@@ -120,15 +120,9 @@ impl Place {
     }
 
     /// Waits until the newest host has exited, and says how.
-    pub(crate) async fn host_exit(&mut self) -> Option<i32> {
+    pub(crate) fn host_exit(&mut self) -> Option<i32> {
         let mut host = self.hosts.pop().expect("a host was started");
-        let mut status = None;
-        wait_for("the host to exit", || {
-            status = host.try_wait().unwrap();
-            status.is_some()
-        })
-        .await;
-        status.unwrap().code()
+        until("the host to exit", || host.try_wait().unwrap()).code()
     }
 
     /// What stands in a JSON file of the attempt.
@@ -181,32 +175,25 @@ impl Place {
         command.spawn().unwrap()
     }
 
-    fn kill_everything(&mut self) -> bool {
+    fn kill_everything(&mut self) {
         for mut host in self.hosts.drain(..) {
             let _ = host.kill().and_then(|()| host.wait());
         }
-        let began = Instant::now();
-        while began.elapsed() < DEADLINE {
+        until("the processes of the attempt to end", || {
             let marked = self.marked();
-            if marked.is_empty() {
-                return true;
-            }
-            marked.into_iter().for_each(|pid| kill(pid, Signal::KILL));
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        false
+            marked.iter().for_each(|pid| kill(*pid, Signal::KILL));
+            marked.is_empty().then_some(())
+        });
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let log = fs::read_to_string(self.path(files::HOST_LOG)).unwrap_or_default();
-        let clean = self.kill_everything();
         if std::thread::panicking() {
             eprintln!("host.log:\n{log}");
-        } else {
-            assert!(clean, "processes are left: {:?}", self.marked());
         }
+        self.kill_everything();
     }
 }
 
@@ -226,10 +213,6 @@ pub(crate) fn is_held(lock: &Path) -> bool {
 }
 
 /// Waits for a condition.
-pub(crate) async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < DEADLINE, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    until(what, || condition().then_some(()));
 }

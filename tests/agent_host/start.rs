@@ -41,7 +41,7 @@ async fn an_agent_gets_the_planned_environment_and_the_mark_and_nothing_else() {
     place.plan.env.insert("GREETING".to_owned(), "hello\tthere".to_owned());
     let mark = format!("{}/{}", place.plan.session, place.plan.attempt);
     place.host().await;
-    wait_for("the agent's end", || place.path(files::EXIT).exists()).await;
+    wait_for("the agent's end", || place.path(files::EXIT).exists());
     let text = String::from_utf8(place.spool()).unwrap();
     let mut lines: Vec<_> = text.lines().collect();
     lines.sort_unstable();
@@ -60,7 +60,7 @@ async fn an_agent_gets_the_planned_environment_and_the_mark_and_nothing_else() {
 async fn an_agent_starts_in_its_own_group_with_signals_as_they_are_by_default() {
     let mut place = Place::with_agent(&["/bin/cat", "/proc/self/status", "/proc/self/stat"]);
     let (_, hello) = place.host().await;
-    wait_for("the agent's end", || place.path(files::EXIT).exists()).await;
+    wait_for("the agent's end", || place.path(files::EXIT).exists());
     let text = String::from_utf8(place.spool()).unwrap();
     let mask = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -93,7 +93,7 @@ async fn a_missing_program_is_told_in_the_hello_and_on_disk() {
     assert_eq!(hello.agent, None);
     assert_eq!(Some(place.stored::<Exit>(files::EXIT)), hello.exit);
     client.say(&ToHost::Release).await;
-    assert_eq!(place.host_exit().await, Some(0));
+    assert_eq!(place.host_exit(), Some(0));
     assert!(!place.plan.socket.exists(), "a released host takes its socket with it");
     let (_, again) = place.host().await;
     assert_eq!(again.exit, hello.exit, "a later host does not try again");
@@ -132,8 +132,7 @@ async fn of_hosts_that_race_one_stays_and_one_agent_is_started() {
             "{statuses:?}"
         );
         ended.len() == 4
-    })
-    .await;
+    });
     let (mut client, hello) = place.connect().await;
     client.write(1, "line").await;
     client.read(0, 1000).await;
@@ -151,7 +150,7 @@ async fn a_second_host_exits_and_changes_nothing() {
         fs::metadata(&place.plan.socket).unwrap(),
     );
     place.start_host();
-    assert_eq!(place.host_exit().await, Some(0));
+    assert_eq!(place.host_exit(), Some(0));
     let after = (
         fs::read(place.path(files::AGENT)).unwrap(),
         fs::metadata(&place.plan.socket).unwrap(),
@@ -185,7 +184,7 @@ async fn a_host_that_is_asked_to_end_leaves_its_agent_alone_and_a_hang_up_does_n
     kill(host, Signal::HUP);
     client.settle().await;
     kill(host, Signal::TERM);
-    assert_eq!(place.host_exit().await, Some(0));
+    assert_eq!(place.host_exit(), Some(0));
     assert!(runs(hello.agent.unwrap().pid) && !place.plan.socket.exists());
     let (_, after) = place.host().await;
     assert_eq!((after.agent, after.adopted), (hello.agent, true));
