@@ -8,15 +8,10 @@ use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::http::Uri;
 use awc::{BoxedSocket, ws};
 
-use crate::agent_host::protocol::{CHUNK_BYTES_MAX, OFFSET_BYTES};
+use crate::agent_host::protocol::FRAME_BYTES_MAX;
 
 /// A connected websocket, to be split into what is read and what is written.
 pub type HostSocket = Framed<BoxedSocket, ws::Codec>;
-
-/// The longest frame either side sends: a binary chunk, or one stdin line with its JSON escapes.
-pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-const _: () = assert!(CHUNK_BYTES_MAX + OFFSET_BYTES <= FRAME_BYTES_MAX);
 
 /// Why the websocket could not be opened.
 #[derive(Debug, thiserror::Error)]

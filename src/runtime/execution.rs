@@ -114,15 +114,27 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Self { session, attempt, ref supervisor } = *self;
-        supervisor.do_send(ExecutionGone { session, attempt, panicked: std::thread::panicking() });
+        let Self {
+            session,
+            attempt,
+            ref supervisor,
+        } = *self;
+        supervisor.do_send(ExecutionGone {
+            session,
+            attempt,
+            panicked: std::thread::panicking(),
+        });
     }
 }
 
 impl Execution {
     pub(super) fn new(task: Assignment, surroundings: Surroundings, supervisor: Addr<Supervisor>) -> Self {
         let (session, attempt) = (task.session_id, task.attempt);
-        let guard = Guard { session, attempt, supervisor: supervisor.clone() };
+        let guard = Guard {
+            session,
+            attempt,
+            supervisor: supervisor.clone(),
+        };
         let summary = Arc::clone(&task.summary);
         let closing = Closing::new(task.end_with.clone());
         Self {
@@ -148,7 +160,9 @@ impl Execution {
     }
 
     fn directory(&self) -> PathBuf {
-        self.surroundings.settings.attempt_directory(self.task.session_id, self.task.attempt)
+        self.surroundings
+            .settings
+            .attempt_directory(self.task.session_id, self.task.attempt)
     }
 
     /// Prepares the attempt where that has not happened, and opens the link.
@@ -170,7 +184,11 @@ impl Execution {
             let socket = launch::reach(&directory, &plan, &executable).await?;
             Ok((plan, socket))
         };
-        ctx.spawn(connecting.into_actor(self).map(|connected, act, ctx| act.connected(connected, ctx)));
+        ctx.spawn(
+            connecting
+                .into_actor(self)
+                .map(|connected, act, ctx| act.connected(connected, ctx)),
+        );
     }
 
     fn connected(&mut self, connected: Result<(LaunchPlan, HostSocket), LaunchError>, ctx: &mut Context<Self>) {
@@ -181,7 +199,12 @@ impl Execution {
             }
             Err(error) => {
                 tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "no agent host");
-                self.give_up(Ending::NotStarted { message: error.to_string() }, ctx);
+                self.give_up(
+                    Ending::NotStarted {
+                        message: error.to_string(),
+                    },
+                    ctx,
+                );
             }
         }
     }
@@ -189,11 +212,20 @@ impl Execution {
     /// Hands entries to the store. With a span they stand for bytes of the spool.
     fn append(&mut self, span: Option<Span>, entries: Vec<Entry>, ctx: &mut Context<Self>) {
         let (session_id, attempt) = (self.task.session_id, self.task.attempt);
-        let append = Append { session_id, attempt, span, at: now(), entries };
+        let append = Append {
+            session_id,
+            attempt,
+            span,
+            at: now(),
+            entries,
+        };
         let acknowledgement = self.surroundings.store.append(append);
         self.appends_pending += 1;
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
-        ctx.spawn(done.into_actor(self).map(|result, act, ctx| act.acknowledged(result, ctx)));
+        ctx.spawn(
+            done.into_actor(self)
+                .map(|result, act, ctx| act.acknowledged(result, ctx)),
+        );
     }
 
     fn acknowledged(&mut self, result: Result<Commit, StoreError>, ctx: &mut Context<Self>) {
@@ -239,8 +271,16 @@ impl Execution {
         let mut inputs: Vec<Input> = self.summary.inputs.clone();
         inputs.iter_mut().for_each(|input| input.state = InputState::Sent);
         if inputs.is_empty() {
-            let text = if self.task.attempt.0 == 1 { self.task.request.task.clone() } else { CONTINUE.to_owned() };
-            inputs.push(Input { uuid: Uuid::new_v4(), state: InputState::Sent, text: Some(text) });
+            let text = if self.task.attempt.0 == 1 {
+                self.task.request.task.clone()
+            } else {
+                CONTINUE.to_owned()
+            };
+            inputs.push(Input {
+                uuid: Uuid::new_v4(),
+                state: InputState::Sent,
+                text: Some(text),
+            });
         }
         self.append(None, inputs.into_iter().map(Entry::Input).collect(), ctx);
         self.intake.send_inputs_when_acknowledged = true;
@@ -300,14 +340,22 @@ fn prepare(
     let mut agent_env = base;
     agent_env.extend(settings.agent_env.clone());
     let is_known = attempt.0 > 1 && environment::has_transcript(&agent_env, agent_session_id);
-    let conversation =
-        if is_known { Conversation::Resume(agent_session_id) } else { Conversation::New(agent_session_id) };
+    let conversation = if is_known {
+        Conversation::Resume(agent_session_id)
+    } else {
+        Conversation::New(agent_session_id)
+    };
     let remaining = Remaining {
         turns: request.max_turns.map(|most| most.saturating_sub(summary.turns).max(1)),
-        budget_usd: request.max_budget_usd.map(|most| (most - summary.usage.cost_usd).max(0.01)),
+        budget_usd: request
+            .max_budget_usd
+            .map(|most| (most - summary.usage.cost_usd).max(0.01)),
     };
     let temporary = settings.session_directory(session).join("tmp");
-    let failed = |source| LaunchError::Prepare { path: temporary.clone(), source };
+    let failed = |source| LaunchError::Prepare {
+        path: temporary.clone(),
+        source,
+    };
     launch::private_directory(&temporary).map_err(failed)?;
     let (arguments, side_files) = environment::arguments(request, conversation, remaining, &directory);
     let plan = LaunchPlan {
@@ -329,7 +377,10 @@ fn prepare(
 fn base_environment(settings: &RuntimeSettings, session: SessionId) -> Result<BTreeMap<String, String>, LaunchError> {
     let path = settings.environment_file(session);
     match std::fs::read(&path) {
-        Ok(json) => serde_json::from_slice(&json).map_err(|error| LaunchError::Plan { path, why: error.to_string() }),
+        Ok(json) => serde_json::from_slice(&json).map_err(|error| LaunchError::Plan {
+            path,
+            why: error.to_string(),
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(daemon_environment()),
         Err(source) => Err(LaunchError::Prepare { path, source }),
     }
@@ -337,7 +388,9 @@ fn base_environment(settings: &RuntimeSettings, session: SessionId) -> Result<BT
 
 /// The daemon's own environment. Variables that are no UTF-8 text are left out.
 fn daemon_environment() -> BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 impl Actor for Execution {
@@ -360,7 +413,8 @@ impl Handler<Deliver> for Execution {
     type Result = ();
 
     fn handle(&mut self, Deliver { question, answer }: Deliver, _: &mut Self::Context) {
-        if self.greeted && !self.closing.is_begun()
+        if self.greeted
+            && !self.closing.is_begun()
             && let Some(waiting) = self.summary.questions.get(&question)
             && self.answers_sent.insert(question)
         {

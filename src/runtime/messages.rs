@@ -15,6 +15,11 @@ use crate::store::StoreError;
 /// Where the answer to a call goes, once what it did is on disk.
 pub(super) type Reply = oneshot::Sender<Result<Arc<Summary>, CallError>>;
 
+/// To the supervisor, once everybody can hear of what it does: take up the work of the daemon before.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Recover;
+
 /// To the supervisor: create a session.
 #[derive(Message)]
 #[rtype(result = "()")]

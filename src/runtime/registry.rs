@@ -35,7 +35,11 @@ impl Registry {
             self.ended -= has_ended(&before);
         }
         if self.ended > ENDED_KEPT_MAX {
-            let oldest = self.sessions.iter().find(|(_, summary)| has_ended(summary) == 1).map(|(id, _)| *id);
+            let oldest = self
+                .sessions
+                .iter()
+                .find(|(_, summary)| has_ended(summary) == 1)
+                .map(|(id, _)| *id);
             if let Some(id) = oldest {
                 self.sessions.remove(&id);
                 self.ended -= 1;
@@ -82,11 +86,20 @@ mod tests {
     use jiff::Timestamp;
 
     fn summary(ended: bool) -> Arc<Summary> {
-        let request = Request { task: "t".into(), cwd: "/".into(), ..Request::default() };
-        let created = Created { request, by: "a test".into() };
+        let request = Request {
+            task: "t".into(),
+            cwd: "/".into(),
+            ..Request::default()
+        };
+        let created = Created {
+            request,
+            by: "a test".into(),
+        };
         let mut summary = Summary::new(SessionId::new(), &created, Timestamp::UNIX_EPOCH);
         if ended {
-            summary.lifecycle.state = State::Ended { outcome: Outcome::Completed };
+            summary.lifecycle.state = State::Ended {
+                outcome: Outcome::Completed,
+            };
         }
         Arc::new(summary)
     }

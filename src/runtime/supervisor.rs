@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::execution::{Assignment, Execution, Surroundings};
 use super::handle::{CallError, NewSession};
 use super::messages::{
-    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Create, Deliver, ExecutionGone, LookAtClocks, Reply, Stop,
-    StoreLost,
+    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Create, Deliver, ExecutionGone, LookAtClocks, Recover,
+    Reply, Stop, StoreLost,
 };
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{Answered, AttemptEnd, Created, Entry};
@@ -66,7 +66,14 @@ struct Session {
 impl Session {
     fn new(request: Arc<Request>, summary: Arc<Summary>) -> Self {
         let life = summary.lifecycle.clone();
-        Self { request, life, summary, execution: None, answering: BTreeSet::new(), panics: 0 }
+        Self {
+            request,
+            life,
+            summary,
+            execution: None,
+            answering: BTreeSet::new(),
+            panics: 0,
+        }
     }
 
     /// Whether it takes up one of the slots for agents at work.
@@ -89,12 +96,23 @@ impl Supervisor {
         arbiters: Vec<ArbiterHandle>,
         fatal: mpsc::UnboundedSender<StoreError>,
     ) -> Self {
-        let mut queued: Vec<_> = found.iter().filter(|found| found.summary.lifecycle.state == State::Queued).collect();
+        let mut queued: Vec<_> = found
+            .iter()
+            .filter(|found| found.summary.lifecycle.state == State::Queued)
+            .collect();
         queued.sort_by_key(|found| (found.summary.updated_at, found.summary.session_id));
         let queue = queued.iter().map(|found| found.summary.session_id).collect();
         let session = |found: Found| (found.summary.session_id, Session::new(found.request, found.summary));
         let sessions = found.into_iter().map(session).collect();
-        Self { surroundings, sessions, queue, arbiters, next_arbiter: 0, timer: None, fatal }
+        Self {
+            surroundings,
+            sessions,
+            queue,
+            arbiters,
+            next_arbiter: 0,
+            timer: None,
+            fatal,
+        }
     }
 
     /// Decides about an event, writes the decision down, and carries it out once it is on disk.
@@ -103,7 +121,13 @@ impl Supervisor {
             return answer_call(reply, Err(CallError::NoSuchSession(id.to_string())));
         };
         let now = now();
-        let decision = match decide(&session.life, event, &self.surroundings.settings.restart, now, rand::random()) {
+        let decision = match decide(
+            &session.life,
+            event,
+            &self.surroundings.settings.restart,
+            now,
+            rand::random(),
+        ) {
             Ok(decision) if decision.entries.is_empty() => {
                 return answer_call(reply, Ok(Arc::clone(&session.summary)));
             }
@@ -112,11 +136,20 @@ impl Supervisor {
         };
         let attempt = session.life.attempt;
         decision.entries.iter().for_each(|entry| session.life.apply(entry, now));
-        let append = Append { session_id: id, attempt, span: None, at: now, entries: decision.entries };
+        let append = Append {
+            session_id: id,
+            attempt,
+            span: None,
+            at: now,
+            entries: decision.entries,
+        };
         let acknowledgement = self.surroundings.store.append(append);
         let effects = decision.effects;
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
-        ctx.spawn(done.into_actor(self).map(move |result, act, ctx| act.stepped(id, result, &effects, reply, ctx)));
+        ctx.spawn(
+            done.into_actor(self)
+                .map(move |result, act, ctx| act.stepped(id, result, &effects, reply, ctx)),
+        );
     }
 
     /// A decision is on disk: now it is carried out.
@@ -166,24 +199,25 @@ impl Supervisor {
         let mut taken = self.sessions.values().filter(|session| session.takes_slot()).count();
         while taken < self.surroundings.settings.live_agents_max {
             let Some(id) = self.queue.pop_front() else { return };
-            let Some(session) = self.sessions.get(&id) else { continue };
+            let Some(session) = self.sessions.get(&id) else {
+                continue;
+            };
             // The first conversation is named like its session, so that a person finds one by the other.
             let is_first = session.life.attempt == Attempt::NONE;
             let fresh = if is_first { id.uuid() } else { Uuid::new_v4() };
-            let event = Event::SlotFree { fresh, checkpoint: session.summary.checkpoint };
+            let event = Event::SlotFree {
+                fresh,
+                checkpoint: session.summary.checkpoint,
+            };
             self.step(id, &event, None, ctx);
             taken += 1;
         }
     }
 
-    fn start_execution(
-        &mut self,
-        id: SessionId,
-        attempt: Attempt,
-        end_with: Option<Ending>,
-        ctx: &mut Context<Self>,
-    ) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+    fn start_execution(&mut self, id: SessionId, attempt: Attempt, end_with: Option<Ending>, ctx: &mut Context<Self>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let assignment = Assignment {
             session_id: id,
             attempt,
@@ -195,9 +229,8 @@ impl Supervisor {
         let (surroundings, supervisor) = (self.surroundings.clone(), ctx.address());
         let arbiter = &self.arbiters[self.next_arbiter % self.arbiters.len()];
         self.next_arbiter += 1;
-        let execution = Execution::start_in_arbiter(arbiter, move |_| {
-            Execution::new(assignment, surroundings, supervisor)
-        });
+        let execution =
+            Execution::start_in_arbiter(arbiter, move |_| Execution::new(assignment, surroundings, supervisor));
         session.execution = Some((attempt, execution));
     }
 
@@ -215,14 +248,18 @@ impl Supervisor {
         if waiting >= self.surroundings.settings.queued_sessions_max {
             return answer_call(Some(reply), Err(CallError::QueueFull(waiting)));
         }
-        let created = Created { request: new.request, by: new.by };
+        let created = Created {
+            request: new.request,
+            by: new.by,
+        };
         let request = Arc::new(created.request.clone());
         let acknowledgement = self.surroundings.store.create(id, created, now());
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
             if let Ok(commit) = &result {
                 tracing::info!(session_id = %id, name = %commit.summary.name, "session created");
-                act.sessions.insert(id, Session::new(request, Arc::clone(&commit.summary)));
+                act.sessions
+                    .insert(id, Session::new(request, Arc::clone(&commit.summary)));
             }
             act.stepped(id, result, &[Effect::Enqueue], Some(reply), ctx);
         }));
@@ -236,7 +273,10 @@ impl Supervisor {
 
     /// Takes up the work of the daemon before: attaches to agents that may be alive, and goes on with the queue.
     fn recover(&mut self, ctx: &mut Context<Self>) {
-        let with_agent = self.sessions.iter().filter(|(_, session)| session.life.state.has_agent());
+        let with_agent = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.life.state.has_agent());
         let attempts: Vec<_> = with_agent.map(|(id, session)| (*id, session.life.clone())).collect();
         for (id, life) in attempts {
             let end_with = matches!(life.state, State::Stopping { .. }).then_some(Ending::Stopped);
@@ -261,6 +301,13 @@ impl Actor for Supervisor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1024);
+    }
+}
+
+impl Handler<Recover> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Recover, ctx: &mut Self::Context) {
         self.recover(ctx);
     }
 }
@@ -293,7 +340,9 @@ impl Handler<Committed> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Committed(summary): Committed, ctx: &mut Self::Context) {
-        let Some(session) = self.sessions.get_mut(&summary.session_id) else { return };
+        let Some(session) = self.sessions.get_mut(&summary.session_id) else {
+            return;
+        };
         let before = (session.takes_slot(), session.summary.questions.len());
         session.take(&summary);
         if before != (session.takes_slot(), session.summary.questions.len()) {
@@ -324,9 +373,19 @@ impl Handler<ExecutionGone> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, gone: ExecutionGone, ctx: &mut Self::Context) {
-        let ExecutionGone { session: id, attempt, panicked } = gone;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.execution.as_ref().is_none_or(|(current, _)| *current != attempt) {
+        let ExecutionGone {
+            session: id,
+            attempt,
+            panicked,
+        } = gone;
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if session
+            .execution
+            .as_ref()
+            .is_none_or(|(current, _)| *current != attempt)
+        {
             return;
         }
         session.execution = None;
@@ -340,7 +399,12 @@ impl Handler<ExecutionGone> for Supervisor {
             // A fresh execution ends the agent and whatever it left behind, and then reports the ending.
             return self.start_execution(id, attempt, Some(Ending::Panicked), ctx);
         }
-        let end = AttemptEnd { ending: Ending::Panicked, exit: None, open_tool: None, leftovers: vec![] };
+        let end = AttemptEnd {
+            ending: Ending::Panicked,
+            exit: None,
+            open_tool: None,
+            leftovers: vec![],
+        };
         self.step(id, &Event::AttemptEnded { attempt, end }, None, ctx);
     }
 }

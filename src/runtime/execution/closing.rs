@@ -3,9 +3,9 @@
 
 use super::*;
 use crate::agent_host::protocol::{Exit, ToHost};
+use crate::runtime::messages::AttemptOver;
 use crate::session::journal::AttemptEnd;
 use crate::session::turn::Standing;
-use crate::runtime::messages::AttemptOver;
 
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
@@ -32,7 +32,11 @@ enum Stage {
 
 impl Closing {
     pub(super) fn new(ending: Option<Ending>) -> Self {
-        Self { ending, gone: None, stage: Stage::Reading }
+        Self {
+            ending,
+            gone: None,
+            stage: Stage::Reading,
+        }
     }
 
     /// Whether the agent is being ended, or has ended by itself.
@@ -110,7 +114,9 @@ impl Execution {
 
     /// Takes the next step of the end, when the one before is done and on disk.
     pub(super) fn close_further(&mut self, ctx: &mut Context<Self>) {
-        let Some((_, spool_bytes)) = self.closing.gone else { return };
+        let Some((_, spool_bytes)) = self.closing.gone else {
+            return;
+        };
         if self.closing.stage != Stage::Reading || self.sink.is_none() || self.intake.position() < spool_bytes {
             return;
         }
@@ -129,7 +135,9 @@ impl Execution {
         if self.closing.stage != Stage::Leftovers {
             return;
         }
-        let Some((exit, _)) = self.closing.gone.clone() else { return };
+        let Some((exit, _)) = self.closing.gone.clone() else {
+            return;
+        };
         let ending = self.ending(&exit);
         self.send(&ToHost::Release);
         self.report(ending, Some(&exit), leftovers, ctx);
@@ -152,8 +160,18 @@ impl Execution {
 
     fn report(&mut self, ending: Ending, exit: Option<&Exit>, leftovers: Vec<String>, ctx: &mut Context<Self>) {
         self.closing.stage = Stage::Released;
-        let open_tool = self.summary.work.open_tool().map(str::to_owned).filter(|_| ending.is_charged());
-        let end = AttemptEnd { ending, exit: exit.map(words_of), open_tool, leftovers };
+        let open_tool = self
+            .summary
+            .work
+            .open_tool()
+            .map(str::to_owned)
+            .filter(|_| ending.is_charged());
+        let end = AttemptEnd {
+            ending,
+            exit: exit.map(words_of),
+            open_tool,
+            leftovers,
+        };
         let (session, attempt) = (self.task.session_id, self.task.attempt);
         self.supervisor.do_send(AttemptOver { session, attempt, end });
         // The host closes the link when it exits; an execution whose host does not is not kept waiting.

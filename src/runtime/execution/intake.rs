@@ -61,12 +61,17 @@ impl Execution {
     pub(super) fn take_bytes(&mut self, offset: u64, bytes: &[u8], ctx: &mut Context<Self>) {
         if offset != self.intake.position() {
             // Bytes of a read from before the link was lost.
-            return tracing::warn!(offset, expected = self.intake.position(), "spool bytes out of place are passed over");
+            return tracing::warn!(
+                offset,
+                expected = self.intake.position(),
+                "spool bytes out of place are passed over"
+            );
         }
         if !self.is_up {
             self.is_up = true;
             let (session, attempt) = (self.task.session_id, self.task.attempt);
-            self.supervisor.do_send(super::super::messages::AgentUp { session, attempt });
+            self.supervisor
+                .do_send(super::super::messages::AgentUp { session, attempt });
         }
         let mut lines = std::mem::replace(&mut self.intake.lines, Lines::starting_at(0));
         lines.push(bytes, |line| self.take_line(&line));
@@ -81,7 +86,10 @@ impl Execution {
         if self.intake.batch.is_empty() {
             return;
         }
-        let span = Span { from: self.intake.handed, through: self.intake.lines.start() };
+        let span = Span {
+            from: self.intake.handed,
+            through: self.intake.lines.start(),
+        };
         self.intake.handed = span.through;
         let entries = std::mem::take(&mut self.intake.batch);
         self.append(Some(span), entries, ctx);
@@ -97,7 +105,9 @@ impl Execution {
         }
         let drafts = std::mem::take(&mut self.intake.drafts);
         for (message_id, from_block) in drafts {
-            self.intake.batch.push(Entry::DraftDropped(DroppedDraft { message_id, from_block }));
+            self.intake
+                .batch
+                .push(Entry::DraftDropped(DroppedDraft { message_id, from_block }));
         }
         self.hand_over(ctx);
     }
@@ -116,7 +126,11 @@ impl Execution {
             Frame::Message { uuid, message } => self.take_message_frame(line.offset, uuid, message),
             Frame::Input { uuid, state } => {
                 if self.summary.input(uuid).is_some() {
-                    let input = Input { uuid, state, text: None };
+                    let input = Input {
+                        uuid,
+                        state,
+                        text: None,
+                    };
                     self.intake.batch.push(Entry::Input(input));
                 }
             }
@@ -127,8 +141,12 @@ impl Execution {
                 self.surroundings.feeds.delta(session, head, self.task.attempt, &delta);
             }
             Frame::DraftsAbandoned { message_id, from_block } => {
-                self.intake.drafts.retain(|(id, block)| *id != message_id || *block < from_block);
-                self.intake.batch.push(Entry::DraftDropped(DroppedDraft { message_id, from_block }));
+                self.intake
+                    .drafts
+                    .retain(|(id, block)| *id != message_id || *block < from_block);
+                self.intake
+                    .batch
+                    .push(Entry::DraftDropped(DroppedDraft { message_id, from_block }));
             }
             Frame::Asked(asked) => self.take_question(asked),
             Frame::Unserved { request_id, subtype } => self.refuse_request(&request_id, &subtype),
@@ -138,7 +156,10 @@ impl Execution {
                     self.busy = false;
                 }
             }
-            Frame::Reply { request_id, result: Err(error) } => {
+            Frame::Reply {
+                request_id,
+                result: Err(error),
+            } => {
                 tracing::warn!(session_id = %self.task.session_id, request_id, error, "the agent refused a request");
             }
             Frame::Activity(activity) => self.busy = activity != Activity::Idle,
@@ -149,9 +170,24 @@ impl Execution {
 
     fn take_message_frame(&mut self, offset: u64, uuid: Option<Uuid>, mut message: Message) {
         match &mut message {
-            Message::Text { message_id, block, parent: None, .. }
-            | Message::Thinking { message_id, block, parent: None, .. }
-            | Message::ToolUse { message_id, block, parent: None, .. } => {
+            Message::Text {
+                message_id,
+                block,
+                parent: None,
+                ..
+            }
+            | Message::Thinking {
+                message_id,
+                block,
+                parent: None,
+                ..
+            }
+            | Message::ToolUse {
+                message_id,
+                block,
+                parent: None,
+                ..
+            } => {
                 if let Some((_, begun)) = self.intake.block.as_ref().filter(|(id, _)| id == message_id) {
                     *block = *begun;
                 }
@@ -162,7 +198,9 @@ impl Execution {
         }
         let ends_turn = matches!(message, Message::TurnEnded(_));
         self.intake.last_message = uuid.or(self.intake.last_message);
-        self.intake.batch.push(Entry::AgentMessage(Box::new(Said { uuid, offset, message })));
+        self.intake
+            .batch
+            .push(Entry::AgentMessage(Box::new(Said { uuid, offset, message })));
         if ends_turn {
             self.push_checkpoint(offset);
         }
@@ -183,16 +221,27 @@ impl Execution {
 
     /// A question that a resumed agent asks again keeps its name, and takes the answer that waits for it.
     fn take_question(&mut self, asked: Asked) {
-        let Asked { request_id, tool_use_id, kind } = asked;
-        let orphan = self.summary.questions.values().find(|waiting| {
-            waiting.attempt != self.task.attempt && waiting.question.kind.is_same(&kind)
-        });
+        let Asked {
+            request_id,
+            tool_use_id,
+            kind,
+        } = asked;
+        let orphan = self
+            .summary
+            .questions
+            .values()
+            .find(|waiting| waiting.attempt != self.task.attempt && waiting.question.kind.is_same(&kind));
         let question_id = orphan.map(|waiting| waiting.question.question_id).unwrap_or_else(|| {
             let asked = self.intake.questions_asked.max(self.summary.questions_asked) + 1;
             self.intake.questions_asked = asked;
             QuestionId(asked)
         });
-        let question = Question { question_id, request_id, tool_use_id, kind };
+        let question = Question {
+            question_id,
+            request_id,
+            tool_use_id,
+            kind,
+        };
         self.intake.batch.push(Entry::QuestionAsked(question));
     }
 
@@ -202,17 +251,26 @@ impl Execution {
             _ => None,
         });
         let journalled = self.summary.questions.values().map(|waiting| &waiting.question);
-        let journalled = journalled.into_iter().find(|question| question.request_id == request_id);
+        let journalled = journalled
+            .into_iter()
+            .find(|question| question.request_id == request_id);
         if let Some(question_id) = asked.or(journalled.map(|question| question.question_id)) {
             let why = "the agent no longer asks".to_owned();
-            self.intake.batch.push(Entry::QuestionWithdrawn(Withdrawn { question_id, why }));
+            self.intake
+                .batch
+                .push(Entry::QuestionWithdrawn(Withdrawn { question_id, why }));
         }
     }
 
     fn unknown_line(&mut self, line: &Line<'_>, kind: Option<String>) {
         let text = String::from_utf8_lossy(&line.bytes[..line.bytes.len().min(2 * UNKNOWN_LINE_BYTES_MAX)]);
         let text = cut(&text, UNKNOWN_LINE_BYTES_MAX).to_owned();
-        let unknown = UnknownLine { offset: line.offset, kind, line: text, bytes: line.length };
+        let unknown = UnknownLine {
+            offset: line.offset,
+            kind,
+            line: text,
+            bytes: line.length,
+        };
         self.intake.batch.push(Entry::AgentUnknown(unknown));
     }
 }

@@ -6,7 +6,9 @@ use futures_util::StreamExt;
 
 use super::*;
 use crate::agent::wire::encode;
-use crate::agent_host::protocol::{Exit, FromHost, LINE_BYTES_MAX, OFFSET_BYTES, PROTOCOL_VERSION, ToHost, WINDOW_BYTES};
+use crate::agent_host::protocol::{
+    Exit, FromHost, LINE_BYTES_MAX, OFFSET_BYTES, PROTOCOL_VERSION, ToHost, WINDOW_BYTES,
+};
 use crate::session::journal::QuestionRef;
 use crate::session::question::{Answer, Question};
 
@@ -41,14 +43,17 @@ impl Execution {
     /// A text that does not fit into a line goes into a file, and the agent is told to read it.
     pub(super) fn write_input(&mut self, uuid: Uuid, text: &str) {
         let line = encode::user_message(uuid, text);
-        let line = if line.len() <= LINE_BYTES_MAX {
+        let line = if line.len() < LINE_BYTES_MAX {
             line
         } else {
             let path = self.directory().join(format!("input-{uuid}.txt"));
             if let Err(error) = launch::write_private(&path, text.as_bytes()) {
                 tracing::error!(session_id = %self.task.session_id, %error, path = %path.display(), "cannot write a long message");
             }
-            let told = format!("The message is long and stands in the file {}. Read that file and follow it.", path.display());
+            let told = format!(
+                "The message is long and stands in the file {}. Read that file and follow it.",
+                path.display()
+            );
             encode::user_message(uuid, &told)
         };
         self.write_line(line, Purpose::Input);
@@ -66,7 +71,11 @@ impl Execution {
     /// Lets the host send further: a window beyond what is on disk, or beyond what was taken where nothing waits for
     /// the disk.
     pub(super) fn raise_window(&mut self) {
-        let base = if self.appends_pending == 0 { self.intake.position() } else { self.summary.through_offset };
+        let base = if self.appends_pending == 0 {
+            self.intake.position()
+        } else {
+            self.summary.through_offset
+        };
         let through = base + WINDOW_BYTES;
         if self.greeted && through >= self.intake.window + WINDOW_BYTES / 2 {
             self.intake.window = through;
@@ -77,12 +86,23 @@ impl Execution {
     fn take_message(&mut self, message: FromHost, ctx: &mut Context<Self>) {
         match message {
             FromHost::Hello { protocol, .. } if protocol > PROTOCOL_VERSION => {
-                let message = format!("the agent host speaks protocol {protocol}, this daemon {PROTOCOL_VERSION}: upgrade the daemon");
+                let message = format!(
+                    "the agent host speaks protocol {protocol}, this daemon {PROTOCOL_VERSION}: upgrade the daemon"
+                );
                 tracing::error!(session_id = %self.task.session_id, "{message}");
                 ctx.stop();
             }
-            FromHost::Hello { exit, spool_bytes, adopted, .. } => self.hello(exit, spool_bytes, adopted, ctx),
-            FromHost::Exited { exit, spool_bytes, stderr_tail } => {
+            FromHost::Hello {
+                exit,
+                spool_bytes,
+                adopted,
+                ..
+            } => self.hello(exit, spool_bytes, adopted, ctx),
+            FromHost::Exited {
+                exit,
+                spool_bytes,
+                stderr_tail,
+            } => {
                 if !stderr_tail.trim().is_empty() {
                     self.append(None, vec![Entry::AgentStderr(Text { text: stderr_tail })], ctx);
                 }
@@ -109,7 +129,10 @@ impl Execution {
         }
         let from = self.intake.position();
         self.intake.window = from + WINDOW_BYTES;
-        self.send(&ToHost::Read { from, through: self.intake.window });
+        self.send(&ToHost::Read {
+            from,
+            through: self.intake.window,
+        });
         match exit {
             Some(exit) => {
                 self.greeted = true;
@@ -170,7 +193,9 @@ impl StreamHandler<Result<ws::Frame, ProtocolError>> for Execution {
                     drop(sink.write(ws::Message::Pong(payload)));
                 }
             }
-            Ok(ws::Frame::Continuation(Item::FirstText(_) | Item::FirstBinary(_) | Item::Continue(_) | Item::Last(_))) => {
+            Ok(ws::Frame::Continuation(
+                Item::FirstText(_) | Item::FirstBinary(_) | Item::Continue(_) | Item::Last(_),
+            )) => {
                 tracing::error!("the agent host sent a fragmented frame, which it never does");
             }
             Ok(ws::Frame::Pong(_) | ws::Frame::Close(_)) => {}

@@ -19,7 +19,9 @@ impl Supervisor {
         }
         let now = now();
         let deadlines = self.sessions.values().flat_map(|session| session.deadlines(now));
-        let Some(next) = deadlines.map(|(at, _)| at).min() else { return };
+        let Some(next) = deadlines.map(|(at, _)| at).min() else {
+            return;
+        };
         let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
         self.timer = Some(ctx.notify_later(LookAtClocks, wait.min(CLOCK_LOOK_MAX)));
     }
@@ -50,18 +52,28 @@ impl Session {
     fn deadlines(&self, now: Timestamp) -> Vec<(Timestamp, Due)> {
         let mut deadlines = Vec::new();
         if let State::WaitingRetry { at } = self.life.state {
-            deadlines.push((at, Due::Event(Event::RetryDue { attempt: self.life.attempt })));
+            deadlines.push((
+                at,
+                Due::Event(Event::RetryDue {
+                    attempt: self.life.attempt,
+                }),
+            ));
         }
         let is_going = matches!(self.life.state, State::Starting | State::Running);
         if let Some(seconds) = self.request.timeout_seconds
             && is_going
             && self.summary.active_since.is_some()
         {
-            let left_ms = seconds.saturating_mul(1000).saturating_sub(self.summary.active_ms_until(now));
+            let left_ms = seconds
+                .saturating_mul(1000)
+                .saturating_sub(self.summary.active_ms_until(now));
             deadlines.push((after_ms(now, left_ms), Due::Event(Event::TimeUp)));
         }
         if is_going {
-            deadlines.extend(self.question_deadlines().map(|(at, question)| (at, Due::Unanswered(question))));
+            deadlines.extend(
+                self.question_deadlines()
+                    .map(|(at, question)| (at, Due::Unanswered(question))),
+            );
         }
         deadlines
     }

@@ -8,9 +8,24 @@ impl Handler<AnswerQuestion> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, message: AnswerQuestion, ctx: &mut Self::Context) {
-        let AnswerQuestion { session, question, answer, by, reply } = message;
+        let AnswerQuestion {
+            session,
+            question,
+            answer,
+            by,
+            reply,
+        } = message;
         match self.check_answer(session, question, &answer) {
-            Ok(()) => self.write_answer(session, Answered { question_id: question, answer, by }, Some(reply), ctx),
+            Ok(()) => self.write_answer(
+                session,
+                Answered {
+                    question_id: question,
+                    answer,
+                    by,
+                },
+                Some(reply),
+                ctx,
+            ),
             Err(error) => answer_call(Some(reply), Err(error)),
         }
     }
@@ -20,7 +35,11 @@ impl Supervisor {
     fn check_answer(&self, id: SessionId, question: QuestionId, answer: &Answer) -> Result<(), CallError> {
         // A session that has ended has no open question; whether there is such a session was looked up before.
         let session = self.sessions.get(&id).ok_or(CallError::NoSuchQuestion(question))?;
-        let waiting = session.summary.questions.get(&question).ok_or(CallError::NoSuchQuestion(question))?;
+        let waiting = session
+            .summary
+            .questions
+            .get(&question)
+            .ok_or(CallError::NoSuchQuestion(question))?;
         if waiting.answer.is_some() || session.answering.contains(&question) {
             return Err(CallError::AlreadyAnswered(question));
         }
@@ -28,11 +47,19 @@ impl Supervisor {
     }
 
     fn write_answer(&mut self, id: SessionId, answered: Answered, reply: Option<Reply>, ctx: &mut Context<Self>) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let (question, answer) = (answered.question_id, answered.answer.clone());
         session.answering.insert(question);
         let entries = vec![Entry::QuestionAnswered(answered)];
-        let append = Append { session_id: id, attempt: session.life.attempt, span: None, at: now(), entries };
+        let append = Append {
+            session_id: id,
+            attempt: session.life.attempt,
+            span: None,
+            at: now(),
+            entries,
+        };
         let acknowledgement = self.surroundings.store.append(append);
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
@@ -49,9 +76,17 @@ impl Supervisor {
     /// Nobody has answered in time: what the request says is done, and written down as its doing.
     pub(super) fn answer_by_policy(&mut self, id: SessionId, question: QuestionId, ctx: &mut Context<Self>) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let Some(waiting) = session.summary.questions.get(&question) else { return };
-        let deny = || Answer::Deny { reason: Some("nobody answered in time".to_owned()), interrupt: false };
-        let allow = Answer::Allow { updated_input: None, remember: false };
+        let Some(waiting) = session.summary.questions.get(&question) else {
+            return;
+        };
+        let deny = || Answer::Deny {
+            reason: Some("nobody answered in time".to_owned()),
+            interrupt: false,
+        };
+        let allow = Answer::Allow {
+            updated_input: None,
+            remember: false,
+        };
         let kind = &waiting.question.kind;
         let answer = match session.request.on_question {
             OnQuestion::Wait => return,
@@ -63,7 +98,16 @@ impl Supervisor {
             OnQuestion::Allow => kind.first_options().unwrap_or_else(deny),
         };
         let by = "the request's on_question".to_owned();
-        self.write_answer(id, Answered { question_id: question, answer, by }, None, ctx);
+        self.write_answer(
+            id,
+            Answered {
+                question_id: question,
+                answer,
+                by,
+            },
+            None,
+            ctx,
+        );
     }
 }
 
