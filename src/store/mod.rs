@@ -233,7 +233,7 @@ pub trait Store: Send + Sync + 'static {
     fn close(&self);
 }
 
-/// A panic elsewhere leaves these values whole: each change of them is one assignment.
+/// Locks. What a panicking thread left behind is used as it is: nothing that changes a value of ours panics halfway.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

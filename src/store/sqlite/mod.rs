@@ -1,7 +1,7 @@
 //! The store on SQLite: one file, one thread that writes it, a few connections that read it.
 //!
-//! An append goes to the writer's queue ([`writer`]), which commits all that waits in one transaction. Nothing else
-//! writes. Readers ([`reader`]) see what is committed, and SQLite syncs its log before it shows a commit to them.
+//! An append goes to the writer's queue (`writer.rs`), which commits all that waits in one transaction. Nothing else
+//! writes. Readers (`reader.rs`) see what is committed, and SQLite syncs its log before it shows a commit to them.
 
 mod reader;
 mod rebuild;
