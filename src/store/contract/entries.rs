@@ -105,6 +105,7 @@ pub(in crate::store) fn input(n: u32, text: &str) -> Entry {
 pub(in crate::store) fn agent_text(text: &str) -> Entry {
     agent(Message::Text {
         message_id: "m".into(),
+        block: 0,
         text: text.into(),
         parent: None,
         aborted: false,
