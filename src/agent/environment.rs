@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::session::request::{PermissionMode, Request};
 
 /// Environment variables of an enclosing Claude session, which an agent of ours must not inherit.
-const ENCLOSING_SESSION: [&str; 7] = [
+pub const ENCLOSING_SESSION: [&str; 7] = [
     "CLAUDECODE",
     "CLAUDE_CODE_SESSION_ID",
     "CLAUDE_CODE_ENTRYPOINT",

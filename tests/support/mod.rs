@@ -6,5 +6,6 @@
 #![allow(dead_code, reason = "no test binary uses every helper")]
 
 pub(crate) mod claude;
+pub(crate) mod daemon;
 pub(crate) mod messages_api;
 pub(crate) mod wait;
