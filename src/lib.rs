@@ -2,7 +2,10 @@
 
 pub mod agent;
 pub mod agent_host;
+pub mod config;
 pub mod runtime;
 pub mod session;
 pub mod simulator;
 pub mod store;
+pub mod telemetry;
+pub mod web;
