@@ -52,16 +52,26 @@ pub struct DaemonFile {
 pub fn serve(options: &Options) -> anyhow::Result<()> {
     leave_enclosing_session()?;
     let environment = Environment::of_this_process();
-    let sources =
-        Sources { file: options.config.clone(), environment: environment.clone(), flags: options.flags.clone() };
+    let sources = Sources {
+        file: options.config.clone(),
+        environment: environment.clone(),
+        flags: options.flags.clone(),
+    };
     let settings = Settings::load(&sources)?;
     let paths = Paths::new(&settings.state, &environment)?;
     paths.create()?;
     let _lock = take_lock(&paths)?;
-    let log_to = if options.log_to_files { LogTo::Files(paths.logs()) } else { LogTo::Stderr };
+    let log_to = if options.log_to_files {
+        LogTo::Files(paths.logs())
+    } else {
+        LogTo::Stderr
+    };
     telemetry::init(&settings.log, &log_to)?;
     let publisher = Arc::new(Publisher::default());
-    let store = Arc::new(SqliteStore::open(&paths.journal(), Arc::<Publisher>::clone(&publisher))?);
+    let store = Arc::new(SqliteStore::open(
+        &paths.journal(),
+        Arc::<Publisher>::clone(&publisher),
+    )?);
     let system = actix::System::new();
     let outcome = system.block_on(run(&settings, &paths, store.clone(), &publisher));
     store.close();
@@ -69,12 +79,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Starts everything, serves, and stops it again.
-async fn run(
-    settings: &Settings,
-    paths: &Paths,
-    store: Arc<SqliteStore>,
-    publisher: &Publisher,
-) -> anyhow::Result<()> {
+async fn run(settings: &Settings, paths: &Paths, store: Arc<SqliteStore>, publisher: &Publisher) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // A terminal that closes is no reason to stop.
@@ -150,7 +155,11 @@ fn read_daemon_file(path: &Path) -> Option<DaemonFile> {
 }
 
 fn announce(paths: &Paths, port: u16) -> anyhow::Result<()> {
-    let daemon = DaemonFile { pid: std::process::id(), port, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let daemon = DaemonFile {
+        pid: std::process::id(),
+        port,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
     let path = paths.daemon_file();
     let json = serde_json::to_vec(&daemon)?;
     write_private(&path, &json).with_context(|| format!("cannot write {}", path.display()))
@@ -164,7 +173,12 @@ fn withdraw(paths: &Paths) {
 }
 
 fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<RuntimeSettings> {
-    let Settings { agent, limits, supervision, .. } = settings;
+    let Settings {
+        agent,
+        limits,
+        supervision,
+        ..
+    } = settings;
     Ok(RuntimeSettings {
         sessions: paths.sessions(),
         sockets: paths.runtime.clone(),

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod agent_host;
 pub mod config;
+pub mod daemon;
 pub mod runtime;
 pub mod session;
 pub mod simulator;

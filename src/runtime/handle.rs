@@ -208,6 +208,22 @@ impl Handle {
     }
 }
 
+#[cfg(test)]
+impl Handle {
+    /// A handle whose actors are gone: every call that needs one is answered with [`CallError::Stopping`].
+    pub(crate) fn stopped() -> Self {
+        use crate::store::memory::MemoryStore;
+        use actix::{AsyncContext, Context};
+
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(super::Publisher::default())));
+        let feeds = Feeds::new(Arc::clone(&store)).map(Arc::new).expect("an empty store can be read");
+        let settings = Arc::new(RuntimeSettings::for_tests());
+        let supervisor = Context::<Supervisor>::new().address();
+        let registry = Context::<Registry>::new().address();
+        Self { settings, store, feeds, supervisor, registry }
+    }
+}
+
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").finish_non_exhaustive()

@@ -59,3 +59,25 @@ impl RuntimeSettings {
         self.session_directory(session).join("environment.json")
     }
 }
+
+#[cfg(test)]
+impl RuntimeSettings {
+    /// Settings under which nothing can be started.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            sessions: PathBuf::new(),
+            sockets: PathBuf::new(),
+            locks: PathBuf::new(),
+            executable: PathBuf::new(),
+            agent_command: Vec::new(),
+            agent_env: BTreeMap::new(),
+            spool_reserve_bytes: 0,
+            stop_grace: Duration::ZERO,
+            term_grace: Duration::ZERO,
+            background_grace: Duration::ZERO,
+            live_agents_max: 0,
+            queued_sessions_max: 0,
+            restart: RestartPolicy::default(),
+        }
+    }
+}

@@ -153,6 +153,8 @@ fn code_of_call(error: &CallError) -> Code {
             | StoreError::WrongOffset { .. }
             | StoreError::SessionExists(_)
             | StoreError::FromTheFuture { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::NetworkFileSystem { .. }
             | StoreError::Failed(_) => Code::JournalFailed,
         },
     }

@@ -22,7 +22,7 @@ const BODY_BYTES_MAX: usize = 4096;
 
 /// A handle with nothing behind it: these tests are about what is refused before it, and what is shown of its refusal.
 fn no_runtime() -> Handle {
-    Handle {}
+    Handle::stopped()
 }
 
 fn token(dir: &tempfile::TempDir) -> Token {

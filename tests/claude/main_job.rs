@@ -20,7 +20,10 @@ pub(crate) fn with_claude(api: &MessagesApi) -> TestDaemon {
 
 /// The journalled messages of one type.
 pub(crate) fn messages(daemon: &TestDaemon, id: &str, kind: &str) -> Vec<Value> {
-    let said = daemon.records_of(id, "agent.message").into_iter().map(|record| record["data"]["message"].clone());
+    let said = daemon
+        .records_of(id, "agent.message")
+        .into_iter()
+        .map(|record| record["data"]["message"].clone());
     said.filter(|message| message["type"] == kind).collect()
 }
 
@@ -45,7 +48,11 @@ fn a_tool_waits_for_its_permission_and_writes_its_file() {
     let question = daemon.question(&id);
     assert_eq!(question["input"]["command"], "touch made");
     assert!(!daemon.work().join("made").exists());
-    daemon.answer(&id, question["question_id"].as_str().unwrap(), &json!({"action": "allow"}));
+    daemon.answer(
+        &id,
+        question["question_id"].as_str().unwrap(),
+        &json!({"action": "allow"}),
+    );
     daemon.wait_for(&id, "completed");
     assert!(daemon.work().join("made").exists());
 }
@@ -72,7 +79,12 @@ fn a_question_is_asked_and_its_answer_reaches_the_model() {
     daemon.answer(&id, question["question_id"].as_str().unwrap(), &answer);
     daemon.wait_for(&id, "completed");
     let results = messages(&daemon, &id, "tool_result");
-    assert!(results.iter().any(|result| result["text"].as_str().unwrap().contains("Blue")), "{results:?}");
+    assert!(
+        results
+            .iter()
+            .any(|result| result["text"].as_str().unwrap().contains("Blue")),
+        "{results:?}"
+    );
 }
 
 #[test]
@@ -117,7 +129,9 @@ fn a_cancel_ends_the_cli_and_its_tools() {
     let shell = crate::support::wait::shell_until_exists(&gate);
     let task = format!("FAKE: bash {shell} ;; say never");
     let id = daemon.create_with(json!({"task": task, "allowed_tools": ["Bash"]}));
-    crate::support::wait::until("the tool", || (!messages(&daemon, &id, "tool_use").is_empty()).then_some(()));
+    crate::support::wait::until("the tool", || {
+        (!messages(&daemon, &id, "tool_use").is_empty()).then_some(())
+    });
     daemon.cancel(&id);
     daemon.wait_for(&id, "cancelled");
     assert!(daemon.processes_of(&id).is_empty());

@@ -8,7 +8,14 @@ use crate::support::daemon::TestDaemon;
 fn texts(daemon: &TestDaemon, id: &str) -> Vec<String> {
     let said = daemon.records_of(id, "agent.message").into_iter();
     let texts = said.filter(|record| record["data"]["message"]["type"] == "text");
-    texts.map(|record| record["data"]["message"]["text"].as_str().unwrap_or_default().to_owned()).collect()
+    texts
+        .map(|record| {
+            record["data"]["message"]["text"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect()
 }
 
 #[test]
@@ -18,8 +25,16 @@ fn a_task_runs_to_its_end() {
     let view = daemon.wait_for(&id, "completed");
     assert_eq!(texts(&daemon, &id), ["hello there"]);
     assert_eq!((&view["outcome"], &view["attempt"]), (&json!("completed"), &json!(1)));
-    let seqs: Vec<_> = daemon.records(&id).iter().map(|record| record["seq"].as_u64().unwrap()).collect();
-    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "numbered without gaps");
+    let seqs: Vec<_> = daemon
+        .records(&id)
+        .iter()
+        .map(|record| record["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(
+        seqs,
+        (1..=seqs.len() as u64).collect::<Vec<_>>(),
+        "numbered without gaps"
+    );
     assert!(daemon.processes_of(&id).is_empty(), "its agent is gone");
 }
 
@@ -29,7 +44,10 @@ fn a_permission_is_asked_answered_once_and_delivered() {
     let id = daemon.create("ask-permission touch allowed ;; say done");
     let question = daemon.question(&id);
     assert_eq!(daemon.view(&id)["state"], "awaiting_input");
-    assert_eq!((&question["ask"], &question["input"]["command"]), (&json!("permission"), &json!("touch allowed")));
+    assert_eq!(
+        (&question["ask"], &question["input"]["command"]),
+        (&json!("permission"), &json!("touch allowed"))
+    );
     let name = question["question_id"].as_str().unwrap();
     let (status, _) = daemon.answer(&id, name, &json!({"action": "choose", "answers": {}}));
     assert_eq!(status, 422, "an answer that does not fit");
@@ -91,7 +109,10 @@ fn a_cancel_ends_the_agent_and_is_accepted_again() {
 
 #[test]
 fn an_agent_that_does_not_listen_is_killed() {
-    let settings = [("CC_EXECUTOR__AGENT__STOP_GRACE_SECONDS", "1"), ("CC_EXECUTOR__AGENT__TERM_GRACE_SECONDS", "1")];
+    let settings = [
+        ("CC_EXECUTOR__AGENT__STOP_GRACE_SECONDS", "1"),
+        ("CC_EXECUTOR__AGENT__TERM_GRACE_SECONDS", "1"),
+    ];
     let daemon = TestDaemon::start_with(&settings);
     let id = daemon.create("linger ;; say still here ;; silence");
     daemon.wait_for(&id, "running");
@@ -150,7 +171,10 @@ fn more_sessions_than_slots_wait_in_the_order_they_came() {
         .iter()
         .map(|id| {
             daemon.wait_for(id, "completed");
-            daemon.records_of(id, "attempt.started")[0]["at"].as_str().unwrap().to_owned()
+            daemon.records_of(id, "attempt.started")[0]["at"]
+                .as_str()
+                .unwrap()
+                .to_owned()
         })
         .collect();
     assert!(starts.is_sorted(), "{starts:?}");
@@ -164,7 +188,11 @@ fn a_waiting_question_frees_the_slot() {
     let question = daemon.question(&asking);
     let other = daemon.create("say hello");
     daemon.wait_for(&other, "completed");
-    daemon.answer(&asking, question["question_id"].as_str().unwrap(), &json!({"action": "allow"}));
+    daemon.answer(
+        &asking,
+        question["question_id"].as_str().unwrap(),
+        &json!({"action": "allow"}),
+    );
     daemon.wait_for(&asking, "completed");
 }
 

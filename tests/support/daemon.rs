@@ -58,9 +58,20 @@ impl TestDaemon {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        all.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_connect(Some(PATIENCE));
-        Self { root, environment: all, child: None, agent: config.build().into() }
+        all.extend(
+            environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(PATIENCE));
+        Self {
+            root,
+            environment: all,
+            child: None,
+            agent: config.build().into(),
+        }
     }
 
     /// Starts the daemon, again if need be, and waits until it serves.
@@ -77,16 +88,28 @@ impl TestDaemon {
     }
 
     fn spawn(&self) -> Child {
-        let log = std::fs::File::options().create(true).append(true).open(self.root.path().join("daemon.log"));
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.root.path().join("daemon.log"));
         let log = log.expect("the daemon's log opens");
         let mut command = self.command(&["serve"]);
-        command.stdout(Stdio::null()).stderr(log).spawn().expect("the binary starts")
+        command
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts")
     }
 
     /// This project's command with the daemon's environment, in the working folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
-        command.args(arguments).env_clear().envs(&self.environment).current_dir(self.work()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(&self.environment)
+            .current_dir(self.work())
+            .stdin(Stdio::null());
         command
     }
 
@@ -142,7 +165,10 @@ impl TestDaemon {
     }
 
     pub(crate) fn token(&self) -> String {
-        std::fs::read_to_string(self.state().join("token")).expect("a token").trim().to_owned()
+        std::fs::read_to_string(self.state().join("token"))
+            .expect("a token")
+            .trim()
+            .to_owned()
     }
 
     fn url(&self, path: &str) -> String {
@@ -150,12 +176,18 @@ impl TestDaemon {
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, Value) {
-        let request = self.agent.get(self.url(path)).header("Authorization", format!("Bearer {}", self.token()));
+        let request = self
+            .agent
+            .get(self.url(path))
+            .header("Authorization", format!("Bearer {}", self.token()));
         read(request.call().expect("an answer"))
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let request = self.agent.post(self.url(path)).header("Authorization", format!("Bearer {}", self.token()));
+        let request = self
+            .agent
+            .post(self.url(path))
+            .header("Authorization", format!("Bearer {}", self.token()));
         let request = request.header("Content-Type", "application/json");
         read(request.send(body.to_string()).expect("an answer"))
     }
@@ -188,14 +220,22 @@ impl TestDaemon {
                 (last["state"] == state).then(|| last.clone())
             })
         }));
-        found.unwrap_or_else(|_| panic!("not {state} but {last:#}\n{}\n{}", self.log(), self.kinds(id).join("\n")))
+        found.unwrap_or_else(|_| {
+            panic!(
+                "not {state} but {last:#}\n{}\n{}",
+                self.log(),
+                self.kinds(id).join("\n")
+            )
+        })
     }
 
     /// All records of a session so far.
     pub(crate) fn records(&self, id: &str) -> Vec<Value> {
         let mut records: Vec<Value> = Vec::new();
         loop {
-            let after = records.last().map_or(0, |record| record["seq"].as_u64().expect("a seq"));
+            let after = records
+                .last()
+                .map_or(0, |record| record["seq"].as_u64().expect("a seq"));
             let (status, page) = self.get(&format!("/api/sessions/{id}/records?after={after}&limit=500"));
             assert_eq!(status, 200, "{page}");
             let page = page["records"].as_array().expect("a page").clone();
@@ -207,18 +247,27 @@ impl TestDaemon {
     }
 
     pub(crate) fn records_of(&self, id: &str, kind: &str) -> Vec<Value> {
-        self.records(id).into_iter().filter(|record| record["kind"] == kind).collect()
+        self.records(id)
+            .into_iter()
+            .filter(|record| record["kind"] == kind)
+            .collect()
     }
 
     fn kinds(&self, id: &str) -> Vec<String> {
-        self.records(id).iter().map(|record| record.to_string().chars().take(300).collect()).collect()
+        self.records(id)
+            .iter()
+            .map(|record| record.to_string().chars().take(300).collect())
+            .collect()
     }
 
     /// The session's open question, once there is one.
     pub(crate) fn question(&self, id: &str) -> Value {
         until("a question", || {
             let view = self.view(id);
-            let open = view["questions"].as_array()?.iter().find(|question| question["answered"] == false)?;
+            let open = view["questions"]
+                .as_array()?
+                .iter()
+                .find(|question| question["answered"] == false)?;
             Some(open.clone())
         })
     }
@@ -235,13 +284,18 @@ impl TestDaemon {
 
     /// Reads a stream from after `cursor`.
     pub(crate) fn stream(&self, path: &str, cursor: Option<u64>) -> Events {
-        let mut request = self.agent.get(self.url(path)).header("Authorization", format!("Bearer {}", self.token()));
+        let mut request = self
+            .agent
+            .get(self.url(path))
+            .header("Authorization", format!("Bearer {}", self.token()));
         if let Some(cursor) = cursor {
             request = request.header("Last-Event-ID", cursor.to_string());
         }
         let answer = request.call().expect("an answer");
         assert_eq!(answer.status(), 200);
-        Events { lines: BufReader::with_capacity(4096, Box::new(answer.into_body().into_reader())) }
+        Events {
+            lines: BufReader::with_capacity(4096, Box::new(answer.into_body().into_reader())),
+        }
     }
 
     /// Pids of all processes of this daemon, itself included.
@@ -265,8 +319,16 @@ impl TestDaemon {
 
     fn stop_and_look(&mut self) -> Result<(), String> {
         let (_, view) = self.get("/api/sessions");
-        let live = |view: &&Value| !["completed", "failed", "cancelled", "timed_out"].contains(&view["state"].as_str().unwrap_or(""));
-        let live: Vec<_> = view["sessions"].as_array().into_iter().flatten().filter(live).map(Value::to_string).collect();
+        let live = |view: &&Value| {
+            !["completed", "failed", "cancelled", "timed_out"].contains(&view["state"].as_str().unwrap_or(""))
+        };
+        let live: Vec<_> = view["sessions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(live)
+            .map(Value::to_string)
+            .collect();
         if self.terminate() != Some(0) {
             return Err(format!("the daemon did not end well:\n{}", self.log()));
         }
@@ -283,7 +345,11 @@ impl TestDaemon {
 
 impl Drop for TestDaemon {
     fn drop(&mut self) {
-        let outcome = if self.child.is_some() && !std::thread::panicking() { self.stop_and_look() } else { Ok(()) };
+        let outcome = if self.child.is_some() && !std::thread::panicking() {
+            self.stop_and_look()
+        } else {
+            Ok(())
+        };
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -291,7 +357,8 @@ impl Drop for TestDaemon {
         let mut left = self.family();
         let is_left = !left.is_empty();
         while !left.is_empty() {
-            left.into_iter().for_each(|pid| signal(pid as u32, rustix::process::Signal::KILL));
+            left.into_iter()
+                .for_each(|pid| signal(pid as u32, rustix::process::Signal::KILL));
             left = self.family();
         }
         if !std::thread::panicking() {
@@ -338,7 +405,12 @@ impl Iterator for Events {
 
 fn read(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
     let status = answer.status().as_u16();
-    let body = answer.body_mut().with_config().limit(1 << 30).read_to_string().expect("a body");
+    let body = answer
+        .body_mut()
+        .with_config()
+        .limit(1 << 30)
+        .read_to_string()
+        .expect("a body");
     (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
 }
 
@@ -354,7 +426,9 @@ fn processes_with(mark: &str) -> Vec<i32> {
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let has_mark = |pid: &i32| {
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|entry| entry.starts_with(mark.as_bytes()))
+        environ
+            .split(|byte| *byte == 0)
+            .any(|entry| entry.starts_with(mark.as_bytes()))
     };
     pids.filter(has_mark).collect()
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::{Feed, Hello, Item, Rendered, Scope, lock};
 use crate::session::id::Seq;
@@ -22,6 +23,8 @@ pub struct Reader {
     after: u64,
     /// The ring position of the next item; none while the reader reads the journal.
     position: Option<u64>,
+    /// A page of the journal on its way; held here, so that a reader whose future is dropped finds it again.
+    page: Option<JoinHandle<Result<Vec<Stored>, StoreError>>>,
     /// What comes next.
     ready: VecDeque<Item>,
     greeted: bool,
@@ -63,6 +66,7 @@ impl Reader {
             news,
             after,
             position: None,
+            page: None,
             ready: VecDeque::new(),
             greeted: false,
             gap,
@@ -95,18 +99,6 @@ impl Reader {
             }
         }
         None
-    }
-
-    /// The next item if there is one at hand.
-    pub fn next_ready(&mut self) -> Option<Item> {
-        if !self.greeted || self.done {
-            return None;
-        }
-        if self.ready.is_empty() {
-            self.look();
-        }
-        let item = self.ready.pop_front()?;
-        Some(self.hand_out(item))
     }
 
     fn hand_out(&mut self, item: Item) -> Item {
@@ -148,8 +140,14 @@ impl Reader {
     /// Reads a page of the journal off this thread. A page that cannot be read ends the stream: its reader connects
     /// again with its cursor, and misses nothing.
     async fn read_page(&mut self) {
-        let (store, scope, after) = (Arc::clone(&self.store), self.feed.scope, self.after);
-        let page = tokio::task::spawn_blocking(move || page(&*store, scope, after)).await;
+        let (scope, after) = (self.feed.scope, self.after);
+        let store = &self.store;
+        let reading = self.page.get_or_insert_with(|| {
+            let store = Arc::clone(store);
+            tokio::task::spawn_blocking(move || page(&*store, scope, after))
+        });
+        let page = reading.await;
+        self.page = None;
         let records = match page {
             Ok(Ok(records)) => records,
             Ok(Err(error)) => {
