@@ -41,9 +41,9 @@ pub struct Sources {
 #[derive(Clone, Debug)]
 pub struct Flag {
     /// The flag as it was typed.
-    pub flag: &'static str,
+    pub flag: String,
     /// The setting's key, as in `server.port`.
-    pub key: &'static str,
+    pub key: String,
     /// The value as text; arrays as JSON.
     pub value: String,
 }
@@ -246,8 +246,8 @@ mod tests {
             ("CC_EXECUTOR_ATTEMPT", "not a setting"),
         ];
         let flags = vec![Flag {
-            flag: "--port",
-            key: "server.port",
+            flag: "--port".into(),
+            key: "server.port".into(),
             value: "3".into(),
         }];
         let sources = Sources {

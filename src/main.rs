@@ -8,6 +8,6 @@ fn main() -> ExitCode {
     match args.next().as_ref().and_then(|verb| verb.to_str()) {
         Some("agent-host") => cc_executor::agent_host::main(args),
         Some("simulate") => cc_executor::simulator::main(args),
-        _ => ExitCode::SUCCESS,
+        _ => cc_executor::cli::main(),
     }
 }

@@ -216,11 +216,19 @@ impl Handle {
         use actix::{AsyncContext, Context};
 
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(super::Publisher::default())));
-        let feeds = Feeds::new(Arc::clone(&store)).map(Arc::new).expect("an empty store can be read");
+        let feeds = Feeds::new(Arc::clone(&store))
+            .map(Arc::new)
+            .expect("an empty store can be read");
         let settings = Arc::new(RuntimeSettings::for_tests());
         let supervisor = Context::<Supervisor>::new().address();
         let registry = Context::<Registry>::new().address();
-        Self { settings, store, feeds, supervisor, registry }
+        Self {
+            settings,
+            store,
+            feeds,
+            supervisor,
+            registry,
+        }
     }
 }
 

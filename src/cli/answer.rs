@@ -1,0 +1,339 @@
+//! What is typed on the command line as an answer, made into an [`Answer`] that fits the question.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+
+use crate::session::question::{Answer, AnswerMismatch, Choice, QuestionKind};
+
+use super::clean::one_line;
+use super::input::{BadJson, read_json};
+
+/// The flags of `answer` that say what the answer is.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct AnswerFlags {
+    /// Yes, go ahead (a permission, a plan)
+    #[arg(long, group = "answer_action")]
+    pub(crate) allow: bool,
+    /// With --allow: grant what the question suggests too, for this session only
+    #[arg(long, requires = "allow")]
+    pub(crate) remember: bool,
+    /// No; the reason is told to the agent
+    #[arg(long, value_name = "REASON", num_args = 0..=1, group = "answer_action")]
+    pub(crate) deny: Option<Option<String>>,
+    /// Choose an option by its label or its number; with several questions "question=option"
+    #[arg(long, value_name = "X", group = "answer_action")]
+    pub(crate) choice: Vec<String>,
+    /// Answer a choice in your own words
+    #[arg(long, value_name = "TEXT", group = "answer_action")]
+    pub(crate) text: Option<String>,
+    /// Fill in a form: its content as JSON, or @FILE
+    #[arg(long, value_name = "JSON", group = "answer_action")]
+    pub(crate) form: Option<String>,
+}
+
+/// Why the flags are no answer to this question; each says what would be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadAnswer {
+    /// It does not fit the question.
+    #[error(transparent)]
+    Mismatch(#[from] AnswerMismatch),
+    /// No option has this label or number.
+    #[error("there is no option {option:?} for {question:?}: choose from {options}, or use --text")]
+    NoSuchOption {
+        /// What was typed.
+        option: String,
+        /// The question.
+        question: String,
+        /// What could be typed.
+        options: String,
+    },
+    /// Several options of a question that takes one.
+    #[error("only one option of {0:?} can be chosen")]
+    OnlyOne(String),
+    /// It is not clear which of several questions is meant.
+    #[error("{0:?} does not say which question it answers: write --choice \"question=option\" for each of: {1}")]
+    WhichQuestion(String, String),
+    /// A text cannot answer this.
+    #[error("--text answers a single question with options: use {0}")]
+    NoText(&'static str),
+    /// The form's content is not JSON.
+    #[error("--form: {0}")]
+    Form(#[from] BadJson),
+}
+
+impl AnswerFlags {
+    /// The answer they give to this question; none when no flag says one.
+    pub(crate) fn to_answer(&self, kind: &QuestionKind) -> Result<Option<Answer>, BadAnswer> {
+        let answer = if self.allow {
+            Answer::Allow {
+                updated_input: None,
+                remember: self.remember,
+            }
+        } else if let Some(reason) = &self.deny {
+            Answer::Deny {
+                reason: reason.clone(),
+                interrupt: false,
+            }
+        } else if !self.choice.is_empty() {
+            Answer::Choose {
+                answers: choose(kind, &self.choice)?,
+            }
+        } else if let Some(text) = &self.text {
+            in_own_words(kind, text)?
+        } else if let Some(form) = &self.form {
+            Answer::Submit {
+                content: read_json(form)?,
+            }
+        } else {
+            return Ok(None);
+        };
+        kind.check(&answer)?;
+        Ok(Some(answer))
+    }
+}
+
+fn choose(kind: &QuestionKind, typed: &[String]) -> Result<BTreeMap<String, String>, BadAnswer> {
+    let QuestionKind::Choice { questions, .. } = kind else {
+        return Err(mismatch(kind));
+    };
+    let mut chosen: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for typed in typed {
+        let (question, option) = question_of(questions, typed)?;
+        let label = label_of(question, option)?;
+        let labels = chosen.entry(question.question.clone()).or_default();
+        if !labels.is_empty() && !question.multi_select {
+            return Err(BadAnswer::OnlyOne(question.question.clone()));
+        }
+        labels.push(label);
+    }
+    Ok(chosen
+        .into_iter()
+        .map(|(question, labels)| (question, labels.join(", ")))
+        .collect())
+}
+
+/// Which question `typed` answers, and with what.
+fn question_of<'a>(questions: &'a [Choice], typed: &'a str) -> Result<(&'a Choice, &'a str), BadAnswer> {
+    let named = questions.iter().enumerate().find_map(|(index, question)| {
+        let names = [
+            question.question.clone(),
+            question.header.clone(),
+            (index + 1).to_string(),
+        ];
+        let rest = names
+            .iter()
+            .filter(|name| !name.is_empty())
+            .find_map(|name| strip_name(typed, name))?;
+        Some((question, rest))
+    });
+    match (questions, named) {
+        // A label that holds an equals sign is a label first.
+        ([only], _) if only.options.iter().any(|option| option.label == typed) => Ok((only, typed)),
+        (_, Some(named)) => Ok(named),
+        ([only], None) => Ok((only, typed)),
+        (_, None) => {
+            let names: Vec<_> = questions
+                .iter()
+                .map(|question| one_line(&question.question, 80))
+                .collect();
+            Err(BadAnswer::WhichQuestion(typed.to_owned(), names.join(" / ")))
+        }
+    }
+}
+
+/// What follows `name=` in `typed`, upper and lower case being equal.
+fn strip_name<'a>(typed: &'a str, name: &str) -> Option<&'a str> {
+    let (head, rest) = (typed.get(..name.len())?, typed.get(name.len()..)?);
+    rest.strip_prefix('=').filter(|_| head.eq_ignore_ascii_case(name))
+}
+
+/// The label that is meant: by itself, by its number, or by itself in another case.
+fn label_of(question: &Choice, typed: &str) -> Result<String, BadAnswer> {
+    let options = &question.options;
+    let exact = options.iter().find(|option| option.label == typed);
+    let by_number = || options.get(typed.trim().parse::<usize>().ok()?.checked_sub(1)?);
+    let by_case = || {
+        options
+            .iter()
+            .find(|option| option.label.eq_ignore_ascii_case(typed.trim()))
+    };
+    if let Some(option) = exact.or_else(by_number).or_else(by_case) {
+        return Ok(option.label.clone());
+    }
+    let numbered = options
+        .iter()
+        .enumerate()
+        .map(|(i, option)| format!("{}. {}", i + 1, one_line(&option.label, 60)));
+    Err(BadAnswer::NoSuchOption {
+        option: typed.to_owned(),
+        question: one_line(&question.question, 80),
+        options: numbered.collect::<Vec<_>>().join(", "),
+    })
+}
+
+fn in_own_words(kind: &QuestionKind, text: &str) -> Result<Answer, BadAnswer> {
+    match kind {
+        QuestionKind::Choice { questions, .. } => match questions.as_slice() {
+            [only] => Ok(Answer::Choose {
+                answers: BTreeMap::from([(only.question.clone(), text.to_owned())]),
+            }),
+            _ => Err(BadAnswer::NoText("--choice \"question=option\" for each question")),
+        },
+        QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => Err(mismatch(kind)),
+        QuestionKind::Form { .. } => Err(BadAnswer::NoText("--form JSON, or --deny")),
+    }
+}
+
+fn mismatch(kind: &QuestionKind) -> BadAnswer {
+    BadAnswer::Mismatch(match kind {
+        QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => AnswerMismatch::NeedsYesOrNo,
+        QuestionKind::Choice { .. } => AnswerMismatch::NeedsChoice,
+        QuestionKind::Form { .. } => AnswerMismatch::NeedsForm,
+    })
+}
+
+/// How this kind of question is answered on the command line, for a hint.
+pub(crate) fn flags_for(kind: &QuestionKind) -> &'static str {
+    match kind {
+        QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => "--allow | --deny [REASON]",
+        QuestionKind::Choice { questions, .. } if questions.len() > 1 => {
+            "--choice \"question=option\" … | --deny [REASON]"
+        }
+        QuestionKind::Choice { .. } => "--choice X | --text TEXT | --deny [REASON]",
+        QuestionKind::Form { .. } => "--form JSON | --deny [REASON]",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::question::ChoiceOption;
+    use serde_json::{Value, json};
+
+    fn question(text: &str, header: &str, labels: &[&str], multi_select: bool) -> Choice {
+        let option = |label: &&str| ChoiceOption {
+            label: (*label).into(),
+            description: String::new(),
+        };
+        Choice {
+            question: text.into(),
+            header: header.into(),
+            options: labels.iter().map(option).collect(),
+            multi_select,
+        }
+    }
+
+    fn choice(questions: Vec<Choice>) -> QuestionKind {
+        QuestionKind::Choice {
+            questions,
+            input: Value::Null,
+        }
+    }
+
+    fn colour() -> QuestionKind {
+        choice(vec![question("Which colour?", "Colour", &["Red", "a=b", "10"], false)])
+    }
+
+    fn chosen(kind: &QuestionKind, typed: &[&str]) -> Result<Vec<(String, String)>, String> {
+        let flags = AnswerFlags {
+            choice: typed.iter().map(|t| (*t).to_owned()).collect(),
+            ..AnswerFlags::default()
+        };
+        match flags.to_answer(kind).map_err(|error| error.to_string())? {
+            Some(Answer::Choose { answers }) => Ok(answers.into_iter().collect()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_option_is_meant_by_its_label_or_number() {
+        for (typed, label) in [
+            ("Red", "Red"),
+            ("red", "Red"),
+            ("1", "Red"),
+            ("a=b", "a=b"),
+            ("10", "10"),
+            ("Colour=2", "a=b"),
+        ] {
+            let expected = vec![("Which colour?".to_owned(), label.to_owned())];
+            assert_eq!(chosen(&colour(), &[typed]), Ok(expected), "{typed}");
+        }
+        let error = chosen(&colour(), &["Green"]).unwrap_err();
+        assert!(error.contains("1. Red") && error.contains("--text"), "{error}");
+        assert!(chosen(&colour(), &["0"]).is_err());
+        assert!(chosen(&colour(), &["Red", "10"]).unwrap_err().contains("only one"));
+    }
+
+    #[test]
+    fn several_questions_are_answered_by_name() {
+        let kind = choice(vec![
+            question("Which colour?", "Colour", &["Red", "Blue"], false),
+            question("Which sizes?", "Sizes", &["S", "M"], true),
+        ]);
+        let expected = Ok(vec![
+            ("Which colour?".into(), "Blue".into()),
+            ("Which sizes?".into(), "S, M".into()),
+        ]);
+        assert_eq!(chosen(&kind, &["Which colour?=2", "sizes=S", "2=M"]), expected);
+        assert!(chosen(&kind, &["Red"]).unwrap_err().contains("Which sizes?"));
+        assert!(chosen(&kind, &["Colour=Red"]).unwrap_err().contains("not answered"));
+    }
+
+    #[test]
+    fn flags_must_fit_the_question() {
+        let permission = QuestionKind::Permission {
+            tool: "Bash".into(),
+            input: json!({}),
+            reason: None,
+            suggestions: vec![],
+        };
+        let form = QuestionKind::Form {
+            server: "s".into(),
+            message: "m".into(),
+            schema: json!({"required": ["name"]}),
+        };
+        let none = AnswerFlags::default();
+        let allow = AnswerFlags {
+            allow: true,
+            remember: true,
+            ..none.clone()
+        };
+        let deny = AnswerFlags {
+            deny: Some(Some("no".into())),
+            ..none.clone()
+        };
+        let text = AnswerFlags {
+            text: Some("green".into()),
+            ..none.clone()
+        };
+        let filled = AnswerFlags {
+            form: Some(r#"{"name":"Bob"}"#.into()),
+            ..none.clone()
+        };
+        assert!(none.to_answer(&permission).unwrap().is_none());
+        assert!(matches!(
+            allow.to_answer(&permission),
+            Ok(Some(Answer::Allow { remember: true, .. }))
+        ));
+        assert!(matches!(
+            deny.to_answer(&colour()),
+            Ok(Some(Answer::Deny { reason: Some(_), .. }))
+        ));
+        assert!(matches!(text.to_answer(&colour()), Ok(Some(Answer::Choose { .. }))));
+        assert!(matches!(filled.to_answer(&form), Ok(Some(Answer::Submit { .. }))));
+        assert!(allow.to_answer(&colour()).unwrap_err().to_string().contains("choose"));
+        assert!(
+            text.to_answer(&permission)
+                .unwrap_err()
+                .to_string()
+                .contains("allow or deny")
+        );
+        assert!(text.to_answer(&form).unwrap_err().to_string().contains("--form"));
+        let broken = AnswerFlags {
+            form: Some("{".into()),
+            ..none
+        };
+        assert!(broken.to_answer(&form).unwrap_err().to_string().starts_with("--form"));
+    }
+}

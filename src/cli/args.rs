@@ -1,0 +1,344 @@
+//! The command line: every verb and flag, and nothing about what they do.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+
+use crate::session::request::{OnQuestion, PermissionMode};
+
+use super::answer::AnswerFlags;
+use super::units::parse_seconds;
+
+/// Exit codes, for the end of the help text.
+const EXIT_CODES: &str = "Exit codes: 0 completed or detached, 1 failed, 2 usage, 3 unknown id, 4 no daemon, 5 refused, \
+                          124 timed out, 130 cancelled";
+
+/// Runs Claude Code on this machine for hours and does not lose the work
+#[derive(Debug, Parser)]
+#[command(name = "cc-executor", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// The daemon's state directory [default: $XDG_STATE_HOME/cc-executor]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) state_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the daemon in the foreground
+    Serve(ServeArgs),
+    /// Run a task and follow it; starts the daemon when none runs
+    Run(Box<RunArgs>),
+    /// List sessions
+    Ls(LsArgs),
+    /// Show one session
+    Status(StatusArgs),
+    /// Follow a session: what it has written, then live
+    Attach(AttachArgs),
+    /// Print a session's records, one a line
+    Logs(LogsArgs),
+    /// Wait until sessions have ended; exits as the worst of them
+    Wait(WaitArgs),
+    /// Answer a question of a session
+    Answer(AnswerArgs),
+    /// Cancel a session
+    Cancel(CancelArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Asks one question at the terminal; `run` and `attach` start it
+    #[command(hide = true)]
+    Prompt,
+}
+
+/// `serve`
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// The port on 127.0.0.1; 0 for any
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// A settings file instead of the user's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Change one setting: section.key=value (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_setting)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Leave the terminal that started it: for a daemon in the background
+    #[arg(long, hide = true)]
+    pub(crate) new_session: bool,
+}
+
+/// `run`
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// What the agent is to do; - reads it from standard input
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub(crate) task: Option<String>,
+    /// Read the task from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The directory the agent works in [default: this one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// The model, as `claude --model` takes it
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// How permissions are decided before anybody is asked
+    #[arg(long, value_name = "MODE", alias = "permissionMode", value_parser = permission_modes())]
+    pub(crate) permission_mode: Option<PermissionMode>,
+    /// Tools that need no permission, such as "Edit,Bash(git log:*)" (repeatable)
+    #[arg(long, value_name = "RULES", alias = "allowedTools")]
+    pub(crate) allowed_tools: Vec<String>,
+    /// Tools that are refused (repeatable)
+    #[arg(long, value_name = "RULES", alias = "disallowedTools")]
+    pub(crate) disallowed_tools: Vec<String>,
+    /// Text added to the system prompt
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) append_system_prompt: Option<String>,
+    /// MCP servers for the agent: JSON, or a file holding it (repeatable)
+    #[arg(long, value_name = "JSON|FILE")]
+    pub(crate) mcp_config: Vec<String>,
+    /// The most agent turns
+    #[arg(long, value_name = "N")]
+    pub(crate) max_turns: Option<u32>,
+    /// The most money, in US dollars
+    #[arg(long, value_name = "USD")]
+    pub(crate) max_budget_usd: Option<f64>,
+    /// A further directory the agent may work in (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) add_dir: Vec<PathBuf>,
+    /// A JSON Schema the final answer must fit: JSON, or @FILE
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub(crate) json_schema: Option<String>,
+    /// The most active time, such as 30m or 10h
+    #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
+    pub(crate) timeout: Option<u64>,
+    /// What a person calls the session [default: the task's first words]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// An environment variable for the agent: K=V, or K for its value here. The whole environment is sent anyway;
+    /// naming one that is not set is an error (repeatable)
+    #[arg(long, value_name = "K[=V]")]
+    pub(crate) env: Vec<String>,
+    /// What happens to a question that nobody answers within --question-timeout
+    #[arg(long, value_name = "WHAT", default_value = "wait", value_parser = on_question())]
+    pub(crate) on_question: OnQuestion,
+    /// How long a question waits before --on-question applies
+    #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
+    pub(crate) question_timeout: Option<u64>,
+    /// Leave the agent's background shells running at the end
+    #[arg(long)]
+    pub(crate) keep_background: bool,
+    /// Do not follow the session: print its id
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// One record a line, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `ls`
+#[derive(Args, Debug)]
+pub(crate) struct LsArgs {
+    /// All sessions, also those that ended long ago
+    #[arg(long, short)]
+    pub(crate) all: bool,
+    /// An array of objects
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `status`
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// The session: its id, or the last digits of it
+    pub(crate) id: String,
+    /// One object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `attach`
+#[derive(Args, Debug)]
+pub(crate) struct AttachArgs {
+    /// The session: its id, or the last digits of it
+    pub(crate) id: String,
+    /// Begin behind this record
+    #[arg(long, value_name = "SEQ", conflicts_with = "tail")]
+    pub(crate) after: Option<u64>,
+    /// Begin with the last N records
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<u64>,
+    /// One record a line, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `logs`
+#[derive(Args, Debug)]
+pub(crate) struct LogsArgs {
+    /// The session: its id, or the last digits of it
+    pub(crate) id: String,
+    /// Go on with what happens, until the session ends
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Begin behind this record
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// Whole records, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `wait`
+#[derive(Args, Debug)]
+pub(crate) struct WaitArgs {
+    /// The sessions: their ids, or the last digits of them
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// One object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `answer`
+#[derive(Args, Debug)]
+pub(crate) struct AnswerArgs {
+    /// The session; not needed while only one question is open
+    pub(crate) id: Option<String>,
+    /// The question, such as q1; not needed while the session has only one
+    pub(crate) question: Option<String>,
+    #[command(flatten)]
+    pub(crate) flags: AnswerFlags,
+    /// Print the session as an object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `cancel`
+#[derive(Args, Debug)]
+pub(crate) struct CancelArgs {
+    /// The session: its id, or the last digits of it
+    pub(crate) id: String,
+    /// Print the session as an object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `completions`
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if key.contains('.') => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("write it as section.key=value".to_owned()),
+    }
+}
+
+fn permission_modes() -> impl TypedValueParser<Value = PermissionMode> {
+    let names = PermissionMode::ALL.map(PermissionMode::name);
+    PossibleValuesParser::new(names).try_map(|name| {
+        let found = PermissionMode::ALL.into_iter().find(|mode| mode.name() == name);
+        found.ok_or("not a permission mode")
+    })
+}
+
+fn on_question() -> impl TypedValueParser<Value = OnQuestion> {
+    PossibleValuesParser::new(["wait", "deny", "first_option", "allow"]).map(|name| match name.as_str() {
+        "deny" => OnQuestion::Deny,
+        "first_option" => OnQuestion::FirstOption,
+        "allow" => OnQuestion::Allow,
+        _ => OnQuestion::Wait,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit::Exit;
+    use clap::CommandFactory;
+
+    fn parse(line: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from([&["cc-executor"], line].concat())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_every_exit_code() {
+        for exit in Exit::ALL {
+            assert!(
+                EXIT_CODES.contains(&format!("{} ", exit.code())),
+                "{exit:?}: {}",
+                exit.meaning()
+            );
+        }
+    }
+
+    #[test]
+    fn flags_as_claudes_users_know_them() {
+        let line = [
+            "run",
+            "tidy up",
+            "--allowedTools",
+            "Edit",
+            "--permission-mode",
+            "acceptEdits",
+            "--timeout",
+            "10h",
+            "--env",
+            "A=b",
+        ];
+        let Verb::Run(run) = parse(&line).unwrap().verb else {
+            panic!()
+        };
+        assert_eq!(run.task.as_deref(), Some("tidy up"));
+        assert_eq!(
+            (run.permission_mode, run.timeout),
+            (Some(PermissionMode::AcceptEdits), Some(36_000))
+        );
+        assert_eq!(run.on_question, OnQuestion::Wait);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            &["run"][..],
+            &["run", "a", "--file", "b"],
+            &["run", "a", "--permission-mode", "maybe"],
+            &["run", "a", "--timeout", "soon"],
+            &["answer", "ab12", "q1", "--allow", "--deny"],
+            &["answer", "ab12", "q1", "--remember"],
+            &["attach", "ab12", "--after", "1", "--tail", "2"],
+            &["serve", "--set", "port"],
+            &["wait"],
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_denial_may_have_a_reason() {
+        let deny = |line: &[&str]| {
+            let Verb::Answer(answer) = parse(line).unwrap().verb else {
+                panic!()
+            };
+            answer.flags.deny
+        };
+        assert_eq!(deny(&["answer", "ab12", "--deny"]), Some(None));
+        assert_eq!(
+            deny(&["answer", "ab12", "--deny", "not now"]),
+            Some(Some("not now".into()))
+        );
+        assert_eq!(deny(&["answer", "ab12", "--allow"]), None);
+    }
+}

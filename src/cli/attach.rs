@@ -1,0 +1,388 @@
+//! Following a session at the terminal, which `run` and `attach` share.
+
+use std::io;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, timeout_at};
+
+use crate::session::id::QuestionId;
+use crate::session::journal::Entry;
+use crate::session::message::{Message, Usage};
+use crate::session::question::{Answer, QuestionKind};
+
+use super::answer::flags_for;
+use super::args::AttachArgs;
+use super::asking::{Asking, Prompted, is_interactive};
+use super::clean::{clean, one_line};
+use super::client::Client;
+use super::exit::{Exit, Failure};
+use super::follow::{Follow, Happening};
+use super::output::Renderer;
+use super::prompt::explain;
+use super::screen::{Screen, eprint};
+use super::units;
+use super::view::View;
+
+/// A second Ctrl-C within this time cancels the session.
+const SECOND_PRESS: Duration = Duration::from_secs(2);
+
+/// Two interrupts so close together are one press, which the prompt and this process have both seen.
+const SAME_PRESS: Duration = Duration::from_millis(100);
+
+/// How much a replay collects before it is printed, in bytes.
+const REPLAY_BYTES_MAX: usize = 64 * 1024;
+
+/// `attach`
+pub(crate) async fn attach(client: Client, args: &AttachArgs) -> Result<Exit, Failure> {
+    let view = client.view(&args.id).await?;
+    let after = match (args.after, args.tail) {
+        (Some(after), _) => after,
+        (None, Some(tail)) => view.head.saturating_sub(tail),
+        (None, None) => 0,
+    };
+    follow(client, &view, after, args.json).await
+}
+
+/// Follows a session from behind the record `after` to its end, or until the person detaches.
+pub(crate) async fn follow(client: Client, view: &View, after: u64, json: bool) -> Result<Exit, Failure> {
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut session = Followed::new(client, view, after, json);
+    let end = session.run(&mut interrupts).await;
+    // Whatever happened: no prompt, no status line, and the terminal as it was.
+    let withdrawn = session.asking.withdraw().await;
+    let cleared = session.screen.finish();
+    match end? {
+        End::Ended => session.summarise().await,
+        End::Interrupted => {
+            withdrawn.and(cleared)?;
+            session.detach(&mut interrupts).await
+        }
+    }
+}
+
+/// Why following stops.
+enum End {
+    Ended,
+    Interrupted,
+}
+
+/// One followed session.
+struct Followed {
+    follow: Follow,
+    id: String,
+    short_id: String,
+    json: bool,
+    interactive: bool,
+    renderer: Renderer,
+    screen: Screen,
+    asking: Asking,
+    status: Status,
+    /// What is not printed yet.
+    out: String,
+    /// The last record that was taken, and the last one that is history rather than news.
+    seen: u64,
+    history: u64,
+}
+
+impl Followed {
+    fn new(client: Client, view: &View, after: u64, json: bool) -> Self {
+        let id = view.session_id.to_string();
+        let age = Timestamp::now().duration_since(view.created_at);
+        let mut screen = Screen::new(age.try_into().unwrap_or_default());
+        let status = Status::new(view);
+        screen.set_status(&status.to_string());
+        Self {
+            follow: Follow::new(client, id.clone(), after),
+            id,
+            short_id: view.session_id.short(),
+            json,
+            interactive: is_interactive(),
+            renderer: Renderer::new(console::colors_enabled()),
+            screen,
+            asking: Asking::new(view),
+            status,
+            out: String::new(),
+            seen: after,
+            history: view.head,
+        }
+    }
+
+    async fn run(&mut self, interrupts: &mut Signal) -> Result<End, Failure> {
+        loop {
+            tokio::select! {
+                happening = self.follow.next() => match happening? {
+                    Some(happening) => self.take(happening).await?,
+                    None => {
+                        self.print()?;
+                        return Ok(End::Ended);
+                    }
+                },
+                prompted = self.asking.prompted() => {
+                    self.screen.release()?;
+                    match prompted? {
+                        Prompted::Answered(question_id, answer) => self.give(question_id, &answer).await,
+                        Prompted::Later(question_id) => self.hint(question_id, None),
+                        Prompted::Interrupted => return Ok(End::Interrupted),
+                    }
+                }
+                _ = interrupts.recv() => {
+                    self.print()?;
+                    return Ok(End::Interrupted);
+                }
+            }
+            if self.is_live() {
+                self.print()?;
+                self.show_question().await?;
+            }
+        }
+    }
+
+    /// Whether all that had happened before is shown.
+    fn is_live(&self) -> bool {
+        self.seen >= self.history
+    }
+
+    async fn take(&mut self, happening: Happening) -> Result<(), Failure> {
+        match happening {
+            Happening::Hello(hello) => {
+                self.history = hello.head;
+                if hello.resume == "gap" {
+                    self.seen = 0;
+                    self.say("this is another journal than before: its records follow from the beginning")?;
+                }
+            }
+            Happening::Record(record, line) => {
+                self.seen = record.seq;
+                let entry = record.entry();
+                if self.json {
+                    self.out += &line;
+                    self.out.push('\n');
+                } else {
+                    self.renderer.record(&record, &mut self.out);
+                }
+                if let Ok(entry) = entry {
+                    self.note_entry(&entry, record.seq).await?;
+                }
+            }
+            Happening::Delta(delta) if !self.json => self.renderer.delta(&delta, &mut self.out),
+            Happening::Delta(_) => {}
+            Happening::DaemonGone => self.say("the daemon is gone, waiting for it (the session is not lost)")?,
+            Happening::DaemonBack => self.say("the daemon is back")?,
+        }
+        if self.out.len() > REPLAY_BYTES_MAX {
+            self.print()?;
+        }
+        Ok(())
+    }
+
+    async fn note_entry(&mut self, entry: &Entry, seq: u64) -> Result<(), Failure> {
+        self.status.take(entry, seq);
+        self.screen.set_status(&self.status.to_string());
+        if self.asking.take(entry) {
+            // Somebody else was quicker; the record just rendered says who.
+            self.asking.withdraw().await?;
+            self.screen.release()?;
+        }
+        Ok(())
+    }
+
+    fn print(&mut self) -> io::Result<()> {
+        let printed = self.screen.write(&self.out);
+        self.out.clear();
+        printed
+    }
+
+    /// Says something that is no record.
+    fn say(&mut self, text: &str) -> io::Result<()> {
+        if !self.json {
+            self.renderer.close_line(&mut self.out);
+        }
+        self.print()?;
+        self.screen.note(text);
+        Ok(())
+    }
+
+    async fn show_question(&mut self) -> Result<(), Failure> {
+        let Some((question_id, kind)) = self.asking.next_to_show() else {
+            return Ok(());
+        };
+        if !self.interactive {
+            self.hint(question_id, Some(&kind));
+            return Ok(());
+        }
+        self.screen.hold()?;
+        if self.asking.ask(question_id, &kind).await.is_err() {
+            self.screen.release()?;
+            self.hint(question_id, Some(&kind));
+        }
+        Ok(())
+    }
+
+    /// Says how a question can be answered from elsewhere.
+    fn hint(&mut self, question_id: QuestionId, kind: Option<&QuestionKind>) {
+        for line in kind.map(explain).unwrap_or_default() {
+            self.screen.note(&format!("  {line}"));
+        }
+        let flags = kind.map_or("", flags_for);
+        let how = format!("cc-executor answer {} {question_id} {flags}", self.short_id);
+        self.screen
+            .note(&format!("the session waits; answer with: {}", how.trim_end()));
+    }
+
+    async fn give(&mut self, question_id: QuestionId, answer: &Answer) {
+        if let Err(failure) = self.follow.client().answer(&self.id, question_id, answer).await {
+            self.screen.note(&format!("error: the answer was not taken: {failure}"));
+        }
+    }
+
+    /// Says how it ended; in JSON the records have said it all.
+    async fn summarise(&mut self) -> Result<Exit, Failure> {
+        let view = self.follow.client().view(&self.id).await?;
+        let exit = Exit::of_outcome(view.ended_as());
+        if self.json {
+            return Ok(exit);
+        }
+        let mut out = String::new();
+        match &view.result {
+            Some(result) if !self.renderer.has_printed(result) => out += &(clean(result.trim_end()) + "\n"),
+            Some(_) | None => {}
+        }
+        out += &summary(&view);
+        self.screen.write(&out)?;
+        Ok(exit)
+    }
+
+    async fn detach(&mut self, interrupts: &mut Signal) -> Result<Exit, Failure> {
+        eprint(&format!(
+            "detached: the session goes on. Come back with `cc-executor attach {}`; Ctrl-C again within 2 s cancels it",
+            self.short_id
+        ));
+        let pressed = Instant::now();
+        loop {
+            match timeout_at(pressed + SECOND_PRESS, interrupts.recv()).await {
+                Err(_) => return Ok(Exit::Ok),
+                Ok(_) if pressed.elapsed() < SAME_PRESS => {}
+                Ok(_) => break,
+            }
+        }
+        self.follow.client().cancel(&self.id).await?;
+        eprint(&format!("cancelled session {}", self.short_id));
+        Ok(Exit::Cancelled)
+    }
+}
+
+/// The last lines: outcome, turns, tokens, cost, time; and why, where it did not complete.
+fn summary(view: &View) -> String {
+    let outcome = match (view.ended_as(), &view.cause) {
+        (Some(outcome), Some(cause)) => format!("{outcome} ({cause})"),
+        (Some(outcome), None) => outcome.to_owned(),
+        (None, _) => view.state.clone(),
+    };
+    let took = view
+        .ended_at
+        .unwrap_or_else(Timestamp::now)
+        .duration_since(view.created_at);
+    let mut text = format!(
+        "■ {outcome} · {} · {} · {} · {}\n",
+        units::turns(view.turns),
+        units::tokens(view.usage.tokens()),
+        units::usd(view.usage.cost_usd),
+        units::duration(took)
+    );
+    if let Some(note) = view.note.as_deref().filter(|_| view.ended_as() != Some("completed")) {
+        text += &format!("  {}\n", one_line(note, 400));
+    }
+    text
+}
+
+/// What the status line says.
+struct Status {
+    state: String,
+    turns: u32,
+    usage: Usage,
+    /// Turns up to this record are counted already.
+    counted: u64,
+}
+
+impl Status {
+    fn new(view: &View) -> Self {
+        Self {
+            state: view.state.clone(),
+            turns: view.turns,
+            usage: view.usage,
+            counted: view.head,
+        }
+    }
+
+    fn take(&mut self, entry: &Entry, seq: u64) {
+        if seq <= self.counted {
+            return;
+        }
+        match entry {
+            Entry::SessionState(change) => change.to.as_str().clone_into(&mut self.state),
+            Entry::Usage(usage) => self.usage = *usage,
+            Entry::QuestionAsked(_) => "awaiting_input".clone_into(&mut self.state),
+            Entry::QuestionAnswered(_) | Entry::QuestionWithdrawn(_) => "running".clone_into(&mut self.state),
+            Entry::AgentMessage(said) => self.take_message(&said.message),
+            _ => {}
+        }
+    }
+
+    fn take_message(&mut self, message: &Message) {
+        if let Message::TurnEnded(end) = message {
+            self.turns = self.turns.saturating_add(end.turns);
+            self.usage = end.usage;
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (turns, tokens) = (units::turns(self.turns), units::tokens(self.usage.tokens()));
+        write!(
+            f,
+            "{} · {turns} · {tokens} · {}",
+            self.state,
+            units::usd(self.usage.cost_usd)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn view(more: serde_json::Value) -> View {
+        let mut view = json!({"session_id": "01890000-0000-7000-8000-00000000abcd", "state": "running", "created_at": "2026-01-01T00:00:00Z",
+            "turns": 2, "head": 5, "usage": {"input_tokens": 1000, "output_tokens": 200, "cache_read_tokens": 0, "cache_write_tokens": 0, "cost_usd": 0.0421}});
+        view.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(view).unwrap()
+    }
+
+    #[test]
+    fn the_summary_says_how_it_ended_and_what_it_took() {
+        let ended =
+            json!({"state": "completed", "outcome": "completed", "ended_at": "2026-01-01T00:02:13Z", "note": "done"});
+        insta::assert_snapshot!(summary(&view(ended)), @"■ completed · 2 turns · 1.2k tokens · $0.0421 · 2m 13s");
+        let failed = json!({"state": "failed", "outcome": "failed", "cause": "crashed", "ended_at": "2026-01-01T00:00:03Z", "note": "the agent\u{1b}[2J died"});
+        insta::assert_snapshot!(summary(&view(failed)), @r"
+        ■ failed (crashed) · 2 turns · 1.2k tokens · $0.0421 · 3s
+          the agent died
+        ");
+    }
+
+    #[test]
+    fn the_status_counts_news_only() {
+        let mut status = Status::new(&view(json!({})));
+        let turn = json!({"offset": 0, "message": {"type": "turn_ended", "subtype": "success", "is_error": false, "result": "", "queued_turns": 0, "turns": 3,
+            "usage": {"input_tokens": 0, "output_tokens": 2000, "cache_read_tokens": 0, "cache_write_tokens": 0, "cost_usd": 1.5}}});
+        let turn = Entry::from_json("agent.message", &turn.to_string()).unwrap();
+        status.take(&turn, 5);
+        assert_eq!(status.to_string(), "running · 2 turns · 1.2k tokens · $0.0421");
+        status.take(&turn, 6);
+        assert_eq!(status.to_string(), "running · 5 turns · 2.0k tokens · $1.50");
+    }
+}

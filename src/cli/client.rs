@@ -1,0 +1,255 @@
+//! The daemon's REST interface, and the streams it opens, seen from a client.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use awc::ClientRequest;
+use awc::http::StatusCode;
+use awc::http::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::session::id::QuestionId;
+use crate::session::question::Answer;
+
+use super::clean::clean;
+use super::connection::{self, Connection};
+use super::exit::Failure;
+use super::view::View;
+
+/// How long the daemon may take for the head of an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest answer, in bytes: a page of records, of which one may hold a line of 16 MiB.
+const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// How many records are asked for at a time.
+const PAGE_RECORDS: u32 = 500;
+
+/// A daemon to talk to. Each call is a connection of its own: none can be stale after hours of waiting.
+pub(crate) struct Client {
+    http: awc::Client,
+    connection: Connection,
+    state_dir: PathBuf,
+}
+
+/// A page of records, each as the daemon wrote it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Page {
+    /// The records; each is one line of JSON.
+    pub(crate) records: Vec<Box<RawValue>>,
+    /// The cursor of the next page; none or unchanged at the end.
+    #[serde(default)]
+    pub(crate) next_after: Option<u64>,
+}
+
+/// An error in the daemon's words.
+#[derive(Debug, Default, Deserialize)]
+struct Problem {
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    detail: Option<String>,
+}
+
+impl Client {
+    /// A client of the daemon of this state directory; an error when none lives.
+    pub(crate) fn find(state_dir: &Path) -> Result<Self, Failure> {
+        let connection = connection::find(state_dir).ok_or(Failure::NoDaemon)?;
+        Ok(Self {
+            http: awc::Client::builder().timeout(ANSWER_TIMEOUT).finish(),
+            connection,
+            state_dir: state_dir.to_owned(),
+        })
+    }
+
+    /// Looks for the daemon again: it may have come back on another port and with another token.
+    pub(crate) fn find_again(&mut self) -> Result<(), Failure> {
+        self.connection = connection::find(&self.state_dir).ok_or(Failure::NoDaemon)?;
+        Ok(())
+    }
+
+    /// The daemon's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.connection.pid
+    }
+
+    /// Whether the daemon is up and answers.
+    pub(crate) async fn is_healthy(&self) -> bool {
+        matches!(self.request("GET", "/healthz").send().await, Ok(answer) if answer.status().is_success())
+    }
+
+    /// Creates a session; the answer is its view with `warnings`.
+    pub(crate) async fn create(&self, body: &impl Serialize) -> Result<Box<RawValue>, Failure> {
+        self.call(self.request("POST", "/api/sessions"), Some(body)).await
+    }
+
+    /// The sessions, newest first, each as the daemon wrote it.
+    pub(crate) async fn list(&self, all: bool) -> Result<Vec<Box<RawValue>>, Failure> {
+        #[derive(Deserialize)]
+        struct List {
+            sessions: Vec<Box<RawValue>>,
+        }
+        let path = if all { "/api/sessions?all=true" } else { "/api/sessions" };
+        let list: List = self.get(path).await?;
+        Ok(list.sessions)
+    }
+
+    /// One session as the daemon wrote it.
+    pub(crate) async fn get_raw(&self, id: &str) -> Result<Box<RawValue>, Failure> {
+        self.get(&session_path(id)).await
+    }
+
+    /// One session.
+    pub(crate) async fn view(&self, id: &str) -> Result<View, Failure> {
+        read(&*self.get_raw(id).await?)
+    }
+
+    /// Records after `after`.
+    pub(crate) async fn records(&self, id: &str, after: u64) -> Result<Page, Failure> {
+        let path = format!("{}/records?after={after}&limit={PAGE_RECORDS}", session_path(id));
+        self.get(&path).await
+    }
+
+    /// Cancels a session.
+    pub(crate) async fn cancel(&self, id: &str) -> Result<Box<RawValue>, Failure> {
+        let request = self.request("POST", &format!("{}/cancel", session_path(id)));
+        self.call(request, None::<&()>).await
+    }
+
+    /// Answers a question.
+    pub(crate) async fn answer(
+        &self,
+        id: &str,
+        question: QuestionId,
+        answer: &Answer,
+    ) -> Result<Box<RawValue>, Failure> {
+        let path = format!("{}/questions/{question}/answer", session_path(id));
+        self.call(self.request("POST", &path), Some(answer)).await
+    }
+
+    /// Opens a session's stream behind the record `after`.
+    pub(crate) async fn open_stream(&self, id: &str, after: u64) -> Result<awc::ClientResponse, Failure> {
+        let request = self.request("GET", &format!("/execution/{id}/stream?after={after}"));
+        let request = request
+            .insert_header(("Accept", "text/event-stream"))
+            .insert_header(("Last-Event-ID", after.to_string()))
+            .no_decompress();
+        let mut answer = request.send().await.map_err(lost)?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let body = answer.body().limit(ANSWER_BYTES_MAX).await.unwrap_or_default();
+        Err(refusal(answer.status(), &body))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(self.request("GET", path), None::<&()>).await
+    }
+
+    fn request(&self, method: &str, path: &str) -> ClientRequest {
+        let url = format!("{}{path}", self.connection.base_url);
+        let method = if method == "POST" {
+            awc::http::Method::POST
+        } else {
+            awc::http::Method::GET
+        };
+        self.http
+            .request(method, url)
+            .bearer_auth(&self.connection.token)
+            .insert_header(("X-CC-Executor-Client", "cli"))
+            .force_close()
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        request: ClientRequest,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, Failure> {
+        let sent = match body {
+            Some(body) => request.send_json(body),
+            None => request.send(),
+        };
+        let mut answer = sent.await.map_err(lost)?;
+        let status = answer.status();
+        let is_problem = answer
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
+        let body = answer.body().limit(ANSWER_BYTES_MAX).await.map_err(lost)?;
+        if !status.is_success() || is_problem {
+            return Err(refusal(status, &body));
+        }
+        serde_json::from_slice(&body).map_err(misunderstood)
+    }
+}
+
+/// Reads JSON that the daemon wrote.
+pub(crate) fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Failure> {
+    serde_json::from_str(raw.get()).map_err(misunderstood)
+}
+
+/// A session's path. What a person typed becomes one segment and nothing else.
+fn session_path(id: &str) -> String {
+    let plain: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    // An empty segment would be another resource, so that what held nothing usable names no session.
+    let segment = if plain.is_empty() { "-" } else { &plain };
+    format!("/api/sessions/{segment}")
+}
+
+/// The daemon did not answer.
+fn lost(error: impl std::fmt::Display) -> Failure {
+    Failure::Failed(format!(
+        "the daemon does not answer ({error}): see `logs/daemon.log` in its state directory"
+    ))
+}
+
+fn misunderstood(error: serde_json::Error) -> Failure {
+    Failure::Failed(format!(
+        "the daemon's answer cannot be read ({error}): is it of another version? Restart it with `cc-executor serve`"
+    ))
+}
+
+/// What an error of the daemon means to the command.
+fn refusal(status: StatusCode, body: &[u8]) -> Failure {
+    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+    let said = problem
+        .detail
+        .filter(|detail| !detail.is_empty())
+        .unwrap_or(problem.title);
+    let message = match said.as_str() {
+        "" => format!("the daemon answered {status}"),
+        said => clean(said),
+    };
+    match status {
+        StatusCode::NOT_FOUND => Failure::UnknownId(message),
+        _ => Failure::Refused(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_stays_one_segment() {
+        assert_eq!(session_path("abcd1234"), "/api/sessions/abcd1234");
+        assert_eq!(session_path("../../x?y#z"), "/api/sessions/xyz");
+        assert_eq!(session_path(""), "/api/sessions/-");
+    }
+
+    #[test]
+    fn a_problem_is_told_in_the_daemons_words() {
+        let body =
+            br#"{"title":"Not Found","status":404,"detail":"there is no session ab12","code":"no_such_session"}"#;
+        let failure = refusal(StatusCode::NOT_FOUND, body);
+        assert_eq!(
+            (failure.exit().code(), failure.to_string().as_str()),
+            (3, "there is no session ab12")
+        );
+        let failure = refusal(StatusCode::CONFLICT, b"<html>");
+        assert_eq!(failure.exit().code(), 5);
+        assert!(failure.to_string().contains("409"));
+    }
+}

@@ -1,0 +1,128 @@
+//! Starting the daemon in the background.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::clean::one_line;
+use super::client::Client;
+use super::exit::Failure;
+use super::screen::eprint;
+
+/// How long the daemon may take to answer.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often it is looked for meanwhile.
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
+
+/// How much of the end of its log is read for an error message, in bytes.
+const LOG_TAIL_BYTES: usize = 4096;
+
+/// The daemon of this state directory; started when none runs, which is said on standard error.
+pub(crate) async fn find_or_start(state_dir: &Path) -> Result<Client, Failure> {
+    if let Ok(client) = Client::find(state_dir) {
+        return Ok(client);
+    }
+    let log = state_dir.join("logs").join("daemon.log");
+    let mut child = start(state_dir, &log)
+        .map_err(|error| Failure::Failed(format!("cannot start the daemon: {error}; try `cc-executor serve`")))?;
+    let client = wait_until_ready(state_dir, &mut child, &log).await?;
+    // Somebody else may have started one at the same time: then ours has ended, and theirs is found.
+    if client.pid() == child.id() {
+        eprint(&format!(
+            "started the daemon (pid {}, log {})",
+            child.id(),
+            log.display()
+        ));
+    }
+    Ok(client)
+}
+
+fn start(state_dir: &Path, log: &Path) -> io::Result<Child> {
+    let logs = log.parent().unwrap_or(state_dir);
+    DirBuilder::new().recursive(true).mode(0o700).create(logs)?;
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
+    daemon_command(state_dir, log)?.spawn()
+}
+
+/// The daemon goes on when the terminal is closed: it has its own process group and makes a session of its own.
+fn daemon_command(state_dir: &Path, log: File) -> io::Result<Command> {
+    let program = program()?;
+    let mut command = Command::new(program);
+    command
+        .args(["serve", "--new-session", "--state-dir"])
+        .arg(state_dir)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0);
+    Ok(command)
+}
+
+/// The path of this program; one that has been replaced is found under its old name.
+fn program() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let text = path.to_string_lossy();
+    Ok(text
+        .strip_suffix(" (deleted)")
+        .map_or_else(|| path.clone(), PathBuf::from))
+}
+
+async fn wait_until_ready(state_dir: &Path, child: &mut Child, log: &Path) -> Result<Client, Failure> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    let mut exited = None;
+    loop {
+        if let Ok(client) = Client::find(state_dir)
+            && client.is_healthy().await
+        {
+            return Ok(client);
+        }
+        if let Some(status) = exited {
+            return Err(Failure::Failed(format!(
+                "the daemon ended at once ({status}): {}",
+                last_words(log)
+            )));
+        }
+        if Instant::now() > deadline {
+            let seconds = START_TIMEOUT.as_secs();
+            return Err(Failure::Failed(format!(
+                "the daemon does not answer after {seconds} s: see {}",
+                log.display()
+            )));
+        }
+        // Looked at last, so that after its end there is one more look for the daemon that kept it out.
+        exited = child.try_wait()?;
+        tokio::time::sleep(LOOK_PERIOD).await;
+    }
+}
+
+/// The last line of the log, and where to find the others.
+fn last_words(log: &Path) -> String {
+    let content = fs::read(log).unwrap_or_default();
+    let tail = String::from_utf8_lossy(&content[content.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned();
+    let last = tail
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("it said nothing");
+    format!("{} (log {})", one_line(last, 400), log.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_of_the_log_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("daemon.log");
+        assert!(last_words(&log).starts_with("it said nothing"));
+        fs::write(&log, format!("{}\nerror: the port is taken\n\n", "x".repeat(10_000))).unwrap();
+        assert!(last_words(&log).starts_with("error: the port is taken (log "));
+    }
+}

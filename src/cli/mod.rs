@@ -1,0 +1,116 @@
+//! The command line: a client of the daemon like any other, and the way to start one.
+//!
+//! Read [`args`] first (what can be typed), then [`run`] and [`attach`] (the main job), [`follow`] (a stream through
+//! daemons that come and go), [`output`] with [`draft`] and [`clean`] (what is shown of it), [`asking`] and [`prompt`]
+//! (questions at the terminal). Nothing here knows more of the daemon than its REST interface and its streams.
+
+mod answer;
+mod answering;
+mod args;
+mod asking;
+mod attach;
+mod clean;
+mod client;
+mod connection;
+mod describe;
+mod draft;
+mod exit;
+mod follow;
+mod input;
+mod launch;
+mod logs;
+mod output;
+mod prompt;
+mod run;
+mod screen;
+mod serve;
+mod sessions;
+mod sse;
+#[cfg(test)]
+mod tests;
+mod units;
+mod view;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Cli, Verb};
+use client::Client;
+use exit::Failure;
+use screen::{eprint, print};
+
+pub use exit::Exit;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version end here too, with success. A reader that went away needs neither.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Ok.into()
+            };
+        }
+    };
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !matches!(failure, Failure::BrokenPipe) {
+                eprint(&format!("error: {failure}"));
+            }
+            failure.exit().into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    match cli.verb {
+        Verb::Serve(args) => serve::serve(given_state_dir(cli.state_dir.as_deref())?, args),
+        Verb::Completions(args) => completions(args.shell),
+        Verb::Prompt => prompt::main(),
+        verb @ (Verb::Run(_)
+        | Verb::Ls(_)
+        | Verb::Status(_)
+        | Verb::Attach(_)
+        | Verb::Logs(_)
+        | Verb::Wait(_)
+        | Verb::Answer(_)
+        | Verb::Cancel(_)) => {
+            let state_dir = connection::state_dir(cli.state_dir.as_deref())?;
+            actix_rt::System::new().block_on(call_daemon(verb, &state_dir))
+        }
+    }
+}
+
+fn given_state_dir(given: Option<&Path>) -> Result<Option<std::path::PathBuf>, Failure> {
+    given.map(|given| connection::state_dir(Some(given))).transpose()
+}
+
+async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
+    let client = || Client::find(state_dir);
+    match verb {
+        Verb::Run(args) => run::run(state_dir, &args).await,
+        Verb::Ls(args) => sessions::ls(&client()?, &args).await,
+        Verb::Status(args) => sessions::status(&client()?, &args).await,
+        Verb::Attach(args) => attach::attach(client()?, &args).await,
+        Verb::Logs(args) => logs::logs(client()?, &args).await,
+        Verb::Wait(args) => sessions::wait(state_dir, &args).await,
+        Verb::Answer(args) => answering::answer(&client()?, &args).await,
+        Verb::Cancel(args) => sessions::cancel(&client()?, &args).await,
+        Verb::Serve(_) | Verb::Completions(_) | Verb::Prompt => {
+            Err(Failure::Usage("this verb needs no daemon".to_owned()))
+        }
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "cc-executor", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,338 @@
+//! Asks a person at the terminal, in a process of its own.
+//!
+//! Somebody else may answer first, and a prompt that blocks in a read of the terminal can be taken back only with its
+//! process. The question goes in by standard input (the terminal is opened by its device), the answer comes out of
+//! standard output, and what the person sees is on standard error.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use dialoguer::theme::ColorfulTheme;
+use dialoguer::{Confirm, Input, MultiSelect, Select};
+use serde_json::{Map, Value};
+
+use crate::session::question::{Answer, Choice, QuestionKind};
+
+use super::clean::{clean, one_line};
+use super::exit::{Exit, Failure};
+use super::screen::{eprint, print};
+
+/// How many lines of a plan or of a tool's input are shown.
+const LINES_MAX: usize = 200;
+
+/// How long a line of a menu may get, in characters.
+const ITEM_CHARS_MAX: usize = 100;
+
+/// Answers: given, or left for later.
+type Given<T> = dialoguer::Result<Option<T>>;
+
+/// The process of the prompt: reads a question, asks, writes the answer, or nothing when it is left for later.
+pub(crate) fn main() -> Result<Exit, Failure> {
+    let mut json = String::new();
+    io::stdin().lock().read_to_string(&mut json)?;
+    let kind: QuestionKind =
+        serde_json::from_str(&json).map_err(|error| Failure::Usage(format!("not a question: {error}")))?;
+    match ask(&kind) {
+        Ok(Some(answer)) => {
+            let json = serde_json::to_string(&answer).map_err(io::Error::other)?;
+            print(&json)?;
+            Ok(Exit::Ok)
+        }
+        Ok(None) => Ok(Exit::Ok),
+        Err(dialoguer::Error::IO(error)) => Err(error.into()),
+    }
+}
+
+/// What a person is shown before they choose, line by line.
+pub(crate) fn explain(kind: &QuestionKind) -> Vec<String> {
+    let text = match kind {
+        QuestionKind::Permission {
+            tool, input, reason, ..
+        } => {
+            let reason = reason
+                .as_deref()
+                .map(|reason| format!("\n({reason})"))
+                .unwrap_or_default();
+            format!("The agent wants to use {tool}:\n{}{reason}", explain_input(input))
+        }
+        QuestionKind::Choice { questions, .. } => questions.iter().map(explain_choice).collect::<Vec<_>>().join("\n"),
+        QuestionKind::Plan { plan, .. } => format!(
+            "The agent has a plan:\n{}",
+            plan.as_deref().unwrap_or("(it stands in the text above)")
+        ),
+        QuestionKind::Form { server, message, .. } => format!("The MCP server {server} asks:\n{message}"),
+    };
+    let text = clean(&text);
+    let count = text.lines().count();
+    let mut lines: Vec<_> = text.lines().take(LINES_MAX).map(str::to_owned).collect();
+    if count > LINES_MAX {
+        lines.push(format!(
+            "… ({} more lines; `cc-executor logs --json` has all)",
+            count - LINES_MAX
+        ));
+    }
+    lines
+}
+
+/// A tool's whole input: what would really run. A single text stands as it is.
+fn explain_input(input: &Value) -> String {
+    let Some(fields) = input.as_object() else {
+        return format!("  {input}");
+    };
+    let tell = |(name, value): (&String, &Value)| match value.as_str() {
+        Some(text) => format!("  {name}: {}", text.replace('\n', "\n    ")),
+        None => format!("  {name}: {value}"),
+    };
+    fields.iter().map(tell).collect::<Vec<_>>().join("\n")
+}
+
+fn explain_choice(choice: &Choice) -> String {
+    let mut text = choice.question.clone();
+    for (index, option) in choice.options.iter().enumerate() {
+        text += &format!("\n  {}. {}", index + 1, item(&option.label, &option.description));
+    }
+    text
+}
+
+fn ask(kind: &QuestionKind) -> Given<Answer> {
+    match kind {
+        QuestionKind::Permission { suggestions, .. } => {
+            show(kind);
+            ask_permission(!suggestions.is_empty())
+        }
+        QuestionKind::Choice { questions, .. } => ask_choices(questions),
+        QuestionKind::Plan { .. } => {
+            show(kind);
+            ask_yes_or_no("Approve the plan?", &["Approve", "Keep planning: say what is missing"])
+        }
+        QuestionKind::Form { schema, .. } => {
+            show(kind);
+            ask_form(schema)
+        }
+    }
+}
+
+fn show(kind: &QuestionKind) {
+    for line in explain(kind) {
+        eprint(&line);
+    }
+}
+
+fn ask_permission(can_remember: bool) -> Given<Answer> {
+    if !can_remember {
+        return ask_yes_or_no("Allow it?", &["Allow", "Deny"]);
+    }
+    let items = [
+        "Allow",
+        "Allow, and do not ask again for the like in this session",
+        "Deny",
+    ];
+    let chosen = select("Allow it?", &items)?;
+    match chosen {
+        Some(choice @ (0 | 1)) => Ok(Some(Answer::Allow {
+            updated_input: None,
+            remember: choice == 1,
+        })),
+        Some(_) => deny().map(Some),
+        None => Ok(None),
+    }
+}
+
+fn ask_yes_or_no(prompt: &str, items: &[&str; 2]) -> Given<Answer> {
+    match select(prompt, items)? {
+        Some(0) => Ok(Some(Answer::Allow {
+            updated_input: None,
+            remember: false,
+        })),
+        Some(_) => deny().map(Some),
+        None => Ok(None),
+    }
+}
+
+fn deny() -> dialoguer::Result<Answer> {
+    let reason = input("What should the agent know? (may be empty)", true)?;
+    Ok(Answer::Deny {
+        reason: Some(reason).filter(|reason| !reason.trim().is_empty()),
+        interrupt: false,
+    })
+}
+
+fn ask_choices(questions: &[Choice]) -> Given<Answer> {
+    let mut answers = BTreeMap::new();
+    for choice in questions {
+        let Some(answer) = ask_choice(choice)? else {
+            return Ok(None);
+        };
+        answers.insert(choice.question.clone(), answer);
+    }
+    Ok(Some(Answer::Choose { answers }))
+}
+
+fn ask_choice(choice: &Choice) -> Given<String> {
+    const OWN_WORDS: &str = "Something else, in my own words";
+    let prompt = one_line(&choice.question, 400);
+    let mut items: Vec<_> = choice
+        .options
+        .iter()
+        .map(|option| item(&option.label, &option.description))
+        .collect();
+    items.push(OWN_WORDS.to_owned());
+    let chosen = if choice.multi_select {
+        let prompt = format!("{prompt} (space marks, enter answers)");
+        MultiSelect::with_theme(&theme())
+            .with_prompt(prompt)
+            .items(&items)
+            .interact_opt()?
+    } else {
+        select(&prompt, &items)?.map(|index| vec![index])
+    };
+    let Some(chosen) = chosen else { return Ok(None) };
+    let mut labels: Vec<String> = chosen
+        .iter()
+        .filter_map(|index| Some(choice.options.get(*index)?.label.clone()))
+        .collect();
+    if labels.len() < chosen.len() || labels.is_empty() {
+        labels.push(input("In your own words", false)?);
+    }
+    Ok(Some(labels.join(", ")))
+}
+
+fn ask_form(schema: &Value) -> Given<Answer> {
+    match select("Fill in the form?", &["Fill in", "Decline"])? {
+        Some(0) => {}
+        Some(_) => return deny().map(Some),
+        None => return Ok(None),
+    }
+    let mut content = Map::new();
+    let required: Vec<_> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        if let Some(value) = ask_field(name, field, required.contains(&name.as_str()))? {
+            content.insert(name.clone(), value);
+        }
+    }
+    Ok(Some(Answer::Submit {
+        content: Value::Object(content),
+    }))
+}
+
+fn ask_field(name: &str, field: &Value, required: bool) -> Given<Value> {
+    let title = field["title"]
+        .as_str()
+        .or(field["description"].as_str())
+        .unwrap_or(name);
+    let prompt = one_line(title, ITEM_CHARS_MAX);
+    if let Some(values) = field["enum"].as_array() {
+        let items: Vec<_> = values
+            .iter()
+            .map(|value| item(value.as_str().unwrap_or(&value.to_string()), ""))
+            .collect();
+        return Ok(select(&prompt, &items)?.and_then(|index| values.get(index).cloned()));
+    }
+    if field["type"] == "boolean" {
+        return Ok(Confirm::with_theme(&theme())
+            .with_prompt(prompt)
+            .interact_opt()?
+            .map(Value::Bool));
+    }
+    loop {
+        let text = input(&prompt, !required)?;
+        match parse_field(&text, field["type"].as_str()) {
+            Ok(value) => return Ok(value),
+            Err(needed) => eprint(&format!("  {needed}")),
+        }
+    }
+}
+
+/// What was typed as a value of this type; none for nothing.
+fn parse_field(text: &str, kind: Option<&str>) -> Result<Option<Value>, &'static str> {
+    let typed = text.trim();
+    match kind {
+        _ if typed.is_empty() => Ok(None),
+        Some("integer") => typed
+            .parse::<i64>()
+            .map(|n| Some(n.into()))
+            .map_err(|_| "a whole number is needed"),
+        Some("number") => typed
+            .parse::<f64>()
+            .map(|n| Some(n.into()))
+            .map_err(|_| "a number is needed"),
+        Some("array" | "object") => serde_json::from_str(typed).map(Some).map_err(|_| "JSON is needed"),
+        Some(_) | None => Ok(Some(text.into())),
+    }
+}
+
+fn select(prompt: &str, items: &[impl ToString]) -> dialoguer::Result<Option<usize>> {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    Select::with_theme(&theme())
+        .with_prompt(prompt)
+        .items(&items)
+        .default(0)
+        .interact_opt()
+}
+
+fn input(prompt: &str, allow_empty: bool) -> dialoguer::Result<String> {
+    Input::with_theme(&theme())
+        .with_prompt(prompt)
+        .allow_empty(allow_empty)
+        .interact_text()
+}
+
+fn item(label: &str, description: &str) -> String {
+    match description.trim() {
+        "" => one_line(label, ITEM_CHARS_MAX),
+        description => one_line(&format!("{label}: {description}"), ITEM_CHARS_MAX),
+    }
+}
+
+fn theme() -> ColorfulTheme {
+    ColorfulTheme::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_permission_shows_what_would_really_run() {
+        let kind = QuestionKind::Permission {
+            tool: "Bash\u{1b}[2J".into(),
+            input: json!({"command": "make\nrm -rf x\u{1b}[8m", "timeout": 5}),
+            reason: Some("not in the rules".into()),
+            suggestions: vec![],
+        };
+        insta::assert_snapshot!(explain(&kind).join("\n"), @r"
+        The agent wants to use Bash:
+          command: make
+            rm -rf x
+          timeout: 5
+        (not in the rules)
+        ");
+    }
+
+    #[test]
+    fn a_long_plan_is_cut_and_says_so() {
+        let kind = QuestionKind::Plan {
+            plan: Some("step\n".repeat(1_000)),
+            input: Value::Null,
+        };
+        let lines = explain(&kind);
+        assert_eq!(lines.len(), LINES_MAX + 1);
+        assert!(lines.last().unwrap().contains("801 more lines"));
+    }
+
+    #[test]
+    fn a_field_takes_what_its_type_allows() {
+        assert_eq!(parse_field(" 5 ", Some("integer")), Ok(Some(json!(5))));
+        assert_eq!(parse_field("x", Some("integer")), Err("a whole number is needed"));
+        assert_eq!(parse_field("1.5", Some("number")), Ok(Some(json!(1.5))));
+        assert_eq!(parse_field("[1]", Some("array")), Ok(Some(json!([1]))));
+        assert_eq!(parse_field(" ", Some("string")), Ok(None));
+        assert_eq!(parse_field("5", None), Ok(Some(json!("5"))));
+    }
+}

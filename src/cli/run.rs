@@ -1,0 +1,238 @@
+//! `run`: asks for a session and follows it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::session::request::Request;
+
+use super::args::RunArgs;
+use super::attach;
+use super::clean::clean;
+use super::client::read;
+use super::exit::{Exit, Failure};
+use super::input::{is_inline_json, read_json, read_task, split_rules};
+use super::launch::find_or_start;
+use super::screen::{eprint, print};
+use super::view::View;
+
+/// Body of the request for a session.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    request: &'a Request,
+    env: &'a BTreeMap<String, String>,
+}
+
+/// What the daemon says about a new session besides its view.
+#[derive(Deserialize)]
+struct Remarks {
+    #[serde(default)]
+    warnings: Vec<String>,
+}
+
+/// `run`
+pub(crate) async fn run(state_dir: &Path, args: &RunArgs) -> Result<Exit, Failure> {
+    let env = environment(std::env::vars_os(), &args.env)?;
+    let request = request(args, &env)?;
+    request.check().map_err(|error| Failure::Usage(error.to_string()))?;
+    let client = find_or_start(state_dir).await?;
+    let body = Body {
+        request: &request,
+        env: &env,
+    };
+    let created = client.create(&body).await?;
+    let remarks: Remarks = read(&created)?;
+    for warning in remarks.warnings {
+        eprint(&format!("warning: {}", clean(&warning)));
+    }
+    let view: View = read(&created)?;
+    if !args.detach {
+        return attach::follow(client, &view, 0, args.json).await;
+    }
+    let short_id = view.session_id.short();
+    if args.json {
+        print(&format!("{}\n", created.get()))?;
+    } else {
+        print(&format!("{short_id}\n"))?;
+        eprint(&format!(
+            "it runs on its own: follow it with `cc-executor attach {short_id}`"
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Failure> {
+    let json_schema = args.json_schema.as_deref().map(read_json).transpose();
+    Ok(Request {
+        task: read_task(args.task.as_deref(), args.file.as_deref())?,
+        cwd: directory(args.cwd.as_deref().unwrap_or(Path::new(".")))?,
+        name: args.name.clone(),
+        model: args.model.clone(),
+        permission_mode: args.permission_mode,
+        allowed_tools: args.allowed_tools.iter().flat_map(|list| split_rules(list)).collect(),
+        disallowed_tools: args
+            .disallowed_tools
+            .iter()
+            .flat_map(|list| split_rules(list))
+            .collect(),
+        append_system_prompt: args.append_system_prompt.clone(),
+        mcp_config: args
+            .mcp_config
+            .iter()
+            .map(|config| mcp_config(config))
+            .collect::<Result<_, _>>()?,
+        max_turns: args.max_turns,
+        max_budget_usd: args.max_budget_usd,
+        add_dirs: args
+            .add_dir
+            .iter()
+            .map(|dir| directory(dir))
+            .collect::<Result<_, _>>()?,
+        json_schema: json_schema.map_err(|error| Failure::Usage(format!("--json-schema: {error}")))?,
+        timeout_seconds: args.timeout,
+        on_question: args.on_question,
+        question_timeout_seconds: args.question_timeout,
+        keep_background: args.keep_background,
+        env_names: env.keys().cloned().collect(),
+    })
+}
+
+/// The caller's own environment and what `--env` adds. Variables that are not UTF-8 cannot be sent in JSON.
+fn environment(
+    own: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    given: &[String],
+) -> Result<BTreeMap<String, String>, Failure> {
+    let utf8 = own.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut env: BTreeMap<String, String> = utf8.collect();
+    for given in given {
+        match given.split_once('=') {
+            Some(("", _)) => return Err(Failure::Usage(format!("--env {given}: the variable has no name"))),
+            Some((name, value)) => {
+                env.insert(name.to_owned(), value.to_owned());
+            }
+            None if env.contains_key(given) => {}
+            None => {
+                return Err(Failure::Usage(format!(
+                    "--env {given}: this variable is not set here: export it, or write --env {given}=VALUE"
+                )));
+            }
+        }
+    }
+    Ok(env)
+}
+
+/// The whole path of a directory that exists.
+fn directory(path: &Path) -> Result<PathBuf, Failure> {
+    let whole = path
+        .canonicalize()
+        .map_err(|error| Failure::Usage(format!("the directory {path:?} cannot be used: {error}")))?;
+    if whole.is_dir() {
+        Ok(whole)
+    } else {
+        Err(Failure::Usage(format!("{path:?} is not a directory")))
+    }
+}
+
+/// JSON as it stands, or the whole path of a file: the daemon works elsewhere.
+fn mcp_config(given: &str) -> Result<String, Failure> {
+    let bad = |error: &dyn std::fmt::Display| Failure::Usage(format!("--mcp-config: {error}"));
+    read_json(given).map_err(|error| bad(&error))?;
+    if is_inline_json(given) {
+        return Ok(given.to_owned());
+    }
+    let path = given.strip_prefix('@').unwrap_or(given);
+    let whole = std::path::absolute(path).map_err(|error| bad(&error))?;
+    whole
+        .into_os_string()
+        .into_string()
+        .map_err(|_| bad(&"the path is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::{Cli, Verb};
+    use clap::Parser;
+
+    fn args(line: &[&str]) -> RunArgs {
+        let cli = Cli::try_parse_from([&["cc-executor", "run"], line].concat()).unwrap();
+        let Verb::Run(args) = cli.verb else { panic!() };
+        *args
+    }
+
+    fn own() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)> {
+        [
+            ("HOME".into(), "/home/me".into()),
+            ("EMPTY".into(), String::new().into()),
+        ]
+        .into_iter()
+    }
+
+    #[test]
+    fn the_whole_environment_is_sent_and_what_is_named_must_be_there() {
+        let env = environment(own(), &["HOME".into(), "EMPTY".into(), "NEW=a=b".into()]).unwrap();
+        assert_eq!(
+            (env["HOME"].as_str(), env["EMPTY"].as_str(), env["NEW"].as_str()),
+            ("/home/me", "", "a=b")
+        );
+        let failure = environment(own(), &["MISSING".into()]).unwrap_err();
+        assert_eq!(failure.exit(), Exit::Usage);
+        assert!(failure.to_string().contains("MISSING"));
+    }
+
+    #[test]
+    fn paths_are_made_whole_before_they_leave() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("mcp.json");
+        std::fs::write(&config, "{}").unwrap();
+        let dir = dir.path().to_str().unwrap();
+        let args = args(&[
+            "tidy up",
+            "--cwd",
+            dir,
+            "--add-dir",
+            ".",
+            "--mcp-config",
+            config.to_str().unwrap(),
+            "--mcp-config",
+            "{}",
+        ]);
+        let request = request(&args, &BTreeMap::new()).unwrap();
+        assert!(request.cwd.is_absolute() && request.add_dirs[0].is_absolute());
+        assert_eq!(request.mcp_config[1], "{}");
+        assert!(Path::new(&request.mcp_config[0]).is_absolute());
+        request.check().unwrap();
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let failure = |line: &[&str]| request(&args(line), &BTreeMap::new()).unwrap_err();
+        for (line, word) in [
+            (&["x", "--cwd", "/nowhere"][..], "/nowhere"),
+            (&["x", "--json-schema", "@/nowhere"], "--json-schema"),
+            (&["x", "--mcp-config", "/nowhere"], "--mcp-config"),
+        ] {
+            let failure = failure(line);
+            assert_eq!(failure.exit(), Exit::Usage);
+            assert!(failure.to_string().contains(word), "{failure}");
+        }
+    }
+
+    #[test]
+    fn the_body_has_request_and_environment_side_by_side() {
+        let request = Request {
+            task: "t".into(),
+            cwd: "/".into(),
+            ..Request::default()
+        };
+        let env = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
+        let body = serde_json::to_value(Body {
+            request: &request,
+            env: &env,
+        })
+        .unwrap();
+        assert_eq!(body, serde_json::json!({"task": "t", "cwd": "/", "env": {"A": "b"}}));
+    }
+}

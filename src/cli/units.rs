@@ -1,0 +1,114 @@
+//! Amounts in words: durations, tokens, money, times of day; and durations as people type them.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, Unit};
+
+/// `2 turns`.
+pub(crate) fn turns(count: u32) -> String {
+    if count == 1 {
+        "1 turn".to_owned()
+    } else {
+        format!("{count} turns")
+    }
+}
+
+/// `12.3k tokens`.
+pub(crate) fn tokens(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} tokens"),
+        1_000..1_000_000 => format!("{:.1}k tokens", count as f64 / 1e3),
+        _ => format!("{:.1}M tokens", count as f64 / 1e6),
+    }
+}
+
+/// `$0.0421`, and `$12.30` above a dollar.
+pub(crate) fn usd(amount: f64) -> String {
+    if amount.abs() < 1.0 {
+        format!("${amount:.4}")
+    } else {
+        format!("${amount:.2}")
+    }
+}
+
+/// `1h 05m`, `2m 13s`, `7s`.
+pub(crate) fn duration(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+/// The time of day here, `14:03:59`.
+pub(crate) fn clock(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
+
+/// The date and time of day here, from seconds since 1970.
+pub(crate) fn clock_of_second(second: i64) -> String {
+    Timestamp::from_second(second).map_or_else(
+        |_| "an unknown time".to_owned(),
+        |at| at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
+    )
+}
+
+/// Reads `10h`, `1h30m`, `2 days` or a bare number of seconds; at least one second.
+pub(crate) fn parse_seconds(text: &str) -> Result<u64, String> {
+    const EXAMPLE: &str = "write it as 90s, 30m, 10h or 1h30m";
+    let text = text.trim();
+    let seconds = match text.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let span: Span = text.parse().map_err(|_| EXAMPLE.to_owned())?;
+            let total = span.total((Unit::Second, SpanRelativeTo::days_are_24_hours()));
+            // Casting saturates: what is negative becomes 0 and is refused below.
+            total.map_err(|_| format!("months and years have no fixed length: {EXAMPLE}"))? as u64
+        }
+    };
+    if seconds == 0 {
+        Err(format!("it must be at least a second: {EXAMPLE}"))
+    } else {
+        Ok(seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_type_them() {
+        let cases = [
+            ("90s", 90),
+            ("30m", 1_800),
+            ("10h", 36_000),
+            ("1h30m", 5_400),
+            ("2d", 172_800),
+            ("45", 45),
+            ("1h 5m", 3_900),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(parse_seconds(text), Ok(seconds), "{text}");
+        }
+        for bad in ["", "soon", "-5m", "0", "0s", "3 months", "10x"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_told_briefly() {
+        assert_eq!((turns(1).as_str(), turns(2).as_str()), ("1 turn", "2 turns"));
+        assert_eq!(
+            (tokens(999).as_str(), tokens(12_345).as_str()),
+            ("999 tokens", "12.3k tokens")
+        );
+        assert_eq!((usd(0.0421).as_str(), usd(12.3).as_str()), ("$0.0421", "$12.30"));
+        let told = |seconds| duration(SignedDuration::from_secs(seconds));
+        assert_eq!(
+            [told(7), told(133), told(3_900), told(90_000)],
+            ["7s", "2m 13s", "1h 05m", "1d 01h"]
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! What the daemon's answers hold: views of sessions, records and partial text, as clients read them.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::session::id::{QuestionId, SessionId};
+use crate::session::journal::{Entry, UnreadableRecord};
+use crate::session::message::Usage;
+use crate::session::question::QuestionKind;
+
+/// A session as the daemon shows it. Fields that a client can do without have defaults: an older daemon may lack them.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct View {
+    /// The session.
+    pub(crate) session_id: SessionId,
+    /// What a person calls it.
+    #[serde(default)]
+    pub(crate) name: String,
+    /// The state as it is shown.
+    pub(crate) state: String,
+    /// Why it failed.
+    #[serde(default)]
+    pub(crate) cause: Option<String>,
+    /// How it ended; none while it goes on.
+    #[serde(default)]
+    pub(crate) outcome: Option<String>,
+    /// The number of its attempt.
+    #[serde(default)]
+    pub(crate) attempt: u32,
+    /// The directory it works in.
+    #[serde(default)]
+    pub(crate) cwd: String,
+    /// When it was asked for.
+    pub(crate) created_at: Timestamp,
+    /// When it ended.
+    #[serde(default)]
+    pub(crate) ended_at: Option<Timestamp>,
+    /// Model rounds so far.
+    #[serde(default)]
+    pub(crate) turns: u32,
+    /// What has been used so far.
+    #[serde(default)]
+    pub(crate) usage: Usage,
+    /// The model, once it is known.
+    #[serde(default)]
+    pub(crate) model: Option<String>,
+    /// Questions that are not done with.
+    #[serde(default)]
+    pub(crate) questions: Vec<OpenQuestion>,
+    /// The last final text.
+    #[serde(default)]
+    pub(crate) result: Option<String>,
+    /// The sentence about its end, or about what it waits for.
+    #[serde(default)]
+    pub(crate) note: Option<String>,
+    /// The number of its last record.
+    #[serde(default)]
+    pub(crate) head: u64,
+}
+
+impl View {
+    /// Whether the session has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.outcome.is_some() || matches!(self.state.as_str(), "completed" | "failed" | "cancelled" | "timed_out")
+    }
+
+    /// How it ended, by whichever field says so.
+    pub(crate) fn ended_as(&self) -> Option<&str> {
+        self.has_ended().then(|| self.outcome.as_deref().unwrap_or(&self.state))
+    }
+
+    /// Questions that nobody has answered.
+    pub(crate) fn unanswered(&self) -> impl Iterator<Item = &OpenQuestion> {
+        self.questions.iter().filter(|question| !question.answered)
+    }
+}
+
+/// A question of a [`View`].
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct OpenQuestion {
+    /// Its name in the session.
+    pub(crate) question_id: QuestionId,
+    /// It has an answer that is not delivered yet.
+    #[serde(default)]
+    pub(crate) answered: bool,
+    /// The agent that asked it is gone; an answer is kept for the next one.
+    #[serde(default)]
+    pub(crate) orphaned: bool,
+    /// What is asked.
+    #[serde(flatten)]
+    pub(crate) kind: QuestionKind,
+}
+
+/// A record as it comes over the wire; its data is read on demand.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct WireRecord {
+    /// Its number in the session.
+    pub(crate) seq: u64,
+    /// When it was written.
+    pub(crate) at: Timestamp,
+    /// Its kind.
+    pub(crate) kind: String,
+    /// What it says.
+    pub(crate) data: Box<RawValue>,
+}
+
+impl WireRecord {
+    /// What it says; an error for a kind that only a newer version knows.
+    pub(crate) fn entry(&self) -> Result<Entry, UnreadableRecord> {
+        Entry::from_json(&self.kind, self.data.get())
+    }
+}
+
+/// Partial text as it comes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct WireDelta {
+    /// The message it belongs to.
+    pub(crate) message_id: String,
+    /// The content block of that message.
+    pub(crate) block: u32,
+    /// What is being written.
+    pub(crate) part: Part,
+    /// How many characters of the block come before it.
+    pub(crate) offset: u64,
+    /// The text that was added.
+    pub(crate) text: String,
+}
+
+/// What partial text is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Part {
+    /// Text for the reader.
+    Text,
+    /// The model's thinking.
+    Thinking,
+    /// The input of a tool call.
+    ToolInput,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_with_a_question_reads() {
+        let json = r#"{"session_id":"01890000-0000-7000-8000-00000000abcd","state":"awaiting_input","new_field":1,
+            "created_at":"2026-01-01T00:00:00Z","questions":[{"question_id":"q1","asked_at":"2026-01-01T00:00:00Z",
+            "answered":false,"orphaned":true,"headline":"Bash: ls","ask":"permission","tool":"Bash","input":{"command":"ls"}}]}"#;
+        let view: View = serde_json::from_str(json).unwrap();
+        assert!(!view.has_ended());
+        let question = view.unanswered().next().unwrap();
+        assert_eq!(
+            (question.kind.headline().as_str(), question.orphaned),
+            ("Bash: ls", true)
+        );
+    }
+}
