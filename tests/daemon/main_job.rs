@@ -50,7 +50,7 @@ fn a_permission_is_asked_answered_once_and_delivered() {
     );
     let name = question["question_id"].as_str().unwrap();
     let (status, _) = daemon.answer(&id, name, &json!({"action": "choose", "answers": {}}));
-    assert_eq!(status, 422, "an answer that does not fit");
+    assert_eq!(status, 400, "an answer that does not fit");
     let (status, _) = daemon.answer(&id, name, &json!({"action": "allow"}));
     assert_eq!(status, 200);
     let (status, problem) = daemon.answer(&id, name, &json!({"action": "deny"}));
@@ -124,9 +124,9 @@ fn an_agent_that_does_not_listen_is_killed() {
 #[test]
 fn an_error_is_never_shown_as_success() {
     let daemon = TestDaemon::start();
-    let id = daemon.create("say trying ;; error it broke");
+    let id = daemon.create("say trying ;; refuse");
     let view = daemon.wait_for(&id, "failed");
-    assert_eq!(view["cause"], "agent_error");
+    assert_eq!((&view["outcome"], &view["attempt"]), (&json!("failed"), &json!(1)));
     let id = daemon.create("not-signed-in");
     assert_eq!(daemon.wait_for(&id, "failed")["cause"], "auth");
     let id = daemon.create("max-turns");
