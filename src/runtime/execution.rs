@@ -22,11 +22,11 @@ use uuid::Uuid;
 
 use self::closing::Closing;
 use self::intake::Intake;
+use self::prepare::prepare;
 use super::feed::Feeds;
 use super::messages::{Deliver, ExecutionGone, Stop, StoreLost};
 use super::settings::RuntimeSettings;
 use super::supervisor::{Supervisor, now};
-use crate::agent::environment::{self, Conversation, Remaining};
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::socket::HostSocket;
 use crate::agent_host::protocol::LaunchPlan;
@@ -41,6 +41,7 @@ use crate::store::{Append, Commit, Span, Store, StoreError};
 mod closing;
 mod intake;
 mod link;
+mod prepare;
 
 /// How often a lost link is opened again without a word from the host in between.
 const LINKS_LOST_MAX: u32 = 5;
@@ -322,76 +323,6 @@ impl Execution {
 /// Told to a resumed agent that has no message of ours left to work on.
 const CONTINUE: &str = "Continue from where you left off. The last run of this task was interrupted; \
 check what had taken effect before you repeat anything.";
-
-/// Writes down how the attempt's agent is started; a plan that stands already is taken as it is.
-fn prepare(
-    settings: &RuntimeSettings,
-    request: &Request,
-    summary: &Summary,
-    attempt: Attempt,
-) -> Result<LaunchPlan, LaunchError> {
-    let session = summary.session_id;
-    let directory = settings.attempt_directory(session, attempt);
-    if let Some(plan) = launch::plan(&directory)? {
-        return Ok(plan);
-    }
-    let base = base_environment(settings, session)?;
-    let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
-    let mut agent_env = base;
-    agent_env.extend(settings.agent_env.clone());
-    let is_known = attempt.0 > 1 && environment::has_transcript(&agent_env, agent_session_id);
-    let conversation = if is_known {
-        Conversation::Resume(agent_session_id)
-    } else {
-        Conversation::New(agent_session_id)
-    };
-    let remaining = Remaining {
-        turns: request.max_turns.map(|most| most.saturating_sub(summary.turns).max(1)),
-        budget_usd: request
-            .max_budget_usd
-            .map(|most| (most - summary.usage.cost_usd).max(0.01)),
-    };
-    let temporary = settings.session_directory(session).join("tmp");
-    let failed = |source| LaunchError::Prepare {
-        path: temporary.clone(),
-        source,
-    };
-    launch::private_directory(&temporary).map_err(failed)?;
-    let (arguments, side_files) = environment::arguments(request, conversation, remaining, &directory);
-    let plan = LaunchPlan {
-        session,
-        attempt,
-        argv: settings.agent_command.iter().cloned().chain(arguments).collect(),
-        env: environment::environment(agent_env, &settings.agent_env, conversation, &temporary),
-        cwd: request.cwd.clone(),
-        socket: settings.socket(session, attempt),
-        transcript_lock: settings.locks.join(format!("{agent_session_id}.lock")),
-        agent_session_id,
-        spool_reserve_bytes: settings.spool_reserve_bytes,
-    };
-    launch::prepare(&directory, &plan, &side_files)?;
-    Ok(plan)
-}
-
-/// The environment that the session's creator gave, or the daemon's own.
-fn base_environment(settings: &RuntimeSettings, session: SessionId) -> Result<BTreeMap<String, String>, LaunchError> {
-    let path = settings.environment_file(session);
-    match std::fs::read(&path) {
-        Ok(json) => serde_json::from_slice(&json).map_err(|error| LaunchError::Plan {
-            path,
-            why: error.to_string(),
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(daemon_environment()),
-        Err(source) => Err(LaunchError::Prepare { path, source }),
-    }
-}
-
-/// The daemon's own environment. Variables that are no UTF-8 text are left out.
-fn daemon_environment() -> BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
-}
 
 impl Actor for Execution {
     type Context = Context<Self>;

@@ -12,7 +12,7 @@ fn the_daemon_is_killed_in_mid_turn_and_nothing_is_lost_or_doubled() {
     let mut daemon = with_claude(&api);
     let gate = daemon.root().join("gate");
     let id = daemon.create(&format!(
-        "FAKE: say first ;; bash true ;; hold {} one two three four",
+        "FAKE: say first ;; bash touch made ;; hold {} one two three four",
         gate.display()
     ));
     let question = daemon.question(&id);
@@ -64,7 +64,7 @@ fn a_killed_cli_is_resumed_and_finishes_its_turn() {
     let daemon = with_claude(&api);
     let gate = daemon.root().join("gate");
     let id = daemon.create(&format!(
-        "FAKE: say first ;; bash true ;; hold {} the rest",
+        "FAKE: say first ;; bash touch made ;; hold {} the rest",
         gate.display()
     ));
     let question = daemon.question(&id);
