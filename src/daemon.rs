@@ -21,6 +21,7 @@ use crate::agent::launch::write_private;
 use crate::config::{Environment, Flag, Paths, Settings, Sources};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::{Publisher, Runtime};
+use crate::session::patience::Patience;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::{self, LogTo};
@@ -172,6 +173,10 @@ fn withdraw(paths: &Paths) {
     }
 }
 
+fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(minutes.saturating_mul(60))
+}
+
 fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<RuntimeSettings> {
     let Settings {
         agent,
@@ -189,6 +194,15 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         spool_reserve_bytes: agent.spool_reserve_bytes,
         stop_grace: Duration::from_secs(agent.stop_grace_seconds),
         term_grace: Duration::from_secs(agent.term_grace_seconds),
+        patience: Patience {
+            first_message: Duration::from_secs(supervision.first_message_seconds),
+            headers: Duration::from_secs(supervision.headers_seconds),
+            stream: Duration::from_secs(supervision.stream_seconds),
+            tool: minutes(supervision.tool_minutes),
+        },
+        quota_hold: minutes(supervision.quota_hold_minutes),
+        api_hold: minutes(supervision.api_hold_minutes),
+        checkpoint_interval: Duration::from_secs(supervision.checkpoint_interval_seconds),
         background_grace: Duration::from_secs(supervision.background_grace_seconds),
         live_agents_max: limits.max_live_agents,
         queued_sessions_max: limits.queued_sessions_max,

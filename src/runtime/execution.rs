@@ -12,14 +12,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::io::SinkWrite;
 use actix::prelude::*;
 use actix_codec::Framed;
 use awc::{BoxedSocket, ws};
 use futures_util::stream::SplitSink;
+use jiff::Timestamp;
 use uuid::Uuid;
 
+use self::clocks::Clocks;
 use self::closing::Closing;
 use self::intake::Intake;
 use self::prepare::prepare;
@@ -29,7 +32,7 @@ use super::settings::RuntimeSettings;
 use super::supervisor::{Supervisor, now};
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::socket::HostSocket;
-use crate::agent_host::protocol::LaunchPlan;
+use crate::agent_host::protocol::{LaunchPlan, ToHost};
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{Entry, Input, Text};
 use crate::session::message::InputState;
@@ -38,6 +41,7 @@ use crate::session::request::Request;
 use crate::session::summary::Summary;
 use crate::store::{Append, Commit, Span, Store, StoreError};
 
+mod clocks;
 mod closing;
 mod intake;
 mod link;
@@ -102,6 +106,7 @@ pub(super) struct Execution {
     /// Answers that were written to this agent on this link.
     answers_sent: BTreeSet<QuestionId>,
     closing: Closing,
+    clocks: Clocks,
     /// Background shells have been given their time.
     shells_timer: Option<SpawnHandle>,
 }
@@ -156,6 +161,7 @@ impl Execution {
             next_write: 0,
             answers_sent: BTreeSet::new(),
             closing,
+            clocks: Clocks::new(),
             shells_timer: None,
         }
     }
@@ -232,7 +238,13 @@ impl Execution {
     fn acknowledged(&mut self, result: Result<Commit, StoreError>, ctx: &mut Context<Self>) {
         self.appends_pending -= 1;
         match result {
-            Ok(commit) => self.summary = commit.summary,
+            Ok(commit) => {
+                let waited_for = self.summary.waiting_for;
+                self.summary = commit.summary;
+                if self.summary.waiting_for != waited_for {
+                    self.look_at_clocks(ctx);
+                }
+            }
             Err(error) => return self.store_refused(error, ctx),
         }
         self.raise_window();
@@ -329,6 +341,7 @@ impl Actor for Execution {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.connect(ctx);
+        self.look_at_clocks(ctx);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pure core: what a session is, what can happen to it, and what is written down about it.
 //!
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`], [`message`] and
-//! [`question`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`restart`] and [`state`] (what
+//! [`question`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`patience`], [`restart`] and [`state`] (what
 //! follows), [`journal`] (how it is recorded) and [`summary`] (the fold of a journal).
 
 pub mod checkpoint;
@@ -9,6 +9,7 @@ pub mod id;
 pub mod journal;
 pub mod message;
 pub mod outcome;
+pub mod patience;
 pub mod question;
 pub mod request;
 pub mod restart;

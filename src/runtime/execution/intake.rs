@@ -73,6 +73,7 @@ impl Execution {
             self.supervisor
                 .do_send(super::super::messages::AgentUp { session, attempt });
         }
+        self.clocks.sign();
         let mut lines = std::mem::replace(&mut self.intake.lines, Lines::starting_at(0));
         lines.push(bytes, |line| self.take_line(&line));
         self.intake.lines = lines;
@@ -122,6 +123,7 @@ impl Execution {
     }
 
     fn take_frame(&mut self, line: &Line<'_>, frame: Frame) {
+        self.clocks.requesting = matches!(frame, Frame::Activity(Activity::Requesting));
         match frame {
             Frame::Message { uuid, message } => self.take_message_frame(line.offset, uuid, message),
             Frame::Input { uuid, state } => {
@@ -196,6 +198,7 @@ impl Execution {
             Message::TurnStarted { .. } => self.busy = true,
             _ => {}
         }
+        self.clocks.note(&message);
         let ends_turn = matches!(message, Message::TurnEnded(_));
         self.intake.last_message = uuid.or(self.intake.last_message);
         self.intake
