@@ -111,7 +111,8 @@ fn table(views: &[View], now: Timestamp) -> String {
             clean(&view.cwd),
         ]);
     }
-    table.trim_fmt() + "\n"
+    let lines = table.lines().map(|line| line.trim().to_owned() + "\n");
+    lines.collect()
 }
 
 fn shown_state(view: &View) -> String {
