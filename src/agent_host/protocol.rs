@@ -21,8 +21,13 @@ pub const CHUNK_BYTES_MAX: usize = 32 * 1024;
 /// How far ahead of what it has taken the daemon lets a host send.
 pub const WINDOW_BYTES: u64 = 256 * 1024;
 
-/// The longest stdin line a host writes; longer texts go to a file that the line names.
+/// The longest stdin line a host writes, its newline included; longer texts go to a file that the line names.
+///
+/// This is how large a pipe every user may make (`/proc/sys/fs/pipe-max-size`), where nobody has changed that.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The longest text frame a host takes: the longest line with every character of it escaped, and room around it.
+pub const FRAME_BYTES_MAX: usize = 2 * LINE_BYTES_MAX + 64 * 1024;
 
 /// Length of the offset that begins each binary frame.
 pub const OFFSET_BYTES: usize = 8;
@@ -166,7 +171,7 @@ pub enum FromHost {
         /// Length of the spool in bytes at this moment.
         spool_bytes: u64,
     },
-    /// The agent has ended; the spool does not grow any more.
+    /// The agent has ended; it writes to the spool no more. Follows the hello at once if it had ended before.
     Exited {
         /// How it ended.
         exit: Exit,
@@ -175,7 +180,7 @@ pub enum FromHost {
         /// The end of what it wrote to stderr, at most 8 KiB.
         stderr_tail: String,
     },
-    /// A line stands in the agent's stdin.
+    /// A line stands in the agent's stdin. Of a line whose answer did not arrive nothing is known: it may stand there.
     Written {
         /// The id from [`ToHost::Write`].
         id: u64,
@@ -187,7 +192,7 @@ pub enum FromHost {
         /// Why, for a person.
         error: String,
     },
-    /// The answer to [`ToHost::EndLeftovers`], sent when they are gone.
+    /// The answer to [`ToHost::EndLeftovers`], sent when they are gone. Those that the host ended by itself are listed too.
     LeftoversEnded {
         /// One line for each process ended: pid and command.
         processes: Vec<String>,

@@ -42,7 +42,6 @@ use exit::Failure;
 use screen::{eprint, print};
 
 pub use exit::Exit;
-pub use serve::Overrides;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {

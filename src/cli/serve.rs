@@ -6,19 +6,8 @@ use rustix::process::setsid;
 
 use super::args::ServeArgs;
 use super::exit::{Exit, Failure};
-
-/// What the command line changes about the settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overrides {
-    /// The port on 127.0.0.1; 0 for any.
-    pub port: Option<u16>,
-    /// A settings file instead of the user's own.
-    pub config: Option<PathBuf>,
-    /// The state directory; absolute.
-    pub state_dir: Option<PathBuf>,
-    /// Single settings, as `section.key` and value, in the order they were given.
-    pub set: Vec<(String, String)>,
-}
+use crate::config::Flag;
+use crate::daemon::{self, Options};
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn serve(state_dir: Option<PathBuf>, args: ServeArgs) -> Result<Exit, Failure> {
@@ -26,18 +15,24 @@ pub(crate) fn serve(state_dir: Option<PathBuf>, args: ServeArgs) -> Result<Exit,
         // It fails where there is nothing to leave: when this process leads a session already.
         let _ = setsid();
     }
-    let overrides = Overrides {
-        port: args.port,
-        config: args.config,
-        state_dir,
-        set: args.set,
+    let flag = |flag: &str, key: &str, value: String| Flag {
+        flag: flag.to_owned(),
+        key: key.to_owned(),
+        value,
     };
-    run_daemon(overrides)
-}
-
-/// The one place where the daemon is called: `crate::daemon::serve(overrides)`.
-fn run_daemon(overrides: Overrides) -> Result<Exit, Failure> {
-    Err(Failure::Failed(format!(
-        "there is no daemon in this build to run with {overrides:?}"
-    )))
+    let mut flags: Vec<Flag> = args
+        .set
+        .iter()
+        .map(|(key, value)| flag("--set", key, value.clone()))
+        .collect();
+    flags.extend(args.port.map(|port| flag("--port", "server.port", port.to_string())));
+    flags.extend(state_dir.map(|dir| flag("--state-dir", "state.dir", dir.display().to_string())));
+    let options = Options {
+        config: args.config,
+        flags,
+        log_to_files: args.new_session,
+    };
+    daemon::serve(&options)
+        .map(|()| Exit::Ok)
+        .map_err(|error| Failure::Failed(format!("{error:#}")))
 }

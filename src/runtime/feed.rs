@@ -1,8 +1,34 @@
 //! The feed: what is written to journals, shown to readers as it happens.
+//!
+//! For each session that something happens in there is one [`Feed`]: the last records as rendered bytes, a watch that
+//! tells readers of news, and the text that is being written right now. A reader that falls behind the ring reads the
+//! journal in short pages; it is never cut off in silence and costs no memory. One more feed carries the records of all
+//! sessions.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::watch;
 
-use crate::session::id::Seq;
+use crate::session::id::{Attempt, Seq, SessionId};
+use crate::session::journal::Entry;
+use crate::session::message::{Delta, DeltaPart, Message};
+use crate::store::{Commit, Store, StoreError, Stored};
+
+mod reader;
+
+pub use self::reader::Reader;
+
+/// How many bytes of rendered items one ring keeps.
+const RING_BYTES_MAX: usize = 1024 * 1024;
+
+/// How many items one ring keeps.
+const RING_ITEMS_MAX: usize = 8192;
+
+/// How much of one block's unfinished text is kept for readers that come later, in bytes.
+const DRAFT_BYTES_MAX: usize = 256 * 1024;
 
 /// One thing a reader is shown.
 #[derive(Clone, Debug)]
@@ -40,14 +66,266 @@ pub struct Rendered {
     pub json: Bytes,
 }
 
-/// Reads one stream. Holds no more than a page of it in memory, however slow it is read.
-#[derive(Debug)]
-pub struct Reader {}
-
-impl Reader {
-    /// The next item, once there is one; none when the stream has ended, which the stream of a session does after a
-    /// `session.ended` that is its head. Cancel safe.
-    pub async fn next(&mut self) -> Option<Item> {
-        None
+impl Rendered {
+    fn new(stored: &Stored) -> Self {
+        Self {
+            id: stored.id,
+            seq: stored.seq,
+            kind: Bytes::copy_from_slice(stored.kind.as_bytes()),
+            json: stored.to_json().into(),
+        }
     }
+}
+
+/// Which records a stream has, and by what it counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// One session's, by seq.
+    Session(SessionId),
+    /// All sessions', by id.
+    All,
+}
+
+impl Scope {
+    fn cursor(self, record: &Rendered) -> u64 {
+        match self {
+            Self::Session(_) => record.seq.0,
+            Self::All => record.id.unsigned_abs(),
+        }
+    }
+}
+
+/// All feeds.
+pub struct Feeds {
+    store: Arc<dyn Store>,
+    all: Arc<Feed>,
+    sessions: Mutex<HashMap<SessionId, Arc<Feed>>>,
+}
+
+impl Feeds {
+    /// Feeds over a store; nothing has happened yet.
+    pub fn new(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let head = store.last_id()?.unsigned_abs();
+        Ok(Self {
+            store,
+            all: Arc::new(Feed::new(Scope::All, head)),
+            sessions: Mutex::default(),
+        })
+    }
+
+    /// Shows a commit to whoever reads. Called in commit order.
+    pub fn publish(&self, commit: &Commit) {
+        let Some(first) = commit.records.first() else { return };
+        let before = first.seq.0.saturating_sub(1);
+        let feed = self.feed_of(commit.summary.session_id, before);
+        let rendered: Vec<Rendered> = commit.records.iter().map(Rendered::new).collect();
+        self.all.push(&rendered, &[]);
+        feed.push(&rendered, &commit.entries);
+        if matches!(commit.entries.last(), Some(Entry::SessionEnded(_))) {
+            // Readers hold the feed for as long as they need it; who comes later reads the journal.
+            lock(&self.sessions).remove(&commit.summary.session_id);
+        }
+    }
+
+    /// Shows partial text.
+    pub fn delta(&self, session: SessionId, head: Seq, attempt: Attempt, delta: &Delta) {
+        self.feed_of(session, head.0).push_delta(attempt, delta);
+    }
+
+    /// Reads a session's stream after `after`; `head` is its last record, `ended` whether that is its end.
+    pub fn read(&self, session: SessionId, after: Seq, head: Seq, ended: bool) -> Reader {
+        let feed = if ended {
+            Arc::new(Feed::new(Scope::Session(session), head.0))
+        } else {
+            self.feed_of(session, head.0)
+        };
+        Reader::new(feed, Arc::clone(&self.store), Some(after.0))
+    }
+
+    /// Reads the stream over all sessions after `after`, or from now on.
+    pub fn read_all(&self, after: Option<i64>) -> Reader {
+        Reader::new(
+            Arc::clone(&self.all),
+            Arc::clone(&self.store),
+            after.map(i64::unsigned_abs),
+        )
+    }
+
+    fn feed_of(&self, session: SessionId, head: u64) -> Arc<Feed> {
+        let mut sessions = lock(&self.sessions);
+        let feed = sessions
+            .entry(session)
+            .or_insert_with(|| Arc::new(Feed::new(Scope::Session(session), head)));
+        Arc::clone(feed)
+    }
+}
+
+/// One stream: its last items, and who waits for more.
+struct Feed {
+    scope: Scope,
+    ring: Mutex<Ring>,
+    /// The position behind the last item.
+    news: watch::Sender<u64>,
+}
+
+/// The last items of a stream.
+struct Ring {
+    items: VecDeque<Item>,
+    /// The position of the first item; positions count all items there ever were.
+    first: u64,
+    bytes: usize,
+    /// The cursor of the last record that is no longer in the ring.
+    floor: u64,
+    /// The cursor of the last record.
+    head: u64,
+    /// Whether that record ends the stream.
+    ended: bool,
+    drafts: BTreeMap<(String, u32), Draft>,
+}
+
+/// Text that is being written.
+struct Draft {
+    attempt: Attempt,
+    part: DeltaPart,
+    text: String,
+    /// How many characters of the block were shown, those of `text` included.
+    chars: usize,
+}
+
+impl Feed {
+    fn new(scope: Scope, head: u64) -> Self {
+        let ring = Ring {
+            items: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            floor: head,
+            head,
+            ended: false,
+            drafts: BTreeMap::new(),
+        };
+        Self {
+            scope,
+            ring: Mutex::new(ring),
+            news: watch::Sender::new(0),
+        }
+    }
+
+    fn push(&self, records: &[Rendered], entries: &[Entry]) {
+        let mut ring = lock(&self.ring);
+        for (n, record) in records.iter().enumerate() {
+            let cursor = self.scope.cursor(record);
+            if cursor <= ring.head {
+                continue;
+            }
+            ring.head = cursor;
+            if let Some(entry) = entries.get(n) {
+                ring.close_drafts(entry);
+                ring.ended = matches!(entry, Entry::SessionEnded(_));
+            }
+            ring.push(self.scope, Item::Record(record.clone()));
+        }
+        self.news.send_replace(ring.end());
+    }
+
+    fn push_delta(&self, attempt: Attempt, delta: &Delta) {
+        let mut ring = lock(&self.ring);
+        let key = (delta.message_id.clone(), delta.block);
+        let draft = ring.drafts.entry(key).or_insert_with(|| Draft {
+            attempt,
+            part: delta.part,
+            text: String::new(),
+            chars: 0,
+        });
+        let offset = draft.chars;
+        draft.chars += delta.text.chars().count();
+        if draft.text.len() + delta.text.len() <= DRAFT_BYTES_MAX {
+            draft.text += &delta.text;
+        }
+        let item = Item::Delta(render_delta(attempt, delta, offset));
+        ring.push(self.scope, item);
+        self.news.send_replace(ring.end());
+    }
+}
+
+impl Ring {
+    fn end(&self) -> u64 {
+        self.first + self.items.len() as u64
+    }
+
+    fn push(&mut self, scope: Scope, item: Item) {
+        self.bytes += size_of(&item);
+        self.items.push_back(item);
+        while self.bytes > RING_BYTES_MAX || self.items.len() > RING_ITEMS_MAX {
+            let Some(oldest) = self.items.pop_front() else { break };
+            self.first += 1;
+            self.bytes -= size_of(&oldest);
+            if let Item::Record(record) = oldest {
+                self.floor = scope.cursor(&record);
+            }
+        }
+    }
+
+    /// A whole block replaces its draft; a dropped draft and the end of an attempt leave none.
+    fn close_drafts(&mut self, entry: &Entry) {
+        match entry {
+            Entry::AgentMessage(said) => match &said.message {
+                Message::Text { message_id, block, .. }
+                | Message::Thinking { message_id, block, .. }
+                | Message::ToolUse { message_id, block, .. } => {
+                    self.drafts.remove(&(message_id.clone(), *block));
+                }
+                Message::TurnEnded(_) => self.drafts.clear(),
+                _ => {}
+            },
+            Entry::DraftDropped(dropped) => {
+                self.drafts
+                    .retain(|(message, block), _| *message != dropped.message_id || *block < dropped.from_block);
+            }
+            Entry::AttemptEnded(_) | Entry::SessionEnded(_) => self.drafts.clear(),
+            _ => {}
+        }
+    }
+
+    /// The open drafts as deltas, for a reader that comes now.
+    fn drafts_as_items(&self) -> impl Iterator<Item = Item> + '_ {
+        self.drafts.iter().map(|((message_id, block), draft)| {
+            let delta = Delta {
+                message_id: message_id.clone(),
+                block: *block,
+                part: draft.part,
+                text: draft.text.clone(),
+            };
+            Item::Delta(render_delta(draft.attempt, &delta, 0))
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct DeltaView<'a> {
+    attempt: Attempt,
+    #[serde(flatten)]
+    delta: &'a Delta,
+    offset: usize,
+}
+
+fn render_delta(attempt: Attempt, delta: &Delta, offset: usize) -> Bytes {
+    // A delta is text and numbers: there is nothing in it that JSON could refuse.
+    serde_json::to_vec(&DeltaView { attempt, delta, offset })
+        .unwrap_or_default()
+        .into()
+}
+
+fn size_of(item: &Item) -> usize {
+    const OVERHEAD: usize = 64;
+    OVERHEAD
+        + match item {
+            Item::Hello(_) => 0,
+            Item::Record(record) => record.json.len() + record.kind.len(),
+            Item::Delta(json) => json.len(),
+        }
+}
+
+/// A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

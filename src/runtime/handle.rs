@@ -1,16 +1,25 @@
 //! The only door into the runtime: cheap to clone, callable from any thread and any tokio runtime.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use actix::Addr;
+
+use super::execution::Surroundings;
+use super::feed::{Feeds, Reader};
+use super::messages::{AnswerQuestion, Cancel, Create, Get, List};
+use super::registry::Registry;
+use super::settings::RuntimeSettings;
+use super::supervisor::{Supervisor, reply_channel};
+use crate::agent::launch;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::{InvalidRequest, Request};
 use crate::session::state::Denied;
 use crate::session::summary::Summary;
-use crate::store::{StoreError, Stored};
-
-use super::feed::Reader;
+use crate::store::{Store, StoreError, Stored};
 
 /// Why a call was not carried out; each says what to do instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,64 +81,190 @@ pub struct NewSession {
 }
 
 /// The door.
-#[derive(Clone, Debug)]
-pub struct Handle {}
+#[derive(Clone)]
+pub struct Handle {
+    settings: Arc<RuntimeSettings>,
+    store: Arc<dyn Store>,
+    feeds: Arc<Feeds>,
+    supervisor: Addr<Supervisor>,
+    registry: Addr<Registry>,
+}
 
 impl Handle {
+    pub(super) fn new(surroundings: Surroundings, supervisor: Addr<Supervisor>, registry: Addr<Registry>) -> Self {
+        let Surroundings { settings, store, feeds } = surroundings;
+        Self {
+            settings,
+            store,
+            feeds,
+            supervisor,
+            registry,
+        }
+    }
+
     /// Creates a session and puts it into the queue; answered when it is on disk.
-    pub async fn create(&self, _new: NewSession) -> Result<Arc<Summary>, CallError> {
-        Err(CallError::Stopping)
+    pub async fn create(&self, mut new: NewSession) -> Result<Arc<Summary>, CallError> {
+        new.request.check()?;
+        let id = SessionId::new();
+        let settings = Arc::clone(&self.settings);
+        let (cwd, env) = (new.request.cwd.clone(), new.env.take());
+        new.request.cwd = blocking(move || prepare(&settings, id, &cwd, env)).await??;
+        let (reply, answer) = reply_channel();
+        self.supervisor.do_send(Create { id, new, reply });
+        answer.await.unwrap_or(Err(CallError::Stopping))
     }
 
     /// Sessions that have not ended and those that ended lately, newest first; answered from memory by the registry.
     pub async fn list(&self) -> Result<Vec<Arc<Summary>>, CallError> {
-        Err(CallError::Stopping)
+        self.registry.send(List).await.map_err(|_| CallError::Stopping)
     }
 
     /// Any sessions, newest first, created before `before`; read from the store.
-    pub async fn recent(&self, _before: Option<SessionId>, _limit: usize) -> Result<Vec<Arc<Summary>>, CallError> {
-        Err(CallError::Stopping)
+    pub async fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Arc<Summary>>, CallError> {
+        let store = Arc::clone(&self.store);
+        let recent = blocking(move || store.recent(before, limit)).await??;
+        Ok(recent.into_iter().map(Arc::new).collect())
     }
 
     /// One session.
-    pub async fn get(&self, _id: SessionId) -> Result<Arc<Summary>, CallError> {
-        Err(CallError::Stopping)
+    pub async fn get(&self, id: SessionId) -> Result<Arc<Summary>, CallError> {
+        if let Some(summary) = self.registry.send(Get(id)).await.map_err(|_| CallError::Stopping)? {
+            return Ok(summary);
+        }
+        let store = Arc::clone(&self.store);
+        let found = blocking(move || store.summary(id)).await??;
+        found
+            .map(Arc::new)
+            .ok_or_else(|| CallError::NoSuchSession(id.to_string()))
     }
 
     /// The session a person means by a whole id or by its last digits (at least four).
-    pub async fn resolve(&self, _typed: &str) -> Result<SessionId, CallError> {
-        Err(CallError::Stopping)
+    pub async fn resolve(&self, typed: &str) -> Result<SessionId, CallError> {
+        if let Ok(id) = typed.parse::<SessionId>() {
+            return Ok(self.get(id).await?.session_id);
+        }
+        let unknown = || CallError::NoSuchSession(typed.to_owned());
+        let digits = typed.replace('-', "").to_ascii_lowercase();
+        if digits.len() < 4 || digits.len() > 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(unknown());
+        }
+        let store = Arc::clone(&self.store);
+        let found = blocking(move || store.ending_in(&digits, 10)).await??;
+        match found[..] {
+            [] => Err(unknown()),
+            [id] => Ok(id),
+            _ => Err(CallError::AmbiguousId {
+                typed: typed.to_owned(),
+                count: found.len(),
+            }),
+        }
     }
 
     /// At most `limit` records after `after`.
-    pub async fn records(&self, _id: SessionId, _after: Seq, _limit: usize) -> Result<Vec<Stored>, CallError> {
-        Err(CallError::Stopping)
+    pub async fn records(&self, id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, CallError> {
+        self.get(id).await?;
+        let store = Arc::clone(&self.store);
+        Ok(blocking(move || store.records(id, after, limit)).await??)
     }
 
     /// Cancels a session; answered when that is on disk. A repeated cancel is accepted quietly.
-    pub async fn cancel(&self, _id: SessionId, _by: String) -> Result<Arc<Summary>, CallError> {
-        Err(CallError::Stopping)
+    pub async fn cancel(&self, id: SessionId, by: String) -> Result<Arc<Summary>, CallError> {
+        let (reply, answer) = reply_channel();
+        self.supervisor.do_send(Cancel { session: id, by, reply });
+        answer.await.unwrap_or(Err(CallError::Stopping))
     }
 
     /// Answers a question; answered when that is on disk. The first answer wins.
     pub async fn answer(
         &self,
-        _id: SessionId,
-        _question: QuestionId,
-        _answer: Answer,
-        _by: String,
+        id: SessionId,
+        question: QuestionId,
+        answer: Answer,
+        by: String,
     ) -> Result<Arc<Summary>, CallError> {
-        Err(CallError::Stopping)
+        self.get(id).await?;
+        let (reply, answered) = reply_channel();
+        self.supervisor.do_send(AnswerQuestion {
+            session: id,
+            question,
+            answer,
+            by,
+            reply,
+        });
+        answered.await.unwrap_or(Err(CallError::Stopping))
     }
 
     /// Reads a session's stream: the records after `after`, then what happens.
-    pub async fn stream(&self, _id: SessionId, _after: Seq) -> Result<Reader, CallError> {
-        Err(CallError::Stopping)
+    pub async fn stream(&self, id: SessionId, after: Seq) -> Result<Reader, CallError> {
+        let summary = self.get(id).await?;
+        let ended = summary.lifecycle.state.outcome().is_some();
+        Ok(self.feeds.read(id, after, summary.head, ended))
     }
 
     /// Reads the stream over all sessions: the records with ids above `after`, or only what happens from now on.
     /// It has no deltas and does not end.
-    pub async fn stream_all(&self, _after: Option<i64>) -> Result<Reader, CallError> {
-        Err(CallError::Stopping)
+    pub async fn stream_all(&self, after: Option<i64>) -> Result<Reader, CallError> {
+        Ok(self.feeds.read_all(after))
     }
+}
+
+#[cfg(test)]
+impl Handle {
+    /// A handle whose actors are gone: every call that needs one is answered with [`CallError::Stopping`].
+    pub(crate) fn stopped() -> Self {
+        use crate::store::memory::MemoryStore;
+        use actix::{AsyncContext, Context};
+
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(super::Publisher::default())));
+        let feeds = Feeds::new(Arc::clone(&store))
+            .map(Arc::new)
+            .expect("an empty store can be read");
+        let settings = Arc::new(RuntimeSettings::for_tests());
+        let supervisor = Context::<Supervisor>::new().address();
+        let registry = Context::<Registry>::new().address();
+        Self {
+            settings,
+            store,
+            feeds,
+            supervisor,
+            registry,
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+/// Runs what reads or writes files off the caller's thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| CallError::Stopping)
+}
+
+/// Looks at the directory and keeps the environment; answers the directory without links and dots.
+fn prepare(
+    settings: &RuntimeSettings,
+    id: SessionId,
+    cwd: &Path,
+    env: Option<BTreeMap<String, String>>,
+) -> Result<PathBuf, CallError> {
+    let bad = |why: String| CallError::BadDirectory {
+        path: cwd.display().to_string(),
+        why,
+    };
+    let resolved = cwd.canonicalize().map_err(|error| bad(error.to_string()))?;
+    if !resolved.is_dir() {
+        return Err(bad("it is not a directory".to_owned()));
+    }
+    if let Some(env) = env {
+        let failed = |error: std::io::Error| StoreError::Failed(format!("cannot write the session's files: {error}"));
+        launch::private_directory(&settings.session_directory(id)).map_err(failed)?;
+        let json = serde_json::to_vec(&env)
+            .map_err(std::io::Error::other)
+            .map_err(failed)?;
+        launch::write_private(&settings.environment_file(id), &json).map_err(failed)?;
+    }
+    Ok(resolved)
 }

@@ -1,6 +1,138 @@
 //! The actors: supervisor, executions, registry; and the feed. The only door in from outside is [`Handle`].
+//!
+//! The supervisor and the registry have a thread of their own; executions share as many threads as there are cores. The
+//! store's writer thread tells [`Publisher`] of every commit, in commit order, and it tells the actors first and the
+//! readers then: whoever reacts to what it is shown finds the actors knowing about it.
+
+use std::sync::{Arc, OnceLock};
+
+use actix::prelude::*;
+use tokio::sync::mpsc;
+
+use self::execution::Surroundings;
+use self::feed::Feeds;
+use self::messages::{Committed, Recover};
+use self::registry::{ENDED_KEPT_MAX, Registry};
+use self::settings::RuntimeSettings;
+use self::supervisor::{Found, Supervisor};
+use crate::session::id::Seq;
+use crate::session::journal::Entry;
+use crate::store::{Commit, Observer, Store, StoreError};
 
 pub mod feed;
 pub mod handle;
+pub mod settings;
 
-pub use handle::Handle;
+mod execution;
+mod messages;
+mod registry;
+mod supervisor;
+
+pub use self::handle::Handle;
+
+/// Passes every commit on: to the supervisor and the registry, then to the readers.
+///
+/// It is made before the store, which it observes, and learns of the actors when they start.
+#[derive(Default)]
+pub struct Publisher {
+    runtime: OnceLock<Published>,
+}
+
+struct Published {
+    supervisor: Addr<Supervisor>,
+    registry: Addr<Registry>,
+    feeds: Arc<Feeds>,
+}
+
+impl Observer for Publisher {
+    fn committed(&self, commit: &Commit) {
+        let Some(Published {
+            supervisor,
+            registry,
+            feeds,
+        }) = self.runtime.get()
+        else {
+            return;
+        };
+        supervisor.do_send(Committed(Arc::clone(&commit.summary)));
+        registry.do_send(Committed(Arc::clone(&commit.summary)));
+        feeds.publish(commit);
+    }
+}
+
+/// The running actors.
+pub struct Runtime {
+    handle: Handle,
+    fatal: mpsc::UnboundedReceiver<StoreError>,
+}
+
+impl Runtime {
+    /// Starts the actors on a store that `publisher` observes, and takes up the sessions that have not ended. Needs an
+    /// actix system.
+    pub fn start(settings: RuntimeSettings, store: Arc<dyn Store>, publisher: &Publisher) -> Result<Self, StoreError> {
+        let feeds = Arc::new(Feeds::new(Arc::clone(&store))?);
+        let found = find_live(&*store)?;
+        let recent = store.recent(None, ENDED_KEPT_MAX)?.into_iter().map(Arc::new);
+        let known: Vec<_> = recent
+            .chain(found.iter().map(|found| Arc::clone(&found.summary)))
+            .collect();
+        let surroundings = Surroundings {
+            settings: Arc::new(settings),
+            store,
+            feeds: Arc::clone(&feeds),
+        };
+
+        let own_thread = Arbiter::new().handle();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new().handle()).collect();
+        let registry = Registry::start_in_arbiter(&own_thread, |_| Registry::holding(known));
+        let (fatal_sender, fatal) = mpsc::unbounded_channel();
+        let around = surroundings.clone();
+        let supervisor =
+            Supervisor::start_in_arbiter(&own_thread, |_| Supervisor::new(around, found, arbiters, fatal_sender));
+        let published = Published {
+            supervisor: supervisor.clone(),
+            registry: registry.clone(),
+            feeds,
+        };
+        if publisher.runtime.set(published).is_err() {
+            return Err(StoreError::Failed("the runtime was started twice".to_owned()));
+        }
+        supervisor.do_send(Recover);
+        Ok(Self {
+            handle: Handle::new(surroundings, supervisor, registry),
+            fatal,
+        })
+    }
+
+    /// The door.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits until the store fails, after which nothing can be promised and the daemon must end.
+    pub async fn failed(&mut self) -> StoreError {
+        self.fatal.recv().await.unwrap_or(StoreError::Closed)
+    }
+}
+
+/// The sessions that have not ended, each with its request: rows and one look-up each, no history.
+fn find_live(store: &dyn Store) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
+    for summary in store.live()? {
+        let first = store.records(summary.session_id, Seq::default(), 1)?;
+        let entry = first.first().map(|record| record.entry()).transpose();
+        match entry {
+            Ok(Some(Entry::SessionCreated(created))) => {
+                found.push(Found {
+                    summary: Arc::new(summary),
+                    request: Arc::new(created.request),
+                });
+            }
+            Ok(_) | Err(_) => {
+                tracing::error!(session_id = %summary.session_id, "a session without a readable first record is left alone");
+            }
+        }
+    }
+    Ok(found)
+}

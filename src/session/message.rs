@@ -23,6 +23,13 @@ pub enum Frame {
         /// What became of it.
         state: InputState,
     },
+    /// A content block begins; the next whole block of this message is that one.
+    BlockStarted {
+        /// The message it belongs to.
+        message_id: String,
+        /// Its place in the message, from 0.
+        block: u32,
+    },
     /// Partial text.
     Delta(Delta),
     /// Partial text that will not be completed.
@@ -34,6 +41,13 @@ pub enum Frame {
     },
     /// The agent needs a person.
     Asked(Asked),
+    /// The agent wants something of its host that we do not serve.
+    Unserved {
+        /// The agent's id of the request.
+        request_id: String,
+        /// What it wants.
+        subtype: String,
+    },
     /// The agent no longer wants the answer.
     AskCancelled {
         /// The agent's id of the request.
@@ -144,6 +158,9 @@ pub enum Message {
     Text {
         /// The message it belongs to.
         message_id: String,
+        /// The content block of that message, from 0.
+        #[serde(default)]
+        block: u32,
         /// The text.
         text: String,
         /// The subagent's tool call, when a subagent wrote it.
@@ -160,6 +177,9 @@ pub enum Message {
     Thinking {
         /// The message it belongs to.
         message_id: String,
+        /// The content block of that message, from 0.
+        #[serde(default)]
+        block: u32,
         /// The text; empty where the model keeps it to itself.
         text: String,
         /// The subagent's tool call, when a subagent wrote it.
@@ -170,6 +190,9 @@ pub enum Message {
     ToolUse {
         /// The message it belongs to.
         message_id: String,
+        /// The content block of that message, from 0.
+        #[serde(default)]
+        block: u32,
         /// The id its result will name.
         tool_use_id: String,
         /// The tool.

@@ -16,6 +16,7 @@ use super::journal::{Created, Entry, Input, Record};
 use super::message::{InputState, Message, TurnEnd, Usage};
 use super::question::{Answer, Question};
 use super::state::{Lifecycle, State};
+use super::turn::{Open, Turns};
 
 /// How much of a final text the summary keeps, in bytes; the record has all of it.
 pub const RESULT_BYTES_MAX: usize = 64 * 1024;
@@ -56,6 +57,8 @@ pub struct Summary {
     pub inputs: Vec<Input>,
     /// What a session that has an agent waits for, besides people.
     pub waiting_for: WaitingFor,
+    /// What the agent of the current attempt is up to.
+    pub work: Turns,
     /// Model rounds so far.
     pub turns: u32,
     /// What has been used so far.
@@ -70,6 +73,10 @@ pub struct Summary {
     pub structured_output: Option<Value>,
     /// The sentence about its end, or about what it waits for.
     pub note: Option<String>,
+    /// How long an agent was at work for it, in milliseconds, up to `active_since`.
+    pub active_ms: u64,
+    /// Since when one is at work, while one is.
+    pub active_since: Option<Timestamp>,
 }
 
 /// A question that is not done with.
@@ -117,6 +124,7 @@ impl Summary {
             questions_asked: 0,
             inputs: Vec::new(),
             waiting_for: WaitingFor::Nothing,
+            work: Turns::default(),
             turns: 0,
             usage: Usage::default(),
             model: None,
@@ -124,6 +132,8 @@ impl Summary {
             result: None,
             structured_output: None,
             note: None,
+            active_ms: 0,
+            active_since: None,
         }
     }
 
@@ -148,6 +158,32 @@ impl Summary {
         self.head = self.head.next();
         self.updated_at = at;
         self.lifecycle.apply(entry, at);
+        self.work.take(entry);
+        self.take_entry(entry, at);
+        self.keep_time(at);
+    }
+
+    /// How long an agent was at work for it until `now`, in milliseconds.
+    pub fn active_ms_until(&self, now: Timestamp) -> u64 {
+        let running = self
+            .active_since
+            .map_or(0, |since| now.duration_since(since).as_millis().max(0));
+        self.active_ms
+            .saturating_add(u64::try_from(running).unwrap_or(u64::MAX))
+    }
+
+    fn keep_time(&mut self, at: Timestamp) {
+        match (self.takes_slot(), self.active_since) {
+            (true, None) => self.active_since = Some(at),
+            (false, Some(_)) => {
+                self.active_ms = self.active_ms_until(at);
+                self.active_since = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    fn take_entry(&mut self, entry: &Entry, at: Timestamp) {
         match entry {
             Entry::SessionState(change) => self.note = Some(change.reason.clone()),
             Entry::AttemptStarted(_) => {
@@ -214,6 +250,21 @@ impl Summary {
     /// Whether its agent is at work, and so takes up one of the slots.
     pub fn takes_slot(&self) -> bool {
         self.lifecycle.state.has_agent() && !self.is_waiting_for_person() && self.waiting_for != WaitingFor::Quota
+    }
+
+    /// What is open besides the agent's own work; `busy` is whether the agent says that it works.
+    pub fn open(&self, busy: bool) -> Open {
+        let queued = self.inputs.iter().any(|input| input.state == InputState::Queued);
+        Open {
+            busy,
+            queued,
+            asked: !self.questions.is_empty(),
+        }
+    }
+
+    /// Whether nothing is open: a place from which a new attempt loses no work.
+    pub fn is_clear(&self) -> bool {
+        self.questions.is_empty() && self.work.open_tool().is_none()
     }
 
     fn ask(&mut self, question: &Question, at: Timestamp) {

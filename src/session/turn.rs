@@ -4,33 +4,41 @@
 //! says success. So an attempt is finished when there is a good result for our last message, the agent is idle, no
 //! input is queued, no question is open and no background agent lives.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::message::{Activity, Frame, InputState, Message, TaskKind, TurnEnd};
+use super::journal::{Entry, Input};
+use super::message::{InputState, Message, TaskKind, TurnEnd};
 use super::outcome::{Cause, Ending};
 use super::question::headline_of_input;
 
-/// What an agent is up to, followed frame by frame.
-#[derive(Clone, Debug, Default)]
+/// What the agent of the current attempt is up to: a fold of that attempt's records, so that a daemon that comes back
+/// knows it as well as the one before.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Turns {
     /// Our last message: its result is the one that counts.
     last_input: Option<Uuid>,
-    /// Messages the agent has and has not begun.
-    queued: BTreeSet<Uuid>,
-    /// The result for our last message, once it came.
-    answered: Option<TurnEnd>,
-    /// The agent says that it waits for input.
-    idle: bool,
-    /// Requests of the agent that nobody has answered.
-    asked: BTreeSet<String>,
+    /// What the result for our last message says, once it came.
+    answered: Option<Ending>,
     /// Tool calls without a result, and what they are.
     open_tools: BTreeMap<String, String>,
     /// Background tasks that live.
     background: BTreeMap<String, TaskKind>,
     /// The login was refused.
     not_signed_in: bool,
+}
+
+/// What else decides whether an agent has finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// The agent says that it works.
+    pub busy: bool,
+    /// A message of ours was not begun yet.
+    pub queued: bool,
+    /// A question was not answered yet, or its answer not delivered.
+    pub asked: bool,
 }
 
 /// What follows from where the agent stands.
@@ -45,52 +53,36 @@ pub enum Standing {
 }
 
 impl Turns {
-    /// A message was sent to the agent; from now on its result is waited for.
-    pub fn sent(&mut self, uuid: Uuid) {
-        self.last_input = Some(uuid);
-        self.answered = None;
-        self.idle = false;
-    }
-
-    /// An answer was written to the agent.
-    pub fn delivered(&mut self, request_id: &str) {
-        self.asked.remove(request_id);
-    }
-
-    /// Takes one frame into account.
-    pub fn observe(&mut self, frame: &Frame) {
-        match frame {
-            Frame::Message { message, .. } => self.observe_message(message),
-            Frame::Input { uuid, state } => self.observe_input(*uuid, *state),
-            Frame::Asked(asked) => {
-                self.asked.insert(asked.request_id.clone());
+    /// Takes one record into account.
+    pub fn take(&mut self, entry: &Entry) {
+        match entry {
+            Entry::AttemptStarted(_) => *self = Self::default(),
+            Entry::Input(Input {
+                uuid,
+                state: InputState::Sent,
+                ..
+            }) => {
+                self.last_input = Some(*uuid);
+                self.answered = None;
             }
-            Frame::AskCancelled { request_id } => {
-                self.asked.remove(request_id);
-            }
-            Frame::Activity(activity) => self.idle = *activity == Activity::Idle,
-            Frame::Delta(_)
-            | Frame::DraftsAbandoned { .. }
-            | Frame::Reply { .. }
-            | Frame::Alive
-            | Frame::Unknown { .. } => {}
+            Entry::AgentMessage(said) => self.take_message(&said.message),
+            _ => {}
         }
     }
 
     /// Where the agent stands while its process lives.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self, open: Open) -> Standing {
         if self.not_signed_in {
             return Standing::Over(Ending::NotSignedIn);
         }
-        let Some(end) = self.answered.as_ref().filter(|_| self.is_quiet()) else {
+        let is_quiet = !open.busy && !open.queued && !open.asked;
+        let Some(ending) = self.answered.as_ref().filter(|_| is_quiet) else {
             return Standing::Working;
         };
-        let ending = classify(end);
-        if ending != Ending::Finished || self.background.is_empty() {
-            return Standing::Over(ending);
+        if *ending != Ending::Finished || self.background.is_empty() {
+            return Standing::Over(ending.clone());
         }
-        let only_shells = self.background.values().all(|kind| *kind == TaskKind::Shell);
-        if only_shells {
+        if self.has_only_shells() {
             Standing::OnlyShells
         } else {
             Standing::Working
@@ -98,16 +90,14 @@ impl Turns {
     }
 
     /// How the attempt ended, given that its process is gone.
-    pub fn ending_of_gone(&self) -> Ending {
+    pub fn ending_of_gone(&self, open: Open) -> Ending {
         if self.not_signed_in {
             return Ending::NotSignedIn;
         }
         match &self.answered {
-            Some(end) if self.queued.is_empty() && self.asked.is_empty() => match classify(end) {
-                Ending::Finished if !self.background.values().all(|kind| *kind == TaskKind::Shell) => Ending::Crashed,
-                ending => ending,
-            },
-            Some(_) | None => Ending::Crashed,
+            Some(Ending::Finished) if open.queued || open.asked || !self.has_only_shells() => Ending::Crashed,
+            Some(ending) => ending.clone(),
+            None => Ending::Crashed,
         }
     }
 
@@ -116,27 +106,16 @@ impl Turns {
         self.open_tools.values().next_back().map(String::as_str)
     }
 
-    /// Whether nothing is open: a place from which a new attempt loses no work.
-    pub fn is_clear(&self) -> bool {
-        self.open_tools.is_empty() && self.asked.is_empty()
+    /// Background tasks that live.
+    pub fn background_tasks(&self) -> impl Iterator<Item = &str> {
+        self.background.keys().map(String::as_str)
     }
 
-    fn is_quiet(&self) -> bool {
-        self.idle && self.queued.is_empty() && self.asked.is_empty()
+    fn has_only_shells(&self) -> bool {
+        self.background.values().all(|kind| *kind == TaskKind::Shell)
     }
 
-    fn observe_input(&mut self, uuid: Uuid, state: InputState) {
-        match state {
-            InputState::Queued => {
-                self.queued.insert(uuid);
-            }
-            InputState::Sent | InputState::Started | InputState::Completed | InputState::Cancelled => {
-                self.queued.remove(&uuid);
-            }
-        }
-    }
-
-    fn observe_message(&mut self, message: &Message) {
+    fn take_message(&mut self, message: &Message) {
         match message {
             Message::ToolUse {
                 tool_use_id,
@@ -166,8 +145,8 @@ impl Turns {
             }
             Message::ApiRetry { error, .. } if error == "authentication_failed" => self.not_signed_in = true,
             Message::TurnEnded(end) => self.end_turn(end),
-            Message::TurnStarted { .. } => self.idle = false,
-            Message::Text { .. }
+            Message::TurnStarted { .. }
+            | Message::Text { .. }
             | Message::Thinking { .. }
             | Message::UserText { .. }
             | Message::PermissionDenied { .. }
@@ -187,7 +166,7 @@ impl Turns {
             None => false,
         };
         if is_ours || (end.is_error && end.answers.is_empty()) {
-            self.answered = Some(end.clone());
+            self.answered = Some(classify(end));
         }
     }
 }
@@ -245,10 +224,15 @@ fn words_of(end: &TurnEnd) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::message::{Asked, BackgroundTask};
-    use crate::session::question::QuestionKind;
+    use crate::session::journal::Said;
+    use crate::session::message::BackgroundTask;
 
     const OURS: Uuid = Uuid::from_u128(1);
+    const QUIET: Open = Open {
+        busy: false,
+        queued: false,
+        asked: false,
+    };
 
     fn good() -> TurnEnd {
         let terminal_reason = Some("completed".to_owned());
@@ -260,54 +244,47 @@ mod tests {
         }
     }
 
-    fn result(end: TurnEnd) -> Frame {
-        Frame::Message {
-            uuid: None,
-            message: Message::TurnEnded(Box::new(end)),
-        }
+    fn result(end: TurnEnd) -> Message {
+        Message::TurnEnded(Box::new(end))
     }
 
-    fn tasks(kinds: &[TaskKind]) -> Frame {
+    fn tasks(kinds: &[TaskKind]) -> Message {
         let task = |kind: &TaskKind| BackgroundTask {
             task_id: "t".into(),
             task: *kind,
             description: String::new(),
         };
-        let tasks = kinds.iter().map(task).collect();
-        Frame::Message {
-            uuid: None,
-            message: Message::BackgroundTasks { tasks },
+        Message::BackgroundTasks {
+            tasks: kinds.iter().map(task).collect(),
         }
     }
 
-    fn asked() -> Frame {
-        let kind = QuestionKind::Plan {
-            plan: None,
-            input: serde_json::Value::Null,
-        };
-        Frame::Asked(Asked {
-            request_id: "r".into(),
-            tool_use_id: None,
-            kind,
-        })
+    fn sent(turns: &mut Turns, uuid: Uuid) {
+        turns.take(&Entry::Input(Input {
+            uuid,
+            state: InputState::Sent,
+            text: None,
+        }));
     }
 
-    const IDLE: Frame = Frame::Activity(Activity::Idle);
-
-    fn after(frames: &[Frame]) -> Turns {
+    fn after(messages: &[Message]) -> Turns {
         let mut turns = Turns::default();
-        turns.sent(OURS);
-        frames.iter().for_each(|frame| turns.observe(frame));
+        sent(&mut turns, OURS);
+        for message in messages {
+            turns.take(&Entry::AgentMessage(Box::new(Said {
+                uuid: None,
+                offset: 0,
+                message: message.clone(),
+            })));
+        }
         turns
     }
 
     #[test]
     fn a_result_alone_is_not_the_end() {
-        assert_eq!(after(&[result(good())]).standing(), Standing::Working);
-        assert_eq!(
-            after(&[result(good()), IDLE]).standing(),
-            Standing::Over(Ending::Finished)
-        );
+        let turns = after(&[result(good())]);
+        assert_eq!(turns.standing(Open { busy: true, ..QUIET }), Standing::Working);
+        assert_eq!(turns.standing(QUIET), Standing::Over(Ending::Finished));
     }
 
     #[test]
@@ -316,47 +293,60 @@ mod tests {
             answers: vec![Uuid::from_u128(2)],
             ..good()
         };
-        assert_eq!(after(&[result(other), IDLE]).standing(), Standing::Working);
+        assert_eq!(after(&[result(other)]).standing(QUIET), Standing::Working);
         let synthetic = TurnEnd {
             answers: vec![],
             synthetic: true,
             ..good()
         };
-        assert_eq!(after(&[result(synthetic), IDLE]).standing(), Standing::Working);
+        assert_eq!(after(&[result(synthetic)]).standing(QUIET), Standing::Working);
     }
 
     #[test]
     fn what_is_open_keeps_the_attempt_going() {
-        assert_eq!(after(&[asked(), result(good()), IDLE]).standing(), Standing::Working);
-        let queued = Frame::Input {
-            uuid: Uuid::from_u128(2),
-            state: InputState::Queued,
-        };
-        assert_eq!(after(&[queued, result(good()), IDLE]).standing(), Standing::Working);
+        let turns = after(&[result(good())]);
+        assert_eq!(turns.standing(Open { asked: true, ..QUIET }), Standing::Working);
+        assert_eq!(turns.standing(Open { queued: true, ..QUIET }), Standing::Working);
         assert_eq!(
-            after(&[tasks(&[TaskKind::Agent]), result(good()), IDLE]).standing(),
+            after(&[tasks(&[TaskKind::Agent]), result(good())]).standing(QUIET),
             Standing::Working
         );
-        assert_eq!(
-            after(&[tasks(&[TaskKind::Shell]), result(good()), IDLE]).standing(),
-            Standing::OnlyShells
-        );
-        let ended = [tasks(&[TaskKind::Shell]), result(good()), tasks(&[]), IDLE];
-        assert_eq!(after(&ended).standing(), Standing::Over(Ending::Finished));
+        let shells = after(&[tasks(&[TaskKind::Shell]), result(good())]);
+        assert_eq!(shells.standing(QUIET), Standing::OnlyShells);
+        let ended = after(&[tasks(&[TaskKind::Shell]), result(good()), tasks(&[])]);
+        assert_eq!(ended.standing(QUIET), Standing::Over(Ending::Finished));
     }
 
     #[test]
     fn a_new_message_waits_for_its_own_result() {
-        let mut turns = after(&[result(good()), IDLE]);
-        turns.sent(Uuid::from_u128(2));
-        assert_eq!(turns.standing(), Standing::Working);
+        let mut turns = after(&[result(good())]);
+        sent(&mut turns, Uuid::from_u128(2));
+        assert_eq!(turns.standing(QUIET), Standing::Working);
     }
 
     #[test]
     fn an_agent_that_is_gone_has_finished_only_after_a_good_result() {
-        assert_eq!(after(&[]).ending_of_gone(), Ending::Crashed);
-        assert_eq!(after(&[result(good())]).ending_of_gone(), Ending::Finished);
-        assert_eq!(after(&[asked(), result(good())]).ending_of_gone(), Ending::Crashed);
+        assert_eq!(after(&[]).ending_of_gone(QUIET), Ending::Crashed);
+        assert_eq!(after(&[result(good())]).ending_of_gone(QUIET), Ending::Finished);
+        assert_eq!(
+            after(&[result(good())]).ending_of_gone(Open { asked: true, ..QUIET }),
+            Ending::Crashed
+        );
+    }
+
+    #[test]
+    fn a_refused_login_ends_the_attempt_at_once() {
+        let retry = Message::ApiRetry {
+            retry: 1,
+            retries_max: 10,
+            delay_ms: 500,
+            status: Some(401),
+            error: "authentication_failed".into(),
+        };
+        assert_eq!(
+            after(&[retry]).standing(Open { busy: true, ..QUIET }),
+            Standing::Over(Ending::NotSignedIn)
+        );
     }
 
     #[test]

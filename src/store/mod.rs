@@ -3,7 +3,8 @@
 //! One writer thread commits; readers have connections of their own. What a store has acknowledged survives `kill -9`
 //! and a power cut, and nothing is ever visible to anybody before that.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -12,10 +13,18 @@ use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::{Created, Entry, UnreadableRecord};
 use crate::session::summary::Summary;
 
-// pub mod sqlite;
+pub mod memory;
+pub mod sqlite;
+
+#[cfg(test)]
+mod contract;
+mod numbering;
 
 /// The most records one page of a reader holds.
 pub const PAGE_RECORDS_MAX: usize = 500;
+
+/// A page ends with the record that brings its data to this many bytes, so that long lines do not fill the memory.
+pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Entries to be added to one session's journal, all or none.
 #[derive(Clone, Debug)]
@@ -23,14 +32,15 @@ pub struct Append {
     /// The session.
     pub session_id: SessionId,
     /// The attempt the writer belongs to. The append is refused unless it is the session's current one; an
-    /// `attempt.started` entry makes its own attempt the current one, for the entries behind it and for what comes.
+    /// `attempt.started` entry makes its own attempt the current one, for the entries behind it and for what comes,
+    /// and is refused where that is not a later one.
     pub attempt: Attempt,
     /// Which bytes of the attempt's spool the entries stand for. The append is refused unless `from` is the offset up
     /// to which the spool is journalled, so that no line is lost, doubled, or written by a ghost.
     pub span: Option<Span>,
-    /// When it happened; every entry is stamped with it.
+    /// When it happened; every entry is stamped with it, in whole milliseconds.
     pub at: Timestamp,
-    /// What happened, in order.
+    /// What happened, in order; may be empty where a stretch of the spool holds nothing to write down.
     pub entries: Vec<Entry>,
 }
 
@@ -141,6 +151,25 @@ pub enum StoreError {
     /// The disk is full; what was written before is whole.
     #[error("the disk is full: free some space; what was written before is kept")]
     DiskFull,
+    /// The file cannot be read as a journal.
+    #[error("the journal {} is damaged ({why}): stop the daemon and run `cc-executor doctor --rebuild`", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The state directory is not on a local disk.
+    #[error(
+        "{} is on a network file system ({kind}), which cannot keep a journal safe: choose a state directory on a local disk",
+        directory.display()
+    )]
+    NetworkFileSystem {
+        /// The directory.
+        directory: PathBuf,
+        /// What kind of file system it is.
+        kind: &'static str,
+    },
     /// The database failed. After a failed commit nothing is acknowledged any more.
     #[error("the journal failed: {0}")]
     Failed(String),
@@ -149,7 +178,8 @@ pub enum StoreError {
     Closed,
 }
 
-/// The answer to an append, once it is on disk.
+/// The answer to an append, once it is on disk. An answer that never comes (the other end is gone) means that the
+/// store died in between: whether the append was written is seen when the store is opened again.
 pub type Acknowledgement = oneshot::Receiver<Result<Commit, StoreError>>;
 
 /// Keeps journals. Appends of one session are committed in the order in which they were handed over.
@@ -165,15 +195,17 @@ pub trait Store: Send + Sync + 'static {
     /// of it was written. It never blocks; appends handed over meanwhile share a commit.
     fn append(&self, append: Append) -> Acknowledgement;
 
-    /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of a session with numbers above `after`, in order.
+    /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of a session with numbers above `after`, in order; fewer
+    /// where they reach [`PAGE_BYTES_MAX`]. Only an empty page is the end, and that of an unknown session.
     ///
     /// Promise: only what is on disk. Reads on the caller's thread: call it off the actors' threads.
     fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, StoreError>;
 
-    /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of all sessions with ids above `after`, in order.
+    /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of all sessions with ids above `after`, in order, in pages
+    /// like those of [`Store::records`].
     fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<Stored>, StoreError>;
 
-    /// The id of the last record of all.
+    /// The id of the last record of all; 0 where there is none.
     fn last_id(&self) -> Result<i64, StoreError>;
 
     /// The summary of one session.
@@ -182,13 +214,16 @@ pub trait Store: Send + Sync + 'static {
     /// The summaries of all sessions that have not ended, oldest first. Does not look at records.
     fn live(&self) -> Result<Vec<Summary>, StoreError>;
 
-    /// Summaries of sessions created before `before` (of all where it is none), newest first, at most `limit`.
+    /// Summaries of sessions created before `before` (of all where it is none), newest first, at most `limit`. Ids are
+    /// in the order of creation.
     fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError>;
 
-    /// Ids of the sessions whose id ends in these hexadecimal digits, at most `limit`.
+    /// Ids of the sessions whose id ends in these hexadecimal digits (case and dashes do not matter), newest first, at
+    /// most `limit`; none where there are no digits or others.
     fn ending_in(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError>;
 
-    /// The record of this kind with the highest number in a session: one indexed look-up, however long the journal.
+    /// The record of this kind with the highest number in a session: one indexed look-up, however long the
+    /// journal (except for `agent.message`, which is looked for from the end).
     fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<Stored>, StoreError>;
 
     /// A random text made when the database was made: cursors of another database mean nothing here.
@@ -196,4 +231,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Commits what was handed over and stops; further calls answer [`StoreError::Closed`].
     fn close(&self);
+}
+
+/// Locks. What a panicking thread left behind is used as it is: nothing that changes a value of ours panics halfway.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

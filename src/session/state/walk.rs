@@ -3,7 +3,14 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use jiff::Timestamp;
+use uuid::Uuid;
+
 use super::*;
+use crate::session::id::{Attempt, Seq};
+use crate::session::journal::{AttemptEnd, Entry, Resumed};
+use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
+use crate::session::restart::RestartPolicy;
 
 /// A session as the walk sees it, with what the outside world would know.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -133,6 +140,12 @@ fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Nod
         after.charged <= policy().restarts_total_max + 1,
         "no restart past the budget: {context}"
     );
+    check_promises(before, event, after, &context);
+}
+
+/// Promises about where an edge leads.
+fn check_promises(before: &Node, event: &Event, after: &Node, context: &str) {
+    let was_live = before.life.state.outcome().is_none();
     if after.cancelled {
         let stays = match &after.life.state {
             State::Stopping { stop_for } => *stop_for == StopFor::Cancelled,
@@ -287,7 +300,7 @@ fn a_lost_conversation_is_not_resumed() {
 #[test]
 fn a_repeated_cancel_is_accepted_quietly_and_a_late_one_refused() {
     let cancel = Event::Cancel { by: "me".into() };
-    let life = follow(&policy(), &[cancel.clone()]);
+    let life = follow(&policy(), std::slice::from_ref(&cancel));
     assert_eq!(decide(&life, &cancel, &policy(), now(0), 0.0), Ok(Decision::default()));
     let done = Event::AttemptEnded {
         attempt: Attempt(1),

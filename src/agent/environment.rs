@@ -1,0 +1,282 @@
+//! The agent's command line and environment.
+//!
+//! Arguments are an argv, never a shell line. Values that users give are passed as `--flag=value`, so that none of
+//! them can be taken for a flag; JSON goes by 0600 files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::session::request::{PermissionMode, Request};
+
+/// Environment variables of an enclosing Claude session, which an agent of ours must not inherit.
+pub const ENCLOSING_SESSION: [&str; 7] = [
+    "CLAUDECODE",
+    "CLAUDE_CODE_SESSION_ID",
+    "CLAUDE_CODE_ENTRYPOINT",
+    "CLAUDE_CODE_SESSION_ATTENDED",
+    "CLAUDE_CODE_SSE_PORT",
+    "CLAUDE_PID",
+    crate::agent_host::protocol::ATTEMPT_MARK,
+];
+
+/// What the CLI is told for long unattended runs, unless the caller says otherwise.
+///
+/// Session state events tell when it is idle; the retry watchdog waits out overload and usage limits; the byte
+/// watchdog notices a dead stream after two minutes.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS", "1"),
+    ("CLAUDE_CODE_RETRY_WATCHDOG", "1"),
+    ("CLAUDE_ENABLE_BYTE_WATCHDOG", "1"),
+    ("CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS", "120000"),
+    ("CLAUDE_CODE_ENABLE_SDK_FILE_CHECKPOINTING", "true"),
+    ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+];
+
+/// What the CLI is told when it resumes: go on with a turn that was cut, and show the calls that were cut.
+const ON_RESUME: [(&str, &str); 3] = [
+    ("CLAUDE_CODE_RESUME_INTERRUPTED_TURN", "1"),
+    ("CLAUDE_CODE_RESUME_SHOWS_CUT_OFF_CALLS", "1"),
+    ("CLAUDE_CODE_RESUME_REASON", "daemon_restart"),
+];
+
+/// The conversation an attempt works in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conversation {
+    /// A new one under this id.
+    New(Uuid),
+    /// The one with this id.
+    Resume(Uuid),
+}
+
+impl Conversation {
+    /// Its id.
+    pub fn id(self) -> Uuid {
+        match self {
+            Self::New(id) | Self::Resume(id) => id,
+        }
+    }
+}
+
+/// What is left of a request's limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Remaining {
+    /// The most turns.
+    pub turns: Option<u32>,
+    /// The most money, in US dollars.
+    pub budget_usd: Option<f64>,
+}
+
+/// A file that has to stand beside the launch plan before the agent starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SideFile {
+    /// Where.
+    pub path: PathBuf,
+    /// What.
+    pub text: String,
+}
+
+/// The agent's arguments behind its command, and the files they name in `directory`.
+pub fn arguments(
+    request: &Request,
+    conversation: Conversation,
+    remaining: Remaining,
+    directory: &Path,
+) -> (Vec<String>, Vec<SideFile>) {
+    let mut argv: Vec<String> = [
+        "-p",
+        "--output-format",
+        "stream-json",
+        "--verbose",
+        "--input-format",
+        "stream-json",
+        "--include-partial-messages",
+        "--permission-prompt-tool",
+        "stdio",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let mut flag = |name: &str, value: &str| argv.push(format!("--{name}={value}"));
+    flag(
+        "permission-mode",
+        request.permission_mode.unwrap_or(PermissionMode::Default).name(),
+    );
+    match conversation {
+        Conversation::New(id) => flag("session-id", &id.to_string()),
+        Conversation::Resume(id) => flag("resume", &id.to_string()),
+    }
+    let optional = [
+        ("model", &request.model),
+        ("append-system-prompt", &request.append_system_prompt),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            flag(name, value);
+        }
+    }
+    if let Some(turns) = remaining.turns {
+        flag("max-turns", &turns.to_string());
+    }
+    if let Some(usd) = remaining.budget_usd {
+        flag("max-budget-usd", &usd.to_string());
+    }
+    if let Some(schema) = &request.json_schema {
+        flag("json-schema", &schema.to_string());
+    }
+    request.allowed_tools.iter().for_each(|rule| flag("allowedTools", rule));
+    request
+        .disallowed_tools
+        .iter()
+        .for_each(|rule| flag("disallowedTools", rule));
+    request
+        .add_dirs
+        .iter()
+        .for_each(|dir| flag("add-dir", &dir.to_string_lossy()));
+    let mut files = Vec::new();
+    for (n, config) in request.mcp_config.iter().enumerate() {
+        let path = if config.trim_start().starts_with('{') {
+            let path = directory.join(format!("mcp-{n}.json"));
+            files.push(SideFile {
+                path: path.clone(),
+                text: config.clone(),
+            });
+            path
+        } else {
+            request.cwd.join(config)
+        };
+        flag("mcp-config", &path.to_string_lossy());
+    }
+    (argv, files)
+}
+
+/// The agent's whole environment: `base` is the caller's, `configured` the operator's, which wins.
+pub fn environment(
+    mut base: BTreeMap<String, String>,
+    configured: &BTreeMap<String, String>,
+    conversation: Conversation,
+    temporary: &Path,
+) -> BTreeMap<String, String> {
+    for name in ENCLOSING_SESSION {
+        base.remove(name);
+    }
+    for (name, value) in DEFAULTS {
+        base.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
+    base.insert(
+        "CLAUDE_CODE_TMPDIR".to_owned(),
+        temporary.to_string_lossy().into_owned(),
+    );
+    match conversation {
+        Conversation::Resume(_) => base.extend(ON_RESUME.map(|(name, value)| (name.to_owned(), value.to_owned()))),
+        Conversation::New(_) => ON_RESUME.iter().for_each(|(name, _)| {
+            base.remove(*name);
+        }),
+    }
+    base.extend(configured.clone());
+    base
+}
+
+/// Whether the agent has written down the conversation: it does so only some time after its first message, and
+/// resuming one that it has not written down is an error.
+pub fn has_transcript(environment: &BTreeMap<String, String>, conversation: Uuid) -> bool {
+    let home = environment.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+    let home = home.or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".claude")));
+    let Some(projects) = home.and_then(|home| std::fs::read_dir(home.join("projects")).ok()) else {
+        return false;
+    };
+    let name = format!("{conversation}.jsonl");
+    projects.flatten().any(|project| project.path().join(&name).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request {
+            task: "t".into(),
+            cwd: "/work dir".into(),
+            ..Request::default()
+        }
+    }
+
+    fn argv(request: &Request, conversation: Conversation) -> String {
+        let (argv, _) = arguments(request, conversation, Remaining::default(), Path::new("/attempt"));
+        argv.join(" ")
+    }
+
+    #[test]
+    fn a_first_start_names_its_conversation_and_a_later_one_resumes_it() {
+        let id = Uuid::from_u128(1);
+        assert!(
+            argv(&request(), Conversation::New(id)).ends_with(&format!("--permission-mode=default --session-id={id}"))
+        );
+        let resumed = argv(&request(), Conversation::Resume(id));
+        assert!(resumed.ends_with(&format!("--resume={id}")) && !resumed.contains("--session-id"));
+    }
+
+    #[test]
+    fn what_users_give_cannot_become_a_flag() {
+        let request = Request {
+            model: Some("--dangerously-skip-permissions".into()),
+            ..request()
+        };
+        assert!(argv(&request, Conversation::New(Uuid::nil())).contains("--model=--dangerously-skip-permissions"));
+    }
+
+    #[test]
+    fn inline_json_goes_by_a_file() {
+        let secret = r#"{"mcpServers":{"s":{"env":{"KEY":"secret"}}}}"#;
+        let request = Request {
+            mcp_config: vec![secret.into(), "servers.json".into()],
+            ..request()
+        };
+        let (argv, files) = arguments(
+            &request,
+            Conversation::New(Uuid::nil()),
+            Remaining::default(),
+            Path::new("/attempt"),
+        );
+        assert!(!argv.join(" ").contains("secret"));
+        assert_eq!(
+            files,
+            [SideFile {
+                path: "/attempt/mcp-0.json".into(),
+                text: secret.into()
+            }]
+        );
+        assert!(argv.contains(&"--mcp-config=/work dir/servers.json".to_owned()));
+    }
+
+    #[test]
+    fn the_environment_is_the_callers_without_the_enclosing_session() {
+        let base = [
+            ("CLAUDECODE", "1"),
+            ("ANTHROPIC_API_KEY", "key"),
+            ("CLAUDE_CODE_RETRY_WATCHDOG", "0"),
+        ];
+        let base: BTreeMap<_, _> = base.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let configured = [("EXTRA".to_owned(), "1".to_owned())].into();
+        let env = environment(base, &configured, Conversation::New(Uuid::nil()), Path::new("/tmp/x"));
+        assert!(!env.contains_key("CLAUDECODE") && !env.contains_key("CLAUDE_CODE_RESUME_INTERRUPTED_TURN"));
+        assert_eq!(env["ANTHROPIC_API_KEY"], "key", "the caller's login stays");
+        assert_eq!(env["CLAUDE_CODE_RETRY_WATCHDOG"], "0", "the caller's own choice stays");
+        assert_eq!(
+            (env["EXTRA"].as_str(), env["CLAUDE_CODE_TMPDIR"].as_str()),
+            ("1", "/tmp/x")
+        );
+    }
+
+    #[test]
+    fn a_conversation_that_was_never_written_down_is_found_missing() {
+        let home = tempfile::tempdir().unwrap();
+        let env = [("HOME".to_owned(), home.path().to_string_lossy().into_owned())].into();
+        let id = Uuid::from_u128(5);
+        assert!(!has_transcript(&env, id));
+        let project = home.path().join(".claude/projects/-work");
+        std::fs::create_dir_all(&project).unwrap();
+        std::fs::write(project.join(format!("{id}.jsonl")), "{}\n").unwrap();
+        assert!(has_transcript(&env, id));
+    }
+}

@@ -1,0 +1,158 @@
+//! Brings an execution and its agent's host together: writes the launch plan, finds the host or starts one, connects.
+//!
+//! The same call serves a first start, a daemon that comes back and a host that died: a host decides by the locks in
+//! the attempt's directory whether it starts the agent, adopts it, or only serves what it wrote. A host too many exits.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::agent_host::protocol::{LaunchPlan, files};
+
+use super::environment::SideFile;
+use super::socket::{self, HostSocket, Unreachable};
+
+/// How long a host may take until it listens.
+const HOST_START_SECONDS_MAX: u64 = 20;
+
+/// The longest wait between two looks at a socket that does not answer yet.
+const DIAL_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// Why there is no connection to a host.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The attempt's directory cannot be written.
+    #[error("cannot prepare {path}: {source}")]
+    Prepare {
+        /// What was being written.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The launch plan of an earlier attempt to launch cannot be read.
+    #[error("the launch plan {path} cannot be read: {why}")]
+    Plan {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The host process could not be started.
+    #[error("cannot start the agent host {program}: {source}")]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The host does not listen.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+}
+
+/// Writes the plan of a new attempt with the files it names. A plan that stands already is kept: the attempt was
+/// prepared before, and its agent may be running by it.
+pub fn prepare(directory: &Path, plan: &LaunchPlan, side_files: &[SideFile]) -> Result<(), LaunchError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LaunchError::Prepare { path, source }
+    };
+    private_directory(directory).map_err(failed(directory))?;
+    let path = directory.join(files::LAUNCH);
+    if path.exists() {
+        return Ok(());
+    }
+    for file in side_files {
+        write_private(&file.path, file.text.as_bytes()).map_err(failed(&file.path))?;
+    }
+    let json = serde_json::to_vec_pretty(plan)
+        .map_err(std::io::Error::other)
+        .map_err(failed(&path))?;
+    write_private(&path, &json).map_err(failed(&path))
+}
+
+/// Reads the plan of an attempt that was prepared before, none where it was not.
+pub fn plan(directory: &Path) -> Result<Option<LaunchPlan>, LaunchError> {
+    let path = directory.join(files::LAUNCH);
+    let unreadable = |why: String| LaunchError::Plan {
+        path: path.clone(),
+        why,
+    };
+    match std::fs::read(&path) {
+        Ok(json) => serde_json::from_slice(&json)
+            .map(Some)
+            .map_err(|error| unreadable(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+/// Connects to the host of the attempt in `directory`, starting one by `executable` where none answers.
+pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Result<HostSocket, LaunchError> {
+    if let Ok(connected) = socket::connect(&plan.socket).await {
+        return Ok(connected);
+    }
+    start_host(directory, plan, executable)?;
+    let deadline = Instant::now() + Duration::from_secs(HOST_START_SECONDS_MAX);
+    let mut pause = Duration::from_millis(2);
+    loop {
+        match socket::connect(&plan.socket).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) if Instant::now() >= deadline => return Err(error.into()),
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(DIAL_PAUSE_MAX);
+    }
+}
+
+/// Starts a host. It detaches itself, so the daemon's end is not its end; tokio reaps it should it end first.
+fn start_host(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Result<(), LaunchError> {
+    let failed = |source| LaunchError::Spawn {
+        program: executable.to_owned(),
+        source,
+    };
+    let log_path = directory.join(files::HOST_LOG);
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(log_path)
+        .map_err(failed)?;
+    let mut command = tokio::process::Command::new(executable);
+    command
+        .arg("agent-host")
+        .arg(plan.session.to_string())
+        .arg(plan.attempt.to_string());
+    command
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    command.kill_on_drop(false).process_group(0);
+    command.spawn().map(drop).map_err(failed)
+}
+
+/// Creates a directory and its parents, for this user alone.
+pub fn private_directory(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file for this user alone, whole or not at all.
+pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
+}

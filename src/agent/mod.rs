@@ -1,0 +1,6 @@
+//! The daemon's side of an agent: its lines, its launch, and the websocket to its host.
+
+pub mod environment;
+pub mod launch;
+pub mod socket;
+pub mod wire;

@@ -1,0 +1,174 @@
+//! The content blocks of assistant and user lines.
+
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::session::message::{Frame, Message};
+
+/// A line of type `assistant`.
+#[derive(Deserialize)]
+pub(super) struct AssistantLine {
+    message: AssistantMessage,
+    #[serde(default)]
+    parent_tool_use_id: Option<String>,
+    #[serde(default)]
+    aborted: Option<bool>,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AssistantMessage {
+    id: String,
+    #[serde(default)]
+    content: Vec<Block>,
+}
+
+#[derive(Deserialize)]
+struct Block {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    thinking: Option<String>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    input: Option<Value>,
+    #[serde(default)]
+    tool_use_id: Option<String>,
+    #[serde(default)]
+    content: Option<Value>,
+    #[serde(default)]
+    is_error: Option<bool>,
+}
+
+/// The frames of an `assistant` line: one for each content block, and there is one as a rule.
+pub(super) fn assistant(uuid: Option<Uuid>, line: AssistantLine) -> Vec<Frame> {
+    let AssistantLine {
+        message,
+        parent_tool_use_id: parent,
+        aborted,
+        error,
+    } = line;
+    let (aborted, id) = (aborted.unwrap_or(false), message.id);
+    let frame = |block: Block| {
+        // The line does not say which block it is; who follows the stream does.
+        let (message_id, block_index, parent) = (id.clone(), 0, parent.clone());
+        let message = match block.kind.as_str() {
+            "text" => {
+                let text = block.text.unwrap_or_default();
+                Message::Text {
+                    block: block_index,
+                    message_id,
+                    text,
+                    parent,
+                    aborted,
+                    error: error.clone(),
+                }
+            }
+            "thinking" | "redacted_thinking" => Message::Thinking {
+                block: block_index,
+                message_id,
+                text: block.thinking.unwrap_or_default(),
+                parent,
+            },
+            "tool_use" | "server_tool_use" | "mcp_tool_use" => Message::ToolUse {
+                message_id,
+                block: block_index,
+                tool_use_id: block.id.unwrap_or_default(),
+                name: block.name.unwrap_or_default(),
+                input: block.input.unwrap_or_default(),
+                parent,
+            },
+            other => {
+                return Frame::Unknown {
+                    kind: Some(format!("assistant/{other}")),
+                };
+            }
+        };
+        Frame::Message { uuid, message }
+    };
+    message.content.into_iter().map(frame).collect()
+}
+
+/// A line of type `user`.
+#[derive(Deserialize)]
+pub(super) struct UserLine {
+    message: UserMessage,
+    #[serde(default)]
+    parent_tool_use_id: Option<String>,
+    #[serde(default, rename = "isSynthetic")]
+    is_synthetic: Option<bool>,
+    #[serde(default, rename = "isReplay")]
+    is_replay: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct UserMessage {
+    content: UserContent,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum UserContent {
+    Text(String),
+    Blocks(Vec<Block>),
+}
+
+/// The frames of a `user` line: tool results, and texts that entered the conversation as the user's.
+pub(super) fn user(uuid: Option<Uuid>, line: UserLine) -> Vec<Frame> {
+    if line.is_replay == Some(true) {
+        return vec![Frame::Alive];
+    }
+    let synthetic = line.is_synthetic.unwrap_or(false);
+    let parent = line.parent_tool_use_id;
+    let user_text = |text| Frame::Message {
+        uuid,
+        message: Message::UserText { text, synthetic },
+    };
+    let blocks = match line.message.content {
+        UserContent::Text(text) => return vec![user_text(text)],
+        UserContent::Blocks(blocks) => blocks,
+    };
+    let frame = |block: Block| match block.kind.as_str() {
+        "tool_result" => {
+            let text = block.content.as_ref().map(text_of).unwrap_or_default();
+            let (tool_use_id, is_error) = (block.tool_use_id.unwrap_or_default(), block.is_error.unwrap_or(false));
+            let message = Message::ToolResult {
+                tool_use_id,
+                text,
+                is_error,
+                parent: parent.clone(),
+            };
+            Frame::Message { uuid, message }
+        }
+        "text" => user_text(block.text.unwrap_or_default()),
+        other => Frame::Unknown {
+            kind: Some(format!("user/{other}")),
+        },
+    };
+    blocks.into_iter().map(frame).collect()
+}
+
+/// The text of a tool result, whose content is a text or a list of blocks.
+fn text_of(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(blocks) => blocks.iter().map(text_of_block).collect::<Vec<_>>().join("\n"),
+        Value::Null => String::new(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => content.to_string(),
+    }
+}
+
+fn text_of_block(block: &Value) -> String {
+    let kind = block.get("type").and_then(Value::as_str).unwrap_or("content");
+    block
+        .get("text")
+        .and_then(Value::as_str)
+        .map_or_else(|| format!("[{kind}]"), str::to_owned)
+}

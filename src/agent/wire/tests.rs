@@ -1,0 +1,236 @@
+//! The wire against recordings of the real CLI, and against mangled lines.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::decode::decode;
+use super::encode;
+use crate::session::journal::{Entry, Input, Said};
+use crate::session::message::{Frame, InputState, Message};
+use crate::session::outcome::Ending;
+use crate::session::question::{Answer, Question, QuestionKind};
+use crate::session::turn::{Open, Standing, Turns};
+
+/// What the CLI printed in one recording, line by line.
+fn recorded(name: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/samples")
+        .join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let lines = text.lines().filter_map(|line| {
+        let record: Value = serde_json::from_str(line).ok()?;
+        match record.get("dir").and_then(Value::as_str) {
+            Some("out") => Some(record["msg"].to_string()),
+            Some(_) => None,
+            None => record.get("type").is_some().then(|| line.to_owned()),
+        }
+    });
+    lines.collect()
+}
+
+fn frames(name: &str) -> Vec<Frame> {
+    recorded(name).iter().flat_map(|line| decode(line.as_bytes())).collect()
+}
+
+fn messages(name: &str) -> Vec<Message> {
+    let message = |frame| match frame {
+        Frame::Message { message, .. } => Some(message),
+        _ => None,
+    };
+    frames(name).into_iter().filter_map(message).collect()
+}
+
+#[test]
+fn every_recorded_line_is_known() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/samples");
+    let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
+    let mut lines = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.ends_with(".jsonl") {
+            continue;
+        }
+        for line in recorded(&name) {
+            lines += 1;
+            for frame in decode(line.as_bytes()) {
+                if let Frame::Unknown { kind } = frame {
+                    *unknown
+                        .entry(kind.unwrap_or_else(|| format!("not JSON: {line}")))
+                        .or_default() += 1;
+                }
+            }
+        }
+    }
+    assert!(lines > 1000, "the recordings are there: {lines} lines");
+    assert_eq!(unknown, BTreeMap::new());
+}
+
+#[test]
+fn text_comes_as_deltas_and_whole() {
+    let mut draft = String::new();
+    for frame in frames("02_partial.jsonl") {
+        if let Frame::Delta(delta) = frame
+            && delta.part == crate::session::message::DeltaPart::Text
+        {
+            draft += &delta.text;
+        }
+    }
+    let text = messages("02_partial.jsonl")
+        .into_iter()
+        .find_map(|message| match message {
+            Message::Text { text, .. } => Some(text),
+            _ => None,
+        });
+    assert_eq!(text, Some(draft).filter(|draft| !draft.is_empty()));
+}
+
+#[test]
+fn abandoned_drafts_are_named() {
+    let abandoned = frames("53_cutslow.jsonl");
+    assert!(
+        abandoned
+            .iter()
+            .any(|frame| matches!(frame, Frame::DraftsAbandoned { from_block: 0, .. }))
+    );
+}
+
+#[test]
+fn a_permission_is_asked_and_answered() {
+    let asked = frames("05_permission.jsonl").into_iter().find_map(|frame| match frame {
+        Frame::Asked(asked) => Some(asked),
+        _ => None,
+    });
+    let asked = asked.expect("the recording has a permission");
+    let QuestionKind::Permission {
+        tool,
+        input,
+        suggestions,
+        ..
+    } = &asked.kind
+    else {
+        panic!("{asked:?}")
+    };
+    assert_eq!((tool.as_str(), input["command"].as_str()), ("Bash", Some("touch aa")));
+    assert!(!suggestions.is_empty());
+    let question = Question {
+        question_id: crate::session::id::QuestionId(1),
+        request_id: asked.request_id,
+        tool_use_id: asked.tool_use_id,
+        kind: asked.kind,
+    };
+    let allow = Answer::Allow {
+        updated_input: None,
+        remember: true,
+    };
+    let line: Value = serde_json::from_str(&encode::answer(&question, &allow)).unwrap();
+    let response = &line["response"]["response"];
+    assert_eq!(response["updatedInput"]["command"], "touch aa");
+    let destinations = response["updatedPermissions"].as_array().unwrap();
+    assert!(
+        destinations.iter().all(|rule| rule["destination"] == "session"),
+        "nothing is written to settings"
+    );
+}
+
+#[test]
+fn a_choice_is_answered_with_its_input_completed() {
+    let asked = frames("06_ask.jsonl").into_iter().find_map(|frame| match frame {
+        Frame::Asked(asked) => Some(asked),
+        _ => None,
+    });
+    let asked = asked.expect("the recording has a choice");
+    let answer = asked.kind.first_options().expect("it has options");
+    let question = Question {
+        question_id: crate::session::id::QuestionId(1),
+        request_id: asked.request_id,
+        tool_use_id: None,
+        kind: asked.kind,
+    };
+    let line: Value = serde_json::from_str(&encode::answer(&question, &answer)).unwrap();
+    let updated = &line["response"]["response"]["updatedInput"];
+    assert!(
+        updated["questions"].is_array() && updated["answers"].is_object(),
+        "{updated}"
+    );
+}
+
+#[test]
+fn recordings_end_as_they_ended() {
+    let check = |name: &str, expected: &str| {
+        let mut turns = Turns::default();
+        let sent = recorded(name).iter().find_map(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            line["user_message_uuid"].as_str()?.parse().ok()
+        });
+        let uuid = sent.unwrap_or_default();
+        turns.take(&Entry::Input(Input {
+            uuid,
+            state: InputState::Sent,
+            text: None,
+        }));
+        for message in messages(name) {
+            turns.take(&Entry::AgentMessage(Box::new(Said {
+                uuid: None,
+                offset: 0,
+                message,
+            })));
+        }
+        let ending = match turns.standing(Open {
+            busy: false,
+            queued: false,
+            asked: false,
+        }) {
+            Standing::Over(Ending::Refused { cause, .. }) => cause.name(),
+            Standing::Over(ending) => ending.name(),
+            Standing::OnlyShells => "only shells",
+            Standing::Working => "working",
+        };
+        assert_eq!(ending, expected, "{name}");
+    };
+    check("02_partial.jsonl", "finished");
+    check("05_permission.jsonl", "finished");
+    check("16_max_turns.jsonl", "max_turns");
+    check("17_max_budget.jsonl", "budget");
+    check("14g_resume_unknown.jsonl", "lost_context");
+    check("52_500forever.jsonl", "api_down");
+    check("51_400.jsonl", "bad_request");
+    check("51_ctx.jsonl", "prompt_too_long");
+    check("55b_ratelimit_oauth_rejected.jsonl", "quota");
+    check("87_kill_bg.jsonl", "working");
+}
+
+#[test]
+fn what_is_no_json_is_unknown_and_an_empty_line_is_nothing() {
+    assert_eq!(decode(b"Segmentation fault"), [Frame::Unknown { kind: None }]);
+    assert_eq!(decode(b"  "), []);
+    assert_eq!(
+        decode(br#"{"type":"sang"}"#),
+        [Frame::Unknown {
+            kind: Some("sang".into())
+        }]
+    );
+    let odd = decode(br#"{"type":"result","is_error":"maybe"}"#);
+    assert_eq!(
+        odd,
+        [Frame::Unknown {
+            kind: Some("result".into())
+        }]
+    );
+}
+
+proptest! {
+    #[test]
+    fn mangled_lines_never_panic(seed in 0usize..10_000, at in 0usize..4_000, byte: u8, cut: bool) {
+        let lines = recorded("84a_subagent.jsonl");
+        let mut line = lines[seed % lines.len()].clone().into_bytes();
+        let at = at % line.len();
+        line[at] = byte;
+        if cut {
+            line.truncate(at);
+        }
+        let _ = decode(&line);
+    }
+}

@@ -1,0 +1,159 @@
+//! The first decision of a host: adopt the agent, say that it is dead, or start it. Never two agents for one attempt.
+//!
+//! What an earlier host left is looked at in this order:
+//!
+//! 1. `agent.json` names a living process, by pid and start time: it is adopted.
+//! 2. `agent.json` or `exit.json` is there, but no such process: the agent is dead. Should `agent.lock` be held even
+//!    so, its holder is a leftover.
+//! 3. Neither is there, but a process carries the mark of this attempt and is what the plan starts: the host before was
+//!    killed between the fork and its first file. It is adopted.
+//! 4. The lock is held and no such process found, or the spool is not empty: there was an agent, and it is dead.
+//! 5. Nothing is there: the agent is started, under the lock that was just taken.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::disk::{self, Stored};
+use super::proc::{self, Mark};
+use super::process::{self, Living};
+use super::protocol::{AgentProcess, Exit, LaunchPlan, files};
+use super::{locks, log};
+
+/// How long a child that was forked and has not yet become the agent is waited for.
+const EXEC_WAIT: Duration = Duration::from_secs(2);
+
+/// How things stand with the agent once the host has decided.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// It lives; this host started it.
+    Started(Living),
+    /// It lives; a host before this one started it.
+    Adopted(Living),
+    /// It has ended, or could not be started.
+    Gone {
+        /// Which process it was, if there was one.
+        process: Option<AgentProcess>,
+        /// How it ended.
+        exit: Exit,
+        /// Whether something that outlives it holds its lock.
+        lock_is_held: bool,
+    },
+}
+
+/// Adopts the agent, starts it, or says how it ended; what this finds out is written down.
+pub(super) fn adopt_or_start(plan: &LaunchPlan, mark_value: &str) -> io::Result<Found> {
+    let mark = Mark::new(mark_value);
+    let lock = locks::try_lock(Path::new(files::AGENT_LOCK))?;
+    let agent = disk::read_json::<AgentProcess>(Path::new(files::AGENT));
+    if let Stored::Value(process) = agent
+        && (lock.is_none() || mark.is_on(process.pid))
+        && let Some(living) = Living::hold(process)?
+    {
+        return Ok(Found::Adopted(living));
+    }
+    let exit = disk::read_json::<Exit>(Path::new(files::EXIT));
+    let process = if let Stored::Value(process) = agent {
+        Some(process)
+    } else {
+        None
+    };
+    if !matches!((&agent, &exit), (Stored::Absent, Stored::Absent)) {
+        return Ok(gone(process, exit, lock.is_none()));
+    }
+    if let Some(living) = find_by_mark(plan, &mark, lock.is_none())? {
+        process::record_agent(&living.process);
+        return Ok(Found::Adopted(living));
+    }
+    match lock {
+        Some(lock) if spool_is_empty() => Ok(start(plan, mark_value, lock)),
+        Some(_) => Ok(gone(None, Stored::Absent, false)),
+        None => Ok(gone(None, Stored::Absent, true)),
+    }
+}
+
+fn start(plan: &LaunchPlan, mark: &str, lock: File) -> Found {
+    match process::start(plan, mark, lock) {
+        Ok(living) => Found::Started(living),
+        Err(error) => {
+            log(format_args!("the agent was not started: {error}"));
+            let exit = Exit::NotStarted { error };
+            process::record_exit(&exit);
+            Found::Gone {
+                process: None,
+                exit,
+                lock_is_held: false,
+            }
+        }
+    }
+}
+
+/// An exit that nobody has written down is unknown, and from now on stays so.
+fn gone(process: Option<AgentProcess>, exit: Stored<Exit>, lock_is_held: bool) -> Found {
+    let exit = match exit {
+        Stored::Value(exit) => exit,
+        Stored::Absent | Stored::Unreadable => {
+            process::record_exit(&Exit::Unknown);
+            Exit::Unknown
+        }
+    };
+    Found::Gone {
+        process,
+        exit,
+        lock_is_held,
+    }
+}
+
+/// A child that has been forked takes its new environment only when it becomes the agent, so that is waited for.
+fn find_by_mark(plan: &LaunchPlan, mark: &Mark, lock_is_held: bool) -> io::Result<Option<Living>> {
+    let give_up = Instant::now() + EXEC_WAIT;
+    loop {
+        let marked = mark.processes();
+        let found = marked.iter().find(|process| is_as_planned(plan, **process));
+        let found = found.or_else(|| marked.iter().find(|process| reads_our_stdin(**process)));
+        if let Some(living) = found.map(|process| Living::hold(*process)).transpose()?.flatten() {
+            return Ok(Some(living));
+        }
+        if !lock_is_held || Instant::now() > give_up {
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A script shows up behind its interpreter, and a program by the path it was found at.
+fn is_as_planned(plan: &LaunchPlan, process: AgentProcess) -> bool {
+    let running = proc::arguments(process.pid);
+    let Some((program, arguments)) = plan.argv.split_first() else {
+        return false;
+    };
+    let Some(head) = running.len().checked_sub(arguments.len() + 1) else {
+        return false;
+    };
+    leads_its_group(process) && file_name(&running[head]) == file_name(program) && running[head + 1..] == *arguments
+}
+
+/// An agent may have renamed itself; its stdin is still the FIFO, which no background child of it gets.
+fn reads_our_stdin(process: AgentProcess) -> bool {
+    let same_file = || {
+        let theirs = fs::metadata(proc::place(process.pid, "fd/0")).ok()?;
+        let ours = fs::metadata(files::STDIN).ok()?;
+        Some((theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino()))
+    };
+    leads_its_group(process) && same_file().unwrap_or(false)
+}
+
+fn leads_its_group(process: AgentProcess) -> bool {
+    proc::stat(process.pid).is_some_and(|stat| stat.group == process.pid)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn spool_is_empty() -> bool {
+    fs::metadata(files::SPOOL).map_or(true, |metadata| metadata.len() == 0)
+}

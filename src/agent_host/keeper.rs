@@ -1,0 +1,379 @@
+//! The keeper: the one actor that holds the agent, writes its stdin and knows how it ended.
+//!
+//! It runs on a thread of its own beside the connections, so that a daemon that does not read its socket holds up
+//! nothing here.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Child;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::adopt::Found;
+use super::listen::Door;
+use super::messages::{AgentEnded, Asked, Attach, Detach, Leave, Order, Say, SpoolGrew, Superseded, Welcome};
+use super::pace::Pace;
+use super::proc::Mark;
+use super::process;
+use super::protocol::{AgentProcess, Exit, FromHost, LaunchPlan, PROTOCOL_VERSION, files};
+use super::reserve::Reserve;
+use super::socket::Link;
+use super::stdin::Stdin;
+use super::{disk, leftovers, log};
+
+/// How often the socket file and the spool's reserve are looked at.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// Delays between looks whether the agent has read the line before.
+const STDIN_PACE: Pace = Pace::between(Duration::from_millis(1), Duration::from_millis(50));
+
+/// How many messages of trouble are kept for a daemon that is away.
+const TROUBLES_MAX: usize = 16;
+
+/// How much of the agent's stderr rides along with the news of its end.
+const STDERR_TAIL_BYTES: u64 = 8 * 1024;
+
+/// The agent and all that is done for it.
+pub(super) struct Keeper {
+    plan: LaunchPlan,
+    agent: Agent,
+    /// Which process the agent is or was.
+    process: Option<AgentProcess>,
+    adopted: bool,
+    stdin: Stdin,
+    stdin_pace: Pace,
+    /// Whether the stdin is looked at again by itself.
+    stdin_is_timed: bool,
+    reserve: Reserve,
+    leftovers: Leftovers,
+    /// What went wrong while no daemon was there.
+    troubles: Vec<String>,
+    door: Door,
+    /// The newest connection and its number.
+    link: Option<(u64, Addr<Link>)>,
+    links_seen: u64,
+    /// Used when the host is to exit.
+    done: Option<oneshot::Sender<()>>,
+}
+
+/// The agent as this host holds it.
+enum Agent {
+    Living { pidfd: Arc<OwnedFd>, child: Option<Child> },
+    Gone { exit: Exit },
+}
+
+/// How far the ending of leftovers is.
+struct Leftovers {
+    mark: Mark,
+    /// They hold the lock of an agent that has ended, so they are ended without being asked.
+    hold_the_lock: bool,
+    /// They are being ended at this moment.
+    ending: bool,
+    /// The daemon waits to hear that they are gone.
+    asked: bool,
+    /// Which were ended; the daemon has not heard of them yet.
+    ended: Vec<String>,
+}
+
+impl Keeper {
+    /// Takes the agent as it was found; `done` is used when the daemon releases this host.
+    pub(super) fn new(plan: LaunchPlan, found: Found, door: Door, done: oneshot::Sender<()>) -> io::Result<Self> {
+        let adopted = matches!(found, Found::Adopted(_));
+        let hold_the_lock = matches!(found, Found::Gone { lock_is_held: true, .. });
+        let (agent, process, stdin) = match found {
+            Found::Started(living) | Found::Adopted(living) => {
+                let agent = Agent::Living {
+                    pidfd: Arc::new(living.pidfd),
+                    child: living.child,
+                };
+                (agent, Some(living.process), Stdin::open(Path::new(files::STDIN)))
+            }
+            Found::Gone { process, exit, .. } => (Agent::Gone { exit }, process, Stdin::closed()),
+        };
+        let mark = Mark::new(&super::mark_value(plan.session, plan.attempt));
+        Ok(Self {
+            agent,
+            process,
+            adopted,
+            stdin,
+            stdin_pace: STDIN_PACE,
+            stdin_is_timed: false,
+            reserve: Reserve::open(Path::new(files::SPOOL), plan.spool_reserve_bytes)?,
+            leftovers: Leftovers {
+                mark,
+                hold_the_lock,
+                ending: false,
+                asked: false,
+                ended: Vec::new(),
+            },
+            troubles: Vec::new(),
+            door,
+            link: None,
+            links_seen: 0,
+            done: Some(done),
+            plan,
+        })
+    }
+
+    fn say(&self, frame: FromHost) {
+        if let Some((_, link)) = &self.link {
+            link.do_send(Say(frame));
+        }
+    }
+
+    fn trouble(&mut self, error: String) {
+        log(format_args!("{error}"));
+        if self.link.is_some() {
+            self.say(FromHost::Trouble { error });
+        } else if self.troubles.len() < TROUBLES_MAX {
+            self.troubles.push(error);
+        }
+    }
+
+    fn watch_agent(&mut self, ctx: &mut Context<Self>) {
+        let Agent::Living { pidfd, .. } = &self.agent else {
+            return;
+        };
+        let (pidfd, keeper) = (Arc::clone(pidfd), ctx.address());
+        if let Err(error) = process::watch_end(pidfd, move |answer| keeper.do_send(AgentEnded(answer))) {
+            self.trouble(format!(
+                "cannot watch the agent: {error}; end this host to have another try"
+            ));
+        }
+    }
+
+    /// The spool is measured after the end, so that its length is final.
+    fn agent_ended(&mut self) {
+        let exit = match &mut self.agent {
+            Agent::Living { child: Some(child), .. } => child.wait().map_or(Exit::Unknown, process::exit_of),
+            Agent::Living { child: None, .. } => Exit::Unknown,
+            Agent::Gone { .. } => return,
+        };
+        process::record_exit(&exit);
+        log(format_args!("the agent has ended: {exit:?}"));
+        self.agent = Agent::Gone { exit: exit.clone() };
+        self.stdin.close().into_iter().for_each(|refused| self.say(refused));
+        self.say(exited(exit));
+    }
+
+    fn write(&mut self, id: u64, line: String, ctx: &mut Context<Self>) {
+        match self.stdin.push(id, line) {
+            Ok(()) => self.advance_stdin(ctx),
+            Err(refused) => self.say(refused),
+        }
+    }
+
+    fn advance_stdin(&mut self, ctx: &mut Context<Self>) {
+        let answers = self.stdin.advance();
+        if !answers.is_empty() {
+            self.stdin_pace.reset();
+        }
+        answers.into_iter().for_each(|answer| self.say(answer));
+        if self.stdin.is_waiting() && !self.stdin_is_timed {
+            self.stdin_is_timed = true;
+            ctx.run_later(self.stdin_pace.step(), |keeper, ctx| {
+                keeper.stdin_is_timed = false;
+                keeper.advance_stdin(ctx);
+            });
+        }
+    }
+
+    fn signal(&mut self, signal: i32) {
+        let sent = match &self.agent {
+            Agent::Living { pidfd, .. } => process::signal(pidfd, signal),
+            Agent::Gone { .. } => Err(format!("signal {signal} was not sent: the agent has ended")),
+        };
+        if let Err(error) = sent {
+            self.trouble(error);
+        }
+    }
+
+    /// A run that is going on serves whoever asks meanwhile, since it ends only when nothing is left.
+    fn end_leftovers(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.leftovers.ending, true) {
+            return;
+        }
+        let spare = if let Agent::Living { .. } = self.agent {
+            self.process
+        } else {
+            None
+        };
+        let mark = self.leftovers.mark.clone();
+        let end = async move { leftovers::end(&mark, spare).await };
+        ctx.spawn(end.into_actor(self).map(|ended, keeper, _| {
+            keeper.leftovers.ending = false;
+            keeper.leftovers.ended.extend(ended);
+            if std::mem::take(&mut keeper.leftovers.asked) {
+                let processes = leftovers::list(std::mem::take(&mut keeper.leftovers.ended));
+                keeper.say(FromHost::LeftoversEnded { processes });
+            }
+        }));
+    }
+
+    fn release(&mut self) {
+        match self.agent {
+            Agent::Living { .. } => self.trouble("this host is not released: its agent lives".to_owned()),
+            Agent::Gone { .. } => {
+                self.reserve.give_back();
+                self.leave();
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.door.remove();
+        if let Some(done) = self.done.take() {
+            let _ = done.send(());
+        }
+    }
+
+    fn renew_reserve(&mut self) {
+        if let Agent::Living { .. } = self.agent
+            && let Err(error) = self.reserve.renew()
+        {
+            self.trouble(format!(
+                "cannot keep disk space for the agent's output: {error}; make room on the disk"
+            ));
+        }
+    }
+
+    /// Only while nobody is connected: a daemon that is does not need the socket file.
+    fn mend_door(&mut self, ctx: &mut Context<Self>) {
+        let is_alone = self.link.as_ref().is_none_or(|(_, link)| !link.connected());
+        if is_alone
+            && self.done.is_some()
+            && let Err(error) = self.door.mend(&ctx.address())
+        {
+            self.trouble(format!("cannot bind the socket anew: {error}"));
+        }
+    }
+
+    fn hello(&self) -> FromHost {
+        FromHost::Hello {
+            protocol: PROTOCOL_VERSION,
+            session: self.plan.session,
+            attempt: self.plan.attempt,
+            host_pid: std::process::id().cast_signed(),
+            agent: self.process,
+            exit: match &self.agent {
+                Agent::Living { .. } => None,
+                Agent::Gone { exit } => Some(exit.clone()),
+            },
+            adopted: self.adopted,
+            spool_bytes: disk::length(Path::new(files::SPOOL)),
+        }
+    }
+}
+
+fn exited(exit: Exit) -> FromHost {
+    let stderr_tail = disk::tail(Path::new(files::STDERR), STDERR_TAIL_BYTES);
+    FromHost::Exited {
+        exit,
+        spool_bytes: disk::length(Path::new(files::SPOOL)),
+        stderr_tail,
+    }
+}
+
+impl Actor for Keeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.watch_agent(ctx);
+        self.renew_reserve();
+        if self.leftovers.hold_the_lock {
+            self.end_leftovers(ctx);
+        }
+        if let Err(error) = self.door.open(&ctx.address()) {
+            log(format_args!("cannot serve the socket: {error}"));
+            return self.leave();
+        }
+        ctx.run_interval(ROUND, |keeper, ctx| {
+            keeper.mend_door(ctx);
+            keeper.renew_reserve();
+        });
+    }
+}
+
+impl Handler<Attach> for Keeper {
+    type Result = Welcome;
+
+    /// Of an agent that has ended, its end follows the hello at once.
+    fn handle(&mut self, Attach(addr): Attach, _: &mut Self::Context) -> Welcome {
+        self.links_seen += 1;
+        if let Some((_, before)) = self.link.replace((self.links_seen, addr)) {
+            before.do_send(Superseded);
+        }
+        let mut frames = vec![self.hello()];
+        if let Agent::Gone { exit } = &self.agent {
+            frames.push(exited(exit.clone()));
+        }
+        frames.extend(self.troubles.drain(..).map(|error| FromHost::Trouble { error }));
+        Welcome {
+            link: self.links_seen,
+            frames,
+        }
+    }
+}
+
+impl Handler<Detach> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, Detach { link }: Detach, ctx: &mut Self::Context) {
+        if self.link.as_ref().is_some_and(|(newest, _)| *newest == link) {
+            self.link = None;
+            self.leftovers.asked = false;
+            self.mend_door(ctx);
+        }
+    }
+}
+
+impl Handler<Asked> for Keeper {
+    type Result = ();
+
+    /// A connection that was taken over from may still hold what its peer sent long ago; that is not listened to.
+    fn handle(&mut self, Asked { link, order }: Asked, ctx: &mut Self::Context) {
+        if self.link.as_ref().is_none_or(|(newest, _)| *newest != link) {
+            return;
+        }
+        match order {
+            Order::Write { id, line } => self.write(id, line, ctx),
+            Order::Signal(signal) => self.signal(signal),
+            Order::EndLeftovers => {
+                self.leftovers.asked = true;
+                self.end_leftovers(ctx);
+            }
+            Order::Release => self.release(),
+        }
+    }
+}
+
+impl Handler<AgentEnded> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, AgentEnded(answer): AgentEnded, _: &mut Self::Context) {
+        match answer {
+            Ok(()) => self.agent_ended(),
+            Err(error) => self.trouble(format!("cannot watch the agent any more: {error}")),
+        }
+    }
+}
+
+impl Handler<SpoolGrew> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, _: SpoolGrew, _: &mut Self::Context) {
+        self.renew_reserve();
+    }
+}
+
+impl Handler<Leave> for Keeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, _: &mut Self::Context) {
+        self.leave();
+    }
+}

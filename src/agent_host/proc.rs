@@ -1,0 +1,127 @@
+//! What `/proc` tells about processes: which one a pid means, whose child of ours it is, what it was started as.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::protocol::{ATTEMPT_MARK, AgentProcess};
+
+/// The fields of `/proc/<pid>/stat` that matter here.
+pub(super) struct Stat {
+    /// Whether it has ended and only waits to be reaped.
+    pub(super) ended: bool,
+    /// Its process group.
+    pub(super) group: i32,
+    /// Field 22, clock ticks since boot.
+    pub(super) start_ticks: u64,
+}
+
+/// The mark as it stands in an environment: `CC_EXECUTOR_ATTEMPT=<session>/<attempt>`.
+#[derive(Clone, Debug)]
+pub(super) struct Mark(String);
+
+impl Mark {
+    /// The mark with this value.
+    pub(super) fn new(value: &str) -> Self {
+        Self(format!("{ATTEMPT_MARK}={value}"))
+    }
+
+    /// Whether a process carries it; one whose environment may not be read does not.
+    pub(super) fn is_on(&self, pid: i32) -> bool {
+        fs::read(place(pid, "environ")).is_ok_and(|environment| is_in(&environment, self.0.as_bytes()))
+    }
+
+    /// Every process that carries it and has not ended, the oldest first.
+    pub(super) fn processes(&self) -> Vec<AgentProcess> {
+        let Ok(entries) = fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        let pids = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut found: Vec<_> = pids.filter(|pid| self.is_on(*pid)).filter_map(identify).collect();
+        found.sort_by_key(|process| (process.start_ticks, process.pid));
+        found
+    }
+}
+
+/// Which process a pid means at this moment, unless it has ended.
+pub(super) fn identify(pid: i32) -> Option<AgentProcess> {
+    let stat = stat(pid)?;
+    (!stat.ended).then_some(AgentProcess {
+        pid,
+        start_ticks: stat.start_ticks,
+    })
+}
+
+/// Whether this very process still lives.
+pub(super) fn lives(process: AgentProcess) -> bool {
+    identify(process.pid) == Some(process)
+}
+
+/// Reads `/proc/<pid>/stat`; `None` when there is no such process.
+pub(super) fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(place(pid, "stat")).ok()?)
+}
+
+/// The argument list of a process; empty when it cannot be read.
+pub(super) fn arguments(pid: i32) -> Vec<String> {
+    let text = fs::read(place(pid, "cmdline")).unwrap_or_default();
+    let text = text.strip_suffix(b"\0").unwrap_or(&text);
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(|byte| *byte == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
+}
+
+/// A path below `/proc/<pid>`.
+pub(super) fn place(pid: i32, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/{name}"))
+}
+
+fn is_in(environment: &[u8], entry: &[u8]) -> bool {
+    environment.split(|byte| *byte == 0).any(|one| one == entry)
+}
+
+/// The command's name stands in parentheses and may hold anything, so fields are counted after the last one.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let fields: Vec<&str> = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
+    let ended = matches!(*fields.first()?, "Z" | "X");
+    Some(Stat {
+        ended,
+        group: fields.get(2)?.parse().ok()?,
+        start_ticks: fields.get(19)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_with_parentheses_does_not_shift_the_fields() {
+        let line = "7 (a) Z 1 (b) S 1 5 6 0 -1 4 0 0 0 0 1 2 3 4 20 0 1 0 998877 1 2";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!((stat.ended, stat.group, stat.start_ticks), (false, 5, 998_877));
+        assert!(parse_stat("7 (torn").is_none());
+    }
+
+    #[test]
+    fn a_mark_is_a_whole_entry_and_not_the_beginning_of_one() {
+        let mark = Mark::new("s/1");
+        assert!(is_in(b"A=1\0CC_EXECUTOR_ATTEMPT=s/1\0", mark.0.as_bytes()));
+        assert!(!is_in(b"A=1\0CC_EXECUTOR_ATTEMPT=s/11\0", mark.0.as_bytes()));
+    }
+
+    #[test]
+    fn this_process_lives_and_one_of_another_start_time_does_not() {
+        let own = identify(std::process::id() as i32).unwrap();
+        assert!(lives(own));
+        assert!(!lives(AgentProcess {
+            start_ticks: own.start_ticks + 1,
+            ..own
+        }));
+        assert!(!arguments(own.pid).is_empty());
+    }
+}

@@ -1,0 +1,197 @@
+//! The daemon put together: settings, state directory, store, runtime, web.
+//!
+//! The order is that of trust: nothing is opened before the lock of the state directory is held, and nothing is served
+//! before the journal is read. Its end touches no agent: their hosts go on without it, and the next daemon attaches.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::agent::environment::ENCLOSING_SESSION;
+use crate::agent::launch::write_private;
+use crate::config::{Environment, Flag, Paths, Settings, Sources};
+use crate::runtime::settings::RuntimeSettings;
+use crate::runtime::{Publisher, Runtime};
+use crate::store::Store;
+use crate::store::sqlite::SqliteStore;
+use crate::telemetry::{self, LogTo};
+use crate::web::{Readiness, Server, Token};
+
+/// What the command line says about the daemon.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// A settings file instead of the user's own.
+    pub config: Option<PathBuf>,
+    /// Single settings, by key.
+    pub flags: Vec<Flag>,
+    /// Log into the state directory instead of to standard error.
+    pub log_to_files: bool,
+}
+
+/// What a daemon says about itself in `daemon.json`; present while it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonFile {
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens.
+    pub port: u16,
+    /// Its version.
+    pub version: String,
+}
+
+/// Runs a daemon until it is told to stop, or until its journal fails.
+pub fn serve(options: &Options) -> anyhow::Result<()> {
+    leave_enclosing_session()?;
+    let environment = Environment::of_this_process();
+    let sources = Sources {
+        file: options.config.clone(),
+        environment: environment.clone(),
+        flags: options.flags.clone(),
+    };
+    let settings = Settings::load(&sources)?;
+    let paths = Paths::new(&settings.state, &environment)?;
+    paths.create()?;
+    let _lock = take_lock(&paths)?;
+    let log_to = if options.log_to_files {
+        LogTo::Files(paths.logs())
+    } else {
+        LogTo::Stderr
+    };
+    telemetry::init(&settings.log, &log_to)?;
+    let publisher = Arc::new(Publisher::default());
+    let store = Arc::new(SqliteStore::open(
+        &paths.journal(),
+        Arc::<Publisher>::clone(&publisher),
+    )?);
+    let system = actix::System::new();
+    let outcome = system.block_on(run(&settings, &paths, store.clone(), &publisher));
+    store.close();
+    outcome
+}
+
+/// Starts everything, serves, and stops it again.
+async fn run(settings: &Settings, paths: &Paths, store: Arc<SqliteStore>, publisher: &Publisher) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // A terminal that closes is no reason to stop.
+    let _hangup = signal(SignalKind::hangup())?;
+    let token = Token::read_or_make(&paths.token())?;
+    let mut runtime = Runtime::start(runtime_settings(settings, paths)?, store.clone(), publisher)?;
+    let readiness: Readiness = Arc::new(move || store.last_id().map(drop).map_err(|error| error.to_string()));
+    let server = Server::build(settings, paths, runtime.handle(), token, readiness)?;
+    let stopper = server.stopper();
+    let port = server.port();
+    announce(paths, port)?;
+    tracing::info!(address = %server.address(), state = %paths.state.display(), pid = std::process::id(), "serving");
+    let serving = actix::spawn(server.run_until_stopped());
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        error = runtime.failed() => Err(anyhow::Error::new(error).context("the daemon stops; its agents go on")),
+    };
+    tracing::info!("stopping");
+    stopper.stop().await;
+    // The server was told to stop and cut off what did not finish: it cannot take longer than this.
+    let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
+    withdraw(paths);
+    outcome
+}
+
+/// A daemon that is started inside an agent must not be of its family: markers of the enclosing session would reach
+/// our agents. The environment of a running process cannot be changed safely, so the program is replaced by itself.
+fn leave_enclosing_session() -> anyhow::Result<()> {
+    if !ENCLOSING_SESSION.iter().any(|name| std::env::var_os(name).is_some()) {
+        return Ok(());
+    }
+    let mut command = Command::new(own_program()?);
+    command.args(std::env::args_os().skip(1));
+    ENCLOSING_SESSION.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    let error = command.exec();
+    Err(error).context("cannot start over without the enclosing session's environment")
+}
+
+/// This program, by the path it had when it started: after an upgrade that is the new one.
+fn own_program() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let text = path.to_string_lossy();
+    Ok(text.strip_suffix(" (deleted)").map(PathBuf::from).unwrap_or(path))
+}
+
+fn take_lock(paths: &Paths) -> anyhow::Result<File> {
+    let path = paths.daemon_lock();
+    let lock = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => bail!("{}", already_running(paths)),
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+fn already_running(paths: &Paths) -> String {
+    let state = paths.state.display();
+    match read_daemon_file(&paths.daemon_file()) {
+        Some(daemon) => format!(
+            "a daemon runs already for {state}: pid {}, http://127.0.0.1:{}; stop it with `kill {}`, or choose another state.dir",
+            daemon.pid, daemon.port, daemon.pid
+        ),
+        None => format!("a daemon is starting already for {state}"),
+    }
+}
+
+fn read_daemon_file(path: &Path) -> Option<DaemonFile> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+fn announce(paths: &Paths, port: u16) -> anyhow::Result<()> {
+    let daemon = DaemonFile {
+        pid: std::process::id(),
+        port,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let path = paths.daemon_file();
+    let json = serde_json::to_vec(&daemon)?;
+    write_private(&path, &json).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Clients look at the lock as well, so a file that stays behind misleads nobody.
+fn withdraw(paths: &Paths) {
+    if let Err(error) = std::fs::remove_file(paths.daemon_file()) {
+        tracing::warn!(%error, "daemon.json stays behind");
+    }
+}
+
+fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<RuntimeSettings> {
+    let Settings {
+        agent,
+        limits,
+        supervision,
+        ..
+    } = settings;
+    Ok(RuntimeSettings {
+        sessions: paths.sessions(),
+        sockets: paths.runtime.clone(),
+        locks: paths.locks(),
+        executable: own_program().context("cannot find this program's own file")?,
+        agent_command: agent.command.as_slice().to_vec(),
+        agent_env: agent.env.clone(),
+        spool_reserve_bytes: agent.spool_reserve_bytes,
+        stop_grace: Duration::from_secs(agent.stop_grace_seconds),
+        term_grace: Duration::from_secs(agent.term_grace_seconds),
+        background_grace: Duration::from_secs(supervision.background_grace_seconds),
+        live_agents_max: limits.max_live_agents,
+        queued_sessions_max: limits.queued_sessions_max,
+        restart: supervision.restart_policy(),
+    })
+}

@@ -1,0 +1,425 @@
+//! An execution: the actor of one live attempt. It owns the websocket to the agent's host.
+//!
+//! ```text
+//!  connect ─► hello ─► read … lines ─► frames ─► append ─► (on disk) ─► finished? ─► end the agent ─► report
+//!     ▲                  │                                                               ▲
+//!     └── link lost ◄────┘                                     Stop, or the agent died ──┘
+//! ```
+//!
+//! It writes what the agent says into the journal and nothing about the session's lifecycle: that is the supervisor's.
+//! [`link`] talks to the host, [`intake`] turns bytes into records, [`closing`] ends the agent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use actix::io::SinkWrite;
+use actix::prelude::*;
+use actix_codec::Framed;
+use awc::{BoxedSocket, ws};
+use futures_util::stream::SplitSink;
+use uuid::Uuid;
+
+use self::closing::Closing;
+use self::intake::Intake;
+use super::feed::Feeds;
+use super::messages::{Deliver, ExecutionGone, Stop, StoreLost};
+use super::settings::RuntimeSettings;
+use super::supervisor::{Supervisor, now};
+use crate::agent::environment::{self, Conversation, Remaining};
+use crate::agent::launch::{self, LaunchError};
+use crate::agent::socket::HostSocket;
+use crate::agent_host::protocol::LaunchPlan;
+use crate::session::id::{Attempt, QuestionId, SessionId};
+use crate::session::journal::{Entry, Input, Text};
+use crate::session::message::InputState;
+use crate::session::outcome::Ending;
+use crate::session::request::Request;
+use crate::session::summary::Summary;
+use crate::store::{Append, Commit, Span, Store, StoreError};
+
+mod closing;
+mod intake;
+mod link;
+
+/// How often a lost link is opened again without a word from the host in between.
+const LINKS_LOST_MAX: u32 = 5;
+
+/// What an execution is to do.
+pub(super) struct Assignment {
+    pub session_id: SessionId,
+    pub attempt: Attempt,
+    pub request: Arc<Request>,
+    pub summary: Arc<Summary>,
+    /// End the agent and report this, instead of working with it.
+    pub end_with: Option<Ending>,
+}
+
+/// What every execution works with.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub settings: Arc<RuntimeSettings>,
+    pub store: Arc<dyn Store>,
+    pub feeds: Arc<Feeds>,
+}
+
+/// The writing half of the websocket.
+type HostSink = SinkWrite<ws::Message, SplitSink<Framed<BoxedSocket, ws::Codec>, ws::Message>>;
+
+/// What a line was written to the agent for.
+enum Purpose {
+    Input,
+    Answer(QuestionId),
+    Control,
+}
+
+/// The actor of one live attempt.
+pub(super) struct Execution {
+    task: Assignment,
+    surroundings: Surroundings,
+    supervisor: Addr<Supervisor>,
+    /// Reports the end of this actor, however it comes.
+    _guard: Guard,
+    /// Where the host listens and what it was told; known once the attempt is prepared.
+    plan: Option<LaunchPlan>,
+    sink: Option<HostSink>,
+    links_lost: u32,
+    intake: Intake,
+    /// As it stands in the journal, kept by our own appends.
+    summary: Arc<Summary>,
+    /// Appends that are not acknowledged.
+    appends_pending: u32,
+    /// The agent says that it works.
+    busy: bool,
+    /// The agent has said its first word.
+    is_up: bool,
+    /// The link is up and the agent was greeted on it.
+    greeted: bool,
+    /// Lines whose answer from the host has not come.
+    writing: BTreeMap<u64, Purpose>,
+    next_write: u64,
+    /// Answers that were written to this agent on this link.
+    answers_sent: BTreeSet<QuestionId>,
+    closing: Closing,
+    /// Background shells have been given their time.
+    shells_timer: Option<SpawnHandle>,
+}
+
+/// Tells the supervisor when the execution is gone. Its `Drop` runs during a panic too, so nothing in it may panic.
+struct Guard {
+    session: SessionId,
+    attempt: Attempt,
+    supervisor: Addr<Supervisor>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Self {
+            session,
+            attempt,
+            ref supervisor,
+        } = *self;
+        supervisor.do_send(ExecutionGone {
+            session,
+            attempt,
+            panicked: std::thread::panicking(),
+        });
+    }
+}
+
+impl Execution {
+    pub(super) fn new(task: Assignment, surroundings: Surroundings, supervisor: Addr<Supervisor>) -> Self {
+        let (session, attempt) = (task.session_id, task.attempt);
+        let guard = Guard {
+            session,
+            attempt,
+            supervisor: supervisor.clone(),
+        };
+        let summary = Arc::clone(&task.summary);
+        let closing = Closing::new(task.end_with.clone());
+        Self {
+            intake: Intake::starting_at(summary.through_offset),
+            task,
+            surroundings,
+            supervisor,
+            _guard: guard,
+            plan: None,
+            sink: None,
+            links_lost: 0,
+            summary,
+            appends_pending: 0,
+            busy: true,
+            is_up: false,
+            greeted: false,
+            writing: BTreeMap::new(),
+            next_write: 0,
+            answers_sent: BTreeSet::new(),
+            closing,
+            shells_timer: None,
+        }
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.surroundings
+            .settings
+            .attempt_directory(self.task.session_id, self.task.attempt)
+    }
+
+    /// Prepares the attempt where that has not happened, and opens the link.
+    fn connect(&mut self, ctx: &mut Context<Self>) {
+        let (directory, executable) = (self.directory(), self.surroundings.settings.executable.clone());
+        let (settings, request) = (Arc::clone(&self.surroundings.settings), Arc::clone(&self.task.request));
+        let (summary, attempt, known) = (Arc::clone(&self.task.summary), self.task.attempt, self.plan.clone());
+        let connecting = async move {
+            let plan = match known {
+                Some(plan) => plan,
+                None => {
+                    let prepared = tokio::task::spawn_blocking(move || prepare(&settings, &request, &summary, attempt));
+                    prepared.await.map_err(|error| LaunchError::Plan {
+                        path: directory.clone(),
+                        why: error.to_string(),
+                    })??
+                }
+            };
+            let socket = launch::reach(&directory, &plan, &executable).await?;
+            Ok((plan, socket))
+        };
+        ctx.spawn(
+            connecting
+                .into_actor(self)
+                .map(|connected, act, ctx| act.connected(connected, ctx)),
+        );
+    }
+
+    fn connected(&mut self, connected: Result<(LaunchPlan, HostSocket), LaunchError>, ctx: &mut Context<Self>) {
+        match connected {
+            Ok((plan, socket)) => {
+                self.plan = Some(plan);
+                self.open_link(socket, ctx);
+            }
+            Err(error) => {
+                tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "no agent host");
+                self.give_up(
+                    Ending::NotStarted {
+                        message: error.to_string(),
+                    },
+                    ctx,
+                );
+            }
+        }
+    }
+
+    /// Hands entries to the store. With a span they stand for bytes of the spool.
+    fn append(&mut self, span: Option<Span>, entries: Vec<Entry>, ctx: &mut Context<Self>) {
+        let (session_id, attempt) = (self.task.session_id, self.task.attempt);
+        let append = Append {
+            session_id,
+            attempt,
+            span,
+            at: now(),
+            entries,
+        };
+        let acknowledgement = self.surroundings.store.append(append);
+        self.appends_pending += 1;
+        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
+        ctx.spawn(
+            done.into_actor(self)
+                .map(|result, act, ctx| act.acknowledged(result, ctx)),
+        );
+    }
+
+    fn acknowledged(&mut self, result: Result<Commit, StoreError>, ctx: &mut Context<Self>) {
+        self.appends_pending -= 1;
+        match result {
+            Ok(commit) => self.summary = commit.summary,
+            Err(error) => return self.store_refused(error, ctx),
+        }
+        self.raise_window();
+        self.settle(ctx);
+    }
+
+    /// The journal has another writer for this session, or is broken: this execution is a ghost. It leaves the agent
+    /// alone, whose output is safe in its spool.
+    fn store_refused(&mut self, error: StoreError, ctx: &mut Context<Self>) {
+        tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "append refused");
+        let is_ghost = matches!(error, StoreError::WrongAttempt { .. } | StoreError::WrongOffset { .. });
+        if !is_ghost {
+            self.supervisor.do_send(StoreLost(error));
+        }
+        ctx.stop();
+    }
+
+    /// Looks at where things stand, whenever something has changed and nothing is on its way to the disk.
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        if self.appends_pending > 0 {
+            return;
+        }
+        self.deliver_answers();
+        self.look_at_standing(ctx);
+        self.close_further(ctx);
+    }
+
+    /// What the agent has to be told first on every link: to list its requests, our messages that it is not done with,
+    /// and a first message where there was none.
+    fn greet(&mut self, ctx: &mut Context<Self>) {
+        self.greeted = true;
+        self.write_control("initialize");
+        let is_fresh = self.summary.through_offset == 0;
+        if !is_fresh {
+            return self.send_inputs();
+        }
+        let mut inputs: Vec<Input> = self.summary.inputs.clone();
+        inputs.iter_mut().for_each(|input| input.state = InputState::Sent);
+        if inputs.is_empty() {
+            let text = if self.task.attempt.0 == 1 {
+                self.task.request.task.clone()
+            } else {
+                CONTINUE.to_owned()
+            };
+            inputs.push(Input {
+                uuid: Uuid::new_v4(),
+                state: InputState::Sent,
+                text: Some(text),
+            });
+        }
+        self.append(None, inputs.into_iter().map(Entry::Input).collect(), ctx);
+        self.intake.send_inputs_when_acknowledged = true;
+    }
+
+    /// Writes the messages that the agent may not have. It drops a uuid that it has seen.
+    fn send_inputs(&mut self) {
+        let summary = Arc::clone(&self.summary);
+        for input in summary.inputs.iter().filter(|input| input.state != InputState::Started) {
+            let Some(text) = &input.text else { continue };
+            self.write_input(input.uuid, text);
+        }
+    }
+
+    /// Gives the agent every answer that is on disk and that it has not had on this link.
+    fn deliver_answers(&mut self) {
+        if !self.greeted || self.closing.is_begun() {
+            return;
+        }
+        if std::mem::take(&mut self.intake.send_inputs_when_acknowledged) {
+            self.send_inputs();
+        }
+        let summary = Arc::clone(&self.summary);
+        for (id, waiting) in &summary.questions {
+            let is_asked_here = waiting.attempt == self.task.attempt;
+            if let Some(answer) = waiting.answer.as_ref().filter(|_| is_asked_here)
+                && self.answers_sent.insert(*id)
+            {
+                self.write_answer(*id, &waiting.question, answer);
+            }
+        }
+    }
+
+    fn notice(&mut self, text: String, ctx: &mut Context<Self>) {
+        self.append(None, vec![Entry::Notice(Text { text })], ctx);
+    }
+}
+
+/// Told to a resumed agent that has no message of ours left to work on.
+const CONTINUE: &str = "Continue from where you left off. The last run of this task was interrupted; \
+check what had taken effect before you repeat anything.";
+
+/// Writes down how the attempt's agent is started; a plan that stands already is taken as it is.
+fn prepare(
+    settings: &RuntimeSettings,
+    request: &Request,
+    summary: &Summary,
+    attempt: Attempt,
+) -> Result<LaunchPlan, LaunchError> {
+    let session = summary.session_id;
+    let directory = settings.attempt_directory(session, attempt);
+    if let Some(plan) = launch::plan(&directory)? {
+        return Ok(plan);
+    }
+    let base = base_environment(settings, session)?;
+    let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
+    let mut agent_env = base;
+    agent_env.extend(settings.agent_env.clone());
+    let is_known = attempt.0 > 1 && environment::has_transcript(&agent_env, agent_session_id);
+    let conversation = if is_known {
+        Conversation::Resume(agent_session_id)
+    } else {
+        Conversation::New(agent_session_id)
+    };
+    let remaining = Remaining {
+        turns: request.max_turns.map(|most| most.saturating_sub(summary.turns).max(1)),
+        budget_usd: request
+            .max_budget_usd
+            .map(|most| (most - summary.usage.cost_usd).max(0.01)),
+    };
+    let temporary = settings.session_directory(session).join("tmp");
+    let failed = |source| LaunchError::Prepare {
+        path: temporary.clone(),
+        source,
+    };
+    launch::private_directory(&temporary).map_err(failed)?;
+    let (arguments, side_files) = environment::arguments(request, conversation, remaining, &directory);
+    let plan = LaunchPlan {
+        session,
+        attempt,
+        argv: settings.agent_command.iter().cloned().chain(arguments).collect(),
+        env: environment::environment(agent_env, &settings.agent_env, conversation, &temporary),
+        cwd: request.cwd.clone(),
+        socket: settings.socket(session, attempt),
+        transcript_lock: settings.locks.join(format!("{agent_session_id}.lock")),
+        agent_session_id,
+        spool_reserve_bytes: settings.spool_reserve_bytes,
+    };
+    launch::prepare(&directory, &plan, &side_files)?;
+    Ok(plan)
+}
+
+/// The environment that the session's creator gave, or the daemon's own.
+fn base_environment(settings: &RuntimeSettings, session: SessionId) -> Result<BTreeMap<String, String>, LaunchError> {
+    let path = settings.environment_file(session);
+    match std::fs::read(&path) {
+        Ok(json) => serde_json::from_slice(&json).map_err(|error| LaunchError::Plan {
+            path,
+            why: error.to_string(),
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(daemon_environment()),
+        Err(source) => Err(LaunchError::Prepare { path, source }),
+    }
+}
+
+/// The daemon's own environment. Variables that are no UTF-8 text are left out.
+fn daemon_environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+impl Actor for Execution {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.connect(ctx);
+    }
+}
+
+impl Handler<Stop> for Execution {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.begin_close(Ending::Stopped, ctx);
+    }
+}
+
+impl Handler<Deliver> for Execution {
+    type Result = ();
+
+    fn handle(&mut self, Deliver { question, answer }: Deliver, _: &mut Self::Context) {
+        if self.greeted
+            && !self.closing.is_begun()
+            && let Some(waiting) = self.summary.questions.get(&question)
+            && self.answers_sent.insert(question)
+        {
+            let asked = waiting.question.clone();
+            self.write_answer(question, &asked, &answer);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The end of an attempt: `end_session`, then TERM, then KILL, each with a grace; what the agent wrote last is read to
+//! the end; what it left behind is ended; then the supervisor is told.
+
+use super::*;
+use crate::agent_host::protocol::{Exit, ToHost};
+use crate::runtime::messages::AttemptOver;
+use crate::session::journal::AttemptEnd;
+use crate::session::turn::Standing;
+
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+
+/// How far the end of the attempt has come.
+pub(super) struct Closing {
+    /// Why we end the agent, once we do.
+    ending: Option<Ending>,
+    /// How the agent ended and how long its spool is, once it has.
+    gone: Option<(Exit, u64)>,
+    stage: Stage,
+}
+
+/// What happens after the agent is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its output is read to the end.
+    Reading,
+    /// What it left behind is being ended.
+    Leftovers,
+    /// The supervisor was told, and the host let go.
+    Released,
+}
+
+impl Closing {
+    pub(super) fn new(ending: Option<Ending>) -> Self {
+        Self {
+            ending,
+            gone: None,
+            stage: Stage::Reading,
+        }
+    }
+
+    /// Whether the agent is being ended, or has ended by itself.
+    pub(super) fn is_begun(&self) -> bool {
+        self.ending.is_some() || self.gone.is_some()
+    }
+
+    pub(super) fn is_agent_gone(&self) -> bool {
+        self.gone.is_some()
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.stage == Stage::Released
+    }
+}
+
+impl Execution {
+    /// Ends the agent if what is journalled says that it is done.
+    pub(super) fn look_at_standing(&mut self, ctx: &mut Context<Self>) {
+        if self.closing.is_begun() {
+            return;
+        }
+        let standing = self.summary.work.standing(self.summary.open(self.busy));
+        if standing != Standing::OnlyShells
+            && let Some(timer) = self.shells_timer.take()
+        {
+            ctx.cancel_future(timer);
+        }
+        match standing {
+            Standing::Working => {}
+            Standing::Over(ending) => self.begin_close(ending, ctx),
+            Standing::OnlyShells if self.task.request.keep_background => self.begin_close(Ending::Finished, ctx),
+            Standing::OnlyShells if self.shells_timer.is_some() => {}
+            Standing::OnlyShells => {
+                let grace = self.surroundings.settings.background_grace;
+                let timer = ctx.run_later(grace, |act, ctx| {
+                    let tasks: Vec<_> = act.summary.work.background_tasks().map(str::to_owned).collect();
+                    act.notice(format!("background shells are ended: {}", tasks.join(", ")), ctx);
+                    act.begin_close(Ending::Finished, ctx);
+                });
+                self.shells_timer = Some(timer);
+            }
+        }
+    }
+
+    /// Begins to end the agent; the first reason stands.
+    pub(super) fn begin_close(&mut self, ending: Ending, ctx: &mut Context<Self>) {
+        if self.closing.is_begun() {
+            return;
+        }
+        self.closing.ending = Some(ending);
+        if self.greeted {
+            self.ask_to_end(ctx);
+        }
+    }
+
+    /// Asks the agent to end, and insists when it does not.
+    pub(super) fn ask_to_end(&mut self, ctx: &mut Context<Self>) {
+        self.write_control("end_session");
+        let settings = Arc::clone(&self.surroundings.settings);
+        ctx.run_later(settings.stop_grace, |act, _| act.signal(SIGTERM));
+        ctx.run_later(settings.stop_grace + settings.term_grace, |act, _| act.signal(SIGKILL));
+    }
+
+    fn signal(&mut self, signal: i32) {
+        if !self.closing.is_agent_gone() {
+            self.send(&ToHost::Signal { signal });
+        }
+    }
+
+    pub(super) fn agent_gone(&mut self, exit: Exit, spool_bytes: u64, ctx: &mut Context<Self>) {
+        self.closing.gone.get_or_insert((exit, spool_bytes));
+        self.settle(ctx);
+    }
+
+    /// Takes the next step of the end, when the one before is done and on disk.
+    pub(super) fn close_further(&mut self, ctx: &mut Context<Self>) {
+        let Some((_, spool_bytes)) = self.closing.gone else {
+            return;
+        };
+        if self.closing.stage != Stage::Reading || self.sink.is_none() || self.intake.position() < spool_bytes {
+            return;
+        }
+        self.take_rest(ctx);
+        if self.appends_pending > 0 {
+            return;
+        }
+        self.closing.stage = Stage::Leftovers;
+        if self.task.request.keep_background {
+            return self.leftovers_ended(Vec::new(), ctx);
+        }
+        self.send(&ToHost::EndLeftovers);
+    }
+
+    pub(super) fn leftovers_ended(&mut self, leftovers: Vec<String>, ctx: &mut Context<Self>) {
+        if self.closing.stage != Stage::Leftovers {
+            return;
+        }
+        let Some((exit, _)) = self.closing.gone.clone() else {
+            return;
+        };
+        let ending = self.ending(&exit);
+        self.send(&ToHost::Release);
+        self.report(ending, Some(&exit), leftovers, ctx);
+    }
+
+    /// Reports an end that no host has any part in.
+    pub(super) fn give_up(&mut self, ending: Ending, ctx: &mut Context<Self>) {
+        let ending = self.closing.ending.take().unwrap_or(ending);
+        self.report(ending, None, Vec::new(), ctx);
+        ctx.stop();
+    }
+
+    fn ending(&self, exit: &Exit) -> Ending {
+        if let Exit::NotStarted { error } = exit {
+            return Ending::NotStarted { message: error.clone() };
+        }
+        let own = || self.summary.work.ending_of_gone(self.summary.open(false));
+        self.closing.ending.clone().unwrap_or_else(own)
+    }
+
+    fn report(&mut self, ending: Ending, exit: Option<&Exit>, leftovers: Vec<String>, ctx: &mut Context<Self>) {
+        self.closing.stage = Stage::Released;
+        let open_tool = self
+            .summary
+            .work
+            .open_tool()
+            .map(str::to_owned)
+            .filter(|_| ending.is_charged());
+        let end = AttemptEnd {
+            ending,
+            exit: exit.map(words_of),
+            open_tool,
+            leftovers,
+        };
+        let (session, attempt) = (self.task.session_id, self.task.attempt);
+        self.supervisor.do_send(AttemptOver { session, attempt, end });
+        // The host closes the link when it exits; an execution whose host does not is not kept waiting.
+        ctx.run_later(std::time::Duration::from_secs(5), |_, ctx| ctx.stop());
+    }
+}
+
+fn words_of(exit: &Exit) -> String {
+    match exit {
+        Exit::Code { code } => format!("exit code {code}"),
+        Exit::Signal { signal } => format!("signal {signal}"),
+        Exit::Unknown => "unknown".to_owned(),
+        Exit::NotStarted { .. } => "not started".to_owned(),
+    }
+}

@@ -1,0 +1,276 @@
+//! From the spool's bytes to the journal: lines, frames, entries, appends.
+
+use super::*;
+use crate::agent::wire::decode::decode;
+use crate::agent::wire::lines::{Line, Lines};
+use crate::session::checkpoint::Checkpoint;
+use crate::session::journal::{DroppedDraft, Said, UnknownLine, Withdrawn};
+use crate::session::message::{Activity, Asked, Frame, Message};
+use crate::session::question::Question;
+use crate::session::summary::cut;
+
+/// How much of a line that is not understood is journalled, in bytes.
+const UNKNOWN_LINE_BYTES_MAX: usize = 4096;
+
+/// What has been read and not yet handed to the store.
+pub(super) struct Intake {
+    lines: Lines,
+    /// Through which byte the spool was handed to the store.
+    handed: u64,
+    /// How far the host may send.
+    pub window: u64,
+    /// Entries of lines since then.
+    batch: Vec<Entry>,
+    /// The content block that began last: the next whole block of its message is that one.
+    block: Option<(String, u32)>,
+    /// Messages whose text was shown while it was being written and is not whole yet.
+    drafts: BTreeSet<(String, u32)>,
+    /// The agent's id of the last message.
+    last_message: Option<Uuid>,
+    /// How many questions were asked, those included that are on their way to the disk.
+    questions_asked: u32,
+    pub send_inputs_when_acknowledged: bool,
+}
+
+impl Intake {
+    pub(super) fn starting_at(offset: u64) -> Self {
+        Self {
+            lines: Lines::starting_at(offset),
+            handed: offset,
+            window: 0,
+            batch: Vec::new(),
+            block: None,
+            drafts: BTreeSet::new(),
+            last_message: None,
+            questions_asked: 0,
+            send_inputs_when_acknowledged: false,
+        }
+    }
+
+    /// Offset of the next byte that is expected.
+    pub(super) fn position(&self) -> u64 {
+        self.lines.position()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.lines.position() == self.lines.start()
+    }
+}
+
+impl Execution {
+    pub(super) fn take_bytes(&mut self, offset: u64, bytes: &[u8], ctx: &mut Context<Self>) {
+        if offset != self.intake.position() {
+            // Bytes of a read from before the link was lost.
+            return tracing::warn!(
+                offset,
+                expected = self.intake.position(),
+                "spool bytes out of place are passed over"
+            );
+        }
+        if !self.is_up {
+            self.is_up = true;
+            let (session, attempt) = (self.task.session_id, self.task.attempt);
+            self.supervisor
+                .do_send(super::super::messages::AgentUp { session, attempt });
+        }
+        let mut lines = std::mem::replace(&mut self.intake.lines, Lines::starting_at(0));
+        lines.push(bytes, |line| self.take_line(&line));
+        self.intake.lines = lines;
+        self.hand_over(ctx);
+        self.raise_window();
+        self.settle(ctx);
+    }
+
+    /// Hands what was read to the store. Lines that leave no record are covered by the next append that has one.
+    fn hand_over(&mut self, ctx: &mut Context<Self>) {
+        if self.intake.batch.is_empty() {
+            return;
+        }
+        let span = Span {
+            from: self.intake.handed,
+            through: self.intake.lines.start(),
+        };
+        self.intake.handed = span.through;
+        let entries = std::mem::take(&mut self.intake.batch);
+        self.append(Some(span), entries, ctx);
+    }
+
+    /// The spool does not grow any more: what is left of it is a line that was cut off.
+    pub(super) fn take_rest(&mut self, ctx: &mut Context<Self>) {
+        if !self.intake.is_whole() {
+            let mut lines = std::mem::replace(&mut self.intake.lines, Lines::starting_at(0));
+            let end = lines.position();
+            lines.push(b"\n", |line| self.unknown_line(&line, None));
+            self.intake.lines = Lines::starting_at(end);
+        }
+        let drafts = std::mem::take(&mut self.intake.drafts);
+        for (message_id, from_block) in drafts {
+            self.intake
+                .batch
+                .push(Entry::DraftDropped(DroppedDraft { message_id, from_block }));
+        }
+        self.hand_over(ctx);
+    }
+
+    fn take_line(&mut self, line: &Line<'_>) {
+        if line.is_cut() {
+            return self.unknown_line(line, Some("a line that is too long".to_owned()));
+        }
+        for frame in decode(line.bytes) {
+            self.take_frame(line, frame);
+        }
+    }
+
+    fn take_frame(&mut self, line: &Line<'_>, frame: Frame) {
+        match frame {
+            Frame::Message { uuid, message } => self.take_message_frame(line.offset, uuid, message),
+            Frame::Input { uuid, state } => {
+                if self.summary.input(uuid).is_some() {
+                    let input = Input {
+                        uuid,
+                        state,
+                        text: None,
+                    };
+                    self.intake.batch.push(Entry::Input(input));
+                }
+            }
+            Frame::BlockStarted { message_id, block } => self.intake.block = Some((message_id, block)),
+            Frame::Delta(delta) => {
+                self.intake.drafts.insert((delta.message_id.clone(), delta.block));
+                let (session, head) = (self.task.session_id, self.summary.head);
+                self.surroundings.feeds.delta(session, head, self.task.attempt, &delta);
+            }
+            Frame::DraftsAbandoned { message_id, from_block } => {
+                self.intake
+                    .drafts
+                    .retain(|(id, block)| *id != message_id || *block < from_block);
+                self.intake
+                    .batch
+                    .push(Entry::DraftDropped(DroppedDraft { message_id, from_block }));
+            }
+            Frame::Asked(asked) => self.take_question(asked),
+            Frame::Unserved { request_id, subtype } => self.refuse_request(&request_id, &subtype),
+            Frame::AskCancelled { request_id } => self.withdraw(&request_id),
+            Frame::Reply { result: Ok(reply), .. } => {
+                if reply.get("session_state").and_then(|state| state.as_str()) == Some("idle") {
+                    self.busy = false;
+                }
+            }
+            Frame::Reply {
+                request_id,
+                result: Err(error),
+            } => {
+                tracing::warn!(session_id = %self.task.session_id, request_id, error, "the agent refused a request");
+            }
+            Frame::Activity(activity) => self.busy = activity != Activity::Idle,
+            Frame::Alive => {}
+            Frame::Unknown { kind } => self.unknown_line(line, kind),
+        }
+    }
+
+    fn take_message_frame(&mut self, offset: u64, uuid: Option<Uuid>, mut message: Message) {
+        match &mut message {
+            Message::Text {
+                message_id,
+                block,
+                parent: None,
+                ..
+            }
+            | Message::Thinking {
+                message_id,
+                block,
+                parent: None,
+                ..
+            }
+            | Message::ToolUse {
+                message_id,
+                block,
+                parent: None,
+                ..
+            } => {
+                if let Some((_, begun)) = self.intake.block.as_ref().filter(|(id, _)| id == message_id) {
+                    *block = *begun;
+                }
+                self.intake.drafts.remove(&(message_id.clone(), *block));
+            }
+            Message::TurnStarted { .. } => self.busy = true,
+            _ => {}
+        }
+        let ends_turn = matches!(message, Message::TurnEnded(_));
+        self.intake.last_message = uuid.or(self.intake.last_message);
+        self.intake
+            .batch
+            .push(Entry::AgentMessage(Box::new(Said { uuid, offset, message })));
+        if ends_turn {
+            self.push_checkpoint(offset);
+        }
+    }
+
+    fn push_checkpoint(&mut self, offset: u64) {
+        let checkpoint = Checkpoint {
+            agent_session_id: self.summary.lifecycle.agent_session_id.unwrap_or_default(),
+            message: self.intake.last_message,
+            offset,
+            turns: self.summary.turns,
+            usage: self.summary.usage,
+            questions_open: self.summary.questions.len() as u32,
+            git: None,
+        };
+        self.intake.batch.push(Entry::Checkpoint(checkpoint));
+    }
+
+    /// A question that a resumed agent asks again keeps its name, and takes the answer that waits for it.
+    fn take_question(&mut self, asked: Asked) {
+        let Asked {
+            request_id,
+            tool_use_id,
+            kind,
+        } = asked;
+        let orphan = self
+            .summary
+            .questions
+            .values()
+            .find(|waiting| waiting.attempt != self.task.attempt && waiting.question.kind.is_same(&kind));
+        let question_id = orphan.map(|waiting| waiting.question.question_id).unwrap_or_else(|| {
+            let asked = self.intake.questions_asked.max(self.summary.questions_asked) + 1;
+            self.intake.questions_asked = asked;
+            QuestionId(asked)
+        });
+        let question = Question {
+            question_id,
+            request_id,
+            tool_use_id,
+            kind,
+        };
+        self.intake.batch.push(Entry::QuestionAsked(question));
+    }
+
+    fn withdraw(&mut self, request_id: &str) {
+        let asked = self.intake.batch.iter().find_map(|entry| match entry {
+            Entry::QuestionAsked(question) if question.request_id == request_id => Some(question.question_id),
+            _ => None,
+        });
+        let journalled = self.summary.questions.values().map(|waiting| &waiting.question);
+        let journalled = journalled
+            .into_iter()
+            .find(|question| question.request_id == request_id);
+        if let Some(question_id) = asked.or(journalled.map(|question| question.question_id)) {
+            let why = "the agent no longer asks".to_owned();
+            self.intake
+                .batch
+                .push(Entry::QuestionWithdrawn(Withdrawn { question_id, why }));
+        }
+    }
+
+    fn unknown_line(&mut self, line: &Line<'_>, kind: Option<String>) {
+        let text = String::from_utf8_lossy(&line.bytes[..line.bytes.len().min(2 * UNKNOWN_LINE_BYTES_MAX)]);
+        let text = cut(&text, UNKNOWN_LINE_BYTES_MAX).to_owned();
+        let unknown = UnknownLine {
+            offset: line.offset,
+            kind,
+            line: text,
+            bytes: line.length,
+        };
+        self.intake.batch.push(Entry::AgentUnknown(unknown));
+    }
+}

@@ -1,0 +1,219 @@
+//! The link: frames to and from the agent's host.
+
+use actix::io::WriteHandler;
+use actix_http::ws::{Item, ProtocolError};
+use futures_util::StreamExt;
+
+use super::*;
+use crate::agent::wire::encode;
+use crate::agent_host::protocol::{
+    Exit, FromHost, LINE_BYTES_MAX, OFFSET_BYTES, PROTOCOL_VERSION, ToHost, WINDOW_BYTES,
+};
+use crate::session::journal::QuestionRef;
+use crate::session::question::{Answer, Question};
+
+impl Execution {
+    pub(super) fn open_link(&mut self, socket: HostSocket, ctx: &mut Context<Self>) {
+        let (sink, stream) = socket.split();
+        self.sink = Some(SinkWrite::new(sink, ctx));
+        ctx.add_stream(stream);
+    }
+
+    pub(super) fn send(&mut self, message: &ToHost) {
+        let Some(sink) = &mut self.sink else { return };
+        match serde_json::to_string(message) {
+            // A sink that is closed means a lost link, which is noticed where the stream ends.
+            Ok(json) => drop(sink.write(ws::Message::Text(json.into()))),
+            Err(error) => tracing::error!(%error, "a message to the agent host cannot be written"),
+        }
+    }
+
+    fn write_line(&mut self, line: String, purpose: Purpose) {
+        let id = self.next_write;
+        self.next_write += 1;
+        self.writing.insert(id, purpose);
+        self.send(&ToHost::Write { id, line });
+    }
+
+    pub(super) fn write_control(&mut self, subtype: &str) {
+        let request_id = format!("{subtype}-{}", self.next_write);
+        self.write_line(encode::control(&request_id, subtype), Purpose::Control);
+    }
+
+    /// A text that does not fit into a line goes into a file, and the agent is told to read it.
+    pub(super) fn write_input(&mut self, uuid: Uuid, text: &str) {
+        let line = encode::user_message(uuid, text);
+        let line = if line.len() < LINE_BYTES_MAX {
+            line
+        } else {
+            let path = self.directory().join(format!("input-{uuid}.txt"));
+            if let Err(error) = launch::write_private(&path, text.as_bytes()) {
+                tracing::error!(session_id = %self.task.session_id, %error, path = %path.display(), "cannot write a long message");
+            }
+            let told = format!(
+                "The message is long and stands in the file {}. Read that file and follow it.",
+                path.display()
+            );
+            encode::user_message(uuid, &told)
+        };
+        self.write_line(line, Purpose::Input);
+    }
+
+    pub(super) fn write_answer(&mut self, id: QuestionId, question: &Question, answer: &Answer) {
+        self.write_line(encode::answer(question, answer), Purpose::Answer(id));
+    }
+
+    pub(super) fn refuse_request(&mut self, request_id: &str, subtype: &str) {
+        let error = format!("{subtype} is not served by this host");
+        self.write_line(encode::refuse(request_id, &error), Purpose::Control);
+    }
+
+    /// Lets the host send further: a window beyond what is on disk, or beyond what was taken where nothing waits for
+    /// the disk.
+    pub(super) fn raise_window(&mut self) {
+        let base = if self.appends_pending == 0 {
+            self.intake.position()
+        } else {
+            self.summary.through_offset
+        };
+        let through = base + WINDOW_BYTES;
+        if self.greeted && through >= self.intake.window + WINDOW_BYTES / 2 {
+            self.intake.window = through;
+            self.send(&ToHost::Window { through });
+        }
+    }
+
+    fn take_message(&mut self, message: FromHost, ctx: &mut Context<Self>) {
+        match message {
+            FromHost::Hello { protocol, .. } if protocol > PROTOCOL_VERSION => {
+                let message = format!(
+                    "the agent host speaks protocol {protocol}, this daemon {PROTOCOL_VERSION}: upgrade the daemon"
+                );
+                tracing::error!(session_id = %self.task.session_id, "{message}");
+                ctx.stop();
+            }
+            FromHost::Hello {
+                exit,
+                spool_bytes,
+                adopted,
+                ..
+            } => self.hello(exit, spool_bytes, adopted, ctx),
+            FromHost::Exited {
+                exit,
+                spool_bytes,
+                stderr_tail,
+            } => {
+                if !stderr_tail.trim().is_empty() {
+                    self.append(None, vec![Entry::AgentStderr(Text { text: stderr_tail })], ctx);
+                }
+                self.agent_gone(exit, spool_bytes, ctx);
+            }
+            FromHost::Written { id } => self.written(id, ctx),
+            FromHost::Refused { id, error } => {
+                let purpose = self.writing.remove(&id);
+                if !matches!(purpose, None | Some(Purpose::Control)) && !self.closing.is_agent_gone() {
+                    self.notice(format!("a message did not reach the agent: {error}"), ctx);
+                }
+            }
+            FromHost::LeftoversEnded { processes } => self.leftovers_ended(processes, ctx),
+            FromHost::Trouble { error } => {
+                tracing::warn!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "agent host");
+            }
+        }
+    }
+
+    fn hello(&mut self, exit: Option<Exit>, spool_bytes: u64, adopted: bool, ctx: &mut Context<Self>) {
+        self.links_lost = 0;
+        if adopted {
+            tracing::info!(session_id = %self.task.session_id, attempt = %self.task.attempt, "a new host adopted the agent");
+        }
+        let from = self.intake.position();
+        self.intake.window = from + WINDOW_BYTES;
+        self.send(&ToHost::Read {
+            from,
+            through: self.intake.window,
+        });
+        match exit {
+            Some(exit) => {
+                self.greeted = true;
+                self.agent_gone(exit, spool_bytes, ctx);
+            }
+            None if self.closing.is_begun() => {
+                self.greeted = true;
+                self.ask_to_end(ctx);
+            }
+            None => self.greet(ctx),
+        }
+        self.settle(ctx);
+    }
+
+    fn written(&mut self, id: u64, ctx: &mut Context<Self>) {
+        match self.writing.remove(&id) {
+            Some(Purpose::Answer(question_id)) => {
+                let delivered = QuestionRef { question_id };
+                self.append(None, vec![Entry::QuestionDelivered(delivered)], ctx);
+            }
+            Some(Purpose::Input | Purpose::Control) | None => {}
+        }
+    }
+
+    /// The host is gone, or the link to it: a new link is opened, to a new host if need be, and reading goes on at the
+    /// byte where it stopped.
+    fn link_lost(&mut self, ctx: &mut Context<Self>) {
+        if self.closing.is_released() {
+            return ctx.stop();
+        }
+        self.sink = None;
+        self.greeted = false;
+        self.writing.clear();
+        self.answers_sent.clear();
+        self.links_lost += 1;
+        if self.links_lost > LINKS_LOST_MAX {
+            return self.give_up(Ending::Crashed, ctx);
+        }
+        tracing::warn!(session_id = %self.task.session_id, attempt = %self.task.attempt, "link to the agent host lost");
+        self.connect(ctx);
+    }
+}
+
+impl StreamHandler<Result<ws::Frame, ProtocolError>> for Execution {
+    fn handle(&mut self, frame: Result<ws::Frame, ProtocolError>, ctx: &mut Self::Context) {
+        match frame {
+            Ok(ws::Frame::Binary(bytes)) => match bytes.split_first_chunk::<OFFSET_BYTES>() {
+                Some((offset, bytes)) => self.take_bytes(u64::from_le_bytes(*offset), bytes, ctx),
+                None => tracing::error!("a spool frame without an offset"),
+            },
+            Ok(ws::Frame::Text(json)) => match serde_json::from_slice(&json) {
+                Ok(message) => self.take_message(message, ctx),
+                // A newer host may say more than we know.
+                Err(error) => tracing::warn!(%error, "a message of the agent host is not understood"),
+            },
+            Ok(ws::Frame::Ping(payload)) => {
+                if let Some(sink) = &mut self.sink {
+                    drop(sink.write(ws::Message::Pong(payload)));
+                }
+            }
+            Ok(ws::Frame::Continuation(
+                Item::FirstText(_) | Item::FirstBinary(_) | Item::Continue(_) | Item::Last(_),
+            )) => {
+                tracing::error!("the agent host sent a fragmented frame, which it never does");
+            }
+            Ok(ws::Frame::Pong(_) | ws::Frame::Close(_)) => {}
+            Err(error) => tracing::warn!(%error, "the link to the agent host failed"),
+        }
+    }
+
+    fn finished(&mut self, ctx: &mut Self::Context) {
+        self.link_lost(ctx);
+    }
+}
+
+impl WriteHandler<ProtocolError> for Execution {
+    fn error(&mut self, error: ProtocolError, _: &mut Self::Context) -> Running {
+        tracing::warn!(%error, "cannot write to the agent host");
+        // The end of the stream says what follows.
+        Running::Continue
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}

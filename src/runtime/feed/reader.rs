@@ -1,0 +1,184 @@
+//! One reader of one stream: from the journal until it has caught up with the ring, then from the ring.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{Feed, Hello, Item, Rendered, Scope, lock};
+use crate::session::id::Seq;
+use crate::store::{PAGE_RECORDS_MAX, Store, StoreError, Stored};
+
+/// The most items a reader takes from the ring at once.
+const BATCH_ITEMS_MAX: usize = 512;
+
+/// Reads one stream. Holds no more than a page of it in memory, however slow it is read.
+pub struct Reader {
+    feed: Arc<Feed>,
+    store: Arc<dyn Store>,
+    news: watch::Receiver<u64>,
+    /// The cursor of the last record handed out.
+    after: u64,
+    /// The ring position of the next item; none while the reader reads the journal.
+    position: Option<u64>,
+    /// A page of the journal on its way; held here, so that a reader whose future is dropped finds it again.
+    page: Option<JoinHandle<Result<Vec<Stored>, StoreError>>>,
+    /// What comes next.
+    ready: VecDeque<Item>,
+    greeted: bool,
+    /// The cursor the reader came with does not belong to this journal.
+    gap: bool,
+    done: bool,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("scope", &self.feed.scope)
+            .field("after", &self.after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a reader stands after a look at the ring.
+enum Look {
+    /// There is something to hand out.
+    Ready,
+    /// There is nothing new.
+    Wait,
+    /// The ring begins too late: read the journal.
+    Behind,
+    /// The stream has ended.
+    Over,
+}
+
+impl Reader {
+    pub(super) fn new(feed: Arc<Feed>, store: Arc<dyn Store>, after: Option<u64>) -> Self {
+        let news = feed.news.subscribe();
+        let head = lock(&feed.ring).head;
+        let gap = after.is_some_and(|after| after > head);
+        let after = if gap { 0 } else { after.unwrap_or(head) };
+        Self {
+            feed,
+            store,
+            news,
+            after,
+            position: None,
+            page: None,
+            ready: VecDeque::new(),
+            greeted: false,
+            gap,
+            done: false,
+        }
+    }
+
+    /// The next item, once there is one; none when the stream has ended, which the stream of a session does after a
+    /// `session.ended` that is its head. Cancel safe.
+    pub async fn next(&mut self) -> Option<Item> {
+        if !self.greeted {
+            self.greeted = true;
+            let head = lock(&self.feed.ring).head;
+            let epoch = self.store.epoch().to_owned();
+            return Some(Item::Hello(Hello {
+                resumed: !self.gap,
+                head,
+                epoch,
+            }));
+        }
+        while !self.done {
+            if let Some(item) = self.ready.pop_front() {
+                return Some(self.hand_out(item));
+            }
+            match self.look() {
+                Look::Ready => {}
+                Look::Wait => self.news.changed().await.ok()?,
+                Look::Behind => self.read_page().await,
+                Look::Over => self.done = true,
+            }
+        }
+        None
+    }
+
+    fn hand_out(&mut self, item: Item) -> Item {
+        if let Item::Record(record) = &item {
+            self.after = self.feed.scope.cursor(record);
+        }
+        item
+    }
+
+    fn look(&mut self) -> Look {
+        let ring = lock(&self.feed.ring);
+        self.news.mark_unchanged();
+        let scope = self.feed.scope;
+        if let Some(position) = self.position.filter(|position| *position >= ring.first) {
+            let skip = usize::try_from(position - ring.first).unwrap_or(usize::MAX);
+            self.ready
+                .extend(ring.items.iter().skip(skip).take(BATCH_ITEMS_MAX).cloned());
+            self.position = Some(position + self.ready.len() as u64);
+        } else if self.after >= ring.floor {
+            // Joins the ring: the records it has not had, then what is being written, then what comes.
+            let missing = ring.items.iter().filter(|item| match item {
+                Item::Record(record) => scope.cursor(record) > self.after,
+                Item::Hello(_) | Item::Delta(_) => false,
+            });
+            self.ready.extend(missing.cloned());
+            self.ready.extend(ring.drafts_as_items());
+            self.position = Some(ring.end());
+        } else {
+            self.position = None;
+            return Look::Behind;
+        }
+        match (self.ready.is_empty(), ring.ended) {
+            (false, _) => Look::Ready,
+            (true, true) => Look::Over,
+            (true, false) => Look::Wait,
+        }
+    }
+
+    /// Reads a page of the journal off this thread. A page that cannot be read ends the stream: its reader connects
+    /// again with its cursor, and misses nothing.
+    async fn read_page(&mut self) {
+        let (scope, after) = (self.feed.scope, self.after);
+        let store = &self.store;
+        let reading = self.page.get_or_insert_with(|| {
+            let store = Arc::clone(store);
+            tokio::task::spawn_blocking(move || page(&*store, scope, after))
+        });
+        let page = reading.await;
+        self.page = None;
+        let records = match page {
+            Ok(Ok(records)) => records,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a stream ends because the journal cannot be read");
+                self.done = true;
+                return;
+            }
+            Err(_) => {
+                self.done = true;
+                return;
+            }
+        };
+        let Some(last) = records.last() else {
+            // Nothing is left of what the ring no longer has, as after a clean-up: go on with what it has.
+            self.after = lock(&self.feed.ring).floor;
+            return;
+        };
+        let is_end = matches!(scope, Scope::Session(_))
+            && last.kind == "session.ended"
+            && lock(&self.feed.ring).head <= last.seq.0;
+        self.ready
+            .extend(records.iter().map(|stored| Item::Record(Rendered::new(stored))));
+        if is_end {
+            lock(&self.feed.ring).ended = true;
+        }
+    }
+}
+
+fn page(store: &dyn Store, scope: Scope, after: u64) -> Result<Vec<Stored>, StoreError> {
+    match scope {
+        Scope::Session(session) => store.records(session, Seq(after), PAGE_RECORDS_MAX),
+        Scope::All => store.records_of_all(i64::try_from(after).unwrap_or(i64::MAX), PAGE_RECORDS_MAX),
+    }
+}

@@ -1,0 +1,114 @@
+//! What the actors say to each other. A closed list: what can happen in the runtime is here.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::handle::{CallError, NewSession};
+use crate::session::id::{Attempt, QuestionId, SessionId};
+use crate::session::journal::AttemptEnd;
+use crate::session::question::Answer;
+use crate::session::summary::Summary;
+use crate::store::StoreError;
+
+/// Where the answer to a call goes, once what it did is on disk.
+pub(super) type Reply = oneshot::Sender<Result<Arc<Summary>, CallError>>;
+
+/// To the supervisor, once everybody can hear of what it does: take up the work of the daemon before.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Recover;
+
+/// To the supervisor: create a session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Create {
+    pub id: SessionId,
+    pub new: NewSession,
+    pub reply: Reply,
+}
+
+/// To the supervisor: cancel a session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Cancel {
+    pub session: SessionId,
+    pub by: String,
+    pub reply: Reply,
+}
+
+/// To the supervisor: answer a question.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct AnswerQuestion {
+    pub session: SessionId,
+    pub question: QuestionId,
+    pub answer: Answer,
+    pub by: String,
+    pub reply: Reply,
+}
+
+/// To the supervisor and the registry, by the store's writer, before anybody is shown the commit.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub(super) struct Committed(pub Arc<Summary>);
+
+/// To the supervisor: the agent of this attempt has said its first word.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct AgentUp {
+    pub session: SessionId,
+    pub attempt: Attempt,
+}
+
+/// To the supervisor: the attempt is over; the agent and what it left behind are gone, and all it wrote is journalled.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct AttemptOver {
+    pub session: SessionId,
+    pub attempt: Attempt,
+    pub end: AttemptEnd,
+}
+
+/// To the supervisor: the execution of this attempt is gone, for whatever reason; sent when it is dropped.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct ExecutionGone {
+    pub session: SessionId,
+    pub attempt: Attempt,
+    pub panicked: bool,
+}
+
+/// To the supervisor: the store failed, and nothing can be promised any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct StoreLost(pub StoreError);
+
+/// To the supervisor: look at all deadlines.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct LookAtClocks;
+
+/// To an execution: end the agent.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Stop;
+
+/// To an execution: this answer is on disk; give it to the agent.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Deliver {
+    pub question: QuestionId,
+    pub answer: Answer,
+}
+
+/// To the registry: all sessions it holds, newest first.
+#[derive(Message)]
+#[rtype(result = "Vec<Arc<Summary>>")]
+pub(super) struct List;
+
+/// To the registry: one session.
+#[derive(Message)]
+#[rtype(result = "Option<Arc<Summary>>")]
+pub(super) struct Get(pub SessionId);

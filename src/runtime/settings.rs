@@ -1,0 +1,83 @@
+//! What the runtime needs to know, worked out from the daemon's settings.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::session::id::{Attempt, SessionId};
+use crate::session::restart::RestartPolicy;
+
+/// The runtime's settings.
+#[derive(Clone, Debug)]
+pub struct RuntimeSettings {
+    /// Where each session has its directory.
+    pub sessions: PathBuf,
+    /// Where hosts listen.
+    pub sockets: PathBuf,
+    /// Where the locks on transcripts are.
+    pub locks: PathBuf,
+    /// This program, which is also the agent host.
+    pub executable: PathBuf,
+    /// The agent's command: a program and its first arguments.
+    pub agent_command: Vec<String>,
+    /// Set in every agent's environment.
+    pub agent_env: BTreeMap<String, String>,
+    /// Bytes kept allocated beyond a spool's end.
+    pub spool_reserve_bytes: u64,
+    /// How long an agent that is asked to end may take before it gets TERM.
+    pub stop_grace: Duration,
+    /// How long it may take then before it gets KILL.
+    pub term_grace: Duration,
+    /// How long background shells may go on after the result.
+    pub background_grace: Duration,
+    /// The most agents at work at once.
+    pub live_agents_max: usize,
+    /// The most sessions that wait for a slot.
+    pub queued_sessions_max: usize,
+    /// When a failed attempt is followed by another.
+    pub restart: RestartPolicy,
+}
+
+impl RuntimeSettings {
+    /// The directory of a session.
+    pub fn session_directory(&self, session: SessionId) -> PathBuf {
+        self.sessions.join(session.to_string())
+    }
+
+    /// The directory of an attempt.
+    pub fn attempt_directory(&self, session: SessionId, attempt: Attempt) -> PathBuf {
+        self.session_directory(session).join(attempt.to_string())
+    }
+
+    /// Where the host of an attempt listens. The path of a Unix socket may have about a hundred bytes only.
+    pub fn socket(&self, session: SessionId, attempt: Attempt) -> PathBuf {
+        self.sockets.join(format!("{}-{attempt}.sock", session.uuid().simple()))
+    }
+
+    /// The file that holds the environment a session's creator gave, mode 0600.
+    pub fn environment_file(&self, session: SessionId) -> PathBuf {
+        self.session_directory(session).join("environment.json")
+    }
+}
+
+#[cfg(test)]
+impl RuntimeSettings {
+    /// Settings under which nothing can be started.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            sessions: PathBuf::new(),
+            sockets: PathBuf::new(),
+            locks: PathBuf::new(),
+            executable: PathBuf::new(),
+            agent_command: Vec::new(),
+            agent_env: BTreeMap::new(),
+            spool_reserve_bytes: 0,
+            stop_grace: Duration::ZERO,
+            term_grace: Duration::ZERO,
+            background_grace: Duration::ZERO,
+            live_agents_max: 0,
+            queued_sessions_max: 0,
+            restart: RestartPolicy::default(),
+        }
+    }
+}

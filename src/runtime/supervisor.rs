@@ -1,0 +1,452 @@
+//! The supervisor: the one writer of every session's lifecycle.
+//!
+//! A handler decides in the pure core, changes its copy of the lifecycle, hands the entries to the store and returns;
+//! what the decision asks for is done when the store has acknowledged them. It is an ordinary actor: each attempt gets
+//! a fresh execution, because an actor that died by a panic cannot be restarted.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::execution::{Assignment, Execution, Surroundings};
+use super::handle::{CallError, NewSession};
+use super::messages::{
+    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Create, Deliver, ExecutionGone, LookAtClocks, Recover,
+    Reply, Stop, StoreLost,
+};
+use crate::session::id::{Attempt, QuestionId, SessionId};
+use crate::session::journal::{Answered, AttemptEnd, Created, Entry};
+use crate::session::outcome::Ending;
+use crate::session::request::Request;
+use crate::session::state::{Effect, Event, Lifecycle, State, decide};
+use crate::session::summary::Summary;
+use crate::store::{Append, Commit, StoreError};
+
+mod clocks;
+mod questions;
+
+/// How often an execution of one attempt may panic before the attempt is given up.
+const PANICS_MAX: u32 = 3;
+
+/// Decides about every session that has not ended.
+pub(super) struct Supervisor {
+    surroundings: Surroundings,
+    sessions: HashMap<SessionId, Session>,
+    /// Sessions that wait for a slot, first come first served.
+    queue: VecDeque<SessionId>,
+    /// Threads for executions, used in turn.
+    arbiters: Vec<ArbiterHandle>,
+    next_arbiter: usize,
+    /// The timer of the next deadline.
+    timer: Option<SpawnHandle>,
+    /// Tells the daemon that the store failed.
+    fatal: mpsc::UnboundedSender<StoreError>,
+}
+
+/// What the supervisor holds of one session.
+struct Session {
+    request: Arc<Request>,
+    /// Ahead of the journal by what is not acknowledged yet.
+    life: Lifecycle,
+    /// As it stands in the journal.
+    summary: Arc<Summary>,
+    /// The execution of the current attempt.
+    execution: Option<(Attempt, Addr<Execution>)>,
+    /// Questions whose answer is on its way to the disk.
+    answering: BTreeSet<QuestionId>,
+    /// How often executions of the current attempt have panicked.
+    panics: u32,
+}
+
+impl Session {
+    fn new(request: Arc<Request>, summary: Arc<Summary>) -> Self {
+        let life = summary.lifecycle.clone();
+        Self {
+            request,
+            life,
+            summary,
+            execution: None,
+            answering: BTreeSet::new(),
+            panics: 0,
+        }
+    }
+
+    /// Whether it takes up one of the slots for agents at work.
+    fn takes_slot(&self) -> bool {
+        self.life.state.has_agent() && (!self.summary.lifecycle.state.has_agent() || self.summary.takes_slot())
+    }
+}
+
+/// A session as it is found when the daemon starts.
+pub(super) struct Found {
+    pub summary: Arc<Summary>,
+    pub request: Arc<Request>,
+}
+
+impl Supervisor {
+    /// A supervisor that takes up what it finds.
+    pub(super) fn new(
+        surroundings: Surroundings,
+        found: Vec<Found>,
+        arbiters: Vec<ArbiterHandle>,
+        fatal: mpsc::UnboundedSender<StoreError>,
+    ) -> Self {
+        let mut queued: Vec<_> = found
+            .iter()
+            .filter(|found| found.summary.lifecycle.state == State::Queued)
+            .collect();
+        queued.sort_by_key(|found| (found.summary.updated_at, found.summary.session_id));
+        let queue = queued.iter().map(|found| found.summary.session_id).collect();
+        let session = |found: Found| (found.summary.session_id, Session::new(found.request, found.summary));
+        let sessions = found.into_iter().map(session).collect();
+        Self {
+            surroundings,
+            sessions,
+            queue,
+            arbiters,
+            next_arbiter: 0,
+            timer: None,
+            fatal,
+        }
+    }
+
+    /// Decides about an event, writes the decision down, and carries it out once it is on disk.
+    fn step(&mut self, id: SessionId, event: &Event, reply: Option<Reply>, ctx: &mut Context<Self>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return answer_call(reply, Err(CallError::NoSuchSession(id.to_string())));
+        };
+        let now = now();
+        let decision = match decide(
+            &session.life,
+            event,
+            &self.surroundings.settings.restart,
+            now,
+            rand::random(),
+        ) {
+            Ok(decision) if decision.entries.is_empty() => {
+                return answer_call(reply, Ok(Arc::clone(&session.summary)));
+            }
+            Ok(decision) => decision,
+            Err(denied) => return answer_call(reply, Err(denied.into())),
+        };
+        let attempt = session.life.attempt;
+        decision.entries.iter().for_each(|entry| session.life.apply(entry, now));
+        let append = Append {
+            session_id: id,
+            attempt,
+            span: None,
+            at: now,
+            entries: decision.entries,
+        };
+        let acknowledgement = self.surroundings.store.append(append);
+        let effects = decision.effects;
+        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
+        ctx.spawn(
+            done.into_actor(self)
+                .map(move |result, act, ctx| act.stepped(id, result, &effects, reply, ctx)),
+        );
+    }
+
+    /// A decision is on disk: now it is carried out.
+    fn stepped(
+        &mut self,
+        id: SessionId,
+        result: Result<Commit, StoreError>,
+        effects: &[Effect],
+        reply: Option<Reply>,
+        ctx: &mut Context<Self>,
+    ) {
+        let commit = match result {
+            Ok(commit) => commit,
+            Err(error) => {
+                self.store_failed(&error);
+                return answer_call(reply, Err(error.into()));
+            }
+        };
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.take(&commit.summary);
+        }
+        for effect in effects {
+            self.carry_out(id, *effect, ctx);
+        }
+        if commit.summary.lifecycle.state.outcome().is_some() {
+            tracing::info!(session_id = %id, state = commit.summary.shown_state(), "session ended");
+            self.sessions.remove(&id);
+            self.queue.retain(|queued| *queued != id);
+        }
+        answer_call(reply, Ok(commit.summary));
+        self.dispatch(ctx);
+        self.arm_clocks(ctx);
+    }
+
+    fn carry_out(&mut self, id: SessionId, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Enqueue => self.queue.push_back(id),
+            Effect::Start(attempt) => self.start_execution(id, attempt, None, ctx),
+            Effect::Stop(attempt) => self.stop_execution(id, attempt),
+            // The state holds the time; all deadlines are armed after every step.
+            Effect::WakeAt(_) => {}
+        }
+    }
+
+    /// Starts what the free slots allow.
+    fn dispatch(&mut self, ctx: &mut Context<Self>) {
+        let mut taken = self.sessions.values().filter(|session| session.takes_slot()).count();
+        while taken < self.surroundings.settings.live_agents_max {
+            let Some(id) = self.queue.pop_front() else { return };
+            let Some(session) = self.sessions.get(&id) else {
+                continue;
+            };
+            // The first conversation is named like its session, so that a person finds one by the other.
+            let is_first = session.life.attempt == Attempt::NONE;
+            let fresh = if is_first { id.uuid() } else { Uuid::new_v4() };
+            let event = Event::SlotFree {
+                fresh,
+                checkpoint: session.summary.checkpoint,
+            };
+            self.step(id, &event, None, ctx);
+            taken += 1;
+        }
+    }
+
+    fn start_execution(&mut self, id: SessionId, attempt: Attempt, end_with: Option<Ending>, ctx: &mut Context<Self>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let assignment = Assignment {
+            session_id: id,
+            attempt,
+            request: Arc::clone(&session.request),
+            summary: Arc::clone(&session.summary),
+            end_with,
+        };
+        tracing::info!(session_id = %id, %attempt, "execution starts");
+        let (surroundings, supervisor) = (self.surroundings.clone(), ctx.address());
+        let arbiter = &self.arbiters[self.next_arbiter % self.arbiters.len()];
+        self.next_arbiter += 1;
+        let execution =
+            Execution::start_in_arbiter(arbiter, move |_| Execution::new(assignment, surroundings, supervisor));
+        session.execution = Some((attempt, execution));
+    }
+
+    fn stop_execution(&self, id: SessionId, attempt: Attempt) {
+        let execution = self.sessions.get(&id).and_then(|session| session.execution.as_ref());
+        if let Some((current, execution)) = execution
+            && *current == attempt
+        {
+            execution.do_send(Stop);
+        }
+    }
+
+    fn create(&mut self, new: NewSession, id: SessionId, reply: Reply, ctx: &mut Context<Self>) {
+        let waiting = self.queue.len();
+        if waiting >= self.surroundings.settings.queued_sessions_max {
+            return answer_call(Some(reply), Err(CallError::QueueFull(waiting)));
+        }
+        let created = Created {
+            request: new.request,
+            by: new.by,
+        };
+        let request = Arc::new(created.request.clone());
+        let acknowledgement = self.surroundings.store.create(id, created, now());
+        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
+        ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
+            if let Ok(commit) = &result {
+                tracing::info!(session_id = %id, name = %commit.summary.name, "session created");
+                act.sessions
+                    .insert(id, Session::new(request, Arc::clone(&commit.summary)));
+            }
+            act.stepped(id, result, &[Effect::Enqueue], Some(reply), ctx);
+        }));
+    }
+
+    fn store_failed(&self, error: &StoreError) {
+        tracing::error!(%error, "the journal failed");
+        // The daemon may be on its way down already; then nobody listens, and nobody has to.
+        let _ = self.fatal.send(error.clone());
+    }
+
+    /// Takes up the work of the daemon before: attaches to agents that may be alive, and goes on with the queue.
+    fn recover(&mut self, ctx: &mut Context<Self>) {
+        let with_agent = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.life.state.has_agent());
+        let attempts: Vec<_> = with_agent.map(|(id, session)| (*id, session.life.clone())).collect();
+        for (id, life) in attempts {
+            let end_with = matches!(life.state, State::Stopping { .. }).then_some(Ending::Stopped);
+            self.start_execution(id, life.attempt, end_with, ctx);
+        }
+        self.dispatch(ctx);
+        self.arm_clocks(ctx);
+    }
+}
+
+impl Session {
+    /// Takes a summary that is newer than the one it has.
+    fn take(&mut self, summary: &Arc<Summary>) {
+        if summary.head > self.summary.head {
+            self.summary = Arc::clone(summary);
+        }
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1024);
+    }
+}
+
+impl Handler<Recover> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Recover, ctx: &mut Self::Context) {
+        self.recover(ctx);
+    }
+}
+
+impl Handler<Create> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Create { id, new, reply }: Create, ctx: &mut Self::Context) {
+        self.create(new, id, reply, ctx);
+    }
+}
+
+impl Handler<Cancel> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Cancel { session, by, reply }: Cancel, ctx: &mut Self::Context) {
+        let event = Event::Cancel { by };
+        if self.sessions.contains_key(&session) {
+            return self.step(session, &event, Some(reply), ctx);
+        }
+        let store = Arc::clone(&self.surroundings.store);
+        actix_rt::spawn(async move {
+            let found = tokio::task::spawn_blocking(move || store.summary(session)).await;
+            answer_call(Some(reply), refuse_for_ended(session, found, &event));
+        });
+    }
+}
+
+impl Handler<Committed> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Committed(summary): Committed, ctx: &mut Self::Context) {
+        let Some(session) = self.sessions.get_mut(&summary.session_id) else {
+            return;
+        };
+        let before = (session.takes_slot(), session.summary.questions.len());
+        session.take(&summary);
+        if before != (session.takes_slot(), session.summary.questions.len()) {
+            self.dispatch(ctx);
+            self.arm_clocks(ctx);
+        }
+    }
+}
+
+impl Handler<AgentUp> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, AgentUp { session, attempt }: AgentUp, ctx: &mut Self::Context) {
+        self.step(session, &Event::AgentUp { attempt }, None, ctx);
+    }
+}
+
+impl Handler<AttemptOver> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, AttemptOver { session, attempt, end }: AttemptOver, ctx: &mut Self::Context) {
+        tracing::info!(session_id = %session, %attempt, ending = end.ending.name(), exit = ?end.exit, "attempt ended");
+        self.step(session, &Event::AttemptEnded { attempt, end }, None, ctx);
+    }
+}
+
+impl Handler<ExecutionGone> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, gone: ExecutionGone, ctx: &mut Self::Context) {
+        let ExecutionGone {
+            session: id,
+            attempt,
+            panicked,
+        } = gone;
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if session
+            .execution
+            .as_ref()
+            .is_none_or(|(current, _)| *current != attempt)
+        {
+            return;
+        }
+        session.execution = None;
+        let is_over = !session.life.state.has_agent() || session.life.attempt != attempt;
+        if !panicked || is_over {
+            return;
+        }
+        session.panics += 1;
+        tracing::error!(session_id = %id, %attempt, panics = session.panics, "the execution panicked");
+        if session.panics < PANICS_MAX {
+            // A fresh execution ends the agent and whatever it left behind, and then reports the ending.
+            return self.start_execution(id, attempt, Some(Ending::Panicked), ctx);
+        }
+        let end = AttemptEnd {
+            ending: Ending::Panicked,
+            exit: None,
+            open_tool: None,
+            leftovers: vec![],
+        };
+        self.step(id, &Event::AttemptEnded { attempt, end }, None, ctx);
+    }
+}
+
+impl Handler<StoreLost> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, StoreLost(error): StoreLost, _: &mut Self::Context) {
+        self.store_failed(&error);
+    }
+}
+
+/// The time, as precise as the journal keeps it, so that a fold of the journal gives the same state.
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+/// Answers a call; the caller may have gone away, and then nobody has to be told.
+fn answer_call(reply: Option<Reply>, result: Result<Arc<Summary>, CallError>) {
+    if let Some(reply) = reply {
+        let _ = reply.send(result);
+    }
+}
+
+/// The answer about a session that the supervisor does not hold, because it has ended or never was.
+fn refuse_for_ended(
+    session: SessionId,
+    found: Result<Result<Option<Summary>, StoreError>, tokio::task::JoinError>,
+    event: &Event,
+) -> Result<Arc<Summary>, CallError> {
+    let summary = found.map_err(|_| CallError::Stopping)??;
+    let summary = summary.ok_or_else(|| CallError::NoSuchSession(session.to_string()))?;
+    decide(&summary.lifecycle, event, &Default::default(), now(), 0.0)?;
+    Ok(Arc::new(summary))
+}
+
+/// Where a call waits for its answer.
+pub(super) fn reply_channel() -> (Reply, oneshot::Receiver<Result<Arc<Summary>, CallError>>) {
+    oneshot::channel()
+}
+
+/// The longest time between two looks at the clock while a deadline is ahead: a machine that slept, or whose clock was
+/// set, is noticed this soon.
+const CLOCK_LOOK_MAX: Duration = Duration::from_secs(30);

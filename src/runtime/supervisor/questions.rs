@@ -1,0 +1,126 @@
+//! Answers: the first one wins, is written down, and then goes to the agent.
+
+use super::*;
+use crate::session::question::Answer;
+use crate::session::request::OnQuestion;
+
+impl Handler<AnswerQuestion> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: AnswerQuestion, ctx: &mut Self::Context) {
+        let AnswerQuestion {
+            session,
+            question,
+            answer,
+            by,
+            reply,
+        } = message;
+        match self.check_answer(session, question, &answer) {
+            Ok(()) => self.write_answer(
+                session,
+                Answered {
+                    question_id: question,
+                    answer,
+                    by,
+                },
+                Some(reply),
+                ctx,
+            ),
+            Err(error) => answer_call(Some(reply), Err(error)),
+        }
+    }
+}
+
+impl Supervisor {
+    fn check_answer(&self, id: SessionId, question: QuestionId, answer: &Answer) -> Result<(), CallError> {
+        // A session that has ended has no open question; whether there is such a session was looked up before.
+        let session = self.sessions.get(&id).ok_or(CallError::NoSuchQuestion(question))?;
+        let waiting = session
+            .summary
+            .questions
+            .get(&question)
+            .ok_or(CallError::NoSuchQuestion(question))?;
+        if waiting.answer.is_some() || session.answering.contains(&question) {
+            return Err(CallError::AlreadyAnswered(question));
+        }
+        Ok(waiting.question.kind.check(answer)?)
+    }
+
+    fn write_answer(&mut self, id: SessionId, answered: Answered, reply: Option<Reply>, ctx: &mut Context<Self>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let (question, answer) = (answered.question_id, answered.answer.clone());
+        session.answering.insert(question);
+        let entries = vec![Entry::QuestionAnswered(answered)];
+        let append = Append {
+            session_id: id,
+            attempt: session.life.attempt,
+            span: None,
+            at: now(),
+            entries,
+        };
+        let acknowledgement = self.surroundings.store.append(append);
+        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
+        ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
+            if let Some(session) = act.sessions.get_mut(&id) {
+                session.answering.remove(&question);
+                if let (Ok(_), Some((_, execution))) = (&result, &session.execution) {
+                    execution.do_send(Deliver { question, answer });
+                }
+            }
+            act.stepped(id, result, &[], reply, ctx);
+        }));
+    }
+
+    /// Nobody has answered in time: what the request says is done, and written down as its doing.
+    pub(super) fn answer_by_policy(&mut self, id: SessionId, question: QuestionId, ctx: &mut Context<Self>) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(waiting) = session.summary.questions.get(&question) else {
+            return;
+        };
+        let deny = || Answer::Deny {
+            reason: Some("nobody answered in time".to_owned()),
+            interrupt: false,
+        };
+        let allow = Answer::Allow {
+            updated_input: None,
+            remember: false,
+        };
+        let kind = &waiting.question.kind;
+        let answer = match session.request.on_question {
+            OnQuestion::Wait => return,
+            OnQuestion::Deny => deny(),
+            OnQuestion::FirstOption => kind.first_options().unwrap_or_else(deny),
+            // Never for a question whose agent has died: what it asked for may have become wrong since.
+            OnQuestion::Allow if waiting.attempt != session.life.attempt => return,
+            OnQuestion::Allow if kind.check(&allow).is_ok() => allow,
+            OnQuestion::Allow => kind.first_options().unwrap_or_else(deny),
+        };
+        let by = "the request's on_question".to_owned();
+        self.write_answer(
+            id,
+            Answered {
+                question_id: question,
+                answer,
+                by,
+            },
+            None,
+            ctx,
+        );
+    }
+}
+
+impl Session {
+    /// When the request's policy answers each question that waits.
+    pub(super) fn question_deadlines(&self) -> impl Iterator<Item = (Timestamp, QuestionId)> + '_ {
+        let has_policy = self.request.on_question != OnQuestion::Wait;
+        let wait_ms = self.request.question_timeout_seconds.unwrap_or(0).saturating_mul(1000);
+        let waiting = self.summary.questions.iter().filter(move |(id, waiting)| {
+            let is_orphaned = waiting.attempt != self.life.attempt;
+            let is_left_alone = is_orphaned && self.request.on_question == OnQuestion::Allow;
+            has_policy && !is_left_alone && waiting.answer.is_none() && !self.answering.contains(id)
+        });
+        waiting.map(move |(id, waiting)| (super::clocks::after_ms(waiting.asked_at, wait_ms), *id))
+    }
+}

@@ -1,0 +1,337 @@
+//! What follows an event: the decisions of the state machine, and nothing else.
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::{Lifecycle, State, StateName, name_of_outcome};
+use crate::session::id::{Attempt, Seq};
+use crate::session::journal::{
+    AttemptEnd, AttemptStart, Control, Entry, Resumed, RetryScheduled, SessionEnd, StateChange,
+};
+use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
+use crate::session::restart::{QUOTA_UNKNOWN_DELAY, RestartPolicy, Verdict, api_delay, crash_delay};
+
+/// What can happen to a session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A slot is free for the head of the queue.
+    SlotFree {
+        /// The id of the conversation, should a new one have to begin.
+        fresh: Uuid,
+        /// The record of the last checkpoint.
+        checkpoint: Option<Seq>,
+    },
+    /// The agent of this attempt has said its first word.
+    AgentUp {
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// The attempt is over; its agent and what it left behind are gone, and all it wrote is journalled.
+    AttemptEnded {
+        /// The attempt.
+        attempt: Attempt,
+        /// How it ended.
+        end: AttemptEnd,
+    },
+    /// The wait before the next attempt is over.
+    RetryDue {
+        /// The attempt before the wait.
+        attempt: Attempt,
+    },
+    /// Somebody cancels the session.
+    Cancel {
+        /// Who, in words for a person.
+        by: String,
+    },
+    /// The session's active time is used up.
+    TimeUp,
+    /// Somebody resumes the ended session.
+    Resume(Resumed),
+}
+
+/// What is to be done once the entries are on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Wait for a slot, behind those who wait already.
+    Enqueue,
+    /// Start an execution for the attempt that was just recorded.
+    Start(Attempt),
+    /// End the agent of this attempt.
+    Stop(Attempt),
+    /// Send [`Event::RetryDue`] at this time.
+    WakeAt(Timestamp),
+}
+
+/// The answer to an event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// What is written down, in one append.
+    pub entries: Vec<Entry>,
+    /// What is done afterwards.
+    pub effects: Vec<Effect>,
+}
+
+/// Why a wish cannot be granted; each says what could be done instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// It has ended, and not by being cancelled.
+    #[error("the session has already ended: {}", .0.name())]
+    AlreadyEnded(Outcome),
+    /// It has not ended.
+    #[error("the session is still {0}: cancel it first, or wait for its end")]
+    StillLive(StateName),
+    /// It was completed.
+    #[error("the session is completed: fork it, or start another one")]
+    Completed,
+}
+
+/// Decides what follows an event. `jitter`, from 0 to 1, spreads the delays of restarts.
+///
+/// Events of an attempt that is not the current one are late and change nothing.
+pub fn decide(
+    life: &Lifecycle,
+    event: &Event,
+    policy: &RestartPolicy,
+    now: Timestamp,
+    jitter: f64,
+) -> Result<Decision, Denied> {
+    match event {
+        Event::SlotFree { fresh, checkpoint } => Ok(start(life, *fresh, *checkpoint)),
+        Event::AgentUp { attempt } => Ok(agent_up(life, *attempt)),
+        Event::AttemptEnded { attempt, end } => Ok(attempt_ended(life, *attempt, end, policy, now, jitter)),
+        Event::RetryDue { attempt } => Ok(retry_due(life, *attempt)),
+        Event::Cancel { by } => cancel(life, by),
+        Event::TimeUp => Ok(time_up(life)),
+        Event::Resume(resumed) => resume(life, resumed),
+    }
+}
+
+fn start(life: &Lifecycle, fresh: Uuid, checkpoint: Option<Seq>) -> Decision {
+    if life.state != State::Queued {
+        return Decision::default();
+    }
+    let attempt = life.attempt.next();
+    let started = AttemptStart {
+        attempt,
+        agent_session_id: life.agent_session_id.unwrap_or(fresh),
+        resumed_from: life.agent_session_id.and(checkpoint),
+    };
+    let entries = vec![
+        change(life, StateName::Starting, "a slot is free"),
+        Entry::AttemptStarted(started),
+    ];
+    Decision {
+        entries,
+        effects: vec![Effect::Start(attempt)],
+    }
+}
+
+fn agent_up(life: &Lifecycle, attempt: Attempt) -> Decision {
+    if life.state != State::Starting || attempt != life.attempt {
+        return Decision::default();
+    }
+    Decision {
+        entries: vec![change(life, StateName::Running, "the agent answers")],
+        effects: vec![],
+    }
+}
+
+fn attempt_ended(
+    life: &Lifecycle,
+    attempt: Attempt,
+    end: &AttemptEnd,
+    policy: &RestartPolicy,
+    now: Timestamp,
+    jitter: f64,
+) -> Decision {
+    if attempt != life.attempt || !life.state.has_agent() {
+        return Decision::default();
+    }
+    let mut decision = match life.state {
+        State::Stopping { stop_for } => ended(life, stop_for.outcome(), stop_sentence(stop_for)),
+        State::Queued | State::Starting | State::Running | State::WaitingRetry { .. } | State::Ended { .. } => {
+            after_ending(life, end, policy, now, jitter)
+        }
+    };
+    decision.entries.insert(0, Entry::AttemptEnded(end.clone()));
+    decision
+}
+
+fn after_ending(life: &Lifecycle, end: &AttemptEnd, policy: &RestartPolicy, now: Timestamp, jitter: f64) -> Decision {
+    let sentence = end.ending.to_string();
+    let failed = |cause| ended(life, Outcome::Failed { cause }, &sentence);
+    match &end.ending {
+        Ending::Finished => ended(life, Outcome::Completed, &sentence),
+        Ending::Refused { cause, .. } => failed(*cause),
+        Ending::NotSignedIn => failed(Cause::Auth),
+        Ending::NotStarted { .. } => failed(Cause::NotStarted),
+        Ending::Quota { .. } if !policy.resume_after_quota => failed(Cause::Quota),
+        Ending::Quota { resets_at } => {
+            let known = resets_at.filter(|at| *at > now);
+            wait(life, known.unwrap_or(later(now, QUOTA_UNKNOWN_DELAY)), &sentence)
+        }
+        Ending::ApiDown { .. } => {
+            let in_row = life.restarts.clone().count_uncharged();
+            wait(life, later(now, api_delay(in_row, jitter)), &sentence)
+        }
+        Ending::Crashed | Ending::Panicked | Ending::Stalled | Ending::LostContext { .. } | Ending::Stopped => {
+            match life
+                .restarts
+                .clone()
+                .charge(end.ending.name(), end.open_tool.as_deref(), policy, now)
+            {
+                Verdict::Restart { in_window } => wait(life, later(now, crash_delay(in_window, jitter)), &sentence),
+                Verdict::BudgetSpent if policy.restarts_max == 0 => failed(Cause::Crashed),
+                Verdict::BudgetSpent => {
+                    let why = format!("{sentence}, and its restart budget is used up");
+                    ended(life, Outcome::Failed { cause: Cause::Parked }, &why)
+                }
+                Verdict::Poison => {
+                    let why = format!("{sentence} twice at the same tool call");
+                    ended(life, Outcome::Failed { cause: Cause::Parked }, &why)
+                }
+            }
+        }
+    }
+}
+
+fn retry_due(life: &Lifecycle, attempt: Attempt) -> Decision {
+    match life.state {
+        State::WaitingRetry { .. } if attempt == life.attempt => Decision {
+            entries: vec![change(life, StateName::Queued, "the wait is over")],
+            effects: vec![Effect::Enqueue],
+        },
+        State::Queued
+        | State::Starting
+        | State::Running
+        | State::WaitingRetry { .. }
+        | State::Stopping { .. }
+        | State::Ended { .. } => Decision::default(),
+    }
+}
+
+fn cancel(life: &Lifecycle, by: &str) -> Result<Decision, Denied> {
+    let control = Entry::Control(Control {
+        action: "cancel".to_owned(),
+        by: by.to_owned(),
+    });
+    let mut decision = match &life.state {
+        State::Queued | State::WaitingRetry { .. } => {
+            ended(life, Outcome::Cancelled, stop_sentence(StopFor::Cancelled))
+        }
+        State::Starting | State::Running => stop(life, StopFor::Cancelled),
+        State::Stopping { .. }
+        | State::Ended {
+            outcome: Outcome::Cancelled,
+        } => return Ok(Decision::default()),
+        State::Ended { outcome } => return Err(Denied::AlreadyEnded(*outcome)),
+    };
+    decision.entries.insert(0, control);
+    Ok(decision)
+}
+
+fn time_up(life: &Lifecycle) -> Decision {
+    match &life.state {
+        State::Queued | State::WaitingRetry { .. } => ended(life, Outcome::TimedOut, stop_sentence(StopFor::TimedOut)),
+        State::Starting | State::Running => stop(life, StopFor::TimedOut),
+        State::Stopping { .. } | State::Ended { .. } => Decision::default(),
+    }
+}
+
+fn resume(life: &Lifecycle, resumed: &Resumed) -> Result<Decision, Denied> {
+    match &life.state {
+        State::Ended {
+            outcome: Outcome::Completed,
+        } => Err(Denied::Completed),
+        State::Ended { .. } => {
+            let reason = format!("resumed by {}", resumed.by);
+            let entries = vec![
+                Entry::SessionResumed(resumed.clone()),
+                change(life, StateName::Queued, &reason),
+            ];
+            Ok(Decision {
+                entries,
+                effects: vec![Effect::Enqueue],
+            })
+        }
+        live @ (State::Queued
+        | State::Starting
+        | State::Running
+        | State::WaitingRetry { .. }
+        | State::Stopping { .. }) => Err(Denied::StillLive(live.name())),
+    }
+}
+
+fn stop(life: &Lifecycle, stop_for: StopFor) -> Decision {
+    let reason = stop_sentence(stop_for).to_owned();
+    let to = StateName::Stopping;
+    let entry = StateChange {
+        from: life.state.name(),
+        to,
+        reason,
+        until: None,
+        stop_for: Some(stop_for),
+    };
+    Decision {
+        entries: vec![Entry::SessionState(entry)],
+        effects: vec![Effect::Stop(life.attempt)],
+    }
+}
+
+fn wait(life: &Lifecycle, at: Timestamp, sentence: &str) -> Decision {
+    let (from, to) = (life.state.name(), StateName::WaitingRetry);
+    let waiting = StateChange {
+        from,
+        to,
+        reason: sentence.to_owned(),
+        until: Some(at),
+        stop_for: None,
+    };
+    let scheduled = RetryScheduled {
+        at,
+        cause: sentence.to_owned(),
+    };
+    let entries = vec![Entry::RetryScheduled(scheduled), Entry::SessionState(waiting)];
+    Decision {
+        entries,
+        effects: vec![Effect::WakeAt(at)],
+    }
+}
+
+fn ended(life: &Lifecycle, outcome: Outcome, sentence: &str) -> Decision {
+    let end = SessionEnd {
+        outcome,
+        summary: sentence.to_owned(),
+    };
+    let entries = vec![
+        change(life, name_of_outcome(outcome), sentence),
+        Entry::SessionEnded(end),
+    ];
+    Decision {
+        entries,
+        effects: vec![],
+    }
+}
+
+fn change(life: &Lifecycle, to: StateName, reason: &str) -> Entry {
+    let change = StateChange {
+        from: life.state.name(),
+        to,
+        reason: reason.to_owned(),
+        until: None,
+        stop_for: None,
+    };
+    Entry::SessionState(change)
+}
+
+fn stop_sentence(stop_for: StopFor) -> &'static str {
+    match stop_for {
+        StopFor::Cancelled => "the session was cancelled",
+        StopFor::TimedOut => "the session's time is up",
+    }
+}
+
+/// `now + delay`, or the end of time where that does not exist.
+fn later(now: Timestamp, delay: SignedDuration) -> Timestamp {
+    now.checked_add(delay).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,373 @@
+//! A store in memory, under the same contract: for tests with simulated time, and for tests of what follows a fault.
+//!
+//! An append is committed on the caller's thread before the call returns, so a paused clock sees no other thread.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::numbering::{Draft, typed_digits};
+use super::{
+    Acknowledgement, Append, Commit, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError, Stored, lock,
+};
+use crate::session::id::{Seq, SessionId};
+use crate::session::journal::Created;
+use crate::session::summary::Summary;
+
+/// What goes wrong at a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no room: nothing is written, the append is told, later ones may work.
+    DiskFull,
+    /// The commit fails: nothing is written, the append is told, and so is every later one.
+    CommitFails,
+    /// The process dies before the commit: nothing is written, nobody is told anything.
+    DiesBeforeCommit,
+    /// The process dies between the commit and its acknowledgement: it is written, nobody is told anything.
+    DiesAfterCommit,
+    /// It is acknowledged and not written. No store may do this: it is here to show that a test notices.
+    Forgets,
+}
+
+/// Journals in memory.
+pub struct MemoryStore {
+    /// What outlives the store, as a disk would.
+    disk: Arc<Mutex<Disk>>,
+    epoch: String,
+    observer: Arc<dyn Observer>,
+    /// Held from the commit until the observer was told, so that it is told in order.
+    plan: Mutex<Plan>,
+    /// Why it answers nothing any more.
+    ended: Mutex<Option<StoreError>>,
+}
+
+/// The faults to come.
+#[derive(Debug, Default)]
+struct Plan {
+    /// How many commits there were.
+    commits: u64,
+    /// Faults by the number of the commit.
+    faults: BTreeMap<u64, Fault>,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    sessions: BTreeMap<SessionId, Kept>,
+    /// Where each record is; its id is its place here, from 1.
+    places: Vec<(SessionId, usize)>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    summary: Summary,
+    records: Vec<Stored>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(observer: Arc<dyn Observer>) -> Self {
+        let epoch = Uuid::new_v4().simple().to_string();
+        Self::on(Arc::default(), epoch, observer)
+    }
+
+    /// What the next process finds: a store with all that was committed in this one, and none of its faults.
+    pub fn reopen(&self, observer: Arc<dyn Observer>) -> Self {
+        Self::on(Arc::clone(&self.disk), self.epoch.clone(), observer)
+    }
+
+    /// Lets the n-th commit from now go wrong, counted from 1. Creations count, refused appends do not.
+    pub fn fail_at(&self, nth: u64, fault: Fault) {
+        let mut plan = lock(&self.plan);
+        let nth = plan.commits + nth;
+        plan.faults.insert(nth, fault);
+    }
+
+    fn on(disk: Arc<Mutex<Disk>>, epoch: String, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            disk,
+            epoch,
+            observer,
+            plan: Mutex::default(),
+            ended: Mutex::default(),
+        }
+    }
+
+    fn write(&self, draft: Result<Draft, StoreError>) -> Acknowledgement {
+        let (answer, acknowledgement) = oneshot::channel();
+        let mut plan = lock(&self.plan);
+        let committed = draft.and_then(|draft| self.commit(&mut plan, draft));
+        if let Some(result) = committed.transpose() {
+            if let Ok(commit) = &result {
+                self.observer.committed(commit);
+            }
+            let _ = answer.send(result);
+        }
+        acknowledgement
+    }
+
+    /// Nothing where the process dies, so that nobody is told.
+    fn commit(&self, plan: &mut Plan, draft: Draft) -> Result<Option<Commit>, StoreError> {
+        let mut disk = self.disk_to_write()?;
+        let current = disk.sessions.get(&draft.session_id()).map(|kept| &kept.summary);
+        let commit = draft.number(current, disk.last_id() + 1)?;
+        plan.commits += 1;
+        match plan.faults.remove(&plan.commits) {
+            None => disk.keep(&commit),
+            Some(Fault::DiskFull) => return Err(StoreError::DiskFull),
+            Some(Fault::CommitFails) => {
+                let error = StoreError::Failed("a commit failed as planned".into());
+                self.end(error.clone());
+                return Err(error);
+            }
+            Some(Fault::DiesBeforeCommit) => {
+                self.end(StoreError::Closed);
+                return Ok(None);
+            }
+            Some(Fault::DiesAfterCommit) => {
+                disk.keep(&commit);
+                self.end(StoreError::Closed);
+                return Ok(None);
+            }
+            Some(Fault::Forgets) => {}
+        }
+        Ok(Some(commit))
+    }
+
+    /// Once it is closed, it stays closed.
+    fn end(&self, error: StoreError) {
+        let mut ended = lock(&self.ended);
+        if *ended != Some(StoreError::Closed) {
+            *ended = Some(error);
+        }
+    }
+
+    /// For a write: refused after a failed commit.
+    fn disk_to_write(&self) -> Result<MutexGuard<'_, Disk>, StoreError> {
+        let ended = lock(&self.ended).clone();
+        ended.map_or_else(|| Ok(lock(&self.disk)), Err)
+    }
+
+    /// For a read: possible for as long as there is a store.
+    fn disk(&self) -> Result<MutexGuard<'_, Disk>, StoreError> {
+        let ended = lock(&self.ended).clone();
+        match ended {
+            Some(StoreError::Closed) => Err(StoreError::Closed),
+            Some(_) | None => Ok(lock(&self.disk)),
+        }
+    }
+}
+
+impl Disk {
+    fn last_id(&self) -> i64 {
+        self.places.len() as i64
+    }
+
+    fn keep(&mut self, commit: &Commit) {
+        let summary = Summary::clone(&commit.summary);
+        let session_id = summary.session_id;
+        let kept = self.sessions.entry(session_id).or_insert_with(|| Kept {
+            summary: summary.clone(),
+            records: Vec::new(),
+        });
+        kept.summary = summary;
+        for record in commit.records.iter() {
+            self.places.push((session_id, kept.records.len()));
+            kept.records.push(record.clone());
+        }
+    }
+
+    fn record(&self, (session_id, index): (SessionId, usize)) -> Option<&Stored> {
+        self.sessions.get(&session_id)?.records.get(index)
+    }
+
+    fn records(&self, session_id: SessionId) -> &[Stored] {
+        self.sessions.get(&session_id).map_or(&[], |kept| &kept.records)
+    }
+}
+
+impl Store for MemoryStore {
+    fn create(&self, session_id: SessionId, created: Created, at: Timestamp) -> Acknowledgement {
+        self.write(Draft::create(session_id, created, at))
+    }
+
+    fn append(&self, append: Append) -> Acknowledgement {
+        self.write(Draft::append(append))
+    }
+
+    fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        let disk = self.disk()?;
+        let records = disk.records(session_id);
+        let first = records.partition_point(|record| record.seq <= after);
+        Ok(page(records[first..].iter(), limit))
+    }
+
+    fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        let disk = self.disk()?;
+        let first = usize::try_from(after).unwrap_or(0);
+        let places = disk.places.iter().skip(first);
+        Ok(page(places.filter_map(|place| disk.record(*place)), limit))
+    }
+
+    fn last_id(&self) -> Result<i64, StoreError> {
+        Ok(self.disk()?.last_id())
+    }
+
+    fn summary(&self, session_id: SessionId) -> Result<Option<Summary>, StoreError> {
+        Ok(self.disk()?.sessions.get(&session_id).map(|kept| kept.summary.clone()))
+    }
+
+    fn live(&self) -> Result<Vec<Summary>, StoreError> {
+        let disk = self.disk()?;
+        let summaries = disk.sessions.values().map(|kept| &kept.summary);
+        let live = summaries.filter(|summary| summary.lifecycle.state.outcome().is_none());
+        Ok(live.cloned().collect())
+    }
+
+    fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
+        let disk = self.disk()?;
+        let newest_first = disk.sessions.iter().rev();
+        let earlier = newest_first.filter(|(id, _)| before.is_none_or(|before| **id < before));
+        Ok(earlier.take(limit).map(|(_, kept)| kept.summary.clone()).collect())
+    }
+
+    fn ending_in(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        let disk = self.disk()?;
+        let Some(digits) = typed_digits(digits) else {
+            return Ok(Vec::new());
+        };
+        let newest_first = disk.sessions.keys().rev().copied();
+        let meant = newest_first.filter(|id| id.uuid().simple().to_string().ends_with(&digits));
+        Ok(meant.take(limit).collect())
+    }
+
+    fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<Stored>, StoreError> {
+        let disk = self.disk()?;
+        let records = disk.records(session_id);
+        Ok(records.iter().rfind(|record| record.kind == kind).cloned())
+    }
+
+    fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    fn close(&self) {
+        let _committed = lock(&self.plan);
+        self.end(StoreError::Closed);
+    }
+}
+
+/// A page, full by number or by bytes.
+fn page<'a>(records: impl Iterator<Item = &'a Stored>, limit: usize) -> Vec<Stored> {
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    for record in records.take(limit.min(PAGE_RECORDS_MAX)) {
+        bytes += record.data.len();
+        page.push(record.clone());
+        if bytes >= PAGE_BYTES_MAX {
+            break;
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic;
+
+    use super::*;
+    use crate::store::contract::entries::{at, created, notice};
+    use crate::store::contract::{self, Ignore, Place};
+
+    /// Stores over one disk: the first one makes it.
+    #[derive(Default)]
+    struct Shared(Mutex<Option<Arc<MemoryStore>>>);
+
+    impl Place for Shared {
+        fn open(&self, observer: Arc<dyn Observer>) -> Arc<dyn Store> {
+            let mut last = lock(&self.0);
+            let store = Arc::new(match &*last {
+                Some(store) => store.reopen(observer),
+                None => MemoryStore::new(observer),
+            });
+            *last = Some(Arc::clone(&store));
+            store
+        }
+    }
+
+    contract::store_contract!(Shared);
+
+    /// A store that forgets the third commit.
+    #[derive(Default)]
+    struct Forgetful;
+
+    impl Place for Forgetful {
+        fn open(&self, observer: Arc<dyn Observer>) -> Arc<dyn Store> {
+            let store = MemoryStore::new(observer);
+            store.fail_at(3, Fault::Forgets);
+            Arc::new(store)
+        }
+    }
+
+    #[test]
+    fn the_contract_notices_a_store_that_forgets() {
+        let claims: [fn(&Forgetful); 3] = [
+            contract::a_journal_reads_back_as_it_was_written,
+            contract::sessions_do_not_mix,
+            contract::appends_of_many_threads_are_all_kept,
+        ];
+        for claim in claims {
+            assert!(panic::catch_unwind(|| claim(&Forgetful)).is_err());
+        }
+    }
+
+    /// A store with one session, whose next commit has this fault; and the session.
+    fn faulty(fault: Fault) -> (MemoryStore, SessionId) {
+        let store = MemoryStore::new(Arc::new(Ignore));
+        let session_id = SessionId::new();
+        store
+            .create(session_id, created(), at())
+            .blocking_recv()
+            .unwrap()
+            .unwrap();
+        store.fail_at(1, fault);
+        (store, session_id)
+    }
+
+    fn head(store: &MemoryStore, session_id: SessionId) -> u64 {
+        store.summary(session_id).unwrap().unwrap().head.0
+    }
+
+    #[test]
+    fn a_full_disk_passes() {
+        let (store, id) = faulty(Fault::DiskFull);
+        let refused = store.append(notice(id, "one")).blocking_recv().unwrap();
+        assert_eq!(refused.unwrap_err(), StoreError::DiskFull);
+        let written = store.append(notice(id, "two")).blocking_recv().unwrap();
+        assert_eq!(written.unwrap().records[0].seq, Seq(2));
+    }
+
+    #[test]
+    fn after_a_failed_commit_nothing_is_written_but_all_can_be_read() {
+        let (store, id) = faulty(Fault::CommitFails);
+        for text in ["one", "two"] {
+            let refused = store.append(notice(id, text)).blocking_recv().unwrap();
+            assert!(matches!(refused.unwrap_err(), StoreError::Failed(_)));
+        }
+        assert_eq!(head(&store, id), 1);
+    }
+
+    #[test]
+    fn who_dies_around_a_commit_tells_nobody() {
+        for (fault, kept) in [(Fault::DiesBeforeCommit, 1), (Fault::DiesAfterCommit, 2)] {
+            let (store, id) = faulty(fault);
+            let unanswered = store.append(notice(id, "one")).blocking_recv();
+            assert!(unanswered.is_err());
+            assert_eq!(store.summary(id).unwrap_err(), StoreError::Closed);
+            let next = store.reopen(Arc::new(Ignore));
+            assert_eq!(head(&next, id), kept, "{fault:?}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The store on SQLite: one file, one thread that writes it, a few connections that read it.
+//!
+//! An append goes to the writer's queue (`writer.rs`), which commits all that waits in one transaction. Nothing else
+//! writes. Readers (`reader.rs`) see what is committed, and SQLite syncs its log before it shows a commit to them.
+
+mod reader;
+mod rebuild;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use jiff::Timestamp;
+use rusqlite::ErrorCode;
+use tokio::sync::oneshot;
+
+use self::reader::Readers;
+use self::writer::{Job, Write, Writer};
+use super::numbering::{Draft, typed_digits};
+use super::{Acknowledgement, Append, Observer, Store, StoreError, Stored, lock};
+use crate::session::id::{Seq, SessionId};
+use crate::session::journal::Created;
+use crate::session::summary::Summary;
+
+/// Journals in one SQLite database. Only one store may have a database open; who opens it sees to that.
+pub struct SqliteStore {
+    /// The writer's queue; none once the store is closed. Handing over under this lock keeps the order.
+    jobs: Mutex<Option<Sender<Job>>>,
+    /// Waited for when the store is closed.
+    writer: Mutex<Option<JoinHandle<()>>>,
+    readers: Readers,
+    epoch: String,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, made where there is none, and starts its writer, which tells `observer` of every
+    /// commit.
+    pub fn open(path: &Path, observer: Arc<dyn Observer>) -> Result<Self, StoreError> {
+        Self::open_migrated(path, observer, schema::MIGRATIONS)
+    }
+
+    fn open_migrated(path: &Path, observer: Arc<dyn Observer>, migrations: &[&str]) -> Result<Self, StoreError> {
+        let connection = schema::open_writer(path, migrations)?;
+        let readers = Readers::open(path)?;
+        let epoch = readers.with(reader::epoch)?;
+        let last_id = readers.with(reader::last_id)?;
+        let writer = Writer::new(connection, path, observer, last_id);
+        let (jobs, queue) = mpsc::channel();
+        let writer = thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer.run(&queue))
+            .map_err(|error| StoreError::Failed(format!("no thread for the writer: {error}")))?;
+        Ok(Self {
+            jobs: Mutex::new(Some(jobs)),
+            writer: Mutex::new(Some(writer)),
+            readers,
+            epoch,
+        })
+    }
+
+    /// Computes all summaries anew from the records, and answers how many. What is not in the records, the offset up
+    /// to which each spool is journalled, is kept; it is 0 for a session that had no summary at all.
+    ///
+    /// One transaction over the whole journal: for a store that nobody else uses meanwhile.
+    pub fn rebuild(&self) -> Result<usize, StoreError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.hand_over(Job::Rebuild(answer))?;
+        answered.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn write(&self, draft: Result<Draft, StoreError>) -> Acknowledgement {
+        let (answer, acknowledgement) = oneshot::channel();
+        match draft {
+            Ok(draft) => self.hand_over_write(Write { draft, answer }),
+            Err(error) => drop(answer.send(Err(error))),
+        }
+        acknowledgement
+    }
+
+    fn hand_over_write(&self, write: Write) {
+        match lock(&self.jobs).as_ref() {
+            Some(jobs) => {
+                if let Err(mpsc::SendError(Job::Write(write))) = jobs.send(Job::Write(write)) {
+                    write.refuse(StoreError::Closed);
+                }
+            }
+            None => write.refuse(StoreError::Closed),
+        }
+    }
+
+    fn hand_over(&self, job: Job) -> Result<(), StoreError> {
+        let jobs = lock(&self.jobs);
+        let jobs = jobs.as_ref().ok_or(StoreError::Closed)?;
+        jobs.send(job).map_err(|_| StoreError::Closed)
+    }
+}
+
+impl Store for SqliteStore {
+    fn create(&self, session_id: SessionId, created: Created, at: Timestamp) -> Acknowledgement {
+        self.write(Draft::create(session_id, created, at))
+    }
+
+    fn append(&self, append: Append) -> Acknowledgement {
+        self.write(Draft::append(append))
+    }
+
+    fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        self.readers
+            .with(|connection| reader::records(connection, session_id, after, limit))
+    }
+
+    fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<Stored>, StoreError> {
+        self.readers
+            .with(|connection| reader::records_of_all(connection, after, limit))
+    }
+
+    fn last_id(&self) -> Result<i64, StoreError> {
+        self.readers.with(reader::last_id)
+    }
+
+    fn summary(&self, session_id: SessionId) -> Result<Option<Summary>, StoreError> {
+        self.readers.with(|connection| reader::summary(connection, session_id))
+    }
+
+    fn live(&self) -> Result<Vec<Summary>, StoreError> {
+        self.readers.with(reader::live)
+    }
+
+    fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
+        self.readers
+            .with(|connection| reader::recent(connection, before, limit))
+    }
+
+    fn ending_in(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        let digits = typed_digits(digits);
+        self.readers.with(|connection| match &digits {
+            Some(digits) => reader::ending_in(connection, digits, limit),
+            None => Ok(Vec::new()),
+        })
+    }
+
+    fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<Stored>, StoreError> {
+        self.readers
+            .with(|connection| reader::last_of_kind(connection, session_id, kind))
+    }
+
+    fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    fn close(&self) {
+        // The readers go first: the last connection to go tidies up the files, and only the writer's can.
+        self.readers.close();
+        drop(lock(&self.jobs).take());
+        let Some(writer) = lock(&self.writer).take() else {
+            return;
+        };
+        // An observer may hold the last handle of its own store; a thread cannot wait for itself.
+        if writer.thread().id() != thread::current().id() && writer.join().is_err() {
+            tracing::error!("the journal's writer panicked");
+        }
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// What an error of SQLite means to whoever uses the store.
+fn explain(path: &Path, error: rusqlite::Error) -> StoreError {
+    let damaged = |why: String| StoreError::Damaged {
+        file: path.to_owned(),
+        why,
+    };
+    match (&error, error.sqlite_error_code()) {
+        (_, Some(ErrorCode::DiskFull)) => StoreError::DiskFull,
+        (_, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) => damaged(error.to_string()),
+        (rusqlite::Error::FromSqlConversionFailure(column, _, cause), _) => {
+            damaged(format!("column {column} cannot be read: {cause}"))
+        }
+        (rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::IntegralValueOutOfRange(..), _) => {
+            damaged(error.to_string())
+        }
+        _ => StoreError::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,303 @@
+//! Writing: one thread takes what waits in its queue and commits it in one transaction. There is no timer: while one
+//! group is committed the next one gathers.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use rusqlite::{Connection, ErrorCode, params};
+use tokio::sync::oneshot;
+
+use super::reader::{self, integer, key};
+use super::{explain, rebuild};
+use crate::session::id::SessionId;
+use crate::session::summary::Summary;
+use crate::store::numbering::Draft;
+use crate::store::{Commit, Observer, StoreError, Stored};
+
+/// A group takes no further append once it has this many records …
+const GROUP_RECORDS_MAX: usize = 2048;
+
+/// … or this many bytes of data.
+const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How many summaries of live sessions are kept at hand; beyond that they are read again when they are needed.
+const SUMMARIES_MAX: usize = 1024;
+
+/// What the writer is asked to do.
+pub(super) enum Job {
+    /// Write this.
+    Write(Write),
+    /// Compute all summaries anew.
+    Rebuild(SyncSender<Result<usize, StoreError>>),
+    /// Run statements of a test on the writer's connection.
+    #[cfg(test)]
+    Run(&'static str, SyncSender<()>),
+}
+
+/// An append that waits.
+pub(super) struct Write {
+    pub(super) draft: Draft,
+    pub(super) answer: oneshot::Sender<Result<Commit, StoreError>>,
+}
+
+impl Write {
+    /// Answers that it was not written. Nobody may listen any more; that changes nothing.
+    pub(super) fn refuse(self, error: StoreError) {
+        let _ = self.answer.send(Err(error));
+    }
+}
+
+/// The writer, on its thread.
+pub(super) struct Writer {
+    connection: Connection,
+    /// Named in errors.
+    path: PathBuf,
+    observer: Arc<dyn Observer>,
+    /// Summaries of live sessions as they are committed.
+    summaries: HashMap<SessionId, Arc<Summary>>,
+    /// The id of the next record.
+    next_id: i64,
+    /// Why nothing is written any more. What a failed commit has left on disk is unknown, so it is never repeated.
+    failed: Option<StoreError>,
+}
+
+/// What a transaction has changed so far; it becomes true with the commit.
+struct Group {
+    summaries: HashMap<SessionId, Arc<Summary>>,
+    next_id: i64,
+}
+
+/// Why an append of a group was not written.
+enum Unwritten {
+    /// The fault is its own; the others are not touched.
+    One(StoreError),
+    /// The transaction cannot go on.
+    All(StoreError),
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, path: &Path, observer: Arc<dyn Observer>, last_id: i64) -> Self {
+        Self {
+            connection,
+            path: path.to_owned(),
+            observer,
+            summaries: HashMap::new(),
+            next_id: last_id + 1,
+            failed: None,
+        }
+    }
+
+    /// Works until the queue is closed and empty.
+    pub(super) fn run(mut self, queue: &Receiver<Job>) {
+        let mut next = queue.recv().ok();
+        while let Some(job) = next {
+            let behind = match job {
+                Job::Write(first) => {
+                    let (group, behind) = gather(first, queue);
+                    self.write(group);
+                    behind
+                }
+                Job::Rebuild(answer) => {
+                    let _ = answer.send(self.rebuild());
+                    None
+                }
+                #[cfg(test)]
+                Job::Run(sql, done) => {
+                    self.connection.execute_batch(sql).unwrap();
+                    done.send(()).unwrap();
+                    None
+                }
+            };
+            next = behind.or_else(|| queue.recv().ok());
+        }
+    }
+
+    /// Commits a group, tells the observer, answers; in this order.
+    fn write(&mut self, group: Vec<Write>) {
+        if let Some(error) = &self.failed {
+            group.into_iter().for_each(|write| write.refuse(error.clone()));
+            return;
+        }
+        let (drafts, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|write| (write.draft, write.answer)).unzip();
+        match self.commit(drafts) {
+            Ok(results) => {
+                for (answer, result) in answers.into_iter().zip(results) {
+                    if let Ok(commit) = &result {
+                        self.observer.committed(commit);
+                    }
+                    let _ = answer.send(result);
+                }
+            }
+            Err(error) => {
+                self.give_up(&error);
+                for answer in answers {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, drafts: Vec<Draft>) -> Result<Vec<Result<Commit, StoreError>>, StoreError> {
+        self.run_sql("BEGIN IMMEDIATE")?;
+        let mut group = Group {
+            summaries: HashMap::new(),
+            next_id: self.next_id,
+        };
+        let mut results = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            match self.write_one(&mut group, draft) {
+                Ok(commit) => results.push(Ok(commit)),
+                Err(Unwritten::One(error)) => results.push(Err(error)),
+                Err(Unwritten::All(error)) => return Err(error),
+            }
+        }
+        for summary in group.summaries.values() {
+            write_summary(&self.connection, summary).map_err(|error| self.explain(error))?;
+        }
+        self.run_sql("COMMIT")?;
+        self.next_id = group.next_id;
+        self.remember(group.summaries);
+        Ok(results)
+    }
+
+    fn write_one(&mut self, group: &mut Group, draft: Draft) -> Result<Commit, Unwritten> {
+        let session_id = draft.session_id();
+        let current = match group.summaries.get(&session_id) {
+            Some(summary) => Some(Arc::clone(summary)),
+            None => self.committed(session_id)?,
+        };
+        let commit = draft
+            .number(current.as_deref(), group.next_id)
+            .map_err(Unwritten::One)?;
+        self.insert(&commit.records).map_err(|error| self.undo(error))?;
+        group.next_id += commit.records.len() as i64;
+        group.summaries.insert(session_id, Arc::clone(&commit.summary));
+        Ok(commit)
+    }
+
+    /// The summary of a session before this group.
+    fn committed(&mut self, session_id: SessionId) -> Result<Option<Arc<Summary>>, Unwritten> {
+        if let Some(summary) = self.summaries.get(&session_id) {
+            return Ok(Some(Arc::clone(summary)));
+        }
+        // What cannot be read is the trouble of one session.
+        let read =
+            reader::summary(&self.connection, session_id).map_err(|error| Unwritten::One(self.explain(error)))?;
+        Ok(read.map(Arc::new))
+    }
+
+    fn insert(&self, records: &[Stored]) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("SAVEPOINT append")?.execute([])?;
+        let sql = "INSERT INTO records (id, session, seq, attempt, at, kind, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let mut insert = self.connection.prepare_cached(sql)?;
+        for record in records {
+            insert.execute(params![
+                record.id,
+                key(record.session_id),
+                integer(record.seq.0),
+                record.attempt.0,
+                record.at.as_millisecond(),
+                record.kind,
+                record.data,
+            ])?;
+        }
+        self.connection.prepare_cached("RELEASE append")?.execute([])?;
+        Ok(())
+    }
+
+    /// Takes back a half-written append, where the transaction outlives its error.
+    fn undo(&self, error: rusqlite::Error) -> Unwritten {
+        let is_its_own = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig)
+        );
+        let error = self.explain(error);
+        if !is_its_own || self.connection.is_autocommit() {
+            return Unwritten::All(error);
+        }
+        match self.run_sql("ROLLBACK TO append; RELEASE append") {
+            Ok(()) => Unwritten::One(error),
+            Err(error) => Unwritten::All(error),
+        }
+    }
+
+    /// After an error of the whole group. A full disk passes; anything else is for good.
+    fn give_up(&mut self, error: &StoreError) {
+        if !self.connection.is_autocommit() && self.run_sql("ROLLBACK").is_err() {
+            tracing::warn!("the journal's transaction could not be rolled back");
+        }
+        if *error == StoreError::DiskFull {
+            tracing::warn!("the disk is full: nothing was written to the journal");
+            return;
+        }
+        tracing::error!(%error, "the journal failed: nothing is written any more");
+        self.failed = Some(error.clone());
+    }
+
+    fn remember(&mut self, summaries: HashMap<SessionId, Arc<Summary>>) {
+        if self.summaries.len() + summaries.len() > SUMMARIES_MAX {
+            self.summaries.clear();
+        }
+        for (session_id, summary) in summaries {
+            if has_ended(&summary) {
+                self.summaries.remove(&session_id);
+            } else {
+                self.summaries.insert(session_id, summary);
+            }
+        }
+    }
+
+    fn rebuild(&mut self) -> Result<usize, StoreError> {
+        self.summaries.clear();
+        rebuild::rebuild(&mut self.connection, &self.path)
+    }
+
+    fn run_sql(&self, sql: &str) -> Result<(), StoreError> {
+        self.connection.execute_batch(sql).map_err(|error| self.explain(error))
+    }
+
+    fn explain(&self, error: rusqlite::Error) -> StoreError {
+        explain(&self.path, error)
+    }
+}
+
+/// Takes what waits behind the first append, up to the size of a group; a job of another sort ends it and is handed
+/// back.
+fn gather(first: Write, queue: &Receiver<Job>) -> (Vec<Write>, Option<Job>) {
+    let (mut records, mut bytes) = (first.draft.records(), first.draft.bytes());
+    let mut group = vec![first];
+    while records < GROUP_RECORDS_MAX && bytes < GROUP_BYTES_MAX {
+        match queue.try_recv() {
+            Ok(Job::Write(write)) => {
+                records += write.draft.records();
+                bytes += write.draft.bytes();
+                group.push(write);
+            }
+            Ok(other) => return (group, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (group, None)
+}
+
+/// Writes a session's row.
+pub(super) fn write_summary(connection: &Connection, summary: &Summary) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO sessions (session, created_at, ended, through_offset, summary) VALUES (?1, ?2, ?3, ?4, ?5)
+        ON CONFLICT (session) DO UPDATE SET
+            ended = excluded.ended, through_offset = excluded.through_offset, summary = excluded.summary";
+    let json = serde_json::to_string(summary).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    connection.prepare_cached(sql)?.execute(params![
+        key(summary.session_id),
+        summary.created_at.as_millisecond(),
+        has_ended(summary),
+        integer(summary.through_offset),
+        json,
+    ])?;
+    Ok(())
+}
+
+fn has_ended(summary: &Summary) -> bool {
+    summary.lifecycle.state.outcome().is_some()
+}

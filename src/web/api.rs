@@ -1,0 +1,344 @@
+//! REST: sessions are created, listed, looked at, cancelled and answered.
+//!
+//! Bodies are read strictly: an unknown field is refused by name, since a misspelt limit that is silently ignored costs
+//! money.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, Json, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Faces;
+use super::error::{Code, Problem};
+use super::params::Params;
+use super::view::SessionView;
+use crate::runtime::handle::NewSession;
+use crate::session::id::{QuestionId, Seq, SessionId};
+use crate::session::question::Answer;
+use crate::session::request::Request;
+use crate::session::summary::Summary;
+use crate::store::PAGE_RECORDS_MAX;
+
+/// The header in which a client names itself, for `by` in the journal: 1 to 32 of `a-z 0-9 _ -`.
+pub const CLIENT_HEADER: &str = "X-CC-Executor-Client";
+
+/// What a client that does not name itself is called.
+const CLIENT_DEFAULT: &str = "rest";
+
+/// The longest name of a client, in bytes.
+const CLIENT_BYTES_MAX: usize = 32;
+
+/// How many sessions a page has when the caller does not say.
+const PAGE_SESSIONS: usize = 50;
+
+/// The most sessions in one page.
+const PAGE_SESSIONS_MAX: usize = 500;
+
+/// A session that was just created, with what its creator should know.
+#[derive(Debug, Serialize)]
+struct Created<'a> {
+    #[serde(flatten)]
+    session: SessionView<'a>,
+    warnings: Vec<String>,
+}
+
+/// A page of sessions, newest first.
+#[derive(Debug, Serialize)]
+struct Page<'a> {
+    sessions: Vec<SessionView<'a>>,
+    /// What to give as `before` for the next page; none where there is none.
+    next_before: Option<SessionId>,
+}
+
+/// `POST /api/sessions`
+pub(super) async fn create(
+    faces: Data<Faces>,
+    request: HttpRequest,
+    body: Json<Map<String, Value>>,
+) -> Result<HttpResponse, Problem> {
+    let new = new_session(body.into_inner(), client(&request)?)?;
+    let summary = faces.handle.create(new).await?;
+    // The session exists: that it could not be compared with others is no reason to say otherwise.
+    let others = faces.handle.list().await.unwrap_or_default();
+    let created = Created {
+        session: SessionView::of(&summary),
+        warnings: warnings(&summary, others.iter().map(|other| &**other)),
+    };
+    Ok(HttpResponse::Created()
+        .insert_header((LOCATION, format!("/api/sessions/{}", summary.session_id)))
+        .json(created))
+}
+
+/// `GET /api/sessions`: those that live and those that ended lately; with `all` or `before`, pages of all.
+pub(super) async fn list(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let params = Params::of(&request, &["all", "before", "limit"])?;
+    let before = match params.text("before") {
+        Some(id) => Some(faces.handle.resolve(id).await?),
+        None => None,
+    };
+    if !params.flag("all")? && before.is_none() {
+        let mut found = faces.handle.list().await?;
+        found.truncate(params.limit(PAGE_SESSIONS_MAX, PAGE_SESSIONS_MAX)?);
+        return Ok(page(&found, None));
+    }
+    let limit = params.limit(PAGE_SESSIONS, PAGE_SESSIONS_MAX)?;
+    let found = faces.handle.recent(before, limit).await?;
+    let next = found
+        .last()
+        .filter(|_| found.len() == limit)
+        .map(|last| last.session_id);
+    Ok(page(&found, next))
+}
+
+/// `GET /api/sessions/{id}`
+pub(super) async fn get(faces: Data<Faces>, id: Path<String>) -> Result<HttpResponse, Problem> {
+    let id = faces.handle.resolve(&id).await?;
+    Ok(shown(&*faces.handle.get(id).await?))
+}
+
+/// `GET /api/sessions/{id}/records`: a page of the journal, in order.
+pub(super) async fn records(
+    faces: Data<Faces>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let params = Params::of(&request, &["after", "limit"])?;
+    let after = Seq(params.number("after")?.unwrap_or(0));
+    let limit = params.limit(PAGE_RECORDS_MAX, PAGE_RECORDS_MAX)?;
+    let id = faces.handle.resolve(&id).await?;
+    let found = faces.handle.records(id, after, limit).await?;
+    // Read after the page: a head beyond the last record says that there is more.
+    let head = faces.handle.get(id).await?.head;
+    let records: Vec<String> = found.iter().map(|record| record.to_json()).collect();
+    let body = format!(r#"{{"records":[{}],"head":{head}}}"#, records.join(","));
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
+}
+
+/// `POST /api/sessions/{id}/cancel`: again is as good as once.
+pub(super) async fn cancel(
+    faces: Data<Faces>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let by = client(&request)?;
+    let id = faces.handle.resolve(&id).await?;
+    Ok(shown(&*faces.handle.cancel(id, by).await?))
+}
+
+/// `POST /api/sessions/{id}/questions/{question}/answer`: the first answer wins.
+pub(super) async fn answer(
+    faces: Data<Faces>,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    answer: Json<Answer>,
+) -> Result<HttpResponse, Problem> {
+    let by = client(&request)?;
+    let (id, question) = path.into_inner();
+    let question: QuestionId = question
+        .parse()
+        .map_err(|_| Problem::new(Code::NoSuchQuestion, format!("there is no question {question:?}")))?;
+    let id = faces.handle.resolve(&id).await?;
+    Ok(shown(
+        &*faces.handle.answer(id, question, answer.into_inner(), by).await?,
+    ))
+}
+
+fn shown(summary: &Summary) -> HttpResponse {
+    HttpResponse::Ok().json(SessionView::of(summary))
+}
+
+fn page(found: &[impl AsRef<Summary>], next_before: Option<SessionId>) -> HttpResponse {
+    HttpResponse::Ok().json(Page {
+        sessions: found.iter().map(|summary| SessionView::of(summary.as_ref())).collect(),
+        next_before,
+    })
+}
+
+/// The name of the caller, from [`CLIENT_HEADER`].
+fn client(request: &HttpRequest) -> Result<String, Problem> {
+    let Some(value) = request.headers().get(CLIENT_HEADER) else {
+        return Ok(CLIENT_DEFAULT.to_owned());
+    };
+    let fits = |name: &&str| {
+        (1..=CLIENT_BYTES_MAX).contains(&name.len())
+            && name
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+    };
+    value.to_str().ok().filter(fits).map(str::to_owned).ok_or_else(|| {
+        let detail = format!("{CLIENT_HEADER} must be 1 to {CLIENT_BYTES_MAX} of a-z, 0-9, _ and -");
+        Problem::new(Code::BadHeader, detail)
+    })
+}
+
+/// Reads the body of a create: a [`Request`] and, beside it, `env`.
+fn new_session(mut body: Map<String, Value>, by: String) -> Result<NewSession, Problem> {
+    let env = body.remove("env").map(read_env).transpose()?;
+    let mut request = Request::deserialize(&body).map_err(|error| misfit(&body, &error))?;
+    let given = env.iter().flatten().map(|(name, _)| name);
+    if let Some(missing) = request
+        .env_names
+        .iter()
+        .find(|name| !given.clone().any(|other| other == *name))
+    {
+        return Err(bad_body(format!("env_names has {missing:?}, which env has not")));
+    }
+    request.env_names = given.cloned().collect();
+    request
+        .check()
+        .map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
+    Ok(NewSession { request, env, by })
+}
+
+/// Values are secrets: what is wrong is told by name only.
+fn read_env(value: Value) -> Result<BTreeMap<String, String>, Problem> {
+    let Value::Object(fields) = value else {
+        return Err(bad_body("env must be an object of strings"));
+    };
+    let mut env = BTreeMap::new();
+    for (name, value) in fields {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(bad_body(format!("env has {name:?}, which is no name of a variable")));
+        }
+        match value {
+            Value::String(value) if !value.contains('\0') => env.insert(name, value),
+            _ => {
+                return Err(bad_body(format!(
+                    "env has a {name} that is not a string without NUL bytes"
+                )));
+            }
+        };
+    }
+    Ok(env)
+}
+
+/// Says which field does not fit: each is tried on its own, since all are optional to the parser.
+fn misfit(body: &Map<String, Value>, error: &serde_json::Error) -> Problem {
+    for (name, value) in body {
+        let alone = Map::from_iter([(name.clone(), value.clone())]);
+        if let Err(error) = Request::deserialize(&alone) {
+            let told = error.to_string();
+            let names_it = told.contains(&format!("`{name}`"));
+            return bad_body(if names_it { told } else { format!("{name}: {told}") });
+        }
+    }
+    bad_body(error.to_string())
+}
+
+fn bad_body(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::BadBody, detail)
+}
+
+/// What the creator of a session should know.
+fn warnings<'a>(created: &Summary, others: impl Iterator<Item = &'a Summary>) -> Vec<String> {
+    others
+        .filter(|other| other.session_id != created.session_id && other.cwd == created.cwd)
+        .filter(|other| other.lifecycle.state.outcome().is_none())
+        .map(|other| {
+            let (id, name) = (other.session_id.short(), &other.name);
+            format!("session {id} ({name}) already works in this directory")
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::journal;
+    use crate::session::outcome::Outcome;
+    use crate::session::state::State;
+    use actix_web::test::TestRequest;
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    fn read(body: Value) -> Result<NewSession, String> {
+        let Value::Object(body) = body else {
+            panic!("a test gives an object")
+        };
+        new_session(body, "rest".into()).map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn a_body_is_a_request_with_an_environment() {
+        let new = read(json!({"task": "t", "cwd": "/w", "max_turns": 3, "env": {"B": "2", "A": "1"}})).unwrap();
+        assert_eq!(
+            (new.request.max_turns, new.request.env_names.join(" ")),
+            (Some(3), "A B".into())
+        );
+        assert_eq!(new.env.unwrap()["B"], "2");
+        assert!(read(json!({"task": "t", "cwd": "/w"})).unwrap().env.is_none());
+    }
+
+    #[test]
+    fn the_field_that_does_not_fit_is_named() {
+        let wrong = [
+            (json!({"task": "t", "cwd": "/w", "max_turn": 3}), "`max_turn`"),
+            (json!({"task": "t", "cwd": "/w", "max_turns": "3"}), "max_turns"),
+            (json!({"task": "t", "cwd": "/w", "max_turns": -3}), "max_turns"),
+            (
+                json!({"task": "t", "cwd": "/w", "permission_mode": "yolo"}),
+                "permission_mode",
+            ),
+            (json!({"task": ["t"], "cwd": "/w"}), "task"),
+            (json!({"cwd": "/w"}), "task"),
+            (json!({"task": "t"}), "cwd"),
+            (json!({"task": "t", "cwd": "w"}), "absolute"),
+            (json!({"task": "t", "cwd": "/w", "env": []}), "env"),
+            (json!({"task": "t", "cwd": "/w", "env": {"A=": "x"}}), "A="),
+            (json!({"task": "t", "cwd": "/w", "env_names": ["A"]}), "env_names"),
+        ];
+        for (body, told) in wrong {
+            let error = read(body.clone()).unwrap_err();
+            assert!(error.contains(told), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_the_environment_is_never_told() {
+        let error = read(json!({"task": "t", "cwd": "/w", "env": {"KEY": ["hunter2"]}})).unwrap_err();
+        assert!(error.contains("KEY") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_client_may_name_itself_modestly() {
+        let of = |name: &str| {
+            client(
+                &TestRequest::default()
+                    .insert_header((CLIENT_HEADER, name))
+                    .to_http_request(),
+            )
+        };
+        assert_eq!(client(&TestRequest::default().to_http_request()), Ok("rest".into()));
+        assert_eq!(of("my-script_2"), Ok("my-script_2".into()));
+        for bad in ["", "Me", "a b", "<script>", &"x".repeat(33)] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_second_session_in_a_directory_is_warned_of() {
+        let session = |cwd: &str| {
+            let request = Request {
+                task: "t".into(),
+                cwd: cwd.into(),
+                ..Request::default()
+            };
+            let by = "a test".to_owned();
+            Summary::new(
+                SessionId::new(),
+                &journal::Created { request, by },
+                Timestamp::UNIX_EPOCH,
+            )
+        };
+        let (new, live, elsewhere, mut ended) = (session("/w"), session("/w"), session("/v"), session("/w"));
+        ended.lifecycle.state = State::Ended {
+            outcome: Outcome::Completed,
+        };
+        let told = warnings(&new, [&new, &live, &elsewhere, &ended].into_iter());
+        assert_eq!(told.len(), 1);
+        assert!(told[0].contains(&live.session_id.short()), "{told:?}");
+    }
+}

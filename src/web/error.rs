@@ -1,0 +1,242 @@
+//! How a refusal looks: `application/problem+json` (RFC 9457), from one table of causes.
+//!
+//! `code` is stable and meant for programs; `detail` is a sentence for a person and may change.
+
+use std::fmt;
+
+use actix_web::error::{JsonPayloadError, PathError};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::web::{JsonConfig, PathConfig};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use serde_json::json;
+
+use crate::runtime::handle::CallError;
+use crate::session::state::Denied;
+use crate::store::StoreError;
+
+/// What a client waits before it tries again, in seconds, where that helps.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// Defines [`Code`] so that each cause stands in one line.
+macro_rules! codes {
+    ($($variant:ident = $status:ident, $code:literal, $title:literal;)*) => {
+        /// Why a call was refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Code {
+            $($variant,)*
+        }
+
+        impl Code {
+            #[cfg(test)]
+            pub(super) const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// HTTP status, the stable code, and what it means in general.
+            pub(super) fn row(self) -> (StatusCode, &'static str, &'static str) {
+                match self {
+                    $(Self::$variant => (StatusCode::$status, $code, $title),)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    BadBody = BAD_REQUEST, "bad_body", "The body does not fit";
+    BadQuery = BAD_REQUEST, "bad_query", "A parameter of the query does not fit";
+    BadHeader = BAD_REQUEST, "bad_header", "A header does not fit";
+    BadPath = BAD_REQUEST, "bad_path", "The path does not fit";
+    InvalidRequest = BAD_REQUEST, "invalid_request", "The request is not acceptable";
+    BadDirectory = BAD_REQUEST, "bad_directory", "The directory cannot be worked in";
+    AnswerMismatch = BAD_REQUEST, "answer_mismatch", "The answer does not fit the question";
+    Unauthorized = UNAUTHORIZED, "unauthorized", "The token is missing or wrong";
+    ForeignHost = FORBIDDEN, "foreign_host", "The Host header names another host";
+    ForeignOrigin = FORBIDDEN, "foreign_origin", "The call comes from another site's page";
+    NoSuchRoute = NOT_FOUND, "no_such_route", "There is nothing at this path";
+    NoSuchSession = NOT_FOUND, "no_such_session", "There is no such session";
+    NoSuchQuestion = NOT_FOUND, "no_such_question", "There is no such open question";
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "The path has not this method";
+    AmbiguousId = CONFLICT, "ambiguous_id", "The short id means several sessions";
+    AlreadyAnswered = CONFLICT, "already_answered", "The question is already answered";
+    AlreadyEnded = CONFLICT, "already_ended", "The session has already ended";
+    StillLive = CONFLICT, "still_live", "The session has not ended";
+    Completed = CONFLICT, "completed", "The session is completed";
+    BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large";
+    NotJson = UNSUPPORTED_MEDIA_TYPE, "not_json", "The body is not JSON";
+    QueueFull = SERVICE_UNAVAILABLE, "queue_full", "Too many sessions wait";
+    TooManyStreams = SERVICE_UNAVAILABLE, "too_many_streams", "Too many streams are read";
+    NotReady = SERVICE_UNAVAILABLE, "not_ready", "The daemon is not ready";
+    Stopping = SERVICE_UNAVAILABLE, "stopping", "The daemon is stopping";
+    DiskFull = INSUFFICIENT_STORAGE, "disk_full", "The disk is full";
+    JournalFailed = INTERNAL_SERVER_ERROR, "journal_failed", "The journal failed";
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    code: Code,
+    detail: String,
+    /// The methods that a path has, where another was tried.
+    allowed: Option<&'static str>,
+}
+
+impl Problem {
+    pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            allowed: None,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.code.row().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (status, code, title) = self.code.row();
+        let body = json!({
+            "type": format!("urn:cc-executor:problem:{code}"),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": self.detail,
+            "code": code,
+        });
+        let mut response = HttpResponse::build(status);
+        response.content_type("application/problem+json");
+        if let Some(methods) = self.allowed {
+            response.insert_header((ALLOW, methods));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"cc-executor\""));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        response.body(body.to_string())
+    }
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        Self::new(code_of_call(&error), error.to_string())
+    }
+}
+
+fn code_of_call(error: &CallError) -> Code {
+    match error {
+        CallError::NoSuchSession(_) => Code::NoSuchSession,
+        CallError::AmbiguousId { .. } => Code::AmbiguousId,
+        CallError::NoSuchQuestion(_) => Code::NoSuchQuestion,
+        CallError::AlreadyAnswered(_) => Code::AlreadyAnswered,
+        CallError::AnswerMismatch(_) => Code::AnswerMismatch,
+        CallError::InvalidRequest(_) => Code::InvalidRequest,
+        CallError::BadDirectory { .. } => Code::BadDirectory,
+        CallError::Denied(Denied::AlreadyEnded(_)) => Code::AlreadyEnded,
+        CallError::Denied(Denied::StillLive(_)) => Code::StillLive,
+        CallError::Denied(Denied::Completed) => Code::Completed,
+        CallError::QueueFull(_) => Code::QueueFull,
+        CallError::Stopping => Code::Stopping,
+        CallError::Store(store) => match store {
+            StoreError::NoSuchSession(_) => Code::NoSuchSession,
+            StoreError::DiskFull => Code::DiskFull,
+            StoreError::Closed => Code::Stopping,
+            StoreError::WrongAttempt { .. }
+            | StoreError::WrongOffset { .. }
+            | StoreError::SessionExists(_)
+            | StoreError::FromTheFuture { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::NetworkFileSystem { .. }
+            | StoreError::Failed(_) => Code::JournalFailed,
+        },
+    }
+}
+
+/// The answer at paths that are none of ours.
+pub(super) async fn no_such_route(request: HttpRequest) -> HttpResponse {
+    Problem::new(Code::NoSuchRoute, format!("there is nothing at {}", request.path())).error_response()
+}
+
+/// The answer to a method that a path has not.
+pub(super) fn method_not_allowed(allowed: &'static str) -> HttpResponse {
+    let problem = Problem {
+        allowed: Some(allowed),
+        ..Problem::new(Code::MethodNotAllowed, format!("this path has {allowed} only"))
+    };
+    problem.error_response()
+}
+
+/// JSON bodies: how long they may be, and what is said about those that do not fit.
+pub(super) fn json_config(body_bytes_max: usize) -> JsonConfig {
+    let refuse = move |error, _: &HttpRequest| of_json(&error, body_bytes_max).into();
+    JsonConfig::default().limit(body_bytes_max).error_handler(refuse)
+}
+
+fn of_json(error: &JsonPayloadError, body_bytes_max: usize) -> Problem {
+    match error {
+        JsonPayloadError::OverflowKnownLength { .. } | JsonPayloadError::Overflow { .. } => Problem::new(
+            Code::BodyTooLarge,
+            format!("the body has more than {body_bytes_max} bytes (`limits.body_bytes_max`)"),
+        ),
+        JsonPayloadError::ContentType => Problem::new(
+            Code::NotJson,
+            "the body must be JSON and say so: `Content-Type: application/json`",
+        ),
+        JsonPayloadError::Deserialize(error) => Problem::new(Code::BadBody, error.to_string()),
+        other => Problem::new(Code::BadBody, other.to_string()),
+    }
+}
+
+/// Parts of paths that are not UTF-8.
+pub(super) fn path_config() -> PathConfig {
+    let refuse = |error: PathError, _: &HttpRequest| Problem::new(Code::BadPath, error.to_string()).into();
+    PathConfig::default().error_handler(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::body::to_bytes;
+
+    #[test]
+    fn every_code_is_an_error_with_a_name_of_its_own() {
+        for (place, code) in Code::ALL.iter().enumerate() {
+            let (status, name, title) = code.row();
+            assert!(status.is_client_error() || status.is_server_error(), "{name}");
+            assert!(!title.ends_with('.'), "{title}");
+            assert!(
+                Code::ALL[..place].iter().all(|other| other.row().1 != name),
+                "{name} twice"
+            );
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_refusal_is_a_problem_document() {
+        let problem = Problem::from(CallError::NoSuchSession("abcd".into()));
+        let response = problem.error_response();
+        assert_eq!(response.status(), 404);
+        assert_eq!(
+            response.headers().get("content-type").unwrap(),
+            "application/problem+json"
+        );
+        let body = to_bytes(response.into_body()).await.unwrap();
+        insta::assert_snapshot!(std::str::from_utf8(&body).unwrap(), @r#"{"code":"no_such_session","detail":"there is no session abcd: `cc-executor ls --all` lists them","status":404,"title":"There is no such session","type":"urn:cc-executor:problem:no_such_session"}"#);
+    }
+
+    #[test]
+    fn a_failed_journal_is_our_fault_and_a_full_disk_says_so() {
+        let status = |error: StoreError| Problem::from(CallError::from(error)).status_code().as_u16();
+        assert_eq!(status(StoreError::Failed("x".into())), 500);
+        assert_eq!(status(StoreError::DiskFull), 507);
+        assert_eq!(status(StoreError::Closed), 503);
+    }
+}

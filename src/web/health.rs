@@ -1,0 +1,23 @@
+//! Health, for whatever watches the daemon: no token, and nothing said about sessions.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use super::Faces;
+use super::error::{Code, Problem};
+
+/// Whether the daemon can do its work, or in a sentence why not. Must not block.
+pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// `GET /healthz`: the process answers.
+pub(super) async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "ok"}))
+}
+
+/// `GET /readyz`: sessions can be started.
+pub(super) async fn readyz(faces: web::Data<Faces>) -> Result<HttpResponse, Problem> {
+    (faces.readiness)().map_err(|why| Problem::new(Code::NotReady, why))?;
+    Ok(HttpResponse::Ok().json(json!({"status": "ready"})))
+}

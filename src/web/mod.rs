@@ -1,0 +1,116 @@
+//! The HTTP faces: REST, streams, health. All routes stand in [`routes`]; the app that tests run is the app that ships.
+//!
+//! Read in this order: `auth` (who may call), `error` (how a refusal looks), `view` (how a session looks),
+//! `api`, `stream`, `server`. Nothing here decides anything: every call goes through [`Handle`].
+
+mod api;
+mod auth;
+mod error;
+mod health;
+mod params;
+mod server;
+mod stream;
+mod token;
+mod view;
+
+use std::sync::Arc;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{App, Error, Resource};
+
+use crate::config::Settings;
+use crate::runtime::Handle;
+
+pub use api::CLIENT_HEADER;
+pub use auth::Access;
+pub use health::Readiness;
+pub use server::{ServeError, Server, Stopper};
+use stream::Streams;
+pub use token::{Token, TokenError};
+pub use view::{QuestionView, SessionView};
+
+/// What the routes share.
+#[derive(Clone)]
+pub struct Faces {
+    /// The door into the runtime.
+    handle: Handle,
+    /// Who may call.
+    access: Access,
+    /// Whether the daemon can do its work.
+    readiness: Readiness,
+    /// How many streams there may be, and when they end.
+    streams: Streams,
+    /// The longest request body, in bytes.
+    body_bytes_max: usize,
+}
+
+impl Faces {
+    fn new(settings: &Settings, handle: Handle, access: Access, readiness: Readiness, streams: Streams) -> Self {
+        Self {
+            handle,
+            access,
+            readiness,
+            streams,
+            body_bytes_max: settings.limits.body_bytes_max,
+        }
+    }
+}
+
+/// Every route there is. All but those of `auth::PUBLIC_PATHS` need the token.
+pub fn routes(cfg: &mut ServiceConfig) {
+    cfg.service(at("/healthz", "GET").route(web::get().to(health::healthz)))
+        .service(at("/readyz", "GET").route(web::get().to(health::readyz)))
+        .service(
+            at("/api/sessions", "GET, POST")
+                .route(web::get().to(api::list))
+                .route(web::post().to(api::create)),
+        )
+        .service(at("/api/sessions/{id}", "GET").route(web::get().to(api::get)))
+        .service(at("/api/sessions/{id}/records", "GET").route(web::get().to(api::records)))
+        .service(at("/api/sessions/{id}/cancel", "POST").route(web::post().to(api::cancel)))
+        .service(at("/api/sessions/{id}/questions/{question}/answer", "POST").route(web::post().to(api::answer)))
+        .service(at("/execution/{id}/stream", "GET").route(web::get().to(stream::of_session)))
+        .service(at("/events", "GET").route(web::get().to(stream::of_all)))
+        .default_service(web::to(error::no_such_route));
+}
+
+/// The whole application, with [`routes`]; tests may put others behind the same doors.
+fn app(
+    faces: &Faces,
+    routes: fn(&mut ServiceConfig),
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody + use<>>,
+        Error = Error,
+        InitError = (),
+    > + use<>,
+> {
+    let access = Arc::new(faces.access.clone());
+    App::new()
+        .app_data(web::Data::new(faces.clone()))
+        .app_data(error::json_config(faces.body_bytes_max))
+        .app_data(error::path_config())
+        .configure(routes)
+        .wrap(from_fn(move |request, next| {
+            auth::guard(Arc::clone(&access), request, next)
+        }))
+        .wrap(
+            DefaultHeaders::new()
+                .add(("X-Content-Type-Options", "nosniff"))
+                .add(("Cache-Control", "no-store")),
+        )
+}
+
+/// A path; a method that it has not is answered with those it has.
+fn at(path: &str, allowed: &'static str) -> Resource {
+    let refuse = move || async move { error::method_not_allowed(allowed) };
+    web::resource(path).default_service(web::to(refuse))
+}
+
+#[cfg(test)]
+mod tests;

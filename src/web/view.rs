@@ -1,0 +1,292 @@
+//! How sessions look in JSON, the same over REST, MCP and in `--json`.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::session::id::{Attempt, Seq, SessionId};
+use crate::session::message::Usage;
+use crate::session::question::Question;
+use crate::session::summary::{Summary, Waiting};
+
+/// A session.
+#[derive(Debug, Serialize)]
+pub struct SessionView<'a> {
+    session_id: SessionId,
+    /// The end of the id, which is enough to name it.
+    short_id: String,
+    name: &'a str,
+    /// The beginning of the task.
+    task: &'a str,
+    state: &'static str,
+    /// Why it failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
+    /// How it ended, once it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    attempt: Attempt,
+    cwd: &'a Path,
+    #[serde(serialize_with = "milliseconds")]
+    created_at: Option<Timestamp>,
+    #[serde(serialize_with = "milliseconds")]
+    updated_at: Option<Timestamp>,
+    #[serde(serialize_with = "milliseconds")]
+    started_at: Option<Timestamp>,
+    #[serde(serialize_with = "milliseconds")]
+    ended_at: Option<Timestamp>,
+    turns: u32,
+    usage: UsageView,
+    cost_usd: f64,
+    model: Option<&'a str>,
+    agent_session_id: Option<Uuid>,
+    /// Questions that are open or whose answer is not delivered.
+    questions: Vec<QuestionView<'a>>,
+    /// The record of the last checkpoint.
+    checkpoint: Option<Seq>,
+    /// The last final text.
+    result: Option<&'a str>,
+    structured_output: Option<&'a Value>,
+    /// A sentence about its end, or about what it waits for.
+    note: Option<&'a str>,
+    /// The number of the last record.
+    head: Seq,
+}
+
+/// Tokens used.
+#[derive(Debug, Serialize)]
+struct UsageView {
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_read_tokens: u64,
+    cache_write_tokens: u64,
+}
+
+/// A question that is not done with.
+#[derive(Debug, Serialize)]
+pub struct QuestionView<'a> {
+    #[serde(flatten)]
+    question: &'a Question,
+    #[serde(serialize_with = "milliseconds")]
+    asked_at: Option<Timestamp>,
+    /// An answer is there and waits for the agent.
+    answered: bool,
+    /// The agent that asked is gone; an answer is kept for the next one.
+    orphaned: bool,
+    /// The question in one line.
+    headline: String,
+}
+
+impl<'a> SessionView<'a> {
+    /// The view of a summary.
+    pub fn of(summary: &'a Summary) -> Self {
+        let outcome = summary.lifecycle.state.outcome();
+        let orphans =
+            |waiting: &Waiting| !summary.lifecycle.state.has_agent() || waiting.attempt != summary.lifecycle.attempt;
+        Self {
+            session_id: summary.session_id,
+            short_id: summary.session_id.short(),
+            name: &summary.name,
+            task: &summary.task,
+            state: summary.shown_state(),
+            cause: outcome.and_then(|outcome| outcome.cause()).map(|cause| cause.name()),
+            outcome: outcome.map(|outcome| outcome.name()),
+            attempt: summary.lifecycle.attempt,
+            cwd: &summary.cwd,
+            created_at: Some(summary.created_at),
+            updated_at: Some(summary.updated_at),
+            started_at: summary.started_at,
+            ended_at: summary.ended_at,
+            turns: summary.turns,
+            usage: UsageView::of(&summary.usage),
+            cost_usd: summary.usage.cost_usd,
+            model: summary.model.as_deref(),
+            agent_session_id: summary.lifecycle.agent_session_id,
+            questions: summary
+                .questions
+                .values()
+                .map(|waiting| QuestionView::of(waiting, orphans(waiting)))
+                .collect(),
+            checkpoint: summary.checkpoint,
+            result: summary.result.as_deref(),
+            structured_output: summary.structured_output.as_ref(),
+            note: summary.note.as_deref(),
+            head: summary.head,
+        }
+    }
+}
+
+impl<'a> QuestionView<'a> {
+    fn of(waiting: &'a Waiting, orphaned: bool) -> Self {
+        Self {
+            question: &waiting.question,
+            asked_at: Some(waiting.asked_at),
+            answered: waiting.answer.is_some(),
+            orphaned,
+            headline: waiting.question.kind.headline(),
+        }
+    }
+}
+
+impl UsageView {
+    fn of(usage: &Usage) -> Self {
+        let Usage {
+            input_tokens,
+            output_tokens,
+            cache_read_tokens,
+            cache_write_tokens,
+            cost_usd: _,
+        } = *usage;
+        Self {
+            input_tokens,
+            output_tokens,
+            cache_read_tokens,
+            cache_write_tokens,
+        }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, as in records.
+fn milliseconds<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(&format_args!("{at:.3}")),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::id::QuestionId;
+    use crate::session::journal::Created;
+    use crate::session::outcome::{Cause, Outcome};
+    use crate::session::question::QuestionKind;
+    use crate::session::request::Request;
+    use crate::session::state::State;
+
+    fn summary() -> Summary {
+        let request = Request {
+            task: "tidy up".into(),
+            cwd: "/home/me".into(),
+            ..Request::default()
+        };
+        let created = Created {
+            request,
+            by: "a test".into(),
+        };
+        let id = SessionId::from_uuid(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_1234_abcd));
+        Summary::new(
+            id,
+            &created,
+            Timestamp::from_microsecond(1_800_000_000_123_456).unwrap(),
+        )
+    }
+
+    fn ask(summary: &mut Summary) {
+        let kind = QuestionKind::Permission {
+            tool: "Bash".into(),
+            input: serde_json::json!({"command": "ls"}),
+            reason: None,
+            suggestions: vec![],
+        };
+        let question = Question {
+            question_id: QuestionId(1),
+            request_id: "r".into(),
+            tool_use_id: None,
+            kind,
+        };
+        let waiting = Waiting {
+            question,
+            asked_at: summary.created_at,
+            attempt: summary.lifecycle.attempt,
+            answer: None,
+        };
+        summary.questions.insert(QuestionId(1), waiting);
+    }
+
+    fn json(summary: &Summary) -> Value {
+        serde_json::to_value(SessionView::of(summary)).unwrap()
+    }
+
+    #[test]
+    fn a_session_looks_like_this() {
+        let mut summary = summary();
+        summary.lifecycle.state = State::Running;
+        summary.lifecycle.attempt = Attempt(1);
+        ask(&mut summary);
+        let text = serde_json::to_string_pretty(&SessionView::of(&summary)).unwrap();
+        insta::assert_snapshot!(text, @r#"
+        {
+          "session_id": "01930000-0000-7000-8000-00001234abcd",
+          "short_id": "1234abcd",
+          "name": "tidy up",
+          "task": "tidy up",
+          "state": "awaiting_input",
+          "attempt": 1,
+          "cwd": "/home/me",
+          "created_at": "2027-01-15T08:00:00.123Z",
+          "updated_at": "2027-01-15T08:00:00.123Z",
+          "started_at": null,
+          "ended_at": null,
+          "turns": 0,
+          "usage": {
+            "input_tokens": 0,
+            "output_tokens": 0,
+            "cache_read_tokens": 0,
+            "cache_write_tokens": 0
+          },
+          "cost_usd": 0.0,
+          "model": null,
+          "agent_session_id": null,
+          "questions": [
+            {
+              "question_id": "q1",
+              "request_id": "r",
+              "ask": "permission",
+              "tool": "Bash",
+              "input": {
+                "command": "ls"
+              },
+              "asked_at": "2027-01-15T08:00:00.123Z",
+              "answered": false,
+              "orphaned": false,
+              "headline": "Bash: ls"
+            }
+          ],
+          "checkpoint": null,
+          "result": null,
+          "structured_output": null,
+          "note": null,
+          "head": 0
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_question_is_orphaned_while_no_agent_waits_for_its_answer() {
+        let mut summary = summary();
+        summary.lifecycle.state = State::Running;
+        ask(&mut summary);
+        let orphaned = |summary: &Summary| json(summary)["questions"][0]["orphaned"].clone();
+        assert_eq!(orphaned(&summary), false);
+        summary.lifecycle.state = State::WaitingRetry { at: summary.created_at };
+        assert_eq!(orphaned(&summary), true, "the agent is down");
+        summary.lifecycle.state = State::Running;
+        summary.lifecycle.attempt = Attempt(1);
+        assert_eq!(orphaned(&summary), true, "an earlier attempt asked");
+    }
+
+    #[test]
+    fn a_failure_has_a_cause() {
+        let mut summary = summary();
+        assert!(json(&summary).get("outcome").is_none());
+        let outcome = Outcome::Failed { cause: Cause::Auth };
+        summary.lifecycle.state = State::Ended { outcome };
+        let json = json(&summary);
+        let shown = ["state", "outcome", "cause"].map(|key| json[key].as_str().unwrap());
+        assert_eq!(shown, ["failed", "failed", "auth"]);
+    }
+}

@@ -1,0 +1,7 @@
+//! The real `claude` CLI, through the daemon, against a scripted Messages API.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod main_job;
+mod recovery;

@@ -1,0 +1,6 @@
+//! The daemon from outside, with the simulated agent: what it promises whoever drives it over HTTP.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod main_job;

@@ -1,0 +1,60 @@
+//! The real `claude` CLI for tests: where it is, and the clean environment it runs in.
+
+use std::path::{Path, PathBuf};
+
+use super::messages_api::MessagesApi;
+
+/// Where the CLI is, when it is not where the test command puts it.
+const BINARY_VARIABLE: &str = "CC_EXECUTOR_TEST_CLAUDE";
+
+/// Below the cache folder; `tests/all` installs it there, with the same version in its name.
+const BINARY_IN_CACHE: &str =
+    "cc-executor-tests/claude-2.1.330/node_modules/@anthropic-ai/claude-code-linux-x64/claude";
+
+/// The path of the CLI. A test that needs it fails where it is missing, since a skipped test proves nothing.
+pub(crate) fn claude_binary() -> PathBuf {
+    let named = std::env::var_os(BINARY_VARIABLE).map(PathBuf::from);
+    let path = named.unwrap_or_else(|| cache_folder().join(BINARY_IN_CACHE));
+    assert!(
+        path.is_file(),
+        "no claude CLI at {}: run `bash tests/all`, which installs it, or name one in {BINARY_VARIABLE}",
+        path.display()
+    );
+    path
+}
+
+fn cache_folder() -> PathBuf {
+    let not_empty = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let of_home = || not_empty("HOME").map(|home| home.join(".cache"));
+    not_empty("XDG_CACHE_HOME")
+        .or_else(of_home)
+        .expect("HOME is set where tests run")
+}
+
+/// The whole environment of a CLI (or of a daemon that starts one): nothing of the caller's but `PATH`. Start the
+/// process with a cleared environment and these. `home` is a folder of the test's own.
+pub(crate) fn claude_env(home: &Path, api: &MessagesApi) -> Vec<(String, String)> {
+    let home_folder = home.display().to_string();
+    let search_path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned());
+    let variables = [
+        ("HOME", home_folder.as_str()),
+        ("PATH", &search_path),
+        ("SHELL", "/bin/bash"),
+        ("LANG", "C.UTF-8"),
+        ("ANTHROPIC_API_KEY", "test-key-without-worth"),
+        ("ANTHROPIC_BASE_URL", &api.base_url()),
+        // Task outputs and sockets go below the test's folder too.
+        ("CLAUDE_CODE_TMPDIR", &home_folder),
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+        ("DISABLE_AUTOUPDATER", "1"),
+        // Tests may run as root in a container, where the CLI refuses to bypass permissions without it.
+        ("IS_SANDBOX", "1"),
+    ];
+    variables
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+}

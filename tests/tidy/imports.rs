@@ -1,0 +1,233 @@
+//! Which top-level module may name which, and what the pure core may not name at all.
+
+use super::SourceFile;
+use super::shape::before_tests;
+
+/// Each module with what it may import. `main.rs` and `lib.rs` put them together and are free.
+///
+/// `cli → daemon → web → runtime → agent, store → agent_host → session, workflow`: a layer may skip down, never up.
+/// Settings and telemetry serve every layer down to `agent` and `store`. The simulator stands for a foreign program.
+const LAYERS: [(&str, &str); 12] = [
+    (
+        "cli",
+        "daemon web runtime agent store config telemetry agent_host session workflow simulator",
+    ),
+    (
+        "daemon",
+        "web runtime agent store config telemetry agent_host session workflow",
+    ),
+    (
+        "web",
+        "runtime agent store config telemetry agent_host session workflow",
+    ),
+    ("runtime", "agent store config telemetry agent_host session workflow"),
+    ("agent", "config telemetry agent_host session workflow"),
+    ("store", "config telemetry agent_host session workflow"),
+    ("telemetry", "config session workflow"),
+    ("config", "session workflow"),
+    ("agent_host", "session workflow"),
+    ("workflow", ""),
+    ("session", ""),
+    ("simulator", ""),
+];
+
+const PURE: [&str; 2] = ["session", "workflow"];
+
+/// What has effects or reads a clock: modules of `std`, other crates, clocks by their call.
+const IMPURE_STD: [&str; 7] = ["env", "fs", "io", "net", "os", "process", "thread"];
+const IMPURE_CRATES: [&str; 10] = [
+    "actix",
+    "actix_http",
+    "actix_rt",
+    "actix_web",
+    "actix_web_actors",
+    "awc",
+    "rusqlite",
+    "rustix",
+    "tokio",
+    "tracing",
+];
+const CLOCKS: [&str; 4] = ["Instant::now", "SystemTime::now", "Timestamp::now", "Zoned::now"];
+
+/// Complaints about modules that the file names though its own layer may not.
+pub(super) fn complaints(file: &SourceFile) -> Vec<String> {
+    let Some(own) = top_level_module(&file.path) else {
+        return Vec::new();
+    };
+    let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == own) else {
+        return vec![format!("{}: `{own}` has no place in the layers", file.path)];
+    };
+    let code = without_comments(&file.text);
+    let mut named = first_segments(&code, "crate");
+    named.extend(named_by_super(&file.path, before_tests(&code)));
+    named.retain(|name| *name != own && is_module(name) && !allowed.split(' ').any(|module| module == name));
+    named.dedup();
+    named
+        .iter()
+        .map(|name| format!("{}: `{own}` may not import `{name}`", file.path))
+        .collect()
+}
+
+/// Complaints about effects and clocks in the pure core. Its tests are free.
+pub(super) fn purity_complaints(file: &SourceFile) -> Vec<String> {
+    let pure = top_level_module(&file.path).is_some_and(|own| PURE.contains(&own));
+    if !pure {
+        return Vec::new();
+    }
+    let code = without_comments(before_tests(&file.text));
+    let std_modules = first_segments(&code, "std");
+    let modules = IMPURE_STD
+        .iter()
+        .filter(|module| std_modules.iter().any(|named| named == *module));
+    let crates = IMPURE_CRATES
+        .iter()
+        .filter(|name| !first_segments(&code, name).is_empty());
+    let clocks = CLOCKS.iter().filter(|clock| words(&code, clock).next().is_some());
+    let found = modules.chain(crates).chain(clocks);
+    found
+        .map(|impure| format!("{}: the pure core names `{impure}`", file.path))
+        .collect()
+}
+
+/// `runtime` for `src/runtime/feed.rs` and for `src/runtime.rs`.
+fn top_level_module(path: &str) -> Option<&str> {
+    let path = path.strip_prefix("src/")?;
+    let module = path.split('/').next()?;
+    let module = module.strip_suffix(".rs").unwrap_or(module);
+    (!matches!(module, "main" | "lib")).then_some(module)
+}
+
+fn is_module(name: &str) -> bool {
+    LAYERS.iter().any(|(module, _)| *module == name)
+}
+
+fn without_comments(text: &str) -> String {
+    let code = |line: &str| line.split_once("//").map_or(line, |(code, _)| code).to_owned() + "\n";
+    text.lines().map(code).collect()
+}
+
+/// What follows `root::` directly, also inside braces: `a` and `b` for `root::{a::x, b}`.
+fn first_segments(code: &str, root: &str) -> Vec<String> {
+    let path = format!("{root}::");
+    words(code, &path)
+        .flat_map(|at| heads(&code[at + path.len()..]))
+        .collect()
+}
+
+/// What is reached through as many `super`s as the file is deep, which is the crate's root.
+fn named_by_super(path: &str, code: &str) -> Vec<String> {
+    let inner = path
+        .trim_start_matches("src/")
+        .trim_end_matches(".rs")
+        .trim_end_matches("/mod");
+    first_segments(code, &vec!["super"; inner.split('/').count()].join("::"))
+}
+
+/// Where a text stands that is not the middle of a longer name.
+fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let inside_name = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(word).map(|(at, _)| at).filter(move |at| {
+        let open_end = word.ends_with(':') || !code[at + word.len()..].starts_with(inside_name);
+        open_end && !code[..*at].ends_with(inside_name)
+    })
+}
+
+fn heads(rest: &str) -> Vec<String> {
+    let Some(group) = rest.strip_prefix('{') else {
+        return vec![leading_name(rest)];
+    };
+    let mut names = Vec::new();
+    let mut depth = 0;
+    let mut start = 0;
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            ',' if depth == 0 => {
+                names.push(leading_name(&group[start..at]));
+                start = at + 1;
+            }
+            '}' if depth == 0 => {
+                names.push(leading_name(&group[start..at]));
+                break;
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    names
+}
+
+fn leading_name(text: &str) -> String {
+    text.trim_start()
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, text: &str) -> SourceFile {
+        SourceFile {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[track_caller]
+    fn check(path: &str, text: &str, complained_of: &[&str]) {
+        let found = complaints(&file(path, text));
+        assert_eq!(found.len(), complained_of.len(), "{found:?}");
+        for (complaint, name) in found.iter().zip(complained_of) {
+            assert!(complaint.contains(name), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn an_upward_import_is_found_however_it_is_written() {
+        check("src/store/sqlite.rs", "use crate::runtime::Handle;", &["runtime"]);
+        check(
+            "src/store.rs",
+            "use crate::{session::Id,\n    web::{a, b}, daemon};",
+            &["web", "daemon"],
+        );
+        check("src/store/mod.rs", "fn f() { super::cli::run() }", &["cli"]);
+        check("src/store/sqlite.rs", "use super::super::agent;", &["agent"]);
+        check("src/session/id.rs", "use crate::store::Record;", &["store"]);
+        check("src/simulator/mod.rs", "use crate::session::Id;", &["session"]);
+        check("src/agent_host/tail.rs", "use crate::config::Settings;", &["config"]);
+        check("src/novel/mod.rs", "", &["no place"]);
+    }
+
+    #[test]
+    fn downward_and_own_imports_are_free() {
+        check("src/cli/run.rs", "use crate::{session::Id, simulator, cli::exit};", &[]);
+        check(
+            "src/store/sqlite.rs",
+            "// crate::web\nuse crate::store::Store;\nuse super::memory;\nmy_crate::web();",
+            &[],
+        );
+        check("src/main.rs", "use crate::cli;", &[]);
+    }
+
+    #[test]
+    fn an_effect_or_a_clock_in_the_core_is_found() {
+        let code = "use std::{fmt, fs::File};\nuse tokio::sync::watch;\nfn f() { Instant::now(); }";
+        let found = purity_complaints(&file("src/session/state.rs", code)).join(" ");
+        assert!(
+            ["`fs`", "`tokio`", "`Instant::now`"]
+                .iter()
+                .all(|name| found.contains(name)),
+            "{found}"
+        );
+        assert_eq!(purity_complaints(&file("src/runtime/feed.rs", code)), [""; 0]);
+    }
+
+    #[test]
+    fn the_cores_tests_and_plain_data_are_free() {
+        let code =
+            "use std::time::Duration;\nuse crate::session::Id;\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n";
+        assert_eq!(purity_complaints(&file("src/workflow/plan.rs", code)), [""; 0]);
+    }
+}
