@@ -106,7 +106,7 @@ fn table(views: &[View], now: Timestamp) -> String {
             shown_state(view),
             view.attempt.to_string(),
             view.turns.to_string(),
-            units::usd(view.usage.cost_usd),
+            units::usd(view.used().cost_usd),
             units::duration(now.duration_since(view.created_at)),
             clean(&view.cwd),
         ]);
@@ -126,8 +126,8 @@ fn describe(view: &View, now: Timestamp) -> String {
     let took = view.ended_at.unwrap_or(now).duration_since(view.created_at);
     let used = [
         units::turns(view.turns),
-        units::tokens(view.usage.tokens()),
-        units::usd(view.usage.cost_usd),
+        units::tokens(view.used().tokens()),
+        units::usd(view.used().cost_usd),
         units::duration(took),
     ];
     let mut lines = vec![
