@@ -103,7 +103,8 @@ impl Client {
 
     /// One session.
     pub(crate) async fn view(&self, id: &str) -> Result<View, Failure> {
-        read(&*self.get_raw(id).await?)
+        let raw = self.get_raw(id).await?;
+        read(&raw)
     }
 
     /// Records after `after`.

@@ -164,7 +164,7 @@ mod tests {
 
     fn own() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)> {
         [
-            ("HOME".into(), "/home/me".into()),
+            ("HOME".into(), "/srv/me".into()),
             ("EMPTY".into(), String::new().into()),
         ]
         .into_iter()
@@ -175,7 +175,7 @@ mod tests {
         let env = environment(own(), &["HOME".into(), "EMPTY".into(), "NEW=a=b".into()]).unwrap();
         assert_eq!(
             (env["HOME"].as_str(), env["EMPTY"].as_str(), env["NEW"].as_str()),
-            ("/home/me", "", "a=b")
+            ("/srv/me", "", "a=b")
         );
         let failure = environment(own(), &["MISSING".into()]).unwrap_err();
         assert_eq!(failure.exit(), Exit::Usage);
