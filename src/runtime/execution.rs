@@ -22,6 +22,7 @@ use futures_util::stream::SplitSink;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use self::checkpoints::Checkpoints;
 use self::clocks::Clocks;
 use self::closing::Closing;
 use self::intake::Intake;
@@ -41,6 +42,7 @@ use crate::session::request::Request;
 use crate::session::summary::Summary;
 use crate::store::{Append, Commit, Span, Store, StoreError};
 
+mod checkpoints;
 mod clocks;
 mod closing;
 mod intake;
@@ -107,6 +109,7 @@ pub(super) struct Execution {
     answers_sent: BTreeSet<QuestionId>,
     closing: Closing,
     clocks: Clocks,
+    checkpoints: Checkpoints,
     /// Background shells have been given their time.
     shells_timer: Option<SpawnHandle>,
 }
@@ -142,6 +145,7 @@ impl Execution {
             supervisor: supervisor.clone(),
         };
         let summary = Arc::clone(&task.summary);
+        let task_summary = Arc::clone(&task.summary);
         let closing = Closing::new(task.end_with.clone());
         Self {
             intake: Intake::starting_at(summary.through_offset),
@@ -162,6 +166,7 @@ impl Execution {
             answers_sent: BTreeSet::new(),
             closing,
             clocks: Clocks::new(),
+            checkpoints: Checkpoints::new(&task_summary),
             shells_timer: None,
         }
     }

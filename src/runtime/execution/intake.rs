@@ -3,7 +3,6 @@
 use super::*;
 use crate::agent::wire::decode::decode;
 use crate::agent::wire::lines::{Line, Lines};
-use crate::session::checkpoint::Checkpoint;
 use crate::session::journal::{DroppedDraft, Said, UnknownLine, Withdrawn};
 use crate::session::message::{Activity, Asked, Frame, Message};
 use crate::session::question::Question;
@@ -20,13 +19,13 @@ pub(super) struct Intake {
     /// How far the host may send.
     pub window: u64,
     /// Entries of lines since then.
-    batch: Vec<Entry>,
+    pub batch: Vec<Entry>,
     /// The content block that began last: the next whole block of its message is that one.
     block: Option<(String, u32)>,
     /// Messages whose text was shown while it was being written and is not whole yet.
     drafts: BTreeSet<(String, u32)>,
     /// The agent's id of the last message.
-    last_message: Option<Uuid>,
+    pub last_message: Option<Uuid>,
     /// How many questions were asked, those included that are on their way to the disk.
     questions_asked: u32,
     pub send_inputs_when_acknowledged: bool,
@@ -77,6 +76,9 @@ impl Execution {
         let mut lines = std::mem::replace(&mut self.intake.lines, Lines::starting_at(0));
         lines.push(bytes, |line| self.take_line(&line));
         self.intake.lines = lines;
+        if !self.intake.batch.is_empty() {
+            self.look_at_git(ctx);
+        }
         self.hand_over(ctx);
         self.raise_window();
         self.settle(ctx);
@@ -199,27 +201,15 @@ impl Execution {
             _ => {}
         }
         self.clocks.note(&message);
-        let ends_turn = matches!(message, Message::TurnEnded(_));
+        let is_step = matches!(
+            message,
+            Message::TurnEnded(_) | Message::ToolResult { .. } | Message::Compacted { .. }
+        );
         self.intake.last_message = uuid.or(self.intake.last_message);
-        self.intake
-            .batch
-            .push(Entry::AgentMessage(Box::new(Said { uuid, offset, message })));
-        if ends_turn {
-            self.push_checkpoint(offset);
-        }
-    }
-
-    fn push_checkpoint(&mut self, offset: u64) {
-        let checkpoint = Checkpoint {
-            agent_session_id: self.summary.lifecycle.agent_session_id.unwrap_or_default(),
-            message: self.intake.last_message,
-            offset,
-            turns: self.summary.turns,
-            usage: self.summary.usage,
-            questions_open: self.summary.questions.len() as u32,
-            git: None,
-        };
-        self.intake.batch.push(Entry::Checkpoint(checkpoint));
+        let entry = Entry::AgentMessage(Box::new(Said { uuid, offset, message }));
+        self.checkpoints.work.take(&entry);
+        self.intake.batch.push(entry);
+        self.checkpoint_if_clear(is_step, offset);
     }
 
     /// A question that a resumed agent asks again keeps its name, and takes the answer that waits for it.
