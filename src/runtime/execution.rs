@@ -94,8 +94,9 @@ pub(super) struct Execution {
     intake: Intake,
     /// As it stands in the journal, kept by our own appends.
     summary: Arc<Summary>,
-    /// Appends that are not acknowledged.
-    appends_pending: u32,
+    /// How many appends were handed to the store, and how many of them it has acknowledged.
+    appends_sent: u64,
+    appends_acknowledged: u64,
     /// The agent says that it works.
     busy: bool,
     /// The agent has said its first word.
@@ -157,7 +158,8 @@ impl Execution {
             sink: None,
             links_lost: 0,
             summary,
-            appends_pending: 0,
+            appends_sent: 0,
+            appends_acknowledged: 0,
             busy: true,
             is_up: false,
             greeted: false,
@@ -232,7 +234,7 @@ impl Execution {
             entries,
         };
         let acknowledgement = self.surroundings.store.append(append);
-        self.appends_pending += 1;
+        self.appends_sent += 1;
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(
             done.into_actor(self)
@@ -241,7 +243,7 @@ impl Execution {
     }
 
     fn acknowledged(&mut self, result: Result<Commit, StoreError>, ctx: &mut Context<Self>) {
-        self.appends_pending -= 1;
+        self.appends_acknowledged += 1;
         match result {
             Ok(commit) => {
                 let waited_for = self.summary.waiting_for;
@@ -252,8 +254,14 @@ impl Execution {
             }
             Err(error) => return self.store_refused(error, ctx),
         }
+        self.show_held_deltas();
         self.raise_window();
         self.settle(ctx);
+    }
+
+    /// Whether everything that was handed to the store is on disk.
+    fn is_all_on_disk(&self) -> bool {
+        self.appends_acknowledged == self.appends_sent
     }
 
     /// The journal has another writer for this session, or is broken: this execution is a ghost. It leaves the agent
@@ -269,7 +277,7 @@ impl Execution {
 
     /// Looks at where things stand, whenever something has changed and nothing is on its way to the disk.
     fn settle(&mut self, ctx: &mut Context<Self>) {
-        if self.appends_pending > 0 {
+        if !self.is_all_on_disk() {
             return;
         }
         self.deliver_answers();

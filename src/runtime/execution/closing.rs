@@ -124,7 +124,7 @@ impl Execution {
             return;
         }
         self.take_rest(ctx);
-        if self.appends_pending > 0 {
+        if !self.is_all_on_disk() {
             return;
         }
         self.closing.stage = Stage::Leftovers;

@@ -1,10 +1,12 @@
 //! From the spool's bytes to the journal: lines, frames, entries, appends.
 
+use std::collections::VecDeque;
+
 use super::*;
 use crate::agent::wire::decode::decode;
 use crate::agent::wire::lines::{Line, Lines};
 use crate::session::journal::{DroppedDraft, Said, UnknownLine, Withdrawn};
-use crate::session::message::{Activity, Asked, Frame, Message};
+use crate::session::message::{Activity, Asked, Delta, Frame, Message};
 use crate::session::question::Question;
 use crate::session::summary::cut;
 
@@ -24,6 +26,8 @@ pub(super) struct Intake {
     block: Option<(String, u32)>,
     /// Messages whose text was shown while it was being written and is not whole yet.
     drafts: BTreeSet<(String, u32)>,
+    /// Partial text that waits for an append, by its number, to be on disk.
+    held_deltas: VecDeque<(u64, Delta)>,
     /// The agent's id of the last message.
     pub last_message: Option<Uuid>,
     /// How many questions were asked, those included that are on their way to the disk.
@@ -40,6 +44,7 @@ impl Intake {
             batch: Vec::new(),
             block: None,
             drafts: BTreeSet::new(),
+            held_deltas: VecDeque::new(),
             last_message: None,
             questions_asked: 0,
             send_inputs_when_acknowledged: false,
@@ -139,11 +144,7 @@ impl Execution {
                 }
             }
             Frame::BlockStarted { message_id, block } => self.intake.block = Some((message_id, block)),
-            Frame::Delta(delta) => {
-                self.intake.drafts.insert((delta.message_id.clone(), delta.block));
-                let (session, head) = (self.task.session_id, self.summary.head);
-                self.surroundings.feeds.delta(session, head, self.task.attempt, &delta);
-            }
+            Frame::Delta(delta) => self.take_delta(delta),
             Frame::DraftsAbandoned { message_id, from_block } => {
                 self.intake
                     .drafts
@@ -170,6 +171,34 @@ impl Execution {
             Frame::Alive => {}
             Frame::Unknown { kind } => self.unknown_line(line, kind),
         }
+    }
+
+    /// Partial text is shown at once, but never before the records of the lines before it.
+    fn take_delta(&mut self, delta: Delta) {
+        self.intake.drafts.insert((delta.message_id.clone(), delta.block));
+        let after = self.appends_sent + u64::from(!self.intake.batch.is_empty());
+        if after == self.appends_acknowledged && self.intake.held_deltas.is_empty() {
+            return self.show_delta(&delta);
+        }
+        self.intake.held_deltas.push_back((after, delta));
+    }
+
+    /// Shows what waited for records that are on disk now. A block that is whole by now needs no partial text.
+    pub(super) fn show_held_deltas(&mut self) {
+        while let Some((_, delta)) = self
+            .intake
+            .held_deltas
+            .pop_front_if(|(after, _)| *after <= self.appends_acknowledged)
+        {
+            if self.intake.drafts.contains(&(delta.message_id.clone(), delta.block)) {
+                self.show_delta(&delta);
+            }
+        }
+    }
+
+    fn show_delta(&self, delta: &Delta) {
+        let (session, head) = (self.task.session_id, self.summary.head);
+        self.surroundings.feeds.delta(session, head, self.task.attempt, delta);
     }
 
     fn take_message_frame(&mut self, offset: u64, uuid: Option<Uuid>, mut message: Message) {
@@ -207,7 +236,7 @@ impl Execution {
         );
         self.intake.last_message = uuid.or(self.intake.last_message);
         let entry = Entry::AgentMessage(Box::new(Said { uuid, offset, message }));
-        self.checkpoints.work.take(&entry);
+        self.checkpoints.take(&entry);
         self.intake.batch.push(entry);
         self.checkpoint_if_clear(is_step, offset);
     }

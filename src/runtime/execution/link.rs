@@ -69,7 +69,7 @@ impl Execution {
     /// Lets the host send further: a window beyond what is on disk, or beyond what was taken where nothing waits for
     /// the disk.
     pub(super) fn raise_window(&mut self) {
-        let base = if self.appends_pending == 0 {
+        let base = if self.is_all_on_disk() {
             self.intake.position()
         } else {
             self.summary.through_offset
