@@ -20,6 +20,7 @@ use actix_codec::Framed;
 use awc::{BoxedSocket, ws};
 use futures_util::stream::SplitSink;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use self::checkpoints::Checkpoints;
@@ -68,7 +69,12 @@ pub(super) struct Surroundings {
     pub settings: Arc<RuntimeSettings>,
     pub store: Arc<dyn Store>,
     pub feeds: Arc<Feeds>,
+    /// How many executions may be connecting at once: a daemon that comes back to a thousand agents stays responsive.
+    pub connecting: Arc<Semaphore>,
 }
+
+/// The most executions that connect at once.
+pub(super) const CONNECTING_MAX: usize = 32;
 
 /// The writing half of the websocket.
 type HostSink = SinkWrite<ws::Message, SplitSink<Framed<BoxedSocket, ws::Codec>, ws::Message>>;
@@ -183,8 +189,11 @@ impl Execution {
     fn connect(&mut self, ctx: &mut Context<Self>) {
         let (directory, executable) = (self.directory(), self.surroundings.settings.executable.clone());
         let (settings, request) = (Arc::clone(&self.surroundings.settings), Arc::clone(&self.task.request));
+        let slots = Arc::clone(&self.surroundings.connecting);
         let (summary, attempt, known) = (Arc::clone(&self.task.summary), self.task.attempt, self.plan.clone());
         let connecting = async move {
+            // The semaphore is never closed.
+            let _slot = slots.acquire().await.ok();
             let plan = match known {
                 Some(plan) => plan,
                 None => {
