@@ -40,6 +40,7 @@ use crate::session::journal::{Entry, Input, Text};
 use crate::session::message::InputState;
 use crate::session::outcome::Ending;
 use crate::session::request::Request;
+use crate::session::state::State;
 use crate::session::summary::Summary;
 use crate::store::{Append, Commit, Span, Store, StoreError};
 
@@ -167,7 +168,7 @@ impl Execution {
             appends_sent: 0,
             appends_acknowledged: 0,
             busy: true,
-            is_up: false,
+            is_up: task_summary.lifecycle.state == State::Running,
             greeted: false,
             writing: BTreeMap::new(),
             next_write: 0,
@@ -276,6 +277,10 @@ impl Execution {
     /// The journal has another writer for this session, or is broken: this execution is a ghost. It leaves the agent
     /// alone, whose output is safe in its spool.
     fn store_refused(&mut self, error: StoreError, ctx: &mut Context<Self>) {
+        if error == StoreError::Closed {
+            // The daemon is on its way down.
+            return ctx.stop();
+        }
         tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "append refused");
         let is_ghost = matches!(error, StoreError::WrongAttempt { .. } | StoreError::WrongOffset { .. });
         if !is_ghost {
