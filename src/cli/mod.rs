@@ -1,7 +1,7 @@
 //! The command line: a client of the daemon like any other, and the way to start one.
 //!
-//! Read [`args`] first (what can be typed), then [`run`] and [`attach`] (the main job), [`follow`] (a stream through
-//! daemons that come and go), [`output`] with [`draft`] and [`clean`] (what is shown of it), [`asking`] and [`prompt`]
+//! Read `args` first (what can be typed), then `run` and `attach` (the main job), `follow` (a stream through
+//! daemons that come and go), `output` with `draft` and `clean` (what is shown of it), `asking` and `prompt`
 //! (questions at the terminal). Nothing here knows more of the daemon than its REST interface and its streams.
 
 mod answer;
