@@ -5,3 +5,4 @@ mod support;
 
 mod clocks;
 mod main_job;
+mod promises;
