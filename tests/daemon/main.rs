@@ -1,5 +1,7 @@
 //! The daemon from outside, with the simulated agent: what it promises whoever drives it over HTTP.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
