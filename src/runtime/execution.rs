@@ -298,6 +298,7 @@ impl Execution {
             self.send_inputs();
         }
         self.deliver_answers();
+        self.ask_for_the_result(ctx);
         self.look_at_standing(ctx);
         self.close_further(ctx);
     }
@@ -314,10 +315,10 @@ impl Execution {
         let mut inputs: Vec<Input> = self.summary.inputs.clone();
         inputs.iter_mut().for_each(|input| input.state = InputState::Sent);
         if inputs.is_empty() {
-            let text = if self.task.attempt.0 == 1 {
-                self.task.request.task.clone()
-            } else {
+            let text = if self.summary.task_sent {
                 CONTINUE.to_owned()
+            } else {
+                self.task.request.task.clone()
             };
             inputs.push(Input {
                 uuid: Uuid::new_v4(),
@@ -326,6 +327,27 @@ impl Execution {
             });
         }
         self.append(None, inputs.into_iter().map(Entry::Input).collect(), ctx);
+        self.intake.send_inputs_when_acknowledged = true;
+    }
+
+    /// An agent that died between the end of its turn and the result says, when it is resumed, only that our message is
+    /// done with. Then there is no result to wait for, and it is asked to go on.
+    fn ask_for_the_result(&mut self, ctx: &mut Context<Self>) {
+        let is_done_with_all = self.summary.inputs.is_empty() && self.summary.questions.is_empty();
+        let is_idle = self.greeted && self.is_up && !self.busy && !self.closing.is_begun();
+        if is_idle && is_done_with_all && !self.summary.work.is_answered() {
+            self.say(CONTINUE.to_owned(), ctx);
+        }
+    }
+
+    /// Journals a message of ours, to be written when that is on disk.
+    fn say(&mut self, text: String, ctx: &mut Context<Self>) {
+        let input = Input {
+            uuid: Uuid::new_v4(),
+            state: InputState::Sent,
+            text: Some(text),
+        };
+        self.append(None, vec![Entry::Input(input)], ctx);
         self.intake.send_inputs_when_acknowledged = true;
     }
 

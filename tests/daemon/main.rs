@@ -6,5 +6,6 @@
 mod support;
 
 mod clocks;
+mod crash;
 mod main_job;
 mod promises;

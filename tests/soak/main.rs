@@ -8,9 +8,8 @@
 mod support;
 
 use rustix::process::Signal;
-use serde_json::Value;
-
 use support::daemon::{TestDaemon, signal};
+use support::spool::{compare_with_spools, messages_in_spool};
 use support::wait::until;
 
 /// How often something is killed, in how many sessions of how many lines.
@@ -112,53 +111,6 @@ fn wait_for_progress(daemon: &TestDaemon, ids: &[String]) {
         let is_done = ids.iter().all(|id| daemon.view(id)["state"] == "completed");
         (written() >= before + 20 || is_done).then_some(())
     });
-}
-
-/// Each attempt's spool is what its agent wrote: its messages must stand in the journal, each once and in order.
-fn compare_with_spools(daemon: &TestDaemon, id: &str) {
-    let records = daemon.records(id);
-    let seqs: Vec<_> = records
-        .iter()
-        .map(|record| record["seq"].as_u64().expect("a seq"))
-        .collect();
-    assert_eq!(
-        seqs,
-        (1..=seqs.len() as u64).collect::<Vec<_>>(),
-        "numbered without gaps"
-    );
-    let attempts = daemon.view(id)["attempt"].as_u64().expect("an attempt");
-    for attempt in 1..=attempts {
-        let path = daemon.state().join(format!("sessions/{id}/{attempt}/stdout.jsonl"));
-        let written: Vec<String> = messages_in_spool(&std::fs::read_to_string(&path).unwrap_or_default());
-        let of_attempt = records
-            .iter()
-            .filter(|record| record["attempt"] == attempt && record["kind"] == "agent.message");
-        let journalled: Vec<String> = of_attempt.filter_map(|record| text(&record["data"]["uuid"])).collect();
-        assert_eq!(journalled, written, "attempt {attempt} of {id}");
-    }
-}
-
-/// The uuids of the lines that are messages; partial text, signs of life and a line that was cut off are none.
-fn messages_in_spool(spool: &str) -> Vec<String> {
-    let lines = spool
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let is_message = |line: &Value| {
-        let subtype = line["subtype"].as_str().unwrap_or_default();
-        match line["type"].as_str().unwrap_or_default() {
-            "assistant" | "user" | "result" => true,
-            "system" => ["init", "task_started", "task_notification", "background_tasks_changed"].contains(&subtype),
-            _ => false,
-        }
-    };
-    lines
-        .filter(is_message)
-        .filter_map(|line| text(&line["uuid"]))
-        .collect()
-}
-
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
 }
 
 #[test]

@@ -163,6 +163,7 @@ impl Execution {
             return ctx.stop();
         }
         self.sink = None;
+        self.closing.host_lost();
         self.greeted = false;
         self.writing.clear();
         self.answers_sent.clear();
