@@ -34,6 +34,7 @@ use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{Entry, Input, Text};
 use crate::session::message::InputState;
 use crate::session::outcome::Ending;
+use crate::session::question::Answer;
 use crate::session::request::Request;
 use crate::session::summary::Summary;
 use crate::store::{Append, Commit, Span, Store, StoreError};
@@ -99,6 +100,8 @@ pub(super) struct Execution {
     /// Lines whose answer from the host has not come.
     writing: BTreeMap<u64, Purpose>,
     next_write: u64,
+    /// Answers that the supervisor brought. It has written them down itself, so our summary may not have them.
+    answers: BTreeMap<QuestionId, Answer>,
     /// Answers that were written to this agent on this link.
     answers_sent: BTreeSet<QuestionId>,
     closing: Closing,
@@ -154,6 +157,7 @@ impl Execution {
             greeted: false,
             writing: BTreeMap::new(),
             next_write: 0,
+            answers: BTreeMap::new(),
             answers_sent: BTreeSet::new(),
             closing,
             shells_timer: None,
@@ -232,7 +236,9 @@ impl Execution {
     fn acknowledged(&mut self, result: Result<Commit, StoreError>, ctx: &mut Context<Self>) {
         self.appends_pending -= 1;
         match result {
-            Ok(commit) => self.summary = commit.summary,
+            // An actor's futures are not polled in the order they were spawned: an older commit may be heard of later.
+            Ok(commit) if commit.summary.head > self.summary.head => self.summary = commit.summary,
+            Ok(_) => {}
             Err(error) => return self.store_refused(error, ctx),
         }
         self.raise_window();
@@ -307,10 +313,11 @@ impl Execution {
         let summary = Arc::clone(&self.summary);
         for (id, waiting) in &summary.questions {
             let is_asked_here = waiting.attempt == self.task.attempt;
-            if let Some(answer) = waiting.answer.as_ref().filter(|_| is_asked_here)
+            let answer = waiting.answer.as_ref().or_else(|| self.answers.get(id)).cloned();
+            if let Some(answer) = answer.filter(|_| is_asked_here)
                 && self.answers_sent.insert(*id)
             {
-                self.write_answer(*id, &waiting.question, answer);
+                self.write_answer(*id, &waiting.question, &answer);
             }
         }
     }
@@ -344,13 +351,7 @@ impl Handler<Deliver> for Execution {
     type Result = ();
 
     fn handle(&mut self, Deliver { question, answer }: Deliver, _: &mut Self::Context) {
-        if self.greeted
-            && !self.closing.is_begun()
-            && let Some(waiting) = self.summary.questions.get(&question)
-            && self.answers_sent.insert(question)
-        {
-            let asked = waiting.question.clone();
-            self.write_answer(question, &asked, &answer);
-        }
+        self.answers.insert(question, answer);
+        self.deliver_answers();
     }
 }
