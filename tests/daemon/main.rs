@@ -3,4 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
+mod checks;
+mod death;
 mod main_job;
+mod robust;
+mod stream;
+mod stream_load;
