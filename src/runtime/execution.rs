@@ -39,6 +39,7 @@ use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{Entry, Input, Text};
 use crate::session::message::InputState;
 use crate::session::outcome::Ending;
+use crate::session::question::Answer;
 use crate::session::request::Request;
 use crate::session::state::State;
 use crate::session::summary::Summary;
@@ -113,6 +114,8 @@ pub(super) struct Execution {
     /// Lines whose answer from the host has not come.
     writing: BTreeMap<u64, Purpose>,
     next_write: u64,
+    /// Answers that the supervisor brought. It has written them down itself, so our summary may not have them.
+    answers: BTreeMap<QuestionId, Answer>,
     /// Answers that were written to this agent on this link.
     answers_sent: BTreeSet<QuestionId>,
     closing: Closing,
@@ -172,6 +175,7 @@ impl Execution {
             greeted: false,
             writing: BTreeMap::new(),
             next_write: 0,
+            answers: BTreeMap::new(),
             answers_sent: BTreeSet::new(),
             closing,
             clocks: Clocks::new(),
@@ -255,18 +259,26 @@ impl Execution {
     fn acknowledged(&mut self, result: Result<Commit, StoreError>, ctx: &mut Context<Self>) {
         self.appends_acknowledged += 1;
         match result {
-            Ok(commit) => {
-                let waited_for = self.summary.waiting_for;
-                self.summary = commit.summary;
-                if self.summary.waiting_for != waited_for {
-                    self.look_at_clocks(ctx);
-                }
-            }
+            Ok(commit) => self.take_summary(&commit.summary, ctx),
             Err(error) => return self.store_refused(error, ctx),
         }
         self.show_held_deltas();
         self.raise_window();
         self.settle(ctx);
+    }
+
+    /// An actor's futures are not polled in the order they were spawned: an older commit may be heard of later, and says
+    /// nothing new.
+    fn take_summary(&mut self, summary: &Arc<Summary>, ctx: &mut Context<Self>) {
+        let place = |summary: &Summary| (summary.head, summary.through_offset);
+        if place(summary) < place(&self.summary) {
+            return;
+        }
+        let waited_for = self.summary.waiting_for;
+        self.summary = Arc::clone(summary);
+        if self.summary.waiting_for != waited_for {
+            self.look_at_clocks(ctx);
+        }
     }
 
     /// Whether everything that was handed to the store is on disk.
@@ -315,7 +327,7 @@ impl Execution {
         let mut inputs: Vec<Input> = self.summary.inputs.clone();
         inputs.iter_mut().for_each(|input| input.state = InputState::Sent);
         if inputs.is_empty() {
-            let text = if self.summary.task_sent {
+            let text = if self.task.attempt.0 > 1 {
                 CONTINUE.to_owned()
             } else {
                 self.task.request.task.clone()
@@ -368,10 +380,11 @@ impl Execution {
         let summary = Arc::clone(&self.summary);
         for (id, waiting) in &summary.questions {
             let is_asked_here = waiting.attempt == self.task.attempt;
-            if let Some(answer) = waiting.answer.as_ref().filter(|_| is_asked_here)
+            let answer = waiting.answer.as_ref().or_else(|| self.answers.get(id)).cloned();
+            if let Some(answer) = answer.filter(|_| is_asked_here)
                 && self.answers_sent.insert(*id)
             {
-                self.write_answer(*id, &waiting.question, answer);
+                self.write_answer(*id, &waiting.question, &answer);
             }
         }
     }
@@ -406,11 +419,7 @@ impl Handler<Deliver> for Execution {
     type Result = ();
 
     fn handle(&mut self, Deliver { question, answer }: Deliver, _: &mut Self::Context) {
-        // Our summary is as of our own last append, and the answer was the supervisor's: noted here, it is found again
-        // when the link is lost before the agent has it.
-        if let Some(waiting) = Arc::make_mut(&mut self.summary).questions.get_mut(&question) {
-            waiting.answer = Some(answer);
-        }
+        self.answers.insert(question, answer);
         self.deliver_answers();
     }
 }

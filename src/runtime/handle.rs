@@ -201,9 +201,17 @@ impl Handle {
 
     /// Reads a session's stream: the records after `after`, then what happens.
     pub async fn stream(&self, id: SessionId, after: Seq) -> Result<Reader, CallError> {
-        let summary = self.get(id).await?;
-        let ended = summary.lifecycle.state.outcome().is_some();
-        Ok(self.feeds.read(id, after, summary.head, ended))
+        let has_ended = |summary: &Summary| summary.lifecycle.state.outcome().is_some();
+        let before = self.get(id).await?;
+        let reader = self.feeds.read(id, after, before.head, has_ended(&before));
+        // A session that ended in between has shown its end on a feed that is gone. The registry is told before the
+        // readers are, so it knows by now.
+        let now = self.get(id).await?;
+        if has_ended(&before) || !has_ended(&now) {
+            return Ok(reader);
+        }
+        drop(reader);
+        Ok(self.feeds.read(id, after, now.head, true))
     }
 
     /// Reads the stream over all sessions: the records with ids above `after`, or only what happens from now on.

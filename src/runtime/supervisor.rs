@@ -187,7 +187,12 @@ impl Supervisor {
     fn carry_out(&mut self, id: SessionId, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
             Effect::Enqueue => self.queue.push_back(id),
-            Effect::Start(attempt) => self.start_execution(id, attempt, None, ctx),
+            Effect::Start(attempt) => {
+                // Acknowledgements may be heard of out of order, so the stop may have come first, to nobody.
+                let session = self.sessions.get(&id);
+                let is_stopping = session.is_some_and(|session| matches!(session.life.state, State::Stopping { .. }));
+                self.start_execution(id, attempt, is_stopping.then_some(Ending::Stopped), ctx);
+            }
             Effect::Stop(attempt) => self.stop_execution(id, attempt),
             // The state holds the time; all deadlines are armed after every step.
             Effect::WakeAt(_) => {}

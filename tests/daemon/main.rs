@@ -5,7 +5,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
+mod checks;
 mod clocks;
 mod crash;
+mod death;
 mod main_job;
 mod promises;
+mod robust;
+mod stream;
+mod stream_load;

@@ -282,12 +282,11 @@ impl TestDaemon {
         view
     }
 
-    /// Reads a stream from after `cursor`.
+    /// Reads a stream from after `cursor`. One that hangs fails the test.
     pub(crate) fn stream(&self, path: &str, cursor: Option<u64>) -> Events {
-        let mut request = self
-            .agent
-            .get(self.url(path))
-            .header("Authorization", format!("Bearer {}", self.token()));
+        let request = self.agent.get(self.url(path));
+        let request = request.config().timeout_recv_body(Some(PATIENCE)).build();
+        let mut request = request.header("Authorization", format!("Bearer {}", self.token()));
         if let Some(cursor) = cursor {
             request = request.header("Last-Event-ID", cursor.to_string());
         }
@@ -402,8 +401,14 @@ impl Iterator for Events {
         let mut event = Event::default();
         loop {
             let mut line = String::new();
-            if self.lines.read_line(&mut line).ok()? == 0 {
-                return None;
+            match self.lines.read_line(&mut line) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                    panic!("the stream neither went on nor ended: {error}")
+                }
+                // The daemon is gone.
+                Err(_) => return None,
             }
             let line = line.trim_end_matches('\n');
             match line.split_once(": ").unwrap_or((line, "")) {

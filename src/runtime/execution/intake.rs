@@ -22,6 +22,8 @@ pub(super) struct Intake {
     pub window: u64,
     /// Entries of lines since then.
     pub batch: Vec<Entry>,
+    /// The end of the last line that has an entry in the batch.
+    batch_end: u64,
     /// The content block that began last: the next whole block of its message is that one.
     block: Option<(String, u32)>,
     /// Messages whose text was shown while it was being written and is not whole yet.
@@ -42,6 +44,7 @@ impl Intake {
             handed: offset,
             window: 0,
             batch: Vec::new(),
+            batch_end: offset,
             block: None,
             drafts: BTreeSet::new(),
             held_deltas: VecDeque::new(),
@@ -89,14 +92,15 @@ impl Execution {
         self.settle(ctx);
     }
 
-    /// Hands what was read to the store. Lines that leave no record are covered by the next append that has one.
+    /// Hands what was read to the store, through the last line that leaves a record. Lines behind it are covered by the
+    /// next append: a daemon that comes after this one reads them again, and so has the whole of an open draft.
     fn hand_over(&mut self, ctx: &mut Context<Self>) {
         if self.intake.batch.is_empty() {
             return;
         }
         let span = Span {
             from: self.intake.handed,
-            through: self.intake.lines.start(),
+            through: self.intake.batch_end,
         };
         self.intake.handed = span.through;
         let entries = std::mem::take(&mut self.intake.batch);
@@ -111,21 +115,29 @@ impl Execution {
             lines.push(b"\n", |line| self.unknown_line(&line, None));
             self.intake.lines = Lines::starting_at(end);
         }
-        let drafts = std::mem::take(&mut self.intake.drafts);
-        for (message_id, from_block) in drafts {
-            self.intake
-                .batch
-                .push(Entry::DraftDropped(DroppedDraft { message_id, from_block }));
-        }
+        self.drop_drafts();
+        self.intake.batch_end = self.intake.lines.start();
         self.hand_over(ctx);
     }
 
+    /// Revokes text that was shown while it was being written and does not become whole any more.
+    fn drop_drafts(&mut self) {
+        let drafts = std::mem::take(&mut self.intake.drafts).into_iter();
+        let dropped = drafts.map(|(message_id, from_block)| DroppedDraft { message_id, from_block });
+        self.intake.batch.extend(dropped.map(Entry::DraftDropped));
+    }
+
     fn take_line(&mut self, line: &Line<'_>) {
+        let before = self.intake.batch.len();
         if line.is_cut() {
-            return self.unknown_line(line, Some("a line that is too long".to_owned()));
+            self.unknown_line(line, Some("a line that is too long".to_owned()));
+        } else {
+            decode(line.bytes)
+                .into_iter()
+                .for_each(|frame| self.take_frame(line, frame));
         }
-        for frame in decode(line.bytes) {
-            self.take_frame(line, frame);
+        if self.intake.batch.len() > before {
+            self.intake.batch_end = line.end();
         }
     }
 
@@ -230,8 +242,11 @@ impl Execution {
             _ => {}
         }
         self.clocks.note(&message);
-        if matches!(&message, Message::TurnEnded(end) if !end.synthetic) {
-            self.withdraw_orphans();
+        if let Message::TurnEnded(end) = &message {
+            self.drop_drafts();
+            if !end.synthetic {
+                self.withdraw_orphans();
+            }
         }
         let is_step = matches!(
             message,

@@ -162,7 +162,9 @@ impl Execution {
         if self.closing.is_released() {
             return ctx.stop();
         }
-        self.sink = None;
+        if let Some(mut sink) = self.sink.take() {
+            sink.close();
+        }
         self.closing.host_lost();
         self.greeted = false;
         self.writing.clear();
@@ -211,8 +213,8 @@ impl StreamHandler<Result<ws::Frame, ProtocolError>> for Execution {
 impl WriteHandler<ProtocolError> for Execution {
     fn error(&mut self, error: ProtocolError, _: &mut Self::Context) -> Running {
         tracing::warn!(%error, "cannot write to the agent host");
-        // The end of the stream says what follows.
-        Running::Continue
+        // The end of the stream says what follows; nothing more can be written.
+        Running::Stop
     }
 
     fn finished(&mut self, _: &mut Self::Context) {}
