@@ -192,6 +192,7 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         background_grace: Duration::from_secs(supervision.background_grace_seconds),
         live_agents_max: limits.max_live_agents,
         queued_sessions_max: limits.queued_sessions_max,
+        max_budget_usd: Some(supervision.max_budget_usd).filter(|usd| *usd > 0.0),
         restart: supervision.restart_policy(),
     })
 }

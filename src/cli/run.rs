@@ -96,6 +96,7 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
         question_timeout_seconds: args.question_timeout,
         keep_background: args.keep_background,
         env_names: env.keys().cloned().collect(),
+        origin: None,
     })
 }
 

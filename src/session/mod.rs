@@ -2,12 +2,15 @@
 //!
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`], [`message`] and
 //! [`question`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`restart`] and [`state`] (what
-//! follows), [`journal`] (how it is recorded) and [`summary`] (the fold of a journal).
+//! follows), [`journal`] (how it is recorded), [`summary`] (the fold of a journal), [`opening`] and [`digest`] (what an agent
+//! is told first).
 
 pub mod checkpoint;
+pub mod digest;
 pub mod id;
 pub mod journal;
 pub mod message;
+pub mod opening;
 pub mod outcome;
 pub mod question;
 pub mod request;

@@ -4,7 +4,7 @@ use super::*;
 use crate::agent::wire::decode::decode;
 use crate::agent::wire::lines::{Line, Lines};
 use crate::session::checkpoint::Checkpoint;
-use crate::session::journal::{DroppedDraft, Said, UnknownLine, Withdrawn};
+use crate::session::journal::{DroppedDraft, Input, Said, UnknownLine, Withdrawn};
 use crate::session::message::{Activity, Asked, Frame, Message};
 use crate::session::question::Question;
 use crate::session::summary::cut;
@@ -197,7 +197,9 @@ impl Execution {
             _ => {}
         }
         let ends_turn = matches!(message, Message::TurnEnded(_));
-        self.intake.last_message = uuid.or(self.intake.last_message);
+        if is_of_conversation(&message) {
+            self.intake.last_message = uuid.or(self.intake.last_message);
+        }
         self.intake
             .batch
             .push(Entry::AgentMessage(Box::new(Said { uuid, offset, message })));
@@ -273,4 +275,15 @@ impl Execution {
         };
         self.intake.batch.push(Entry::AgentUnknown(unknown));
     }
+}
+
+/// Whether a message stands in the conversation itself, so that it can be cut behind it. A subagent's does not.
+fn is_of_conversation(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Text { parent: None, .. }
+            | Message::Thinking { parent: None, .. }
+            | Message::ToolUse { parent: None, .. }
+            | Message::ToolResult { parent: None, .. }
+    )
 }

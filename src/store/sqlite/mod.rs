@@ -149,6 +149,17 @@ impl Store for SqliteStore {
             .with(|connection| reader::last_of_kind(connection, session_id, kind))
     }
 
+    fn latest_of_kind(
+        &self,
+        session_id: SessionId,
+        kind: &str,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
+        self.readers
+            .with(|connection| reader::latest_of_kind(connection, session_id, kind, before, limit))
+    }
+
     fn epoch(&self) -> &str {
         &self.epoch
     }
