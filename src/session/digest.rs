@@ -238,7 +238,22 @@ mod tests {
         for entry in [text("I begin".into()), call("one"), call("two"), result("one")] {
             digest.take(&entry);
         }
-        insta::assert_snapshot!(digest.tell("build it", "its file is gone"), @"");
+        insta::assert_snapshot!(digest.tell("build it", "its file is gone"), @"
+        You take over a task from an agent whose conversation was lost (its file is gone).
+
+        This is the task:
+
+        build it
+
+        This is what is known of the work so far, the latest last:
+
+        - The agent said: I begin
+        - The agent called Bash: make one, which answered: all
+          good
+        - The agent called Bash: make two (no result is known: it may or may not have taken effect)
+
+        Go on with the task from there. Check what has taken effect before you repeat anything.
+        ");
     }
 
     #[test]
