@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,10 +22,19 @@ use crate::agent::launch::write_private;
 use crate::config::{Environment, Flag, Paths, Settings, Sources};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::{Publisher, Runtime};
+use crate::session::patience::Patience;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::{self, LogTo};
 use crate::web::{Readiness, Server, Token};
+
+/// How often the lock of the state directory is tried: a client that looks whether a daemon lives holds it for a moment.
+const LOCK_TRIES: u32 = 10;
+
+/// The wait between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+pub mod doctor;
 
 /// What the command line says about the daemon.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +53,8 @@ pub struct DaemonFile {
     /// Its process.
     pub pid: u32,
     /// Where it listens.
+    pub address: SocketAddr,
+    /// The port of that address.
     pub port: u16,
     /// Its version.
     pub version: String,
@@ -51,14 +63,7 @@ pub struct DaemonFile {
 /// Runs a daemon until it is told to stop, or until its journal fails.
 pub fn serve(options: &Options) -> anyhow::Result<()> {
     leave_enclosing_session()?;
-    let environment = Environment::of_this_process();
-    let sources = Sources {
-        file: options.config.clone(),
-        environment: environment.clone(),
-        flags: options.flags.clone(),
-    };
-    let settings = Settings::load(&sources)?;
-    let paths = Paths::new(&settings.state, &environment)?;
+    let (settings, paths) = settings_and_paths(options)?;
     paths.create()?;
     let _lock = take_lock(&paths)?;
     let log_to = if options.log_to_files {
@@ -78,6 +83,19 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     outcome
 }
 
+/// What is set, and where everything is by that.
+fn settings_and_paths(options: &Options) -> anyhow::Result<(Settings, Paths)> {
+    let environment = Environment::of_this_process();
+    let sources = Sources {
+        file: options.config.clone(),
+        environment: environment.clone(),
+        flags: options.flags.clone(),
+    };
+    let settings = Settings::load(&sources)?;
+    let paths = Paths::new(&settings.state, &environment)?;
+    Ok((settings, paths))
+}
+
 /// Starts everything, serves, and stops it again.
 async fn run(settings: &Settings, paths: &Paths, store: Arc<SqliteStore>, publisher: &Publisher) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -89,8 +107,7 @@ async fn run(settings: &Settings, paths: &Paths, store: Arc<SqliteStore>, publis
     let readiness: Readiness = Arc::new(move || store.last_id().map(drop).map_err(|error| error.to_string()));
     let server = Server::build(settings, paths, runtime.handle(), token, readiness)?;
     let stopper = server.stopper();
-    let port = server.port();
-    announce(paths, port)?;
+    announce(paths, server.address())?;
     tracing::info!(address = %server.address(), state = %paths.state.display(), pid = std::process::id(), "serving");
     let serving = actix::spawn(server.run_until_stopped());
     let outcome = tokio::select! {
@@ -132,19 +149,22 @@ fn take_lock(paths: &Paths) -> anyhow::Result<File> {
     let path = paths.daemon_lock();
     let lock = File::options().create(true).truncate(false).write(true).open(&path);
     let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => bail!("{}", already_running(paths)),
-        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    for _ in 0..LOCK_TRIES {
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(lock),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        }
     }
+    bail!("{}", already_running(paths))
 }
 
 fn already_running(paths: &Paths) -> String {
     let state = paths.state.display();
     match read_daemon_file(&paths.daemon_file()) {
         Some(daemon) => format!(
-            "a daemon runs already for {state}: pid {}, http://127.0.0.1:{}; stop it with `kill {}`, or choose another state.dir",
-            daemon.pid, daemon.port, daemon.pid
+            "a daemon runs already for {state}: pid {}, http://{}; stop it with `kill {}`, or choose another state.dir",
+            daemon.pid, daemon.address, daemon.pid
         ),
         None => format!("a daemon is starting already for {state}"),
     }
@@ -154,11 +174,13 @@ fn read_daemon_file(path: &Path) -> Option<DaemonFile> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-fn announce(paths: &Paths, port: u16) -> anyhow::Result<()> {
+fn announce(paths: &Paths, address: SocketAddr) -> anyhow::Result<()> {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
     let daemon = DaemonFile {
         pid: std::process::id(),
-        port,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        address,
+        port: address.port(),
+        version,
     };
     let path = paths.daemon_file();
     let json = serde_json::to_vec(&daemon)?;
@@ -170,6 +192,10 @@ fn withdraw(paths: &Paths) {
     if let Err(error) = std::fs::remove_file(paths.daemon_file()) {
         tracing::warn!(%error, "daemon.json stays behind");
     }
+}
+
+fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(minutes.saturating_mul(60))
 }
 
 fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<RuntimeSettings> {
@@ -189,6 +215,15 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         spool_reserve_bytes: agent.spool_reserve_bytes,
         stop_grace: Duration::from_secs(agent.stop_grace_seconds),
         term_grace: Duration::from_secs(agent.term_grace_seconds),
+        patience: Patience {
+            first_message: Duration::from_secs(supervision.first_message_seconds),
+            headers: Duration::from_secs(supervision.headers_seconds),
+            stream: Duration::from_secs(supervision.stream_seconds),
+            tool: Duration::from_secs(supervision.tool_seconds),
+        },
+        quota_hold: minutes(supervision.quota_hold_minutes),
+        api_hold: minutes(supervision.api_hold_minutes),
+        checkpoint_interval: Duration::from_secs(supervision.checkpoint_interval_seconds),
         background_grace: Duration::from_secs(supervision.background_grace_seconds),
         live_agents_max: limits.max_live_agents,
         queued_sessions_max: limits.queued_sessions_max,

@@ -41,6 +41,19 @@ const ON_RESUME: [(&str, &str); 3] = [
     ("CLAUDE_CODE_RESUME_REASON", "daemon_restart"),
 ];
 
+/// Line-delimited JSON both ways, with partial messages, and permissions asked over the same channel.
+const PROTOCOL: [&str; 9] = [
+    "-p",
+    "--output-format",
+    "stream-json",
+    "--verbose",
+    "--input-format",
+    "stream-json",
+    "--include-partial-messages",
+    "--permission-prompt-tool",
+    "stdio",
+];
+
 /// The conversation an attempt works in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conversation {
@@ -110,19 +123,7 @@ pub fn arguments(
     remaining: Remaining,
     directory: &Path,
 ) -> (Vec<String>, Vec<SideFile>) {
-    let mut argv: Vec<String> = [
-        "-p",
-        "--output-format",
-        "stream-json",
-        "--verbose",
-        "--input-format",
-        "stream-json",
-        "--include-partial-messages",
-        "--permission-prompt-tool",
-        "stdio",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut argv = PROTOCOL.map(str::to_owned).to_vec();
     let mode = request.permission_mode.unwrap_or(PermissionMode::Default);
     argv.push(format!("--permission-mode={}", mode.name()));
     argv.extend(conversation.flags());

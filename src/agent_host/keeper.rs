@@ -342,6 +342,10 @@ impl Handler<Asked> for Keeper {
         match order {
             Order::Write { id, line } => self.write(id, line, ctx),
             Order::Signal(signal) => self.signal(signal),
+            Order::CountChildren => {
+                let count = leftovers::count(&self.leftovers.mark, self.process);
+                self.say(FromHost::Children { count });
+            }
             Order::EndLeftovers => {
                 self.leftovers.asked = true;
                 self.end_leftovers(ctx);

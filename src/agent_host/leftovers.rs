@@ -54,6 +54,11 @@ pub(super) async fn end(mark: &Mark, spare: Option<AgentProcess>) -> Vec<String>
     }
 }
 
+/// How many marked processes there are besides this one and `spare`.
+pub(super) fn count(mark: &Mark, spare: Option<AgentProcess>) -> usize {
+    find(mark, spare).len()
+}
+
 /// What the daemon is told of processes ended: each, or the first ones and how many more.
 pub(super) fn list(mut ended: Vec<String>) -> Vec<String> {
     let more = ended.len().saturating_sub(LISTED_MAX);

@@ -38,6 +38,7 @@ pub(super) struct Asked {
 pub(super) enum Order {
     Write { id: u64, line: String },
     Signal(i32),
+    CountChildren,
     EndLeftovers,
     Release,
 }

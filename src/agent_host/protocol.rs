@@ -142,6 +142,8 @@ pub enum ToHost {
         /// The signal's number.
         signal: i32,
     },
+    /// Count the processes that the agent has started and that live.
+    CountChildren,
     /// End whatever of this attempt outlives the agent, found by [`ATTEMPT_MARK`].
     EndLeftovers,
     /// The agent is gone and all it wrote is taken: remove the socket and exit.
@@ -191,6 +193,11 @@ pub enum FromHost {
         id: u64,
         /// Why, for a person.
         error: String,
+    },
+    /// The answer to [`ToHost::CountChildren`].
+    Children {
+        /// How many processes bear the attempt's mark, host and agent left out.
+        count: usize,
     },
     /// The answer to [`ToHost::EndLeftovers`], sent when they are gone. Those that the host ended by itself are listed too.
     LeftoversEnded {

@@ -74,6 +74,7 @@ impl Link {
             }
             ToHost::Write { id, line } => self.order(Order::Write { id, line }),
             ToHost::Signal { signal } => self.order(Order::Signal(signal)),
+            ToHost::CountChildren => self.order(Order::CountChildren),
             ToHost::EndLeftovers => self.order(Order::EndLeftovers),
             ToHost::Release => self.order(Order::Release),
         }

@@ -287,8 +287,8 @@ fn summary(view: &View) -> String {
     let mut text = format!(
         "■ {outcome} · {} · {} · {} · {}\n",
         units::turns(view.turns),
-        units::tokens(view.usage.tokens()),
-        units::usd(view.usage.cost_usd),
+        units::tokens(view.used().tokens()),
+        units::usd(view.used().cost_usd),
         units::duration(took)
     );
     if let Some(note) = view.note.as_deref().filter(|_| view.ended_as() != Some("completed")) {
@@ -311,7 +311,7 @@ impl Status {
         Self {
             state: view.state.clone(),
             turns: view.turns,
-            usage: view.usage,
+            usage: view.used(),
             counted: view.head,
         }
     }
@@ -357,7 +357,7 @@ mod tests {
 
     fn view(more: serde_json::Value) -> View {
         let mut view = json!({"session_id": "01890000-0000-7000-8000-00000000abcd", "state": "running", "created_at": "2026-01-01T00:00:00Z",
-            "turns": 2, "head": 5, "usage": {"input_tokens": 1000, "output_tokens": 200, "cache_read_tokens": 0, "cache_write_tokens": 0, "cost_usd": 0.0421}});
+            "turns": 2, "head": 5, "usage": {"input_tokens": 1000, "output_tokens": 200, "cache_read_tokens": 0, "cache_write_tokens": 0}, "cost_usd": 0.0421});
         view.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(view).unwrap()
     }

@@ -2,15 +2,15 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use etcetera::BaseStrategy;
 use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 
 use super::exit::Failure;
+use crate::config::{Environment, Paths, Settings, Sources};
 
 /// How long a connection on the loopback may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -30,18 +30,22 @@ pub(crate) struct Connection {
 #[derive(Debug, Deserialize)]
 struct DaemonFile {
     pid: u32,
-    port: u16,
+    address: SocketAddr,
 }
 
-/// The directory with the daemon's state: the given one, or `$XDG_STATE_HOME/cc-executor`.
+/// The directory with the daemon's state: the given one, or what the settings say, as for the daemon itself.
 pub(crate) fn state_dir(given: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(given) = given {
         return std::path::absolute(given).map_err(|error| Failure::Usage(format!("--state-dir: {error}")));
     }
-    let homeless = |_| Failure::Failed("there is no home directory: set HOME, or give --state-dir".to_owned());
-    let base = etcetera::base_strategy::Xdg::new().map_err(homeless)?;
-    let state = base.state_dir().unwrap_or_else(|| base.home_dir().join(".local/state"));
-    Ok(state.join("cc-executor"))
+    let environment = Environment::of_this_process();
+    let sources = Sources {
+        environment: environment.clone(),
+        ..Sources::default()
+    };
+    let settings = Settings::load(&sources).map_err(|error| Failure::Failed(error.to_string()))?;
+    let paths = Paths::new(&settings.state, &environment).map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok(paths.state)
 }
 
 /// The daemon of this state directory, when it lives.
@@ -51,21 +55,20 @@ pub(crate) fn state_dir(given: Option<&Path>) -> Result<PathBuf, Failure> {
 pub(crate) fn find(state_dir: &Path) -> Option<Connection> {
     let text = fs::read(state_dir.join("daemon.json")).ok()?;
     let daemon: DaemonFile = serde_json::from_slice(&text).ok()?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, daemon.port));
-    TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).ok()?;
+    TcpStream::connect_timeout(&daemon.address, CONNECT_TIMEOUT).ok()?;
     if !is_locked(&state_dir.join("daemon.lock")) {
         return None;
     }
     let token = fs::read_to_string(state_dir.join("token")).ok()?;
     Some(Connection {
-        base_url: format!("http://{address}"),
+        base_url: format!("http://{}", daemon.address),
         token: token.trim().to_owned(),
         pid: daemon.pid,
     })
 }
 
 /// Whether a living process holds this lock.
-fn is_locked(path: &Path) -> bool {
+pub(crate) fn is_locked(path: &Path) -> bool {
     let Ok(file) = File::open(path) else {
         return false;
     };
@@ -83,7 +86,7 @@ mod tests {
     fn write_daemon(dir: &Path, port: u16) {
         fs::write(
             dir.join("daemon.json"),
-            format!(r#"{{"pid":7,"port":{port},"version":"1"}}"#),
+            format!(r#"{{"pid":7,"address":"127.0.0.1:{port}","port":{port},"version":"1"}}"#),
         )
         .unwrap();
         fs::write(dir.join("token"), "secret\n").unwrap();

@@ -3,7 +3,6 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -49,7 +48,8 @@ fn start(state_dir: &Path, log: &Path) -> io::Result<Child> {
     daemon_command(state_dir, log)?.spawn()
 }
 
-/// The daemon goes on when the terminal is closed: it has its own process group and makes a session of its own.
+/// The daemon goes on when the terminal is closed: the first thing it does is to make a session of its own, which it
+/// could not if it led a process group.
 fn daemon_command(state_dir: &Path, log: File) -> io::Result<Command> {
     let program = program()?;
     let mut command = Command::new(program);
@@ -59,8 +59,7 @@ fn daemon_command(state_dir: &Path, log: File) -> io::Result<Command> {
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
-        .stderr(log)
-        .process_group(0);
+        .stderr(log);
     Ok(command)
 }
 

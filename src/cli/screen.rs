@@ -59,13 +59,13 @@ impl Screen {
         };
         self.open_line.push_str(text);
         let complete = self.open_line.rfind('\n').map_or(0, |end| end + 1);
-        if complete > 0 {
-            let printed = bar.suspend(|| print(&self.open_line[..complete]));
-            self.open_line.drain(..complete);
-            printed?;
-        }
+        let lines: String = self.open_line.drain(..complete).collect();
         bar.set_prefix(tail_of_line(&self.open_line));
-        Ok(())
+        if lines.is_empty() {
+            Ok(())
+        } else {
+            bar.suspend(|| print(&lines))
+        }
     }
 
     /// Says something about the session, beside its text.

@@ -106,12 +106,13 @@ fn table(views: &[View], now: Timestamp) -> String {
             shown_state(view),
             view.attempt.to_string(),
             view.turns.to_string(),
-            units::usd(view.usage.cost_usd),
+            units::usd(view.used().cost_usd),
             units::duration(now.duration_since(view.created_at)),
             clean(&view.cwd),
         ]);
     }
-    table.trim_fmt() + "\n"
+    let lines = table.lines().map(|line| line.trim().to_owned() + "\n");
+    lines.collect()
 }
 
 fn shown_state(view: &View) -> String {
@@ -125,8 +126,8 @@ fn describe(view: &View, now: Timestamp) -> String {
     let took = view.ended_at.unwrap_or(now).duration_since(view.created_at);
     let used = [
         units::turns(view.turns),
-        units::tokens(view.usage.tokens()),
-        units::usd(view.usage.cost_usd),
+        units::tokens(view.used().tokens()),
+        units::usd(view.used().cost_usd),
         units::duration(took),
     ];
     let mut lines = vec![
@@ -173,7 +174,7 @@ mod tests {
 
     fn view(more: Value) -> View {
         let mut view = json!({"session_id": "01890000-0000-7000-8000-00000000abcd", "name": "tidy\nup", "state": "running", "attempt": 1,
-            "created_at": "2026-01-01T00:00:00Z", "cwd": "/home/me", "turns": 2, "head": 5});
+            "created_at": "2026-01-01T00:00:00Z", "cwd": "/srv/me", "turns": 2, "head": 5});
         view.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(view).unwrap()
     }
@@ -187,7 +188,7 @@ mod tests {
         let failed = json!({"name": "a name that is much longer than any column should be", "state": "failed", "cause": "crashed", "cwd": "/\u{1b}[2Jtmp"});
         insta::assert_snapshot!(table(&[view(json!({})), view(failed)], now()), @r"
         ID        NAME                                       STATE            ATTEMPT  TURNS  COST     AGE     DIRECTORY
-        0000abcd  tidy up                                    running          1        2      $0.0000  1h 05m  /home/me
+        0000abcd  tidy up                                    running          1        2      $0.0000  1h 05m  /srv/me
         0000abcd  a name that is much longer than any colu…  failed(crashed)  1        2      $0.0000  1h 05m  /tmp
         ");
     }
@@ -200,7 +201,7 @@ mod tests {
         session    01890000-0000-7000-8000-00000000abcd
         name       tidy up
         state      awaiting_input
-        directory  /home/me
+        directory  /srv/me
         model      sonnet
         attempt    1
         used       2 turns · 0 tokens · $0.0000 · 1h 05m

@@ -39,9 +39,12 @@ pub(crate) struct View {
     /// Model rounds so far.
     #[serde(default)]
     pub(crate) turns: u32,
-    /// What has been used so far.
+    /// Tokens used so far.
     #[serde(default)]
-    pub(crate) usage: Usage,
+    usage: Tokens,
+    /// Cost so far in US dollars.
+    #[serde(default)]
+    cost_usd: f64,
     /// The model, once it is known.
     #[serde(default)]
     pub(crate) model: Option<String>,
@@ -59,7 +62,28 @@ pub(crate) struct View {
     pub(crate) head: u64,
 }
 
+/// Tokens of a [`View`]; their cost stands beside them.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Tokens {
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_read_tokens: u64,
+    cache_write_tokens: u64,
+}
+
 impl View {
+    /// What has been used so far.
+    pub(crate) fn used(&self) -> Usage {
+        Usage {
+            input_tokens: self.usage.input_tokens,
+            output_tokens: self.usage.output_tokens,
+            cache_read_tokens: self.usage.cache_read_tokens,
+            cache_write_tokens: self.usage.cache_write_tokens,
+            cost_usd: self.cost_usd,
+        }
+    }
+
     /// Whether the session has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.outcome.is_some() || matches!(self.state.as_str(), "completed" | "failed" | "cancelled" | "timed_out")
@@ -146,10 +170,12 @@ mod tests {
     #[test]
     fn a_view_with_a_question_reads() {
         let json = r#"{"session_id":"01890000-0000-7000-8000-00000000abcd","state":"awaiting_input","new_field":1,
+            "usage":{"input_tokens":3,"output_tokens":4,"cache_read_tokens":0,"cache_write_tokens":0},"cost_usd":0.5,
             "created_at":"2026-01-01T00:00:00Z","questions":[{"question_id":"q1","asked_at":"2026-01-01T00:00:00Z",
             "answered":false,"orphaned":true,"headline":"Bash: ls","ask":"permission","tool":"Bash","input":{"command":"ls"}}]}"#;
         let view: View = serde_json::from_str(json).unwrap();
         assert!(!view.has_ended());
+        assert_eq!((view.used().tokens(), view.used().cost_usd), (7, 0.5));
         let question = view.unanswered().next().unwrap();
         assert_eq!(
             (question.kind.headline().as_str(), question.orphaned),

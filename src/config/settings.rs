@@ -109,8 +109,8 @@ pub struct SupervisionSettings {
     pub first_message_seconds: u64,
     /// Stall clock of a started answer, in seconds.
     pub stream_seconds: u64,
-    /// Stall clock of a tool without a sign of life, in minutes.
-    pub tool_minutes: u64,
+    /// Stall clock of a tool without a sign of life, in seconds.
+    pub tool_seconds: u64,
     /// Stall clock of a request without a first sign of an answer, in seconds.
     pub headers_seconds: u64,
 }
@@ -253,7 +253,7 @@ impl Settings {
                 self.supervision.first_message_seconds,
             ),
             ("supervision.stream_seconds", self.supervision.stream_seconds),
-            ("supervision.tool_minutes", self.supervision.tool_minutes),
+            ("supervision.tool_seconds", self.supervision.tool_seconds),
             ("supervision.headers_seconds", self.supervision.headers_seconds),
             ("log.files_max", self.log.files_max as u64),
         ];

@@ -12,14 +12,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::io::SinkWrite;
 use actix::prelude::*;
 use actix_codec::Framed;
 use awc::{BoxedSocket, ws};
 use futures_util::stream::SplitSink;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use self::checkpoints::Checkpoints;
+use self::clocks::Clocks;
 use self::closing::Closing;
 use self::intake::Intake;
 use self::prepare::{Prepared, Unprepared, prepare};
@@ -29,16 +34,19 @@ use super::settings::RuntimeSettings;
 use super::supervisor::{Supervisor, now};
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::socket::HostSocket;
-use crate::agent_host::protocol::LaunchPlan;
+use crate::agent_host::protocol::{LaunchPlan, ToHost};
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{Entry, Text};
 use crate::session::message::InputState;
 use crate::session::opening::{Groundwork, opening};
 use crate::session::outcome::Ending;
 use crate::session::request::Request;
+use crate::session::state::State;
 use crate::session::summary::Summary;
 use crate::store::{Append, Commit, Span, Store, StoreError};
 
+mod checkpoints;
+mod clocks;
 mod closing;
 mod intake;
 mod link;
@@ -65,7 +73,12 @@ pub(super) struct Surroundings {
     pub settings: Arc<RuntimeSettings>,
     pub store: Arc<dyn Store>,
     pub feeds: Arc<Feeds>,
+    /// How many executions may be connecting at once: a daemon that comes back to a thousand agents stays responsive.
+    pub connecting: Arc<Semaphore>,
 }
+
+/// The most executions that connect at once.
+pub(super) const CONNECTING_MAX: usize = 32;
 
 /// The writing half of the websocket.
 type HostSink = SinkWrite<ws::Message, SplitSink<Framed<BoxedSocket, ws::Codec>, ws::Message>>;
@@ -93,8 +106,9 @@ pub(super) struct Execution {
     intake: Intake,
     /// As it stands in the journal, kept by our own appends.
     summary: Arc<Summary>,
-    /// Appends that are not acknowledged.
-    appends_pending: u32,
+    /// How many appends were handed to the store, and how many of them it has acknowledged.
+    appends_sent: u64,
+    appends_acknowledged: u64,
     /// The agent says that it works.
     busy: bool,
     /// The agent has said its first word.
@@ -107,6 +121,8 @@ pub(super) struct Execution {
     /// Answers that were written to this agent on this link.
     answers_sent: BTreeSet<QuestionId>,
     closing: Closing,
+    clocks: Clocks,
+    checkpoints: Checkpoints,
     /// Background shells have been given their time.
     shells_timer: Option<SpawnHandle>,
 }
@@ -142,6 +158,7 @@ impl Execution {
             supervisor: supervisor.clone(),
         };
         let summary = Arc::clone(&task.summary);
+        let task_summary = Arc::clone(&task.summary);
         let closing = Closing::new(task.end_with.clone());
         Self {
             intake: Intake::starting_at(summary.through_offset),
@@ -154,14 +171,17 @@ impl Execution {
             sink: None,
             links_lost: 0,
             summary,
-            appends_pending: 0,
+            appends_sent: 0,
+            appends_acknowledged: 0,
             busy: true,
-            is_up: false,
+            is_up: task_summary.lifecycle.state == State::Running,
             greeted: false,
             writing: BTreeMap::new(),
             next_write: 0,
             answers_sent: BTreeSet::new(),
             closing,
+            clocks: Clocks::new(),
+            checkpoints: Checkpoints::new(&task_summary),
             shells_timer: None,
         }
     }
@@ -176,9 +196,12 @@ impl Execution {
     fn connect(&mut self, ctx: &mut Context<Self>) {
         let (directory, executable) = (self.directory(), self.surroundings.settings.executable.clone());
         let (settings, request) = (Arc::clone(&self.surroundings.settings), Arc::clone(&self.task.request));
+        let slots = Arc::clone(&self.surroundings.connecting);
         let (summary, attempt, known) = (Arc::clone(&self.task.summary), self.task.attempt, self.plan.clone());
         let (store, known_groundwork) = (Arc::clone(&self.surroundings.store), self.groundwork.clone());
         let connecting = async move {
+            // The semaphore is never closed.
+            let _slot = slots.acquire().await.ok();
             let prepared = match known {
                 Some(plan) => Prepared {
                     plan,
@@ -228,7 +251,7 @@ impl Execution {
             entries,
         };
         let acknowledgement = self.surroundings.store.append(append);
-        self.appends_pending += 1;
+        self.appends_sent += 1;
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(
             done.into_actor(self)
@@ -237,18 +260,34 @@ impl Execution {
     }
 
     fn acknowledged(&mut self, result: Result<Commit, StoreError>, ctx: &mut Context<Self>) {
-        self.appends_pending -= 1;
+        self.appends_acknowledged += 1;
         match result {
-            Ok(commit) => self.summary = commit.summary,
+            Ok(commit) => {
+                let waited_for = self.summary.waiting_for;
+                self.summary = commit.summary;
+                if self.summary.waiting_for != waited_for {
+                    self.look_at_clocks(ctx);
+                }
+            }
             Err(error) => return self.store_refused(error, ctx),
         }
+        self.show_held_deltas();
         self.raise_window();
         self.settle(ctx);
+    }
+
+    /// Whether everything that was handed to the store is on disk.
+    fn is_all_on_disk(&self) -> bool {
+        self.appends_acknowledged == self.appends_sent
     }
 
     /// The journal has another writer for this session, or is broken: this execution is a ghost. It leaves the agent
     /// alone, whose output is safe in its spool.
     fn store_refused(&mut self, error: StoreError, ctx: &mut Context<Self>) {
+        if error == StoreError::Closed {
+            // The daemon is on its way down.
+            return ctx.stop();
+        }
         tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "append refused");
         let is_ghost = matches!(error, StoreError::WrongAttempt { .. } | StoreError::WrongOffset { .. });
         if !is_ghost {
@@ -259,7 +298,7 @@ impl Execution {
 
     /// Looks at where things stand, whenever something has changed and nothing is on its way to the disk.
     fn settle(&mut self, ctx: &mut Context<Self>) {
-        if self.appends_pending > 0 {
+        if !self.is_all_on_disk() {
             return;
         }
         self.deliver_answers();
@@ -319,6 +358,7 @@ impl Actor for Execution {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.connect(ctx);
+        self.look_at_clocks(ctx);
     }
 }
 

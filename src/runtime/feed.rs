@@ -1,6 +1,6 @@
 //! The feed: what is written to journals, shown to readers as it happens.
 //!
-//! For each session that something happens in there is one [`Feed`]: the last records as rendered bytes, a watch that
+//! For each session that something happens in there is one feed: the last records as rendered bytes, a watch that
 //! tells readers of news, and the text that is being written right now. A reader that falls behind the ring reads the
 //! journal in short pages; it is never cut off in silence and costs no memory. One more feed carries the records of all
 //! sessions.

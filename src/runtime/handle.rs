@@ -111,7 +111,12 @@ pub struct Handle {
 
 impl Handle {
     pub(super) fn new(surroundings: Surroundings, supervisor: Addr<Supervisor>, registry: Addr<Registry>) -> Self {
-        let Surroundings { settings, store, feeds } = surroundings;
+        let Surroundings {
+            settings,
+            store,
+            feeds,
+            connecting: _,
+        } = surroundings;
         Self {
             settings,
             store,

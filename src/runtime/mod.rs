@@ -7,9 +7,9 @@
 use std::sync::{Arc, OnceLock};
 
 use actix::prelude::*;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-use self::execution::Surroundings;
+use self::execution::{CONNECTING_MAX, Surroundings};
 use self::feed::Feeds;
 use self::messages::{Committed, Recover};
 use self::registry::{ENDED_KEPT_MAX, Registry};
@@ -81,6 +81,7 @@ impl Runtime {
             settings: Arc::new(settings),
             store,
             feeds: Arc::clone(&feeds),
+            connecting: Arc::new(Semaphore::new(CONNECTING_MAX)),
         };
 
         let own_thread = Arbiter::new().handle();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::session::id::{Attempt, SessionId};
+use crate::session::patience::Patience;
 use crate::session::restart::RestartPolicy;
 
 /// The runtime's settings.
@@ -28,6 +29,14 @@ pub struct RuntimeSettings {
     pub stop_grace: Duration,
     /// How long it may take then before it gets KILL.
     pub term_grace: Duration,
+    /// How long an agent may be silent.
+    pub patience: Patience,
+    /// How long an agent may wait for the reset of a usage limit before it is ended.
+    pub quota_hold: Duration,
+    /// How long an agent may ask an API that does not answer before it is ended.
+    pub api_hold: Duration,
+    /// While anything happens there is a checkpoint at least this often.
+    pub checkpoint_interval: Duration,
     /// How long background shells may go on after the result.
     pub background_grace: Duration,
     /// The most agents at work at once.
@@ -76,6 +85,15 @@ impl RuntimeSettings {
             spool_reserve_bytes: 0,
             stop_grace: Duration::ZERO,
             term_grace: Duration::ZERO,
+            patience: Patience {
+                first_message: Duration::MAX,
+                headers: Duration::MAX,
+                stream: Duration::MAX,
+                tool: Duration::MAX,
+            },
+            quota_hold: Duration::MAX,
+            api_hold: Duration::MAX,
+            checkpoint_interval: Duration::MAX,
             background_grace: Duration::ZERO,
             live_agents_max: 0,
             queued_sessions_max: 0,

@@ -290,6 +290,9 @@ impl Supervisor {
     }
 
     fn store_failed(&self, error: &StoreError) {
+        if *error == StoreError::Closed {
+            return;
+        }
         tracing::error!(%error, "the journal failed");
         // The daemon may be on its way down already; then nobody listens, and nobody has to.
         let _ = self.fatal.send(error.clone());

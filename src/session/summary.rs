@@ -363,6 +363,8 @@ impl Summary {
     fn take_message(&mut self, message: &Message) {
         match message {
             Message::TurnStarted { model, .. } => self.model = Some(model.clone()),
+            // While it waits out a usage limit the CLI goes on announcing retries.
+            Message::ApiRetry { error, .. } if error == "rate_limit" && self.waiting_for == WaitingFor::Quota => {}
             Message::ApiRetry { .. } => self.waiting_for = WaitingFor::Api,
             Message::RateLimit { rejected: true, .. } => self.waiting_for = WaitingFor::Quota,
             Message::TurnEnded(end) => self.end_turn(end),

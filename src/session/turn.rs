@@ -106,6 +106,11 @@ impl Turns {
         self.open_tools.values().next_back().map(String::as_str)
     }
 
+    /// Whether no tool call is open.
+    pub fn is_between_tools(&self) -> bool {
+        self.open_tools.is_empty()
+    }
+
     /// Background tasks that live.
     pub fn background_tasks(&self) -> impl Iterator<Item = &str> {
         self.background.keys().map(String::as_str)

@@ -1,3 +1,5 @@
+//! The simulator: a scripted stand-in for the agent, for the demo, for tests and for scale.
+//!
 #![doc = include_str!("script.md")]
 //!
 //! How it is made: threads turn stdin, signals and ended children into events (`input`), and one thread plays:

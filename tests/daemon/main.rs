@@ -3,5 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clocks;
+mod doctor;
 mod main_job;
 mod resume;

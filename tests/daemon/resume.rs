@@ -19,7 +19,12 @@ fn texts(daemon: &TestDaemon, id: &str) -> Vec<String> {
     let said = daemon.records_of(id, "agent.message").into_iter();
     let texts = said.filter(|record| record["data"]["message"]["type"] == "text");
     texts
-        .map(|record| record["data"]["message"]["text"].as_str().unwrap_or_default().to_owned())
+        .map(|record| {
+            record["data"]["message"]["text"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        })
         .collect()
 }
 
@@ -48,15 +53,17 @@ fn cancelled_after(daemon: &TestDaemon, words: &str) -> String {
 
 /// A session of two turns, the second one failed, and the checkpoints of both.
 fn two_turns(daemon: &TestDaemon) -> (String, Vec<u64>) {
-    let id = daemon.create("say first ;; refuse");
+    let id = daemon.create("say first ;; max-turns");
     daemon.wait_for(&id, "failed");
-    let (status, view) = resume(daemon, &id, &json!({"instruction": "say second ;; refuse"}));
+    let (status, view) = resume(daemon, &id, &json!({"instruction": "say second ;; max-turns"}));
     assert_eq!(status, 200, "{view}");
     daemon.wait_for(&id, "failed");
     let (status, page) = daemon.get(&format!("/api/sessions/{id}/checkpoints"));
     assert_eq!(status, 200, "{page}");
     let checkpoints = page["checkpoints"].as_array().unwrap().iter();
-    let seqs = checkpoints.map(|checkpoint| checkpoint["seq"].as_u64().unwrap()).collect();
+    let seqs = checkpoints
+        .map(|checkpoint| checkpoint["seq"].as_u64().unwrap())
+        .collect();
     (id, seqs)
 }
 
@@ -68,14 +75,18 @@ fn a_cancelled_session_goes_on_with_its_conversation_and_an_instruction() {
     assert_eq!((status, &view["state"]), (200, &json!("queued")), "{view}");
     let (status, problem) = resume(&daemon, &id, &json!({}));
     assert_eq!((status, &problem["code"]), (409, &json!("still_live")), "{problem}");
-    until("the second attempt", || (daemon.view(&id)["attempt"] == 2).then_some(()));
+    until("the second attempt", || {
+        (daemon.view(&id)["attempt"] == 2).then_some(())
+    });
     let started = daemon.records_of(&id, "attempt.started");
     assert_eq!(
         started[0]["data"]["agent_session_id"],
         started[1]["data"]["agent_session_id"]
     );
     // The cut turn goes on by itself, here with its silence; the instruction waits behind it.
-    until("both messages to be sent", || (sent(&daemon, &id).len() == 4).then_some(()));
+    until("both messages to be sent", || {
+        (sent(&daemon, &id).len() == 4).then_some(())
+    });
     assert!(sent(&daemon, &id).ends_with(&["say begun ;; silence".into(), "say and now this".into()]));
     daemon.cancel(&id);
     daemon.wait_for(&id, "cancelled");
@@ -84,12 +95,17 @@ fn a_cancelled_session_goes_on_with_its_conversation_and_an_instruction() {
 #[test]
 fn a_resume_without_an_instruction_asks_to_go_on() {
     let daemon = TestDaemon::start();
-    let id = daemon.create("say hm ;; refuse");
+    let id = daemon.create("say hm ;; max-turns");
     daemon.wait_for(&id, "failed");
     resume(&daemon, &id, &json!({}));
     let view = daemon.wait_for(&id, "completed");
     assert_eq!(view["attempt"], 2);
-    assert!(sent(&daemon, &id).last().unwrap().starts_with("Continue from where you left off"));
+    assert!(
+        sent(&daemon, &id)
+            .last()
+            .unwrap()
+            .starts_with("Continue from where you left off")
+    );
     let resumed = daemon.records_of(&id, "session.resumed");
     assert_eq!(resumed[0]["data"]["by"], "rest");
     let (status, problem) = resume(&daemon, &id, &json!({}));
@@ -104,7 +120,7 @@ fn what_is_no_session_or_no_resume_is_refused_by_name() {
         let (status, _) = daemon.post(&format!("/api/sessions/{nobody}/{path}"), &json!({}));
         assert_eq!(status, 404, "{path}");
     }
-    let id = daemon.create("say hm ;; refuse");
+    let id = daemon.create("say hm ;; max-turns");
     daemon.wait_for(&id, "failed");
     let (status, problem) = resume(&daemon, &id, &json!({"instrution": "x"}));
     assert_eq!((status, &problem["code"]), (400, &json!("bad_body")));
@@ -151,14 +167,16 @@ fn active_time_counts_anew_after_a_resume_by_hand() {
 fn a_resumed_session_is_found_again_by_the_next_daemon() {
     let mut daemon = TestDaemon::start();
     let gate = daemon.root().join("gate");
-    let id = daemon.create("say hm ;; refuse");
+    let id = daemon.create("say hm ;; max-turns");
     daemon.wait_for(&id, "failed");
     resume(
         &daemon,
         &id,
         &json!({"instruction": format!("say on ;; wait-file {} ;; say done", gate.display())}),
     );
-    until("the agent's word", || texts(&daemon, &id).contains(&"on".to_owned()).then_some(()));
+    until("the agent's word", || {
+        texts(&daemon, &id).contains(&"on".to_owned()).then_some(())
+    });
     daemon.kill();
     std::fs::write(gate, "").unwrap();
     daemon.launch();
@@ -174,7 +192,10 @@ fn checkpoints_are_listed_from_the_latest_on_and_in_pages() {
     let (_, page) = daemon.get(&format!("/api/sessions/{id}/checkpoints?limit=1"));
     assert_eq!(page["next_before"], seqs[0]);
     let latest = &page["checkpoints"][0];
-    assert_eq!((&latest["attempt"], &latest["agent_session_id"]), (&json!(2), &json!(id)));
+    assert_eq!(
+        (&latest["attempt"], &latest["agent_session_id"]),
+        (&json!(2), &json!(id))
+    );
     assert!(latest["at"].is_string() && latest["message"].is_string(), "{latest}");
     let (_, page) = daemon.get(&format!("/api/sessions/{id}/checkpoints?limit=1&before={}", seqs[0]));
     assert_eq!(page["checkpoints"][0]["seq"], seqs[1]);
@@ -203,7 +224,10 @@ fn a_checkpoint_that_never_reached_the_transcript_falls_back_to_the_one_before()
     let daemon = TestDaemon::start();
     let (id, seqs) = two_turns(&daemon);
     let checkpoints = daemon.records_of(&id, "checkpoint");
-    let lost = checkpoints.last().unwrap()["data"]["message"].as_str().unwrap().to_owned();
+    let lost = checkpoints.last().unwrap()["data"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let path = &transcripts(&daemon, &id)[0];
     let kept: Vec<String> = std::fs::read_to_string(path)
         .unwrap()
@@ -220,7 +244,10 @@ fn a_checkpoint_that_never_reached_the_transcript_falls_back_to_the_one_before()
     assert!(used < seqs[0] && seqs.contains(&used));
     let notices = daemon.records_of(&id, "notice");
     assert!(
-        notices.iter().any(|notice| notice["data"]["text"].as_str().unwrap().contains(&format!("checkpoint {used}"))),
+        notices.iter().any(|notice| notice["data"]["text"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("checkpoint {used}"))),
         "{notices:?}"
     );
 }
@@ -241,7 +268,10 @@ fn a_fork_is_a_session_of_its_own_and_leaves_the_old_one_alone() {
     let origin = &daemon.records(copy)[0]["data"]["request"]["origin"];
     assert_eq!((&origin["session_id"], &origin["how"]), (&json!(id), &json!("fork")));
     let plan = std::fs::read_to_string(daemon.state().join(format!("sessions/{copy}/1/launch.json"))).unwrap();
-    assert!(plan.contains("--fork-session") && plan.contains("--resume-session-at="), "{plan}");
+    assert!(
+        plan.contains("--fork-session") && plan.contains("--resume-session-at="),
+        "{plan}"
+    );
     let after = std::fs::read_to_string(&transcripts(&daemon, &id)[0]).unwrap();
     assert_eq!(before, after);
     assert_eq!(daemon.view(&id)["state"], "failed");
@@ -297,13 +327,19 @@ fn a_conversation_that_was_begun_outside_is_taken_over_and_given_back() {
         daemon.post("/api/sessions/import", &body)
     };
     let (status, problem) = import(json!({}));
-    assert_eq!((status, &problem["code"]), (409, &json!("no_conversation")), "{problem}");
+    assert_eq!(
+        (status, &problem["code"]),
+        (409, &json!("no_conversation")),
+        "{problem}"
+    );
     begin_outside(&daemon, conversation);
     let gate = daemon.root().join("gate");
     let (status, view) = import(json!({"instruction": format!("say taken over ;; wait-file {}", gate.display())}));
     assert_eq!(status, 201, "{view}");
     let id = view["session_id"].as_str().unwrap();
-    until("the agent's word", || (texts(&daemon, id) == ["taken over"]).then_some(()));
+    until("the agent's word", || {
+        (texts(&daemon, id) == ["taken over"]).then_some(())
+    });
     assert_eq!(daemon.view(id)["agent_session_id"], conversation);
     let (status, problem) = import(json!({}));
     assert_eq!((status, &problem["code"]), (409, &json!("owned")), "{problem}");
@@ -312,7 +348,10 @@ fn a_conversation_that_was_begun_outside_is_taken_over_and_given_back() {
     std::fs::write(gate, "").unwrap();
     daemon.wait_for(id, "completed");
     let (status, handover) = daemon.get(&format!("/api/sessions/{id}/handover"));
-    let line = format!("cd {} && claude --resume={conversation}", daemon.work().canonicalize().unwrap().display());
+    let line = format!(
+        "cd {} && claude --resume={conversation}",
+        daemon.work().canonicalize().unwrap().display()
+    );
     assert_eq!((status, &handover["line"]), (200, &json!(line)));
     let out = daemon.command(&["handover", id]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), line);
@@ -340,9 +379,15 @@ fn a_lost_conversation_is_rebuilt_from_the_journal() {
     resume(&daemon, &id, &json!({"instruction": "say heard"}));
     let view = daemon.wait_for(&id, "completed");
     assert_ne!(view["agent_session_id"], id.as_str(), "a conversation of its own");
-    assert_eq!(daemon.records_of(&id, "attempt.ended")[1]["data"]["ending"], "lost_context");
+    assert_eq!(
+        daemon.records_of(&id, "attempt.ended")[1]["data"]["ending"],
+        "lost_context"
+    );
     let rebuilt = daemon.records_of(&id, "context.rebuilt");
-    assert!(rebuilt[0]["data"]["why"].as_str().unwrap().contains("gone"), "{rebuilt:?}");
+    assert!(
+        rebuilt[0]["data"]["why"].as_str().unwrap().contains("gone"),
+        "{rebuilt:?}"
+    );
     let told = sent(&daemon, &id);
     let told: Vec<_> = told.iter().rev().take(2).rev().collect();
     assert!(told[0].contains("say precious ;; silence") && told[0].contains("The agent said: precious"));
@@ -355,7 +400,10 @@ fn a_transcript_that_vanishes_under_a_running_session_is_rebuilt_too() {
     let id = daemon.create("say one ;; crash once unsaved ;; say two");
     let view = daemon.wait_for(&id, "completed");
     assert_eq!(daemon.records_of(&id, "context.rebuilt").len(), 1);
-    assert_eq!(view["attempt"], 3, "one attempt finds it out, the next one has a fresh conversation");
+    assert_eq!(
+        view["attempt"], 3,
+        "one attempt finds it out, the next one has a fresh conversation"
+    );
 }
 
 #[test]
@@ -382,11 +430,15 @@ fn a_default_budget_is_part_of_a_request_that_has_none() {
 #[test]
 fn the_verbs_answer_with_their_exit_codes() {
     let daemon = TestDaemon::start();
-    let id = daemon.create("say hm ;; refuse");
+    let id = daemon.create("say hm ;; max-turns");
     daemon.wait_for(&id, "failed");
     let run = |line: &[&str]| {
         let out = daemon.command(line).output().unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&out.stdout),
+            String::from_utf8_lossy(&out.stderr)
+        );
         (out.status.code(), said)
     };
     for verb in ["resume", "fork", "checkpoints", "handover"] {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::wait::until;
+
 pub(crate) const ALLOW: &str = "allow";
 pub(crate) const SESSION: &str = "6f0c3a52-1d1b-4f4e-9c39-0a8c53bd54e1";
 
@@ -158,13 +160,7 @@ impl Simulator {
     }
 
     pub(crate) fn status(&mut self) -> ExitStatus {
-        for _ in 0..6_000 {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("the simulator did not end");
+        until("the simulator to end", || self.child.try_wait().unwrap())
     }
 
     pub(crate) fn ended_by_itself(&mut self) -> bool {
@@ -227,11 +223,5 @@ pub(crate) fn is_alive(pid_file: &Path) -> bool {
 }
 
 pub(crate) fn wait_until(condition: impl Fn() -> bool) {
-    for _ in 0..6_000 {
-        if condition() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("the condition did not come true");
+    until("the condition", || condition().then_some(()));
 }

@@ -6,4 +6,6 @@ mod asking;
 mod endings;
 mod harness;
 mod recovery;
+#[path = "../support/mod.rs"]
+mod support;
 mod turns;

@@ -2,7 +2,7 @@
 //! the end; what it left behind is ended; then the supervisor is told.
 
 use super::*;
-use crate::agent_host::protocol::{Exit, ToHost};
+use crate::agent_host::protocol::Exit;
 use crate::runtime::messages::AttemptOver;
 use crate::session::journal::AttemptEnd;
 use crate::session::turn::Standing;
@@ -67,6 +67,9 @@ impl Execution {
         }
         match standing {
             Standing::Working => {}
+            Standing::Over(Ending::Refused { .. }) if self.is_interrupted_for_silence() => {
+                self.begin_close(Ending::Stalled, ctx);
+            }
             Standing::Over(ending) => self.begin_close(ending, ctx),
             Standing::OnlyShells if self.task.request.keep_background => self.begin_close(Ending::Finished, ctx),
             Standing::OnlyShells if self.shells_timer.is_some() => {}
@@ -121,7 +124,7 @@ impl Execution {
             return;
         }
         self.take_rest(ctx);
-        if self.appends_pending > 0 {
+        if !self.is_all_on_disk() {
             return;
         }
         self.closing.stage = Stage::Leftovers;
@@ -175,7 +178,7 @@ impl Execution {
         let (session, attempt) = (self.task.session_id, self.task.attempt);
         self.supervisor.do_send(AttemptOver { session, attempt, end });
         // The host closes the link when it exits; an execution whose host does not is not kept waiting.
-        ctx.run_later(std::time::Duration::from_secs(5), |_, ctx| ctx.stop());
+        ctx.run_later(Duration::from_secs(5), |_, ctx| ctx.stop());
     }
 }
 

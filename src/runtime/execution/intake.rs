@@ -1,11 +1,12 @@
 //! From the spool's bytes to the journal: lines, frames, entries, appends.
 
+use std::collections::VecDeque;
+
 use super::*;
 use crate::agent::wire::decode::decode;
 use crate::agent::wire::lines::{Line, Lines};
-use crate::session::checkpoint::Checkpoint;
 use crate::session::journal::{DroppedDraft, Input, Said, UnknownLine, Withdrawn};
-use crate::session::message::{Activity, Asked, Frame, Message};
+use crate::session::message::{Activity, Asked, Delta, Frame, Message};
 use crate::session::question::Question;
 use crate::session::summary::cut;
 
@@ -20,13 +21,15 @@ pub(super) struct Intake {
     /// How far the host may send.
     pub window: u64,
     /// Entries of lines since then.
-    batch: Vec<Entry>,
+    pub batch: Vec<Entry>,
     /// The content block that began last: the next whole block of its message is that one.
     block: Option<(String, u32)>,
     /// Messages whose text was shown while it was being written and is not whole yet.
     drafts: BTreeSet<(String, u32)>,
+    /// Partial text that waits for an append, by its number, to be on disk.
+    held_deltas: VecDeque<(u64, Delta)>,
     /// The agent's id of the last message.
-    last_message: Option<Uuid>,
+    pub last_message: Option<Uuid>,
     /// How many questions were asked, those included that are on their way to the disk.
     questions_asked: u32,
     pub send_inputs_when_acknowledged: bool,
@@ -41,6 +44,7 @@ impl Intake {
             batch: Vec::new(),
             block: None,
             drafts: BTreeSet::new(),
+            held_deltas: VecDeque::new(),
             last_message: None,
             questions_asked: 0,
             send_inputs_when_acknowledged: false,
@@ -73,9 +77,13 @@ impl Execution {
             self.supervisor
                 .do_send(super::super::messages::AgentUp { session, attempt });
         }
+        self.clocks.sign();
         let mut lines = std::mem::replace(&mut self.intake.lines, Lines::starting_at(0));
         lines.push(bytes, |line| self.take_line(&line));
         self.intake.lines = lines;
+        if !self.intake.batch.is_empty() {
+            self.look_at_git(ctx);
+        }
         self.hand_over(ctx);
         self.raise_window();
         self.settle(ctx);
@@ -122,6 +130,7 @@ impl Execution {
     }
 
     fn take_frame(&mut self, line: &Line<'_>, frame: Frame) {
+        self.clocks.requesting = matches!(frame, Frame::Activity(Activity::Requesting));
         match frame {
             Frame::Message { uuid, message } => self.take_message_frame(line.offset, uuid, message),
             Frame::Input { uuid, state } => {
@@ -135,11 +144,7 @@ impl Execution {
                 }
             }
             Frame::BlockStarted { message_id, block } => self.intake.block = Some((message_id, block)),
-            Frame::Delta(delta) => {
-                self.intake.drafts.insert((delta.message_id.clone(), delta.block));
-                let (session, head) = (self.task.session_id, self.summary.head);
-                self.surroundings.feeds.delta(session, head, self.task.attempt, &delta);
-            }
+            Frame::Delta(delta) => self.take_delta(delta),
             Frame::DraftsAbandoned { message_id, from_block } => {
                 self.intake
                     .drafts
@@ -166,6 +171,34 @@ impl Execution {
             Frame::Alive => {}
             Frame::Unknown { kind } => self.unknown_line(line, kind),
         }
+    }
+
+    /// Partial text is shown at once, but never before the records of the lines before it.
+    fn take_delta(&mut self, delta: Delta) {
+        self.intake.drafts.insert((delta.message_id.clone(), delta.block));
+        let after = self.appends_sent + u64::from(!self.intake.batch.is_empty());
+        if after == self.appends_acknowledged && self.intake.held_deltas.is_empty() {
+            return self.show_delta(&delta);
+        }
+        self.intake.held_deltas.push_back((after, delta));
+    }
+
+    /// Shows what waited for records that are on disk now. A block that is whole by now needs no partial text.
+    pub(super) fn show_held_deltas(&mut self) {
+        while let Some((_, delta)) = self
+            .intake
+            .held_deltas
+            .pop_front_if(|(after, _)| *after <= self.appends_acknowledged)
+        {
+            if self.intake.drafts.contains(&(delta.message_id.clone(), delta.block)) {
+                self.show_delta(&delta);
+            }
+        }
+    }
+
+    fn show_delta(&self, delta: &Delta) {
+        let (session, head) = (self.task.session_id, self.summary.head);
+        self.surroundings.feeds.delta(session, head, self.task.attempt, delta);
     }
 
     fn take_message_frame(&mut self, offset: u64, uuid: Option<Uuid>, mut message: Message) {
@@ -196,29 +229,18 @@ impl Execution {
             Message::TurnStarted { .. } => self.busy = true,
             _ => {}
         }
-        let ends_turn = matches!(message, Message::TurnEnded(_));
+        self.clocks.note(&message);
+        let is_step = matches!(
+            message,
+            Message::TurnEnded(_) | Message::ToolResult { .. } | Message::Compacted { .. }
+        );
         if is_of_conversation(&message) {
             self.intake.last_message = uuid.or(self.intake.last_message);
         }
-        self.intake
-            .batch
-            .push(Entry::AgentMessage(Box::new(Said { uuid, offset, message })));
-        if ends_turn {
-            self.push_checkpoint(offset);
-        }
-    }
-
-    fn push_checkpoint(&mut self, offset: u64) {
-        let checkpoint = Checkpoint {
-            agent_session_id: self.summary.lifecycle.agent_session_id.unwrap_or_default(),
-            message: self.intake.last_message,
-            offset,
-            turns: self.summary.turns,
-            usage: self.summary.usage,
-            questions_open: self.summary.questions.len() as u32,
-            git: None,
-        };
-        self.intake.batch.push(Entry::Checkpoint(checkpoint));
+        let entry = Entry::AgentMessage(Box::new(Said { uuid, offset, message }));
+        self.checkpoints.take(&entry);
+        self.intake.batch.push(entry);
+        self.checkpoint_if_clear(is_step, offset);
     }
 
     /// A question that a resumed agent asks again keeps its name, and takes the answer that waits for it.
@@ -277,11 +299,16 @@ impl Execution {
     }
 }
 
-/// Whether a message stands in the conversation itself, so that it can be cut behind it. A subagent's does not.
+/// Whether a message stands in the conversation itself, so that it can be cut behind it. A subagent's does not, and the
+/// CLI's own report of an error is no place to go on from.
 fn is_of_conversation(message: &Message) -> bool {
     matches!(
         message,
-        Message::Text { parent: None, .. }
+        Message::Text {
+            parent: None,
+            error: None,
+            ..
+        }
             | Message::Thinking { parent: None, .. }
             | Message::ToolUse { parent: None, .. }
             | Message::ToolResult { parent: None, .. }

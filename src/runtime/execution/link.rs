@@ -6,9 +6,7 @@ use futures_util::StreamExt;
 
 use super::*;
 use crate::agent::wire::encode;
-use crate::agent_host::protocol::{
-    Exit, FromHost, LINE_BYTES_MAX, OFFSET_BYTES, PROTOCOL_VERSION, ToHost, WINDOW_BYTES,
-};
+use crate::agent_host::protocol::{Exit, FromHost, LINE_BYTES_MAX, OFFSET_BYTES, PROTOCOL_VERSION, WINDOW_BYTES};
 use crate::session::journal::QuestionRef;
 use crate::session::question::{Answer, Question};
 
@@ -71,7 +69,7 @@ impl Execution {
     /// Lets the host send further: a window beyond what is on disk, or beyond what was taken where nothing waits for
     /// the disk.
     pub(super) fn raise_window(&mut self) {
-        let base = if self.appends_pending == 0 {
+        let base = if self.is_all_on_disk() {
             self.intake.position()
         } else {
             self.summary.through_offset
@@ -115,6 +113,7 @@ impl Execution {
                     self.notice(format!("a message did not reach the agent: {error}"), ctx);
                 }
             }
+            FromHost::Children { count } => self.children_counted(count, ctx),
             FromHost::LeftoversEnded { processes } => self.leftovers_ended(processes, ctx),
             FromHost::Trouble { error } => {
                 tracing::warn!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "agent host");

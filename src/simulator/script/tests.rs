@@ -40,6 +40,11 @@ fn every_step_is_read_as_documented() {
             text: "b c".into(),
         },
     );
+}
+
+#[test]
+fn every_other_step_is_read_as_documented() {
+    let ms = Duration::from_millis;
     let options = vec!["Red".to_owned(), "Deep blue".to_owned()];
     let question = |multi| Step::Question {
         text: "Which one?".into(),

@@ -1,0 +1,120 @@
+//! Lines of the control protocol: what the agent wants of its host, and its answers.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::session::message::{Asked, Frame};
+use crate::session::question::{Choice, QuestionKind};
+
+#[derive(Deserialize)]
+pub(super) struct ControlRequest {
+    request_id: String,
+    request: Request,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    subtype: String,
+    #[serde(default)]
+    tool_name: Option<String>,
+    #[serde(default)]
+    input: Value,
+    #[serde(default)]
+    tool_use_id: Option<String>,
+    #[serde(default)]
+    decision_reason: Option<String>,
+    #[serde(default)]
+    permission_suggestions: Vec<Value>,
+    #[serde(default)]
+    mcp_server_name: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
+    requested_schema: Value,
+}
+
+/// What the agent wants of us. Requests of a kind we do not serve come out as such, so that they can be answered by an
+/// error at once and the agent does not wait for ever.
+pub(super) fn control_request(line: ControlRequest) -> Vec<Frame> {
+    let ControlRequest { request_id, request } = line;
+    let tool_use_id = request.tool_use_id.clone();
+    let kind = match request.subtype.as_str() {
+        "can_use_tool" => tool_question(request),
+        "elicitation" => QuestionKind::Form {
+            server: request.mcp_server_name.unwrap_or_default(),
+            message: request.message.unwrap_or_default(),
+            schema: request.requested_schema,
+        },
+        _ => {
+            return vec![Frame::Unserved {
+                request_id,
+                subtype: request.subtype,
+            }];
+        }
+    };
+    vec![Frame::Asked(Asked {
+        request_id,
+        tool_use_id,
+        kind,
+    })]
+}
+
+fn tool_question(request: Request) -> QuestionKind {
+    let input = request.input;
+    match request.tool_name.as_deref() {
+        Some("AskUserQuestion") => {
+            let questions = input.get("questions").cloned().unwrap_or_default();
+            match serde_json::from_value::<Vec<Choice>>(questions) {
+                Ok(questions) if !questions.is_empty() => QuestionKind::Choice { questions, input },
+                Ok(_) | Err(_) => permission("AskUserQuestion".to_owned(), input, None, vec![]),
+            }
+        }
+        Some("ExitPlanMode") => {
+            let plan = input.get("plan").and_then(Value::as_str).map(str::to_owned);
+            QuestionKind::Plan { plan, input }
+        }
+        tool => {
+            let tool = tool.unwrap_or_default().to_owned();
+            permission(tool, input, request.decision_reason, request.permission_suggestions)
+        }
+    }
+}
+
+fn permission(tool: String, input: Value, reason: Option<String>, suggestions: Vec<Value>) -> QuestionKind {
+    QuestionKind::Permission {
+        tool,
+        input,
+        reason,
+        suggestions,
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct ControlResponse {
+    response: Response,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    subtype: String,
+    request_id: String,
+    #[serde(default)]
+    response: Value,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+pub(super) fn reply(line: ControlResponse) -> Frame {
+    let Response {
+        subtype,
+        request_id,
+        response,
+        error,
+    } = line.response;
+    let result = if subtype == "success" {
+        Ok(response)
+    } else {
+        Err(error.unwrap_or(subtype))
+    };
+    Frame::Reply { request_id, result }
+}

@@ -1,0 +1,84 @@
+//! Lines of type `result`: how a turn ended.
+
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::session::message::{TurnEnd, Usage};
+
+/// A line of type `result`.
+#[derive(Deserialize)]
+pub(super) struct ResultLine {
+    #[serde(default)]
+    subtype: String,
+    #[serde(default)]
+    is_error: bool,
+    #[serde(default)]
+    terminal_reason: Option<String>,
+    #[serde(default)]
+    result: Option<String>,
+    #[serde(default)]
+    errors: Vec<String>,
+    #[serde(default)]
+    api_error_status: Option<u16>,
+    #[serde(default)]
+    api_error: Option<String>,
+    #[serde(default)]
+    structured_output: Option<Value>,
+    #[serde(default)]
+    user_message_uuid: Option<Uuid>,
+    #[serde(default)]
+    user_message_uuids: Vec<Uuid>,
+    #[serde(default)]
+    queued_turn_count: u32,
+    #[serde(default)]
+    origin: Option<Value>,
+    #[serde(default)]
+    num_turns: u32,
+    #[serde(default)]
+    total_cost_usd: f64,
+    #[serde(default, rename = "modelUsage")]
+    model_usage: std::collections::BTreeMap<String, ModelUsage>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct ModelUsage {
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_read_input_tokens: u64,
+    cache_creation_input_tokens: u64,
+}
+
+pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
+    let mut answers = line.user_message_uuids;
+    if let Some(uuid) = line.user_message_uuid.filter(|uuid| !answers.contains(uuid)) {
+        answers.push(uuid);
+    }
+    let mut usage = Usage {
+        cost_usd: line.total_cost_usd,
+        ..Usage::default()
+    };
+    for model in line.model_usage.values() {
+        usage.input_tokens += model.input_tokens;
+        usage.output_tokens += model.output_tokens;
+        usage.cache_read_tokens += model.cache_read_input_tokens;
+        usage.cache_write_tokens += model.cache_creation_input_tokens;
+    }
+    TurnEnd {
+        subtype: line.subtype,
+        is_error: line.is_error,
+        terminal_reason: line.terminal_reason,
+        result: line.result.unwrap_or_default(),
+        errors: line.errors,
+        api_status: line.api_error_status,
+        api_error: line.api_error,
+        structured_output: line.structured_output,
+        answers,
+        queued_turns: line.queued_turn_count,
+        synthetic: line.origin.is_some_and(|origin| !origin.is_null()),
+        turns: line.num_turns,
+        usage,
+    }
+}

@@ -1,0 +1,199 @@
+//! The clocks of a live attempt: silence, waits for quota and for the API. They run on the monotonic clock.
+//!
+//! An agent that is silent for too long is told so in a notice, then interrupted, then ended; the attempt counts as
+//! stalled. A tool is silent only when it has no child process either, which the host is asked for.
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::session::message::Message;
+use crate::session::patience::Doing;
+use crate::session::summary::WaitingFor;
+
+/// The longest time between two looks.
+const LOOK_MAX: Duration = Duration::from_secs(30);
+
+/// How long an interrupted agent has before it is ended.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(30);
+
+/// What the clocks have seen.
+pub(super) struct Clocks {
+    /// The agent's last sign of life.
+    last_sign: Instant,
+    /// The model was asked and has not begun to answer.
+    pub requesting: bool,
+    /// What the agent waits for besides people, and since when.
+    waiting: (WaitingFor, Instant),
+    /// When the usage limit is reset, if the agent said so.
+    pub resets_at: Option<Timestamp>,
+    /// The agent was interrupted because of its silence.
+    interrupted: bool,
+    /// The host was asked for child processes because of the silence since then.
+    asked_for_children: Option<Instant>,
+    timer: Option<SpawnHandle>,
+}
+
+impl Clocks {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            last_sign: now,
+            requesting: false,
+            waiting: (WaitingFor::Nothing, now),
+            resets_at: None,
+            interrupted: false,
+            asked_for_children: None,
+            timer: None,
+        }
+    }
+
+    /// The agent has given a sign of life.
+    pub(super) fn sign(&mut self) {
+        self.last_sign = Instant::now();
+        self.asked_for_children = None;
+    }
+
+    /// Notes what a message says about waits.
+    pub(super) fn note(&mut self, message: &Message) {
+        if let Message::RateLimit {
+            rejected: true,
+            resets_at,
+            ..
+        } = message
+        {
+            self.resets_at = resets_at.and_then(|seconds| Timestamp::from_second(seconds).ok());
+        }
+    }
+}
+
+impl Execution {
+    /// Looks at the clocks now, and again when the next one may have run out.
+    pub(super) fn look_at_clocks(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.clocks.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if self.closing.is_begun() {
+            return;
+        }
+        let now = Instant::now();
+        let holds = self.look_at_holds(now, ctx);
+        let silence = self.look_at_silence(now, ctx);
+        if self.closing.is_begun() {
+            return;
+        }
+        let wait = [holds, silence]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(LOOK_MAX)
+            .min(LOOK_MAX);
+        self.clocks.timer = Some(ctx.run_later(wait, |act, ctx| act.look_at_clocks(ctx)));
+    }
+
+    /// How long a wait for quota or for the API may still last; ends the agent when it is over.
+    fn look_at_holds(&mut self, now: Instant, ctx: &mut Context<Self>) -> Option<Duration> {
+        let waiting_for = self.summary.waiting_for;
+        if self.clocks.waiting.0 != waiting_for {
+            self.clocks.waiting = (waiting_for, now);
+        }
+        let settings = Arc::clone(&self.surroundings.settings);
+        let (hold, ending) = match waiting_for {
+            WaitingFor::Nothing => return None,
+            WaitingFor::Quota => {
+                let hold = if settings.restart.resume_after_quota {
+                    settings.quota_hold
+                } else {
+                    Duration::ZERO
+                };
+                (
+                    hold,
+                    Ending::Quota {
+                        resets_at: self.clocks.resets_at,
+                    },
+                )
+            }
+            WaitingFor::Api => {
+                let message = "it has not answered for too long".to_owned();
+                (settings.api_hold, Ending::ApiDown { message })
+            }
+        };
+        let left = hold.saturating_sub(now.duration_since(self.clocks.waiting.1));
+        if left.is_zero() {
+            self.begin_close(ending, ctx);
+        }
+        Some(left)
+    }
+
+    /// How long the silence may still last; acts when it has lasted too long.
+    fn look_at_silence(&mut self, now: Instant, ctx: &mut Context<Self>) -> Option<Duration> {
+        let doing = self.doing();
+        let silence = now.duration_since(self.clocks.last_sign);
+        if self.clocks.interrupted {
+            let left = INTERRUPT_GRACE.saturating_sub(silence);
+            if left.is_zero() {
+                self.begin_close(Ending::Stalled, ctx);
+            }
+            return Some(left);
+        }
+        let left = self.surroundings.settings.patience.with(doing)?.saturating_sub(silence);
+        if left.is_zero() {
+            match doing {
+                Doing::Tool if self.clocks.asked_for_children != Some(self.clocks.last_sign) => {
+                    self.clocks.asked_for_children = Some(self.clocks.last_sign);
+                    self.send(&ToHost::CountChildren);
+                    return None;
+                }
+                Doing::Tool | Doing::Starting | Doing::Requesting | Doing::Answering | Doing::Waiting => {
+                    self.interrupt_for_silence(doing, silence, ctx);
+                }
+            }
+        }
+        Some(left)
+    }
+
+    /// The host has counted the agent's children: with one, a silent tool is at work.
+    pub(super) fn children_counted(&mut self, count: usize, ctx: &mut Context<Self>) {
+        if count > 0 {
+            self.clocks.sign();
+        } else if self.clocks.asked_for_children.is_some() && self.doing() == Doing::Tool {
+            let silence = self.clocks.last_sign.elapsed();
+            self.interrupt_for_silence(Doing::Tool, silence, ctx);
+        }
+        self.look_at_clocks(ctx);
+    }
+
+    fn interrupt_for_silence(&mut self, doing: Doing, silence: Duration, ctx: &mut Context<Self>) {
+        let seconds = silence.as_secs();
+        let text = format!(
+            "the agent has been silent for {seconds} s while {}: it is interrupted",
+            doing.words()
+        );
+        tracing::warn!(session_id = %self.task.session_id, attempt = %self.task.attempt, "{text}");
+        self.notice(text, ctx);
+        self.write_control("interrupt");
+        self.clocks.interrupted = true;
+        self.clocks.last_sign = Instant::now();
+    }
+
+    /// Whether the turn that ends now ends because of our interrupt.
+    pub(super) fn is_interrupted_for_silence(&self) -> bool {
+        self.clocks.interrupted
+    }
+
+    fn doing(&self) -> Doing {
+        if !self.is_up {
+            return Doing::Starting;
+        }
+        if self.summary.is_waiting_for_person() || self.summary.waiting_for != WaitingFor::Nothing {
+            return Doing::Waiting;
+        }
+        if self.summary.work.open_tool().is_some() || !self.busy {
+            return Doing::Tool;
+        }
+        if self.clocks.requesting {
+            Doing::Requesting
+        } else {
+            Doing::Answering
+        }
+    }
+}

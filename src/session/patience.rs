@@ -1,0 +1,57 @@
+//! Stall clocks: how long an agent may be silent, by what it is doing.
+
+use std::time::Duration;
+
+/// How long each silence may last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// From the start of the process to its first line.
+    pub first_message: Duration,
+    /// From a request to the model to the first event of its answer; the CLI itself waits 360 s and mends it.
+    pub headers: Duration,
+    /// Within an answer of the model; above the CLI's own watchdog.
+    pub stream: Duration,
+    /// Of a tool or a subagent that gives no sign of life and has no child process.
+    pub tool: Duration,
+}
+
+/// What an agent is doing, as far as its silence goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// It starts.
+    Starting,
+    /// It has asked the model, which has not begun to answer.
+    Requesting,
+    /// The model answers.
+    Answering,
+    /// A tool runs, or a subagent in the background.
+    Tool,
+    /// It waits for a person, for the reset of a usage limit or for an API that answers: other clocks run for these.
+    Waiting,
+}
+
+impl Doing {
+    /// In words for a person, to follow "silent while".
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Starting => "it starts",
+            Self::Requesting => "the model has not begun to answer",
+            Self::Answering => "the model answers",
+            Self::Tool => "a tool runs",
+            Self::Waiting => "it waits",
+        }
+    }
+}
+
+impl Patience {
+    /// How long an agent may be silent while it does this; none where silence says nothing.
+    pub fn with(&self, doing: Doing) -> Option<Duration> {
+        match doing {
+            Doing::Starting => Some(self.first_message),
+            Doing::Requesting => Some(self.headers),
+            Doing::Answering => Some(self.stream),
+            Doing::Tool => Some(self.tool),
+            Doing::Waiting => None,
+        }
+    }
+}
