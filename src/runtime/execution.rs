@@ -264,7 +264,11 @@ impl Execution {
         match result {
             Ok(commit) => {
                 let waited_for = self.summary.waiting_for;
-                self.summary = commit.summary;
+                // Acknowledgements that arrive together are polled in any order: an older one says nothing new.
+                let place = |summary: &Summary| (summary.head, summary.through_offset);
+                if place(&commit.summary) >= place(&self.summary) {
+                    self.summary = commit.summary;
+                }
                 if self.summary.waiting_for != waited_for {
                     self.look_at_clocks(ctx);
                 }
