@@ -10,11 +10,6 @@ use crate::support::daemon::TestDaemon;
 use crate::support::messages_api::MessagesApi;
 use crate::support::wait::until;
 
-fn texts(daemon: &TestDaemon, id: &str) -> Vec<String> {
-    let texts = messages(daemon, id, "text").into_iter();
-    texts.map(|text| text["text"].as_str().unwrap().to_owned()).collect()
-}
-
 /// The text of everything in the last request to the model.
 fn last_request(api: &MessagesApi) -> String {
     api.model_requests().last().unwrap()["messages"].to_string()
@@ -106,23 +101,16 @@ fn a_resume_at_a_checkpoint_forgets_what_came_behind_it() {
 fn a_lost_transcript_is_rebuilt_and_the_task_is_done() {
     let api = MessagesApi::start();
     let daemon = with_claude(&api);
-    let id = daemon.create("FAKE: say precious ;; hold /nonexistent/gate never");
-    until("the words", || {
-        (texts(&daemon, &id).len() == 1 || api.model_requests().len() == 1).then_some(())
+    let gate = daemon.root().join("gate");
+    let shell = crate::support::wait::shell_until_exists(&gate);
+    let task = format!("FAKE: say kept ;; bash {shell} ;; say made it");
+    let id = daemon.create_with(json!({"task": task, "allowed_tools": ["Bash"]}));
+    until("the tool", || {
+        (!messages(&daemon, &id, "tool_use").is_empty()).then_some(())
     });
     daemon.cancel(&id);
     daemon.wait_for(&id, "cancelled");
-    let id = daemon.create_with(
-        json!({"task": "FAKE: say kept ;; bash echo one ;; error 400 ;; say made it",
-        "allowed_tools": ["Bash"]}),
-    );
-    let view = until("the end", || {
-        let view = daemon.view(&id);
-        view["outcome"].is_string().then_some(view)
-    });
-    if view["state"] == "completed" {
-        return;
-    }
+    std::fs::write(gate, "").unwrap();
     std::fs::remove_file(transcript(&daemon, &id)).unwrap();
     daemon.post(&format!("/api/sessions/{id}/resume"), &json!({}));
     let view = daemon.wait_for(&id, "completed");

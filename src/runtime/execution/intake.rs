@@ -308,8 +308,7 @@ fn is_of_conversation(message: &Message) -> bool {
             parent: None,
             error: None,
             ..
-        }
-            | Message::Thinking { parent: None, .. }
+        } | Message::Thinking { parent: None, .. }
             | Message::ToolUse { parent: None, .. }
             | Message::ToolResult { parent: None, .. }
     )
