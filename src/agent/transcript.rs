@@ -148,9 +148,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = write(
             dir.path(),
-            "{\"type\":\"queue-operation\"}\n{\"type\":\"user\",\"cwd\":\"/work/here\"}\n",
+            "{\"type\":\"queue-operation\"}\n{\"type\":\"user\",\"cwd\":\"/project/here\"}\n",
         );
-        assert_eq!(directory(&path), Some("/work/here".into()));
+        assert_eq!(directory(&path), Some("/project/here".into()));
         assert_eq!(directory(&write(dir.path(), "{}\n")), None);
     }
 }

@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_directory_is_one_word_to_a_shell() {
-        assert_eq!(quoted("/home/me/a-b.c"), "/home/me/a-b.c");
+        assert_eq!(quoted("/project/a-b.c"), "/project/a-b.c");
         assert_eq!(quoted("/my dir/it's"), r"'/my dir/it'\''s'");
         assert_eq!(quoted("$(x)"), "'$(x)'");
     }

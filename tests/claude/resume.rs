@@ -12,12 +12,17 @@ use crate::support::wait::until;
 
 /// The text of everything in the last request to the model.
 fn last_request(api: &MessagesApi) -> String {
-    api.model_requests().last().unwrap()["messages"].to_string()
+    api.model_requests().last().expect("there is one")["messages"].to_string()
 }
 
 fn transcript(daemon: &TestDaemon, conversation: &str) -> std::path::PathBuf {
-    let projects = std::fs::read_dir(daemon.root().join("home/.claude/projects")).unwrap();
-    let mut files = projects.map(|project| project.unwrap().path().join(format!("{conversation}.jsonl")));
+    let projects = std::fs::read_dir(daemon.root().join("home/.claude/projects")).expect("there is one");
+    let mut files = projects.map(|project| {
+        project
+            .expect("there is one")
+            .path()
+            .join(format!("{conversation}.jsonl"))
+    });
     files.find(|path| path.exists()).expect("a transcript")
 }
 

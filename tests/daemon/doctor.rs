@@ -8,7 +8,7 @@ use crate::support::daemon::{TestDaemon, signal};
 use crate::support::wait::until;
 
 fn run(daemon: &TestDaemon, line: &[&str]) -> (Option<i32>, String) {
-    let out = daemon.command(line).output().unwrap();
+    let out = daemon.command(line).output().expect("it runs");
     let said = [out.stdout, out.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     (out.status.code(), said.concat())
 }
@@ -42,15 +42,21 @@ fn a_restart_of_nothing_says_so() {
 }
 
 fn findings(daemon: &TestDaemon) -> (Option<i32>, Vec<Value>) {
-    let out = daemon.command(&["doctor", "--json"]).output().unwrap();
-    (out.status.code(), serde_json::from_slice(&out.stdout).unwrap())
+    let out = daemon.command(&["doctor", "--json"]).output().expect("it runs");
+    (
+        out.status.code(),
+        serde_json::from_slice(&out.stdout).expect("there is one"),
+    )
 }
 
 fn finding(findings: &[Value], check: &str) -> (bool, String) {
-    let found = findings.iter().find(|finding| finding["check"] == check).unwrap();
+    let found = findings
+        .iter()
+        .find(|finding| finding["check"] == check)
+        .expect("there is one");
     (
-        found["ok"].as_bool().unwrap(),
-        found["detail"].as_str().unwrap().to_owned(),
+        found["ok"].as_bool().expect("true or false"),
+        found["detail"].as_str().expect("a text").to_owned(),
     )
 }
 

@@ -60,9 +60,9 @@ fn two_turns(daemon: &TestDaemon) -> (String, Vec<u64>) {
     daemon.wait_for(&id, "failed");
     let (status, page) = daemon.get(&format!("/api/sessions/{id}/checkpoints"));
     assert_eq!(status, 200, "{page}");
-    let checkpoints = page["checkpoints"].as_array().unwrap().iter();
+    let checkpoints = page["checkpoints"].as_array().expect("a list").iter();
     let seqs = checkpoints
-        .map(|checkpoint| checkpoint["seq"].as_u64().unwrap())
+        .map(|checkpoint| checkpoint["seq"].as_u64().expect("a number"))
         .collect();
     (id, seqs)
 }
@@ -311,10 +311,10 @@ fn begin_outside(daemon: &TestDaemon, conversation: &str) {
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
         .spawn()
-        .unwrap();
+        .expect("there is one");
     let line = json!({"type": "user", "message": {"role": "user", "content": "say outside"}, "uuid": "u-1"});
-    writeln!(agent.stdin.take().unwrap(), "{line}").unwrap();
-    assert!(agent.wait().unwrap().success());
+    writeln!(agent.stdin.take().expect("there is one"), "{line}").expect("there is one");
+    assert!(agent.wait().expect("it ends").success());
 }
 
 #[test]
