@@ -305,6 +305,9 @@ impl Execution {
         if !self.is_all_on_disk() {
             return;
         }
+        if self.greeted && std::mem::take(&mut self.intake.send_inputs_when_acknowledged) {
+            self.send_inputs();
+        }
         self.deliver_answers();
         self.look_at_standing(ctx);
         self.close_further(ctx);
@@ -337,9 +340,6 @@ impl Execution {
     fn deliver_answers(&mut self) {
         if !self.greeted || self.closing.is_begun() {
             return;
-        }
-        if std::mem::take(&mut self.intake.send_inputs_when_acknowledged) {
-            self.send_inputs();
         }
         let summary = Arc::clone(&self.summary);
         for (id, waiting) in &summary.questions {
@@ -378,13 +378,11 @@ impl Handler<Deliver> for Execution {
     type Result = ();
 
     fn handle(&mut self, Deliver { question, answer }: Deliver, _: &mut Self::Context) {
-        if self.greeted
-            && !self.closing.is_begun()
-            && let Some(waiting) = self.summary.questions.get(&question)
-            && self.answers_sent.insert(question)
-        {
-            let asked = waiting.question.clone();
-            self.write_answer(question, &asked, &answer);
+        // Our summary is as of our own last append, and the answer was the supervisor's: noted here, it is found again
+        // when the link is lost before the agent has it.
+        if let Some(waiting) = Arc::make_mut(&mut self.summary).questions.get_mut(&question) {
+            waiting.answer = Some(answer);
         }
+        self.deliver_answers();
     }
 }

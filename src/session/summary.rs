@@ -287,9 +287,12 @@ impl Summary {
         }
     }
 
-    /// Whether a question waits for an answer.
+    /// Whether the agent waits for an answer. A question of an agent that has died keeps nobody waiting.
     pub fn is_waiting_for_person(&self) -> bool {
-        self.questions.values().any(|waiting| waiting.answer.is_none())
+        let attempt = self.lifecycle.attempt;
+        self.questions
+            .values()
+            .any(|waiting| waiting.answer.is_none() && waiting.attempt == attempt)
     }
 
     /// Whether its agent is at work, and so takes up one of the slots.

@@ -1,9 +1,12 @@
 //! The daemon from outside, with the simulated agent: what it promises whoever drives it over HTTP.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
 mod clocks;
 mod doctor;
 mod main_job;
+mod promises;
 mod resume;

@@ -315,6 +315,20 @@ impl TestDaemon {
         processes_with(&format!("CC_EXECUTOR_ATTEMPT={id}/"))
     }
 
+    /// Pids of the session's hosts.
+    pub(crate) fn hosts_of(&self, id: &str) -> Vec<u32> {
+        let is_host = |pid: &i32| {
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<_> = command.split(|byte| *byte == 0).collect();
+            words.get(1) == Some(&&b"agent-host"[..]) && words.get(2) == Some(&id.as_bytes())
+        };
+        self.family()
+            .into_iter()
+            .filter(is_host)
+            .map(|pid| pid as u32)
+            .collect()
+    }
+
     /// The agent of an attempt.
     pub(crate) fn agent_pid(&self, id: &str, attempt: u32) -> u32 {
         let path = self.state().join(format!("sessions/{id}/{attempt}/agent.json"));

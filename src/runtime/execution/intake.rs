@@ -230,6 +230,9 @@ impl Execution {
             _ => {}
         }
         self.clocks.note(&message);
+        if matches!(&message, Message::TurnEnded(end) if !end.synthetic) {
+            self.withdraw_orphans();
+        }
         let is_step = matches!(
             message,
             Message::TurnEnded(_) | Message::ToolResult { .. } | Message::Compacted { .. }
@@ -267,6 +270,26 @@ impl Execution {
             kind,
         };
         self.intake.batch.push(Entry::QuestionAsked(question));
+    }
+
+    /// A resumed agent that has ended its turn without asking again has gone past what its predecessor asked.
+    fn withdraw_orphans(&mut self) {
+        let asked_again = |id: QuestionId| {
+            let again = |entry: &Entry| matches!(entry, Entry::QuestionAsked(question) if question.question_id == id);
+            self.intake.batch.iter().any(again)
+        };
+        let orphans = self
+            .summary
+            .questions
+            .iter()
+            .filter(|(_, waiting)| waiting.attempt != self.task.attempt);
+        let passed: Vec<_> = orphans.map(|(id, _)| *id).filter(|id| !asked_again(*id)).collect();
+        for question_id in passed {
+            let why = "the resumed agent went on without it".to_owned();
+            self.intake
+                .batch
+                .push(Entry::QuestionWithdrawn(Withdrawn { question_id, why }));
+        }
     }
 
     fn withdraw(&mut self, request_id: &str) {
