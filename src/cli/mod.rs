@@ -12,7 +12,9 @@ mod attach;
 mod clean;
 mod client;
 mod connection;
+mod conversations;
 mod describe;
+mod doctor;
 mod draft;
 mod exit;
 mod follow;
@@ -21,6 +23,7 @@ mod launch;
 mod logs;
 mod output;
 mod prompt;
+mod restart;
 mod run;
 mod screen;
 mod serve;
@@ -73,6 +76,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Serve(args) => serve::serve(given_state_dir(cli.state_dir.as_deref())?, args),
         Verb::Completions(args) => completions(args.shell),
         Verb::Prompt => prompt::main(),
+        Verb::Doctor(args) => doctor::doctor(given_state_dir(cli.state_dir.as_deref())?, &args),
         verb @ (Verb::Run(_)
         | Verb::Ls(_)
         | Verb::Status(_)
@@ -80,7 +84,13 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         | Verb::Logs(_)
         | Verb::Wait(_)
         | Verb::Answer(_)
-        | Verb::Cancel(_)) => {
+        | Verb::Cancel(_)
+        | Verb::Resume(_)
+        | Verb::Fork(_)
+        | Verb::Checkpoints(_)
+        | Verb::Import(_)
+        | Verb::Handover(_)
+        | Verb::Restart) => {
             let state_dir = connection::state_dir(cli.state_dir.as_deref())?;
             actix_rt::System::new().block_on(call_daemon(verb, &state_dir))
         }
@@ -102,7 +112,13 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
         Verb::Wait(args) => sessions::wait(state_dir, &args).await,
         Verb::Answer(args) => answering::answer(&client()?, &args).await,
         Verb::Cancel(args) => sessions::cancel(&client()?, &args).await,
-        Verb::Serve(_) | Verb::Completions(_) | Verb::Prompt => {
+        Verb::Resume(args) => conversations::resume(client()?, &args).await,
+        Verb::Fork(args) => conversations::fork(client()?, &args).await,
+        Verb::Checkpoints(args) => conversations::checkpoints(&client()?, &args).await,
+        Verb::Import(args) => conversations::import(state_dir, &args).await,
+        Verb::Handover(args) => conversations::handover(&client()?, &args).await,
+        Verb::Restart => restart::restart(state_dir).await,
+        Verb::Doctor(_) | Verb::Serve(_) | Verb::Completions(_) | Verb::Prompt => {
             Err(Failure::Usage("this verb needs no daemon".to_owned()))
         }
     }

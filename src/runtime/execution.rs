@@ -27,7 +27,7 @@ use self::checkpoints::Checkpoints;
 use self::clocks::Clocks;
 use self::closing::Closing;
 use self::intake::Intake;
-use self::prepare::prepare;
+use self::prepare::{Prepared, Unprepared, prepare};
 use super::feed::Feeds;
 use super::messages::{Deliver, ExecutionGone, Stop, StoreLost};
 use super::settings::RuntimeSettings;
@@ -38,6 +38,7 @@ use crate::agent_host::protocol::{LaunchPlan, ToHost};
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{Entry, Input, Text};
 use crate::session::message::InputState;
+use crate::session::opening::{CONTINUE, Groundwork, opening};
 use crate::session::outcome::Ending;
 use crate::session::question::Answer;
 use crate::session::request::Request;
@@ -51,6 +52,8 @@ mod closing;
 mod intake;
 mod link;
 mod prepare;
+
+pub(super) use self::prepare::{agent_environment, daemon_environment};
 
 /// How often a lost link is opened again without a word from the host in between.
 const LINKS_LOST_MAX: u32 = 5;
@@ -97,6 +100,8 @@ pub(super) struct Execution {
     _guard: Guard,
     /// Where the host listens and what it was told; known once the attempt is prepared.
     plan: Option<LaunchPlan>,
+    /// What was found out about the conversation then.
+    groundwork: Groundwork,
     sink: Option<HostSink>,
     links_lost: u32,
     intake: Intake,
@@ -165,6 +170,7 @@ impl Execution {
             supervisor,
             _guard: guard,
             plan: None,
+            groundwork: Groundwork::default(),
             sink: None,
             links_lost: 0,
             summary,
@@ -196,21 +202,26 @@ impl Execution {
         let (settings, request) = (Arc::clone(&self.surroundings.settings), Arc::clone(&self.task.request));
         let slots = Arc::clone(&self.surroundings.connecting);
         let (summary, attempt, known) = (Arc::clone(&self.task.summary), self.task.attempt, self.plan.clone());
+        let (store, known_groundwork) = (Arc::clone(&self.surroundings.store), self.groundwork.clone());
         let connecting = async move {
             // The semaphore is never closed.
             let _slot = slots.acquire().await.ok();
-            let plan = match known {
-                Some(plan) => plan,
+            let prepared = match known {
+                Some(plan) => Prepared {
+                    plan,
+                    groundwork: known_groundwork,
+                },
                 None => {
-                    let prepared = tokio::task::spawn_blocking(move || prepare(&settings, &request, &summary, attempt));
-                    prepared.await.map_err(|error| LaunchError::Plan {
+                    let prepare = move || prepare(&settings, &*store, &request, &summary, attempt);
+                    let prepared = tokio::task::spawn_blocking(prepare).await;
+                    prepared.map_err(|error| LaunchError::Plan {
                         path: directory.clone(),
                         why: error.to_string(),
                     })??
                 }
             };
-            let socket = launch::reach(&directory, &plan, &executable).await?;
-            Ok((plan, socket))
+            let socket = launch::reach(&directory, &prepared.plan, &executable).await?;
+            Ok((prepared, socket))
         };
         ctx.spawn(
             connecting
@@ -219,20 +230,16 @@ impl Execution {
         );
     }
 
-    fn connected(&mut self, connected: Result<(LaunchPlan, HostSocket), LaunchError>, ctx: &mut Context<Self>) {
+    fn connected(&mut self, connected: Result<(Prepared, HostSocket), Unprepared>, ctx: &mut Context<Self>) {
         match connected {
-            Ok((plan, socket)) => {
+            Ok((Prepared { plan, groundwork }, socket)) => {
                 self.plan = Some(plan);
+                self.groundwork = groundwork;
                 self.open_link(socket, ctx);
             }
             Err(error) => {
-                tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "no agent host");
-                self.give_up(
-                    Ending::NotStarted {
-                        message: error.to_string(),
-                    },
-                    ctx,
-                );
+                tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "no agent");
+                self.give_up(error.ending(), ctx);
             }
         }
     }
@@ -324,21 +331,8 @@ impl Execution {
         if !is_fresh {
             return self.send_inputs();
         }
-        let mut inputs: Vec<Input> = self.summary.inputs.clone();
-        inputs.iter_mut().for_each(|input| input.state = InputState::Sent);
-        if inputs.is_empty() {
-            let text = if self.task.attempt.0 > 1 {
-                CONTINUE.to_owned()
-            } else {
-                self.task.request.task.clone()
-            };
-            inputs.push(Input {
-                uuid: Uuid::new_v4(),
-                state: InputState::Sent,
-                text: Some(text),
-            });
-        }
-        self.append(None, inputs.into_iter().map(Entry::Input).collect(), ctx);
+        let entries = opening(&self.task.request.task, &self.summary, &self.groundwork, Uuid::new_v4());
+        self.append(None, entries, ctx);
         self.intake.send_inputs_when_acknowledged = true;
     }
 
@@ -393,10 +387,6 @@ impl Execution {
         self.append(None, vec![Entry::Notice(Text { text })], ctx);
     }
 }
-
-/// Told to a resumed agent that has no message of ours left to work on.
-const CONTINUE: &str = "Continue from where you left off. The last run of this task was interrupted; \
-check what had taken effect before you repeat anything.";
 
 impl Actor for Execution {
     type Context = Context<Self>;

@@ -17,6 +17,7 @@ use self::settings::RuntimeSettings;
 use self::supervisor::{Found, Supervisor};
 use crate::session::id::Seq;
 use crate::session::journal::Entry;
+use crate::session::summary::Summary;
 use crate::store::{Commit, Observer, Store, StoreError};
 
 pub mod feed;
@@ -119,21 +120,22 @@ impl Runtime {
 
 /// The sessions that have not ended, each with its request: rows and one look-up each, no history.
 fn find_live(store: &dyn Store) -> Result<Vec<Found>, StoreError> {
-    let mut found = Vec::new();
-    for summary in store.live()? {
-        let first = store.records(summary.session_id, Seq::default(), 1)?;
-        let entry = first.first().map(|record| record.entry()).transpose();
-        match entry {
-            Ok(Some(Entry::SessionCreated(created))) => {
-                found.push(Found {
-                    summary: Arc::new(summary),
-                    request: Arc::new(created.request),
-                });
-            }
-            Ok(_) | Err(_) => {
-                tracing::error!(session_id = %summary.session_id, "a session without a readable first record is left alone");
-            }
+    let live = store.live()?.into_iter();
+    let found: Result<Vec<_>, _> = live.map(|summary| with_request(store, summary)).collect();
+    Ok(found?.into_iter().flatten().collect())
+}
+
+/// A session with its request; none where its first record cannot be read.
+fn with_request(store: &dyn Store, summary: Summary) -> Result<Option<Found>, StoreError> {
+    let first = store.records(summary.session_id, Seq::default(), 1)?;
+    match first.first().map(|record| record.entry()) {
+        Some(Ok(Entry::SessionCreated(created))) => Ok(Some(Found {
+            summary: Arc::new(summary),
+            request: Arc::new(created.request),
+        })),
+        Some(Ok(_) | Err(_)) | None => {
+            tracing::error!(session_id = %summary.session_id, "a session without a readable first record is left alone");
+            Ok(None)
         }
     }
-    Ok(found)
 }

@@ -150,6 +150,13 @@ impl TestDaemon {
         child.wait().expect("it ends").code()
     }
 
+    /// The daemon was told to end by somebody else and another one serves; that one is the test's to end.
+    pub(crate) fn is_replaced(&mut self) {
+        let mut child = self.child.take().expect("the daemon ran");
+        let status = child.wait().expect("it ends");
+        assert!(status.success(), "{status}:\n{}", self.log());
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("the daemon runs").id()
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::*;
 use crate::agent::wire::decode::decode;
 use crate::agent::wire::lines::{Line, Lines};
-use crate::session::journal::{DroppedDraft, Said, UnknownLine, Withdrawn};
+use crate::session::journal::{DroppedDraft, Input, Said, UnknownLine, Withdrawn};
 use crate::session::message::{Activity, Asked, Delta, Frame, Message};
 use crate::session::question::Question;
 use crate::session::summary::cut;
@@ -252,7 +252,9 @@ impl Execution {
             message,
             Message::TurnEnded(_) | Message::ToolResult { .. } | Message::Compacted { .. }
         );
-        self.intake.last_message = uuid.or(self.intake.last_message);
+        if is_of_conversation(&message) {
+            self.intake.last_message = uuid.or(self.intake.last_message);
+        }
         let entry = Entry::AgentMessage(Box::new(Said { uuid, offset, message }));
         self.checkpoints.take(&entry);
         self.intake.batch.push(entry);
@@ -333,4 +335,19 @@ impl Execution {
         };
         self.intake.batch.push(Entry::AgentUnknown(unknown));
     }
+}
+
+/// Whether a message stands in the conversation itself, so that it can be cut behind it. A subagent's does not, and the
+/// CLI's own report of an error is no place to go on from.
+fn is_of_conversation(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Text {
+            parent: None,
+            error: None,
+            ..
+        } | Message::Thinking { parent: None, .. }
+            | Message::ToolUse { parent: None, .. }
+            | Message::ToolResult { parent: None, .. }
+    )
 }
