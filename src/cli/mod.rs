@@ -2,17 +2,20 @@
 //!
 //! Read `args` first (what can be typed), then `run` and `attach` (the main job), `follow` (a stream through
 //! daemons that come and go), `output` with `draft` and `clean` (what is shown of it), `asking` and `prompt`
-//! (questions at the terminal). Nothing here knows more of the daemon than its REST interface and its streams.
+//! (questions at the terminal); `demo` and `bench` run a daemon of their own in a `sandbox`. Nothing else here knows
+//! more of the daemon than its REST interface and its streams.
 
 mod answer;
 mod answering;
 mod args;
 mod asking;
 mod attach;
+mod bench;
 mod clean;
 mod client;
 mod connection;
 mod conversations;
+mod demo;
 mod describe;
 mod doctor;
 mod draft;
@@ -25,6 +28,7 @@ mod output;
 mod prompt;
 mod restart;
 mod run;
+mod sandbox;
 mod screen;
 mod serve;
 mod sessions;
@@ -77,6 +81,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Completions(args) => completions(args.shell),
         Verb::Prompt => prompt::main(),
         Verb::Doctor(args) => doctor::doctor(given_state_dir(cli.state_dir.as_deref())?, &args),
+        Verb::Demo(args) => actix_rt::System::new().block_on(demo::demo(&args)),
+        Verb::Bench(args) => actix_rt::System::new().block_on(bench::bench(&args)),
         verb @ (Verb::Run(_)
         | Verb::Ls(_)
         | Verb::Status(_)
@@ -118,7 +124,7 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
         Verb::Import(args) => conversations::import(state_dir, &args).await,
         Verb::Handover(args) => conversations::handover(&client()?, &args).await,
         Verb::Restart => restart::restart(state_dir).await,
-        Verb::Doctor(_) | Verb::Serve(_) | Verb::Completions(_) | Verb::Prompt => {
+        Verb::Doctor(_) | Verb::Serve(_) | Verb::Completions(_) | Verb::Prompt | Verb::Demo(_) | Verb::Bench(_) => {
             Err(Failure::Usage("this verb needs no daemon".to_owned()))
         }
     }

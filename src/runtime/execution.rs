@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::io::SinkWrite;
 use actix::prelude::*;
@@ -31,6 +31,7 @@ use self::prepare::{Prepared, Unprepared, prepare};
 use super::feed::Feeds;
 use super::messages::{Deliver, ExecutionGone, Stop, StoreLost};
 use super::settings::RuntimeSettings;
+use super::spools::{Spools, Watching};
 use super::supervisor::{Supervisor, now};
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::socket::HostSocket;
@@ -74,6 +75,7 @@ pub(super) struct Surroundings {
     pub settings: Arc<RuntimeSettings>,
     pub store: Arc<dyn Store>,
     pub feeds: Arc<Feeds>,
+    pub spools: Arc<Spools>,
     /// How many executions may be connecting at once: a daemon that comes back to a thousand agents stays responsive.
     pub connecting: Arc<Semaphore>,
 }
@@ -104,6 +106,9 @@ pub(super) struct Execution {
     groundwork: Groundwork,
     sink: Option<HostSink>,
     links_lost: u32,
+    /// The agent's output is watched, and when its host was last told to look.
+    watching: Option<Watching>,
+    nudged_at: Option<Instant>,
     intake: Intake,
     /// As it stands in the journal, kept by our own appends.
     summary: Arc<Summary>,
@@ -173,6 +178,8 @@ impl Execution {
             groundwork: Groundwork::default(),
             sink: None,
             links_lost: 0,
+            watching: None,
+            nudged_at: None,
             summary,
             appends_sent: 0,
             appends_acknowledged: 0,

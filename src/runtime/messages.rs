@@ -127,6 +127,11 @@ pub(super) struct Deliver {
     pub answer: Answer,
 }
 
+/// To an execution: its agent has written.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct SpoolGrew;
+
 /// To the registry: all sessions it holds, newest first.
 #[derive(Message)]
 #[rtype(result = "Vec<Arc<Summary>>")]

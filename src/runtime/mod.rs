@@ -14,6 +14,7 @@ use self::feed::Feeds;
 use self::messages::{Committed, Recover};
 use self::registry::{ENDED_KEPT_MAX, Registry};
 use self::settings::RuntimeSettings;
+use self::spools::Spools;
 use self::supervisor::{Found, Supervisor};
 use crate::session::id::Seq;
 use crate::session::journal::Entry;
@@ -27,6 +28,7 @@ pub mod settings;
 mod execution;
 mod messages;
 mod registry;
+mod spools;
 mod supervisor;
 
 pub use self::handle::Handle;
@@ -77,14 +79,14 @@ impl Runtime {
         let known: Vec<_> = recent
             .chain(found.iter().map(|found| Arc::clone(&found.summary)))
             .collect();
+        let own_thread = Arbiter::new().handle();
         let surroundings = Surroundings {
             settings: Arc::new(settings),
             store,
             feeds: Arc::clone(&feeds),
+            spools: Spools::start(&own_thread),
             connecting: Arc::new(Semaphore::new(CONNECTING_MAX)),
         };
-
-        let own_thread = Arbiter::new().handle();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new().handle()).collect();
         let registry = Registry::start_in_arbiter(&own_thread, |_| Registry::holding(known));
