@@ -30,8 +30,9 @@ use self::intake::Intake;
 use self::prepare::prepare;
 use super::feed::Feeds;
 use super::messages::{Deliver, ExecutionGone, Stop, StoreLost};
+use super::outside::Outside;
 use super::settings::RuntimeSettings;
-use super::supervisor::{Supervisor, now};
+use super::supervisor::Supervisor;
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::socket::HostSocket;
 use crate::agent_host::protocol::{LaunchPlan, ToHost};
@@ -72,6 +73,7 @@ pub(super) struct Surroundings {
     pub feeds: Arc<Feeds>,
     /// How many executions may be connecting at once: a daemon that comes back to a thousand agents stays responsive.
     pub connecting: Arc<Semaphore>,
+    pub outside: Outside,
 }
 
 /// The most executions that connect at once.
@@ -188,7 +190,7 @@ impl Execution {
 
     /// Prepares the attempt where that has not happened, and opens the link.
     fn connect(&mut self, ctx: &mut Context<Self>) {
-        let (directory, executable) = (self.directory(), self.surroundings.settings.executable.clone());
+        let (directory, hosts) = (self.directory(), Arc::clone(&self.surroundings.outside.hosts));
         let (settings, request) = (Arc::clone(&self.surroundings.settings), Arc::clone(&self.task.request));
         let slots = Arc::clone(&self.surroundings.connecting);
         let (summary, attempt, known) = (Arc::clone(&self.task.summary), self.task.attempt, self.plan.clone());
@@ -205,7 +207,7 @@ impl Execution {
                     })??
                 }
             };
-            let socket = launch::reach(&directory, &plan, &executable).await?;
+            let socket = hosts.reach(&directory, &plan).await?;
             Ok((plan, socket))
         };
         ctx.spawn(
@@ -240,7 +242,7 @@ impl Execution {
             session_id,
             attempt,
             span,
-            at: now(),
+            at: self.surroundings.outside.clock.now(),
             entries,
         };
         let acknowledgement = self.surroundings.store.append(append);

@@ -47,6 +47,7 @@ impl Supervisor {
     }
 
     fn write_answer(&mut self, id: SessionId, answered: Answered, reply: Option<Reply>, ctx: &mut Context<Self>) {
+        let now = self.now();
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -57,7 +58,7 @@ impl Supervisor {
             session_id: id,
             attempt: session.life.attempt,
             span: None,
-            at: now(),
+            at: now,
             entries,
         };
         let acknowledgement = self.surroundings.store.append(append);
