@@ -259,7 +259,7 @@ impl Execution {
         match result {
             Ok(commit) => {
                 let waited_for = self.summary.waiting_for;
-                self.summary = commit.summary;
+                self.take_summary(commit.summary);
                 if self.summary.waiting_for != waited_for {
                     self.look_at_clocks(ctx);
                 }
@@ -274,6 +274,14 @@ impl Execution {
     /// Whether everything that was handed to the store is on disk.
     fn is_all_on_disk(&self) -> bool {
         self.appends_acknowledged == self.appends_sent
+    }
+
+    /// Takes a state of the journal unless it has a newer one: the supervisor tells of answers, and an append
+    /// that was committed before an answer may be acknowledged after it.
+    fn take_summary(&mut self, summary: Arc<Summary>) {
+        if summary.head >= self.summary.head {
+            self.summary = summary;
+        }
     }
 
     /// The journal has another writer for this session, or is broken: this execution is a ghost. It leaves the agent
@@ -385,12 +393,9 @@ impl Handler<Stop> for Execution {
 impl Handler<Deliver> for Execution {
     type Result = ();
 
-    fn handle(&mut self, Deliver { question, answer }: Deliver, _: &mut Self::Context) {
-        // Our summary is as of our own last append, and the answer was the supervisor's: noted here, it is found again
-        // when the link is lost before the agent has it.
-        if let Some(waiting) = Arc::make_mut(&mut self.summary).questions.get_mut(&question) {
-            waiting.answer = Some(answer);
-        }
+    /// Where no link is up just now, the answer is given on the next one.
+    fn handle(&mut self, Deliver(summary): Deliver, _: &mut Self::Context) {
+        self.take_summary(summary);
         self.deliver_answers();
     }
 }
