@@ -359,6 +359,7 @@ impl Execution {
             if let Some(answer) = waiting.answer.as_ref().filter(|_| is_asked_here)
                 && self.answers_sent.insert(*id)
             {
+                self.clocks.sign();
                 self.write_answer(*id, &waiting.question, answer);
             }
         }
