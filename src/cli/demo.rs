@@ -1,7 +1,7 @@
 //! `demo`: the main promise, shown. An agent works, its daemon is killed in the middle and started again, and what the
 //! agent wrote is counted against what was seen.
 //!
-//! It plays in a sandbox, with the simulated agent: [`watch`] shows the session, [`count`] does the counting.
+//! It plays in a sandbox, with the simulated agent: [`watch`] shows the session, [`mod@count`] does the counting.
 
 mod count;
 mod watch;
