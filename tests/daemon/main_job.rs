@@ -29,7 +29,7 @@ fn a_permission_is_asked_answered_once_and_delivered() {
     let daemon = TestDaemon::start();
     let id = daemon.create("ask-permission touch allowed ;; say done");
     let question = daemon.question(&id);
-    assert_eq!(daemon.view(&id)["state"], "awaiting_input");
+    daemon.wait_for(&id, "awaiting_input");
     assert_eq!(
         (&question["ask"], &question["input"]["command"]),
         (&json!("permission"), &json!("touch allowed"))

@@ -20,7 +20,13 @@ impl Execution {
     pub(super) fn open_link(&mut self, socket: HostSocket, ctx: &mut Context<Self>) {
         let (sink, stream) = socket.split();
         self.sink = Some(SinkWrite::new(sink, ctx));
-        ctx.add_stream(stream);
+        // A frame that was cut off by the host's death is reported again and again: the first error is the last item.
+        let until_error = stream.scan(false, |has_failed, frame| {
+            let item = (!*has_failed).then_some(frame);
+            *has_failed = item.as_ref().is_none_or(Result::is_err);
+            std::future::ready(item)
+        });
+        ctx.add_stream(until_error);
     }
 
     pub(super) fn send(&mut self, message: &ToHost) {
