@@ -1,0 +1,10 @@
+//! The MCP face of the real daemon, spoken to in plain JSON-RPC, in both eras of the protocol.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod client;
+mod questions;
+mod resources;
+mod tools;
+mod transport;
