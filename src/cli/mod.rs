@@ -19,8 +19,10 @@ mod follow;
 mod input;
 mod launch;
 mod logs;
+mod mcp_config;
 mod output;
 mod prompt;
+mod relay;
 mod run;
 mod screen;
 mod serve;
@@ -73,6 +75,10 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Serve(args) => serve::serve(given_state_dir(cli.state_dir.as_deref())?, args),
         Verb::Completions(args) => completions(args.shell),
         Verb::Prompt => prompt::main(),
+        Verb::McpConfig(args) => {
+            let state_dir = connection::state_dir(cli.state_dir.as_deref())?;
+            mcp_config::mcp_config(&state_dir, cli.state_dir.is_some(), args.client, args.http)
+        }
         verb @ (Verb::Run(_)
         | Verb::Ls(_)
         | Verb::Status(_)
@@ -80,7 +86,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         | Verb::Logs(_)
         | Verb::Wait(_)
         | Verb::Answer(_)
-        | Verb::Cancel(_)) => {
+        | Verb::Cancel(_)
+        | Verb::Mcp) => {
             let state_dir = connection::state_dir(cli.state_dir.as_deref())?;
             actix_rt::System::new().block_on(call_daemon(verb, &state_dir))
         }
@@ -102,7 +109,8 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
         Verb::Wait(args) => sessions::wait(state_dir, &args).await,
         Verb::Answer(args) => answering::answer(&client()?, &args).await,
         Verb::Cancel(args) => sessions::cancel(&client()?, &args).await,
-        Verb::Serve(_) | Verb::Completions(_) | Verb::Prompt => {
+        Verb::Mcp => relay::relay(state_dir).await,
+        Verb::Serve(_) | Verb::Completions(_) | Verb::Prompt | Verb::McpConfig(_) => {
             Err(Failure::Usage("this verb needs no daemon".to_owned()))
         }
     }

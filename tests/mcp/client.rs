@@ -128,7 +128,7 @@ impl Client {
     /// Sends a request and answers its error.
     pub(crate) fn refused(&self, method: &str, params: Value) -> Value {
         let answer = self.post(&self.message(method, params).1);
-        messages(answer).last()["error"].clone()
+        messages(answer).answer()["error"].clone()
     }
 
     /// Calls a tool and answers its result.
@@ -211,14 +211,14 @@ impl Messages {
     }
 
     /// The answer: the last message.
-    pub(crate) fn last(&mut self) -> Value {
+    pub(crate) fn answer(&mut self) -> Value {
         let all: Vec<Value> = self.collect();
         all.last().cloned().expect("an answer")
     }
 
     /// The result in the answer.
     pub(crate) fn result(mut self) -> Value {
-        let last = self.last();
+        let last = self.answer();
         assert!(last.get("result").is_some(), "{last:#}");
         last["result"].clone()
     }

@@ -49,7 +49,7 @@ fn the_first_progress_message_names_the_session() {
 fn a_session_in_the_background_is_looked_at_waited_for_and_listed() {
     in_both_eras(|daemon, client| {
         let go = daemon.root().join(format!("go-{}", client.session.is_some()));
-        let task = format!("say first ;; waitfile {} ;; say last", go.display());
+        let task = format!("say first ;; wait-file {} ;; say last", go.display());
         let started = client.call("execute_with_streaming", json!({"task": task, "cwd": daemon.work(), "background": true}));
         let id = started["structuredContent"]["session_id"].as_str().unwrap().to_owned();
         let look = |arguments: Value| client.call("get_execution", arguments)["structuredContent"].clone();

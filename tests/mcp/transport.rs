@@ -39,7 +39,7 @@ fn a_stream_is_read_on_after_the_daemon_was_killed() {
     let mut daemon = TestDaemon::start();
     let mut client = Client::connect(&daemon, SESSIONS);
     let go = daemon.root().join("go");
-    let task = format!("say first ;; waitfile {} ;; say last", go.display());
+    let task = format!("say first ;; wait-file {} ;; say last", go.display());
     let mut stream = client.call_and_watch("execute_resumable", json!({"task": task, "cwd": daemon.work()}));
     let mut last = None;
     loop {
@@ -67,7 +67,7 @@ fn a_stream_that_broke_is_read_on_without_gap_or_double() {
     let daemon = TestDaemon::start();
     let client = Client::connect(&daemon, SESSIONS);
     let go = daemon.root().join("go");
-    let task = format!("say first ;; waitfile {} ;; say last", go.display());
+    let task = format!("say first ;; wait-file {} ;; say last", go.display());
     let mut stream = client.call_and_watch("execute_resumable", json!({"task": task, "cwd": daemon.work()}));
     let event = std::iter::from_fn(|| stream.event()).find(|event| event.message.is_some()).unwrap();
     drop(stream);
@@ -85,7 +85,7 @@ fn a_client_that_leaves_detaches_from_its_session_or_cancels_it_as_it_said() {
     let client = Client::connect(&daemon, STATELESS);
     for (cancel, end) in [(true, "cancelled"), (false, "completed")] {
         let go = daemon.root().join(format!("go-{cancel}"));
-        let task = format!("say first ;; waitfile {} ;; say last", go.display());
+        let task = format!("say first ;; wait-file {} ;; say last", go.display());
         let arguments = json!({"task": task, "cwd": daemon.work(), "cancel_on_disconnect": cancel});
         // Without a progress token nothing is sent before the result: the client leaves before the first byte.
         let call = json!({"name": "execute_with_streaming", "arguments": arguments});

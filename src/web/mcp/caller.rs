@@ -1,5 +1,7 @@
 //! Who calls: what the client said about itself, whichever revision it speaks.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use http::request::Parts;
@@ -55,16 +57,13 @@ impl Caller {
         // A client that names no kind of elicitation means forms.
         let forms = capabilities.elicitation.as_ref();
         let can_fill_forms = forms.is_some_and(|kinds| kinds.form.is_some() || kinds.url.is_none());
-        let header = |name: &str| {
-            let parts = context.extensions.get::<Parts>()?;
-            parts.headers.get(name)?.to_str().ok().map(str::to_owned)
-        };
+        let header = |name: &str| context.extensions.get::<Parts>()?.headers.get(name);
         Self {
             era: if is_stateless { Era::Stateless } else { Era::Sessions },
             can_fill_forms,
             knows_tasks: is_stateless && capabilities.supports_tasks(),
-            mcp_session: header(SESSION_HEADER),
-            directory: header(DIRECTORY_HEADER).map(PathBuf::from),
+            mcp_session: header(SESSION_HEADER).and_then(|id| id.to_str().ok()).map(str::to_owned),
+            directory: header(DIRECTORY_HEADER).map(|path| OsStr::from_bytes(path.as_bytes()).into()),
             log_level: context.meta.log_level().and_then(Level::of),
             by: named(context.client_info().map(|client| client.name).as_deref()),
         }

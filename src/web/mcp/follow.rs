@@ -20,6 +20,7 @@ use crate::runtime::feed::{Item, Reader};
 use crate::runtime::handle::CallError;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::Question;
+use crate::session::summary::Summary;
 
 /// How a call's following of a session ended.
 #[derive(Debug)]
@@ -84,6 +85,7 @@ pub(super) async fn follow(
     what: Follow,
 ) -> Result<(Stop, Narrator), CallError> {
     let reader = door.handle.stream(what.session, what.after).await?;
+    let open = open_questions(&*door.handle.get(what.session).await?);
     let mut following = Following {
         door,
         context,
@@ -93,7 +95,7 @@ pub(super) async fn follow(
         narrator: Narrator::after(what.after),
         progress: Progress::of(context),
         head: None,
-        open: BTreeMap::new(),
+        open,
         asking: None,
         put_off: Vec::new(),
     };
@@ -226,6 +228,12 @@ impl<'a> Following<'a> {
     async fn log(&mut self, level: Level, text: &str) {
         log::send(self.door, self.context, self.caller, level, text).await;
     }
+}
+
+/// The questions that wait: those asked before the stream begins are not told in it.
+pub(super) fn open_questions(summary: &Summary) -> BTreeMap<QuestionId, Question> {
+    let waiting = summary.questions.values().filter(|waiting| waiting.answer.is_none());
+    waiting.map(|waiting| (waiting.question.question_id, waiting.question.clone())).collect()
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::events::{Interrupted, remove_oldest};
+use super::follow::open_questions;
 use super::narrate::{Narrator, Turn};
 use super::result::Execution;
 use crate::agent::launch::{private_directory, write_private};
@@ -127,7 +128,7 @@ async fn answer(handle: &Handle, note: &Note) -> Result<rmcp::model::CallToolRes
     let mut reader = handle.stream(note.session, note.after).await?;
     let mut told = Narrator::after(note.after);
     let mut head = None;
-    let mut asked = std::collections::BTreeSet::new();
+    let mut asked = open_questions(&*handle.get(note.session).await?);
     while let Some(item) = reader.next().await {
         if let Item::Hello(hello) = &item {
             head = Some(Seq(hello.head));
@@ -137,7 +138,7 @@ async fn answer(handle: &Handle, note: &Note) -> Result<rmcp::model::CallToolRes
         let has_caught_up = head.is_some_and(|head| told.after >= head);
         match turn {
             Turn::Asked(question) => {
-                asked.insert(question.question_id);
+                asked.insert(question.question_id, *question);
             }
             Turn::Settled(id) => {
                 asked.remove(&id);

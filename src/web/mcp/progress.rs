@@ -50,7 +50,7 @@ impl Progress {
         self.last = Instant::now();
         let Some((token, peer)) = &self.to else { return };
         if !news.trim().is_empty() {
-            self.last_message = end_of(news.trim_end(), MESSAGE_BYTES_MAX);
+            self.last_message = end_of(news.trim_end_matches('\n'), MESSAGE_BYTES_MAX);
         }
         let (progress, total) = self.scale.step(todo);
         let mut param = ProgressNotificationParam::new(token.clone(), progress).with_message(self.last_message.clone());
