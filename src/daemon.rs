@@ -34,6 +34,8 @@ const LOCK_TRIES: u32 = 10;
 /// The wait between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+pub mod doctor;
+
 /// What the command line says about the daemon.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -61,14 +63,7 @@ pub struct DaemonFile {
 /// Runs a daemon until it is told to stop, or until its journal fails.
 pub fn serve(options: &Options) -> anyhow::Result<()> {
     leave_enclosing_session()?;
-    let environment = Environment::of_this_process();
-    let sources = Sources {
-        file: options.config.clone(),
-        environment: environment.clone(),
-        flags: options.flags.clone(),
-    };
-    let settings = Settings::load(&sources)?;
-    let paths = Paths::new(&settings.state, &environment)?;
+    let (settings, paths) = settings_and_paths(options)?;
     paths.create()?;
     let _lock = take_lock(&paths)?;
     let log_to = if options.log_to_files {
@@ -86,6 +81,19 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     let outcome = system.block_on(run(&settings, &paths, store.clone(), &publisher));
     store.close();
     outcome
+}
+
+/// What is set, and where everything is by that.
+fn settings_and_paths(options: &Options) -> anyhow::Result<(Settings, Paths)> {
+    let environment = Environment::of_this_process();
+    let sources = Sources {
+        file: options.config.clone(),
+        environment: environment.clone(),
+        flags: options.flags.clone(),
+    };
+    let settings = Settings::load(&sources)?;
+    let paths = Paths::new(&settings.state, &environment)?;
+    Ok((settings, paths))
 }
 
 /// Starts everything, serves, and stops it again.
@@ -219,6 +227,7 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         background_grace: Duration::from_secs(supervision.background_grace_seconds),
         live_agents_max: limits.max_live_agents,
         queued_sessions_max: limits.queued_sessions_max,
+        max_budget_usd: Some(supervision.max_budget_usd).filter(|usd| *usd > 0.0),
         restart: supervision.restart_policy(),
     })
 }

@@ -8,6 +8,8 @@
 mod imports;
 #[path = "tidy/licences.rs"]
 mod licences;
+#[path = "tidy/promises.rs"]
+mod promises;
 #[path = "tidy/shape.rs"]
 mod shape;
 #[path = "tidy/text.rs"]
@@ -96,6 +98,16 @@ fn tracked_text_files() -> Vec<SourceFile> {
 #[track_caller]
 fn assert_tidy(complaints: Vec<String>) {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+#[test]
+fn the_readme_promises_what_the_tests_hold() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a file of the repository");
+    assert_tidy(
+        promises::complaint(&read("README.md"), &read("tests/daemon/promises.rs"))
+            .into_iter()
+            .collect(),
+    );
 }
 
 #[test]

@@ -59,15 +59,41 @@ const PROTOCOL: [&str; 9] = [
 pub enum Conversation {
     /// A new one under this id.
     New(Uuid),
-    /// The one with this id.
+    /// The one with this id, and the turn in it that was cut short.
     Resume(Uuid),
+    /// The one with this id, up to this message.
+    ResumeAt(Uuid, Uuid),
+    /// A copy of another one.
+    Fork {
+        /// The other one, which stays as it is.
+        from: Uuid,
+        /// The id of the copy.
+        id: Uuid,
+        /// The last message that is copied; all of them where there is none.
+        message: Option<Uuid>,
+    },
 }
 
 impl Conversation {
     /// Its id.
     pub fn id(self) -> Uuid {
         match self {
-            Self::New(id) | Self::Resume(id) => id,
+            Self::New(id) | Self::Resume(id) | Self::ResumeAt(id, _) | Self::Fork { id, .. } => id,
+        }
+    }
+
+    /// The flags that name it; the last one has no value.
+    fn flags(self) -> Vec<String> {
+        let resume = |id: Uuid| format!("--resume={id}");
+        let at = |message: Uuid| format!("--resume-session-at={message}");
+        match self {
+            Self::New(id) => vec![format!("--session-id={id}")],
+            Self::Resume(id) => vec![resume(id)],
+            Self::ResumeAt(id, message) => vec![resume(id), at(message)],
+            Self::Fork { from, id, message } => {
+                let own = [resume(from), "--fork-session".to_owned(), format!("--session-id={id}")];
+                own.into_iter().chain(message.map(at)).collect()
+            }
         }
     }
 }
@@ -98,15 +124,10 @@ pub fn arguments(
     directory: &Path,
 ) -> (Vec<String>, Vec<SideFile>) {
     let mut argv = PROTOCOL.map(str::to_owned).to_vec();
+    let mode = request.permission_mode.unwrap_or(PermissionMode::Default);
+    argv.push(format!("--permission-mode={}", mode.name()));
+    argv.extend(conversation.flags());
     let mut flag = |name: &str, value: &str| argv.push(format!("--{name}={value}"));
-    flag(
-        "permission-mode",
-        request.permission_mode.unwrap_or(PermissionMode::Default).name(),
-    );
-    match conversation {
-        Conversation::New(id) => flag("session-id", &id.to_string()),
-        Conversation::Resume(id) => flag("resume", &id.to_string()),
-    }
     let optional = [
         ("model", &request.model),
         ("append-system-prompt", &request.append_system_prompt),
@@ -170,24 +191,15 @@ pub fn environment(
     );
     match conversation {
         Conversation::Resume(_) => base.extend(ON_RESUME.map(|(name, value)| (name.to_owned(), value.to_owned()))),
-        Conversation::New(_) => ON_RESUME.iter().for_each(|(name, _)| {
-            base.remove(*name);
-        }),
+        // A turn behind the place of the cut, or of another session, is not gone on with by itself.
+        Conversation::New(_) | Conversation::ResumeAt(..) | Conversation::Fork { .. } => {
+            ON_RESUME.iter().for_each(|(name, _)| {
+                base.remove(*name);
+            });
+        }
     }
     base.extend(configured.clone());
     base
-}
-
-/// Whether the agent has written down the conversation: it does so only some time after its first message, and
-/// resuming one that it has not written down is an error.
-pub fn has_transcript(environment: &BTreeMap<String, String>, conversation: Uuid) -> bool {
-    let home = environment.get("CLAUDE_CONFIG_DIR").map(PathBuf::from);
-    let home = home.or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".claude")));
-    let Some(projects) = home.and_then(|home| std::fs::read_dir(home.join("projects")).ok()) else {
-        return false;
-    };
-    let name = format!("{conversation}.jsonl");
-    projects.flatten().any(|project| project.path().join(&name).is_file())
 }
 
 #[cfg(test)]
@@ -270,14 +282,25 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_that_was_never_written_down_is_found_missing() {
-        let home = tempfile::tempdir().unwrap();
-        let env = [("HOME".to_owned(), home.path().to_string_lossy().into_owned())].into();
-        let id = Uuid::from_u128(5);
-        assert!(!has_transcript(&env, id));
-        let project = home.path().join(".claude/projects/-work");
-        std::fs::create_dir_all(&project).unwrap();
-        std::fs::write(project.join(format!("{id}.jsonl")), "{}\n").unwrap();
-        assert!(has_transcript(&env, id));
+    fn a_cut_and_a_copy_do_not_go_on_with_the_turn_they_leave() {
+        let (id, message) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let at = Conversation::ResumeAt(id, message);
+        assert!(argv(&request(), at).ends_with(&format!("--resume={id} --resume-session-at={message}")));
+        let copy = Uuid::from_u128(3);
+        let fork = |message| Conversation::Fork {
+            from: id,
+            id: copy,
+            message,
+        };
+        assert!(argv(&request(), fork(None)).ends_with(&format!("--resume={id} --fork-session --session-id={copy}")));
+        assert!(argv(&request(), fork(Some(message))).ends_with(&format!("--resume-session-at={message}")));
+        let goes_on = |conversation| {
+            environment(BTreeMap::new(), &BTreeMap::new(), conversation, Path::new("/tmp/x"))
+                .contains_key("CLAUDE_CODE_RESUME_INTERRUPTED_TURN")
+        };
+        assert_eq!(
+            [Conversation::Resume(id), at, fork(None)].map(goes_on),
+            [true, false, false]
+        );
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::agent_host::protocol::{LaunchPlan, files};
@@ -96,7 +97,7 @@ pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Re
     if let Ok(connected) = socket::connect(&plan.socket).await {
         return Ok(connected);
     }
-    start_host(directory, plan, executable)?;
+    let mut host = start_host(directory, plan, executable)?;
     let deadline = Instant::now() + Duration::from_secs(HOST_START_SECONDS_MAX);
     let mut pause = Duration::from_millis(2);
     loop {
@@ -106,11 +107,15 @@ pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Re
             Err(_) => tokio::time::sleep(pause).await,
         }
         pause = (pause * 2).min(DIAL_PAUSE_MAX);
+        // It was killed before it listened, or left the place to another one that is gone by now.
+        if pause == DIAL_PAUSE_MAX && matches!(host.try_wait(), Ok(Some(_))) {
+            host = start_host(directory, plan, executable)?;
+        }
     }
 }
 
 /// Starts a host. It detaches itself, so the daemon's end is not its end; tokio reaps it should it end first.
-fn start_host(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Result<(), LaunchError> {
+fn start_host(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Result<Child, LaunchError> {
     let failed = |source| LaunchError::Spawn {
         program: executable.to_owned(),
         source,
@@ -122,7 +127,7 @@ fn start_host(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Result<
         .mode(0o600)
         .open(log_path)
         .map_err(failed)?;
-    let mut command = tokio::process::Command::new(executable);
+    let mut command = Command::new(executable);
     command
         .arg("agent-host")
         .arg(plan.session.to_string())
@@ -133,7 +138,7 @@ fn start_host(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Result<
         .stdout(Stdio::null())
         .stderr(log);
     command.kill_on_drop(false).process_group(0);
-    command.spawn().map(drop).map_err(failed)
+    command.spawn().map_err(failed)
 }
 
 /// Creates a directory and its parents, for this user alone.

@@ -3,4 +3,5 @@
 pub mod environment;
 pub mod launch;
 pub mod socket;
+pub mod transcript;
 pub mod wire;

@@ -52,6 +52,20 @@ pub(crate) enum Verb {
     Mcp,
     /// Print what adds this program to an MCP client
     McpConfig(McpConfigArgs),
+    /// Go on with a session that has ended, from its last message or from a checkpoint
+    Resume(ResumeArgs),
+    /// Begin a session in a copy of another one's conversation
+    Fork(ForkArgs),
+    /// List the checkpoints of a session, the latest first
+    Checkpoints(CheckpointsArgs),
+    /// Take over a Claude session that was begun outside
+    Import(ImportArgs),
+    /// Print how to go on with an ended session in `claude` itself
+    Handover(HandoverArgs),
+    /// Replace the running daemon by one of this program; agents go on
+    Restart,
+    /// Look for what is in the daemon's way
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Asks one question at the terminal; `run` and `attach` start it
@@ -240,6 +254,97 @@ pub(crate) struct CancelArgs {
     /// The session: its id, or the last digits of it
     pub(crate) id: String,
     /// Print the session as an object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `resume`
+#[derive(Args, Debug)]
+pub(crate) struct ResumeArgs {
+    /// The session: its id, or the last digits of it
+    pub(crate) id: String,
+    /// What the agent is told [default: to go on]
+    pub(crate) instruction: Option<String>,
+    /// Cut the conversation at this checkpoint; files stay as they are
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) at: Option<u64>,
+    /// Do not follow the session: print its id
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// One record a line, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `fork`
+#[derive(Args, Debug)]
+pub(crate) struct ForkArgs {
+    /// The session to copy: its id, or the last digits of it
+    pub(crate) id: String,
+    /// What the agent is told [default: to go on]
+    pub(crate) instruction: Option<String>,
+    /// Copy the conversation up to this checkpoint only
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) at: Option<u64>,
+    /// What a person calls the copy
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Do not follow the copy: print its id
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// One record a line, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `checkpoints`
+#[derive(Args, Debug)]
+pub(crate) struct CheckpointsArgs {
+    /// The session: its id, or the last digits of it
+    pub(crate) id: String,
+    /// An array of objects
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `import`
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// The id of the Claude session, as `claude --resume` takes it
+    pub(crate) agent_session_id: uuid::Uuid,
+    /// What the agent is told [default: to go on]
+    pub(crate) instruction: Option<String>,
+    /// The directory the agent works in [default: that of the Claude session]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// What a person calls the session
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Do not follow the session: print its id
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// One record a line, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `handover`
+#[derive(Args, Debug)]
+pub(crate) struct HandoverArgs {
+    /// The session: its id, or the last digits of it
+    pub(crate) id: String,
+    /// One object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `doctor`
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Compute what is known of each session anew from its records; the daemon must not run
+    #[arg(long)]
+    pub(crate) rebuild: bool,
+    /// One object or array
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -145,7 +145,13 @@ impl Client {
         Err(refusal(answer.status(), &body))
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    /// Asks for something to be done about sessions; the answer is a session's view.
+    pub(crate) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Box<RawValue>, Failure> {
+        self.call(self.request("POST", path), Some(body)).await
+    }
+
+    /// Reads what stands at a path.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.call(self.request("GET", path), None::<&()>).await
     }
 
@@ -192,7 +198,7 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Failu
 }
 
 /// A session's path. What a person typed becomes one segment and nothing else.
-fn session_path(id: &str) -> String {
+pub(crate) fn session_path(id: &str) -> String {
     let plain: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
     // An empty segment would be another resource, so that what held nothing usable names no session.
     let segment = if plain.is_empty() { "-" } else { &plain };

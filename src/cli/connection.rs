@@ -68,7 +68,7 @@ pub(crate) fn find(state_dir: &Path) -> Option<Connection> {
 }
 
 /// Whether a living process holds this lock.
-fn is_locked(path: &Path) -> bool {
+pub(crate) fn is_locked(path: &Path) -> bool {
     let Ok(file) = File::open(path) else {
         return false;
     };

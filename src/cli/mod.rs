@@ -1,7 +1,7 @@
 //! The command line: a client of the daemon like any other, and the way to start one.
 //!
-//! Read [`args`] first (what can be typed), then [`run`] and [`attach`] (the main job), [`follow`] (a stream through
-//! daemons that come and go), [`output`] with [`draft`] and [`clean`] (what is shown of it), [`asking`] and [`prompt`]
+//! Read `args` first (what can be typed), then `run` and `attach` (the main job), `follow` (a stream through
+//! daemons that come and go), `output` with `draft` and `clean` (what is shown of it), `asking` and `prompt`
 //! (questions at the terminal). Nothing here knows more of the daemon than its REST interface and its streams.
 
 mod answer;
@@ -12,7 +12,9 @@ mod attach;
 mod clean;
 mod client;
 mod connection;
+mod conversations;
 mod describe;
+mod doctor;
 mod draft;
 mod exit;
 mod follow;
@@ -23,6 +25,7 @@ mod mcp_config;
 mod output;
 mod prompt;
 mod relay;
+mod restart;
 mod run;
 mod screen;
 mod serve;
@@ -79,6 +82,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             let state_dir = connection::state_dir(cli.state_dir.as_deref())?;
             mcp_config::mcp_config(&state_dir, cli.state_dir.is_some(), args.client, args.http)
         }
+        Verb::Doctor(args) => doctor::doctor(given_state_dir(cli.state_dir.as_deref())?, &args),
         verb @ (Verb::Run(_)
         | Verb::Ls(_)
         | Verb::Status(_)
@@ -87,7 +91,13 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         | Verb::Wait(_)
         | Verb::Answer(_)
         | Verb::Cancel(_)
-        | Verb::Mcp) => {
+        | Verb::Mcp
+        | Verb::Resume(_)
+        | Verb::Fork(_)
+        | Verb::Checkpoints(_)
+        | Verb::Import(_)
+        | Verb::Handover(_)
+        | Verb::Restart) => {
             let state_dir = connection::state_dir(cli.state_dir.as_deref())?;
             actix_rt::System::new().block_on(call_daemon(verb, &state_dir))
         }
@@ -110,7 +120,13 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
         Verb::Answer(args) => answering::answer(&client()?, &args).await,
         Verb::Cancel(args) => sessions::cancel(&client()?, &args).await,
         Verb::Mcp => relay::relay(state_dir).await,
-        Verb::Serve(_) | Verb::Completions(_) | Verb::Prompt | Verb::McpConfig(_) => {
+        Verb::Resume(args) => conversations::resume(client()?, &args).await,
+        Verb::Fork(args) => conversations::fork(client()?, &args).await,
+        Verb::Checkpoints(args) => conversations::checkpoints(&client()?, &args).await,
+        Verb::Import(args) => conversations::import(state_dir, &args).await,
+        Verb::Handover(args) => conversations::handover(&client()?, &args).await,
+        Verb::Restart => restart::restart(state_dir).await,
+        Verb::Doctor(_) | Verb::Serve(_) | Verb::Completions(_) | Verb::Prompt | Verb::McpConfig(_) => {
             Err(Failure::Usage("this verb needs no daemon".to_owned()))
         }
     }

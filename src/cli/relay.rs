@@ -335,7 +335,7 @@ impl Relay {
     }
 }
 
-type Answer = awc::ClientResponse<actix_http::Payload>;
+type Answer = awc::ClientResponse;
 
 fn is_stateless(message: &Value) -> bool {
     message["params"]["_meta"][REVISION_FIELD].is_string()

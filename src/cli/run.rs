@@ -1,16 +1,18 @@
 //! `run`: asks for a session and follows it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::session::request::Request;
 
 use super::args::RunArgs;
 use super::attach;
 use super::clean::clean;
-use super::client::read;
+use super::client::{Client, read};
 use super::exit::{Exit, Failure};
 use super::input::{is_inline_json, read_json, read_task, split_rules};
 use super::launch::find_or_start;
@@ -43,16 +45,21 @@ pub(crate) async fn run(state_dir: &Path, args: &RunArgs) -> Result<Exit, Failur
         env: &env,
     };
     let created = client.create(&body).await?;
-    let remarks: Remarks = read(&created)?;
+    show_new(client, &created, args.detach, args.json).await
+}
+
+/// Follows a session that was just created, or only names it.
+pub(crate) async fn show_new(client: Client, created: &RawValue, detach: bool, json: bool) -> Result<Exit, Failure> {
+    let remarks: Remarks = read(created)?;
     for warning in remarks.warnings {
         eprint(&format!("warning: {}", clean(&warning)));
     }
-    let view: View = read(&created)?;
-    if !args.detach {
-        return attach::follow(client, &view, 0, args.json).await;
+    let view: View = read(created)?;
+    if !detach {
+        return attach::follow(client, &view, 0, json).await;
     }
     let short_id = view.session_id.short();
-    if args.json {
+    if json {
         print(&format!("{}\n", created.get()))?;
     } else {
         print(&format!("{short_id}\n"))?;
@@ -96,16 +103,21 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
         question_timeout_seconds: args.question_timeout,
         keep_background: args.keep_background,
         env_names: env.keys().cloned().collect(),
+        origin: None,
     })
+}
+
+/// The caller's own environment.
+pub(crate) fn own_environment() -> BTreeMap<String, String> {
+    utf8(std::env::vars_os())
 }
 
 /// The caller's own environment and what `--env` adds. Variables that are not UTF-8 cannot be sent in JSON.
 fn environment(
-    own: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    own: impl Iterator<Item = (OsString, OsString)>,
     given: &[String],
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let utf8 = own.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let mut env: BTreeMap<String, String> = utf8.collect();
+    let mut env = utf8(own);
     for given in given {
         match given.split_once('=') {
             Some(("", _)) => return Err(Failure::Usage(format!("--env {given}: the variable has no name"))),
@@ -123,8 +135,13 @@ fn environment(
     Ok(env)
 }
 
+fn utf8(own: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
+    own.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 /// The whole path of a directory that exists.
-fn directory(path: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn directory(path: &Path) -> Result<PathBuf, Failure> {
     let whole = path
         .canonicalize()
         .map_err(|error| Failure::Usage(format!("the directory {path:?} cannot be used: {error}")))?;

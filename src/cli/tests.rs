@@ -56,7 +56,7 @@ impl FakeDaemon {
         fs::write(state_dir.join("token"), token).unwrap();
         fs::write(
             state_dir.join("daemon.json"),
-            json!({"pid": 1, "port": port}).to_string(),
+            json!({"pid": 1, "port": port, "address": format!("127.0.0.1:{port}")}).to_string(),
         )
         .unwrap();
         Self {

@@ -187,6 +187,7 @@ fn fit_value(key: &str, value: Value, default: &Value, written_as: WrittenAs) ->
         },
         (ValueKind::Boolean(_), kind @ ValueKind::Boolean(_)) => Ok(kind),
         (ValueKind::I64(_), kind @ ValueKind::I64(0..)) => Ok(kind),
+        (ValueKind::Float(_), kind @ (ValueKind::Float(_) | ValueKind::I64(_))) => Ok(kind),
         (default, _) => Err(format!("is not {}", kind_name(default))),
     };
     match fitted {
@@ -222,6 +223,7 @@ fn argv(text: &str) -> Result<ValueKind, String> {
 fn read_text(text: &str, default: &ValueKind) -> Result<ValueKind, String> {
     let read = match default {
         ValueKind::Boolean(_) => text.parse().ok().map(ValueKind::Boolean),
+        ValueKind::Float(_) => text.parse().ok().map(ValueKind::Float),
         _ => text.parse().ok().filter(|number| *number >= 0).map(ValueKind::I64),
     };
     read.ok_or_else(|| format!("is {text:?}, not {}", kind_name(default)))
@@ -230,6 +232,7 @@ fn read_text(text: &str, default: &ValueKind) -> Result<ValueKind, String> {
 fn kind_name(kind: &ValueKind) -> &'static str {
     match kind {
         ValueKind::Boolean(_) => "true or false",
+        ValueKind::Float(_) => "a number",
         ValueKind::String(_) => "a string",
         ValueKind::Table(_) => "a section",
         _ => "a whole number from 0",

@@ -84,7 +84,7 @@ pub struct LimitSettings {
 }
 
 /// `[supervision]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SupervisionSettings {
     /// The most charged restarts in the window.
@@ -95,6 +95,8 @@ pub struct SupervisionSettings {
     pub restarts_total_max: u32,
     /// Whether a session goes on by itself after a usage limit's reset.
     pub resume_after_quota: bool,
+    /// The most money for a session whose request does not say, in US dollars; 0 for none.
+    pub max_budget_usd: f64,
     /// The longest time between checkpoints, in seconds.
     pub checkpoint_interval_seconds: u64,
     /// How long background shells may go on after the last turn, in seconds.
@@ -223,6 +225,9 @@ impl Settings {
                 "log.level",
                 "is not understood: write off, error, warn, info, debug or trace, and module=level behind it, with commas between",
             );
+        }
+        if !(self.supervision.max_budget_usd >= 0.0 && self.supervision.max_budget_usd.is_finite()) {
+            return fault("supervision.max_budget_usd", "must be 0 or more");
         }
         self.check_positive()
     }

@@ -20,13 +20,14 @@ use actix_codec::Framed;
 use awc::{BoxedSocket, ws};
 use futures_util::stream::SplitSink;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use self::checkpoints::Checkpoints;
 use self::clocks::Clocks;
 use self::closing::Closing;
 use self::intake::Intake;
-use self::prepare::prepare;
+use self::prepare::{Prepared, Unprepared, prepare};
 use super::feed::Feeds;
 use super::messages::{Deliver, ExecutionGone, Stop, StoreLost};
 use super::settings::RuntimeSettings;
@@ -37,8 +38,11 @@ use crate::agent_host::protocol::{LaunchPlan, ToHost};
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{Entry, Input, Text};
 use crate::session::message::InputState;
+use crate::session::opening::{CONTINUE, Groundwork, opening};
 use crate::session::outcome::Ending;
+use crate::session::question::Answer;
 use crate::session::request::Request;
+use crate::session::state::State;
 use crate::session::summary::Summary;
 use crate::store::{Append, Commit, Span, Store, StoreError};
 
@@ -48,6 +52,8 @@ mod closing;
 mod intake;
 mod link;
 mod prepare;
+
+pub(super) use self::prepare::{agent_environment, daemon_environment};
 
 /// How often a lost link is opened again without a word from the host in between.
 const LINKS_LOST_MAX: u32 = 5;
@@ -68,7 +74,12 @@ pub(super) struct Surroundings {
     pub settings: Arc<RuntimeSettings>,
     pub store: Arc<dyn Store>,
     pub feeds: Arc<Feeds>,
+    /// How many executions may be connecting at once: a daemon that comes back to a thousand agents stays responsive.
+    pub connecting: Arc<Semaphore>,
 }
+
+/// The most executions that connect at once.
+pub(super) const CONNECTING_MAX: usize = 32;
 
 /// The writing half of the websocket.
 type HostSink = SinkWrite<ws::Message, SplitSink<Framed<BoxedSocket, ws::Codec>, ws::Message>>;
@@ -89,13 +100,16 @@ pub(super) struct Execution {
     _guard: Guard,
     /// Where the host listens and what it was told; known once the attempt is prepared.
     plan: Option<LaunchPlan>,
+    /// What was found out about the conversation then.
+    groundwork: Groundwork,
     sink: Option<HostSink>,
     links_lost: u32,
     intake: Intake,
     /// As it stands in the journal, kept by our own appends.
     summary: Arc<Summary>,
-    /// Appends that are not acknowledged.
-    appends_pending: u32,
+    /// How many appends were handed to the store, and how many of them it has acknowledged.
+    appends_sent: u64,
+    appends_acknowledged: u64,
     /// The agent says that it works.
     busy: bool,
     /// The agent has said its first word.
@@ -105,6 +119,8 @@ pub(super) struct Execution {
     /// Lines whose answer from the host has not come.
     writing: BTreeMap<u64, Purpose>,
     next_write: u64,
+    /// Answers that the supervisor brought. It has written them down itself, so our summary may not have them.
+    answers: BTreeMap<QuestionId, Answer>,
     /// Answers that were written to this agent on this link.
     answers_sent: BTreeSet<QuestionId>,
     closing: Closing,
@@ -154,15 +170,18 @@ impl Execution {
             supervisor,
             _guard: guard,
             plan: None,
+            groundwork: Groundwork::default(),
             sink: None,
             links_lost: 0,
             summary,
-            appends_pending: 0,
+            appends_sent: 0,
+            appends_acknowledged: 0,
             busy: true,
-            is_up: false,
+            is_up: task_summary.lifecycle.state == State::Running,
             greeted: false,
             writing: BTreeMap::new(),
             next_write: 0,
+            answers: BTreeMap::new(),
             answers_sent: BTreeSet::new(),
             closing,
             clocks: Clocks::new(),
@@ -181,20 +200,28 @@ impl Execution {
     fn connect(&mut self, ctx: &mut Context<Self>) {
         let (directory, executable) = (self.directory(), self.surroundings.settings.executable.clone());
         let (settings, request) = (Arc::clone(&self.surroundings.settings), Arc::clone(&self.task.request));
+        let slots = Arc::clone(&self.surroundings.connecting);
         let (summary, attempt, known) = (Arc::clone(&self.task.summary), self.task.attempt, self.plan.clone());
+        let (store, known_groundwork) = (Arc::clone(&self.surroundings.store), self.groundwork.clone());
         let connecting = async move {
-            let plan = match known {
-                Some(plan) => plan,
+            // The semaphore is never closed.
+            let _slot = slots.acquire().await.ok();
+            let prepared = match known {
+                Some(plan) => Prepared {
+                    plan,
+                    groundwork: known_groundwork,
+                },
                 None => {
-                    let prepared = tokio::task::spawn_blocking(move || prepare(&settings, &request, &summary, attempt));
-                    prepared.await.map_err(|error| LaunchError::Plan {
+                    let prepare = move || prepare(&settings, &*store, &request, &summary, attempt);
+                    let prepared = tokio::task::spawn_blocking(prepare).await;
+                    prepared.map_err(|error| LaunchError::Plan {
                         path: directory.clone(),
                         why: error.to_string(),
                     })??
                 }
             };
-            let socket = launch::reach(&directory, &plan, &executable).await?;
-            Ok((plan, socket))
+            let socket = launch::reach(&directory, &prepared.plan, &executable).await?;
+            Ok((prepared, socket))
         };
         ctx.spawn(
             connecting
@@ -203,20 +230,16 @@ impl Execution {
         );
     }
 
-    fn connected(&mut self, connected: Result<(LaunchPlan, HostSocket), LaunchError>, ctx: &mut Context<Self>) {
+    fn connected(&mut self, connected: Result<(Prepared, HostSocket), Unprepared>, ctx: &mut Context<Self>) {
         match connected {
-            Ok((plan, socket)) => {
+            Ok((Prepared { plan, groundwork }, socket)) => {
                 self.plan = Some(plan);
+                self.groundwork = groundwork;
                 self.open_link(socket, ctx);
             }
             Err(error) => {
-                tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "no agent host");
-                self.give_up(
-                    Ending::NotStarted {
-                        message: error.to_string(),
-                    },
-                    ctx,
-                );
+                tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "no agent");
+                self.give_up(error.ending(), ctx);
             }
         }
     }
@@ -232,7 +255,7 @@ impl Execution {
             entries,
         };
         let acknowledgement = self.surroundings.store.append(append);
-        self.appends_pending += 1;
+        self.appends_sent += 1;
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(
             done.into_actor(self)
@@ -241,24 +264,42 @@ impl Execution {
     }
 
     fn acknowledged(&mut self, result: Result<Commit, StoreError>, ctx: &mut Context<Self>) {
-        self.appends_pending -= 1;
+        self.appends_acknowledged += 1;
         match result {
-            Ok(commit) => {
-                let waited_for = self.summary.waiting_for;
-                self.summary = commit.summary;
-                if self.summary.waiting_for != waited_for {
-                    self.look_at_clocks(ctx);
-                }
-            }
+            Ok(commit) => self.take_summary(&commit.summary, ctx),
             Err(error) => return self.store_refused(error, ctx),
         }
+        self.show_held_deltas();
         self.raise_window();
         self.settle(ctx);
+    }
+
+    /// An actor's futures are not polled in the order they were spawned: an older commit may be heard of later, and says
+    /// nothing new.
+    fn take_summary(&mut self, summary: &Arc<Summary>, ctx: &mut Context<Self>) {
+        let place = |summary: &Summary| (summary.head, summary.through_offset);
+        if place(summary) < place(&self.summary) {
+            return;
+        }
+        let waited_for = self.summary.waiting_for;
+        self.summary = Arc::clone(summary);
+        if self.summary.waiting_for != waited_for {
+            self.look_at_clocks(ctx);
+        }
+    }
+
+    /// Whether everything that was handed to the store is on disk.
+    fn is_all_on_disk(&self) -> bool {
+        self.appends_acknowledged == self.appends_sent
     }
 
     /// The journal has another writer for this session, or is broken: this execution is a ghost. It leaves the agent
     /// alone, whose output is safe in its spool.
     fn store_refused(&mut self, error: StoreError, ctx: &mut Context<Self>) {
+        if error == StoreError::Closed {
+            // The daemon is on its way down.
+            return ctx.stop();
+        }
         tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "append refused");
         let is_ghost = matches!(error, StoreError::WrongAttempt { .. } | StoreError::WrongOffset { .. });
         if !is_ghost {
@@ -269,10 +310,14 @@ impl Execution {
 
     /// Looks at where things stand, whenever something has changed and nothing is on its way to the disk.
     fn settle(&mut self, ctx: &mut Context<Self>) {
-        if self.appends_pending > 0 {
+        if !self.is_all_on_disk() {
             return;
         }
+        if self.greeted && std::mem::take(&mut self.intake.send_inputs_when_acknowledged) {
+            self.send_inputs();
+        }
         self.deliver_answers();
+        self.ask_for_the_result(ctx);
         self.look_at_standing(ctx);
         self.close_further(ctx);
     }
@@ -286,21 +331,29 @@ impl Execution {
         if !is_fresh {
             return self.send_inputs();
         }
-        let mut inputs: Vec<Input> = self.summary.inputs.clone();
-        inputs.iter_mut().for_each(|input| input.state = InputState::Sent);
-        if inputs.is_empty() {
-            let text = if self.task.attempt.0 == 1 {
-                self.task.request.task.clone()
-            } else {
-                CONTINUE.to_owned()
-            };
-            inputs.push(Input {
-                uuid: Uuid::new_v4(),
-                state: InputState::Sent,
-                text: Some(text),
-            });
+        let entries = opening(&self.task.request.task, &self.summary, &self.groundwork, Uuid::new_v4());
+        self.append(None, entries, ctx);
+        self.intake.send_inputs_when_acknowledged = true;
+    }
+
+    /// An agent that died between the end of its turn and the result says, when it is resumed, only that our message is
+    /// done with. Then there is no result to wait for, and it is asked to go on.
+    fn ask_for_the_result(&mut self, ctx: &mut Context<Self>) {
+        let is_done_with_all = self.summary.inputs.is_empty() && self.summary.questions.is_empty();
+        let is_idle = self.greeted && self.is_up && !self.busy && !self.closing.is_begun();
+        if is_idle && is_done_with_all && !self.summary.work.is_answered() {
+            self.say(CONTINUE.to_owned(), ctx);
         }
-        self.append(None, inputs.into_iter().map(Entry::Input).collect(), ctx);
+    }
+
+    /// Journals a message of ours, to be written when that is on disk.
+    fn say(&mut self, text: String, ctx: &mut Context<Self>) {
+        let input = Input {
+            uuid: Uuid::new_v4(),
+            state: InputState::Sent,
+            text: Some(text),
+        };
+        self.append(None, vec![Entry::Input(input)], ctx);
         self.intake.send_inputs_when_acknowledged = true;
     }
 
@@ -318,16 +371,14 @@ impl Execution {
         if !self.greeted || self.closing.is_begun() {
             return;
         }
-        if std::mem::take(&mut self.intake.send_inputs_when_acknowledged) {
-            self.send_inputs();
-        }
         let summary = Arc::clone(&self.summary);
         for (id, waiting) in &summary.questions {
             let is_asked_here = waiting.attempt == self.task.attempt;
-            if let Some(answer) = waiting.answer.as_ref().filter(|_| is_asked_here)
+            let answer = waiting.answer.as_ref().or_else(|| self.answers.get(id)).cloned();
+            if let Some(answer) = answer.filter(|_| is_asked_here)
                 && self.answers_sent.insert(*id)
             {
-                self.write_answer(*id, &waiting.question, answer);
+                self.write_answer(*id, &waiting.question, &answer);
             }
         }
     }
@@ -336,10 +387,6 @@ impl Execution {
         self.append(None, vec![Entry::Notice(Text { text })], ctx);
     }
 }
-
-/// Told to a resumed agent that has no message of ours left to work on.
-const CONTINUE: &str = "Continue from where you left off. The last run of this task was interrupted; \
-check what had taken effect before you repeat anything.";
 
 impl Actor for Execution {
     type Context = Context<Self>;
@@ -362,13 +409,7 @@ impl Handler<Deliver> for Execution {
     type Result = ();
 
     fn handle(&mut self, Deliver { question, answer }: Deliver, _: &mut Self::Context) {
-        if self.greeted
-            && !self.closing.is_begun()
-            && let Some(waiting) = self.summary.questions.get(&question)
-            && self.answers_sent.insert(question)
-        {
-            let asked = waiting.question.clone();
-            self.write_answer(question, &asked, &answer);
-        }
+        self.answers.insert(question, answer);
+        self.deliver_answers();
     }
 }

@@ -1,6 +1,6 @@
 //! The feed: what is written to journals, shown to readers as it happens.
 //!
-//! For each session that something happens in there is one [`Feed`]: the last records as rendered bytes, a watch that
+//! For each session that something happens in there is one feed: the last records as rendered bytes, a watch that
 //! tells readers of news, and the text that is being written right now. A reader that falls behind the ring reads the
 //! journal in short pages; it is never cut off in silence and costs no memory. One more feed carries the records of all
 //! sessions.
@@ -135,11 +135,22 @@ impl Feeds {
     /// Reads a session's stream after `after`; `head` is its last record, `ended` whether that is its end.
     pub fn read(&self, session: SessionId, after: Seq, head: Seq, ended: bool) -> Reader {
         let feed = if ended {
-            Arc::new(Feed::new(Scope::Session(session), head.0))
+            self.forget_unread(session);
+            let feed = Feed::new(Scope::Session(session), head.0);
+            lock(&feed.ring).ended = true;
+            Arc::new(feed)
         } else {
             self.feed_of(session, head.0)
         };
         Reader::new(feed, Arc::clone(&self.store), Some(after.0))
+    }
+
+    /// Lets go of a feed that was asked for while its session ended: nothing will be shown on it.
+    fn forget_unread(&self, session: SessionId) {
+        let mut sessions = lock(&self.sessions);
+        if sessions.get(&session).is_some_and(|feed| Arc::strong_count(feed) == 1) {
+            sessions.remove(&session);
+        }
     }
 
     /// Reads the stream over all sessions after `after`, or from now on.
@@ -190,6 +201,8 @@ struct Draft {
     text: String,
     /// How many characters of the block were shown, those of `text` included.
     chars: usize,
+    /// The text outgrew [`DRAFT_BYTES_MAX`]: nothing is added, so that what is kept has no hole.
+    is_cut: bool,
 }
 
 impl Feed {
@@ -235,10 +248,12 @@ impl Feed {
             part: delta.part,
             text: String::new(),
             chars: 0,
+            is_cut: false,
         });
         let offset = draft.chars;
         draft.chars += delta.text.chars().count();
-        if draft.text.len() + delta.text.len() <= DRAFT_BYTES_MAX {
+        draft.is_cut |= draft.text.len() + delta.text.len() > DRAFT_BYTES_MAX;
+        if !draft.is_cut {
             draft.text += &delta.text;
         }
         let item = Item::Delta(render_delta(attempt, delta, offset));
@@ -274,7 +289,6 @@ impl Ring {
                 | Message::ToolUse { message_id, block, .. } => {
                     self.drafts.remove(&(message_id.clone(), *block));
                 }
-                Message::TurnEnded(_) => self.drafts.clear(),
                 _ => {}
             },
             Entry::DraftDropped(dropped) => {
@@ -329,3 +343,6 @@ fn size_of(item: &Item) -> usize {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use actix::Addr;
+use uuid::Uuid;
 
 use super::execution::Surroundings;
 use super::feed::{Feeds, Reader};
@@ -20,6 +21,10 @@ use crate::session::request::{InvalidRequest, Request};
 use crate::session::state::Denied;
 use crate::session::summary::Summary;
 use crate::store::{Store, StoreError, Stored};
+
+mod conversations;
+
+pub use self::conversations::{Fork, Handover};
 
 /// Why a call was not carried out; each says what to do instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +59,20 @@ pub enum CallError {
         path: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// The session has no such checkpoint.
+    #[error("the session has no checkpoint {0}: `cc-executor checkpoints` lists them")]
+    NoSuchCheckpoint(Seq),
+    /// There is no conversation to go on with.
+    #[error("{0}")]
+    NoConversation(String),
+    /// Another session works in this conversation.
+    #[error("conversation {agent_session_id} belongs to the live session {}: cancel that one first", owner.short())]
+    Owned {
+        /// The agent's own id of the conversation.
+        agent_session_id: Uuid,
+        /// Whose it is.
+        owner: SessionId,
     },
     /// The session's state does not allow it.
     #[error(transparent)]
@@ -92,7 +111,12 @@ pub struct Handle {
 
 impl Handle {
     pub(super) fn new(surroundings: Surroundings, supervisor: Addr<Supervisor>, registry: Addr<Registry>) -> Self {
-        let Surroundings { settings, store, feeds } = surroundings;
+        let Surroundings {
+            settings,
+            store,
+            feeds,
+            connecting: _,
+        } = surroundings;
         Self {
             settings,
             store,
@@ -103,14 +127,24 @@ impl Handle {
     }
 
     /// Creates a session and puts it into the queue; answered when it is on disk.
-    pub async fn create(&self, mut new: NewSession) -> Result<Arc<Summary>, CallError> {
+    pub async fn create(&self, new: NewSession) -> Result<Arc<Summary>, CallError> {
+        self.begin(SessionId::new(), new, None).await
+    }
+
+    /// Creates a session under this id, with something for its journal to say.
+    async fn begin(
+        &self,
+        id: SessionId,
+        mut new: NewSession,
+        notice: Option<String>,
+    ) -> Result<Arc<Summary>, CallError> {
+        new.request.max_budget_usd = new.request.max_budget_usd.or(self.settings.max_budget_usd);
         new.request.check()?;
-        let id = SessionId::new();
         let settings = Arc::clone(&self.settings);
         let (cwd, env) = (new.request.cwd.clone(), new.env.take());
         new.request.cwd = blocking(move || prepare(&settings, id, &cwd, env)).await??;
         let (reply, answer) = reply_channel();
-        self.supervisor.do_send(Create { id, new, reply });
+        self.supervisor.do_send(Create { id, new, notice, reply });
         answer.await.unwrap_or(Err(CallError::Stopping))
     }
 
@@ -196,9 +230,17 @@ impl Handle {
 
     /// Reads a session's stream: the records after `after`, then what happens.
     pub async fn stream(&self, id: SessionId, after: Seq) -> Result<Reader, CallError> {
-        let summary = self.get(id).await?;
-        let ended = summary.lifecycle.state.outcome().is_some();
-        Ok(self.feeds.read(id, after, summary.head, ended))
+        let has_ended = |summary: &Summary| summary.lifecycle.state.outcome().is_some();
+        let before = self.get(id).await?;
+        let reader = self.feeds.read(id, after, before.head, has_ended(&before));
+        // A session that ended in between has shown its end on a feed that is gone. The registry is told before the
+        // readers are, so it knows by now.
+        let now = self.get(id).await?;
+        if has_ended(&before) || !has_ended(&now) {
+            return Ok(reader);
+        }
+        drop(reader);
+        Ok(self.feeds.read(id, after, now.head, true))
     }
 
     /// Reads the stream over all sessions: the records with ids above `after`, or only what happens from now on.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::handle::{CallError, NewSession};
-use crate::session::id::{Attempt, QuestionId, SessionId};
+use crate::session::id::{Attempt, QuestionId, Seq, SessionId};
 use crate::session::journal::AttemptEnd;
 use crate::session::question::Answer;
 use crate::session::summary::Summary;
@@ -26,6 +27,8 @@ pub(super) struct Recover;
 pub(super) struct Create {
     pub id: SessionId,
     pub new: NewSession,
+    /// Something for its journal to say.
+    pub notice: Option<String>,
     pub reply: Reply,
 }
 
@@ -36,6 +39,27 @@ pub(super) struct Cancel {
     pub session: SessionId,
     pub by: String,
     pub reply: Reply,
+}
+
+/// To the supervisor: go on with an ended session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Resume {
+    pub session: SessionId,
+    pub by: String,
+    pub instruction: Option<String>,
+    pub at: Option<CutAt>,
+    pub reply: Reply,
+}
+
+/// Where a conversation is cut.
+pub(super) struct CutAt {
+    /// The record of the checkpoint.
+    pub seq: Seq,
+    /// The agent's id of the last message that is kept.
+    pub message: Uuid,
+    /// What a person should know about it.
+    pub notice: Option<String>,
 }
 
 /// To the supervisor: answer a question.

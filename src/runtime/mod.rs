@@ -7,9 +7,9 @@
 use std::sync::{Arc, OnceLock};
 
 use actix::prelude::*;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-use self::execution::Surroundings;
+use self::execution::{CONNECTING_MAX, Surroundings};
 use self::feed::Feeds;
 use self::messages::{Committed, Recover};
 use self::registry::{ENDED_KEPT_MAX, Registry};
@@ -17,6 +17,7 @@ use self::settings::RuntimeSettings;
 use self::supervisor::{Found, Supervisor};
 use crate::session::id::Seq;
 use crate::session::journal::Entry;
+use crate::session::summary::Summary;
 use crate::store::{Commit, Observer, Store, StoreError};
 
 pub mod feed;
@@ -80,6 +81,7 @@ impl Runtime {
             settings: Arc::new(settings),
             store,
             feeds: Arc::clone(&feeds),
+            connecting: Arc::new(Semaphore::new(CONNECTING_MAX)),
         };
 
         let own_thread = Arbiter::new().handle();
@@ -118,21 +120,22 @@ impl Runtime {
 
 /// The sessions that have not ended, each with its request: rows and one look-up each, no history.
 fn find_live(store: &dyn Store) -> Result<Vec<Found>, StoreError> {
-    let mut found = Vec::new();
-    for summary in store.live()? {
-        let first = store.records(summary.session_id, Seq::default(), 1)?;
-        let entry = first.first().map(|record| record.entry()).transpose();
-        match entry {
-            Ok(Some(Entry::SessionCreated(created))) => {
-                found.push(Found {
-                    summary: Arc::new(summary),
-                    request: Arc::new(created.request),
-                });
-            }
-            Ok(_) | Err(_) => {
-                tracing::error!(session_id = %summary.session_id, "a session without a readable first record is left alone");
-            }
+    let live = store.live()?.into_iter();
+    let found: Result<Vec<_>, _> = live.map(|summary| with_request(store, summary)).collect();
+    Ok(found?.into_iter().flatten().collect())
+}
+
+/// A session with its request; none where its first record cannot be read.
+fn with_request(store: &dyn Store, summary: Summary) -> Result<Option<Found>, StoreError> {
+    let first = store.records(summary.session_id, Seq::default(), 1)?;
+    match first.first().map(|record| record.entry()) {
+        Some(Ok(Entry::SessionCreated(created))) => Ok(Some(Found {
+            summary: Arc::new(summary),
+            request: Arc::new(created.request),
+        })),
+        Some(Ok(_) | Err(_)) | None => {
+            tracing::error!(session_id = %summary.session_id, "a session without a readable first record is left alone");
+            Ok(None)
         }
     }
-    Ok(found)
 }

@@ -43,6 +43,8 @@ pub struct RuntimeSettings {
     pub live_agents_max: usize,
     /// The most sessions that wait for a slot.
     pub queued_sessions_max: usize,
+    /// The most money for a session whose request does not say, in US dollars.
+    pub max_budget_usd: Option<f64>,
     /// When a failed attempt is followed by another.
     pub restart: RestartPolicy,
 }
@@ -95,6 +97,7 @@ impl RuntimeSettings {
             background_grace: Duration::ZERO,
             live_agents_max: 0,
             queued_sessions_max: 0,
+            max_budget_usd: None,
             restart: RestartPolicy::default(),
         }
     }

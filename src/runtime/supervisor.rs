@@ -14,13 +14,13 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::execution::{Assignment, Execution, Surroundings};
-use super::handle::{CallError, NewSession};
+use super::handle::CallError;
 use super::messages::{
     AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Create, Deliver, ExecutionGone, LookAtClocks, Recover,
     Reply, Stop, StoreLost,
 };
 use crate::session::id::{Attempt, QuestionId, SessionId};
-use crate::session::journal::{Answered, AttemptEnd, Created, Entry};
+use crate::session::journal::{Answered, AttemptEnd, Created, Entry, Text};
 use crate::session::outcome::Ending;
 use crate::session::request::Request;
 use crate::session::state::{Effect, Event, Lifecycle, State, decide};
@@ -29,6 +29,7 @@ use crate::store::{Append, Commit, StoreError};
 
 mod clocks;
 mod questions;
+mod resuming;
 
 /// How often an execution of one attempt may panic before the attempt is given up.
 const PANICS_MAX: u32 = 3;
@@ -176,18 +177,31 @@ impl Supervisor {
         }
         if commit.summary.lifecycle.state.outcome().is_some() {
             tracing::info!(session_id = %id, state = commit.summary.shown_state(), "session ended");
-            self.sessions.remove(&id);
-            self.queue.retain(|queued| *queued != id);
+            self.forget(id);
         }
         answer_call(reply, Ok(commit.summary));
         self.dispatch(ctx);
         self.arm_clocks(ctx);
     }
 
+    /// Lets go of a session that has ended, unless it was resumed while its end was on its way to the disk.
+    fn forget(&mut self, id: SessionId) {
+        let session = self.sessions.get(&id);
+        if session.is_some_and(|session| session.life.state.outcome().is_some()) {
+            self.sessions.remove(&id);
+            self.queue.retain(|queued| *queued != id);
+        }
+    }
+
     fn carry_out(&mut self, id: SessionId, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
             Effect::Enqueue => self.queue.push_back(id),
-            Effect::Start(attempt) => self.start_execution(id, attempt, None, ctx),
+            Effect::Start(attempt) => {
+                // Acknowledgements may be heard of out of order, so the stop may have come first, to nobody.
+                let session = self.sessions.get(&id);
+                let is_stopping = session.is_some_and(|session| matches!(session.life.state, State::Stopping { .. }));
+                self.start_execution(id, attempt, is_stopping.then_some(Ending::Stopped), ctx);
+            }
             Effect::Stop(attempt) => self.stop_execution(id, attempt),
             // The state holds the time; all deadlines are armed after every step.
             Effect::WakeAt(_) => {}
@@ -202,11 +216,8 @@ impl Supervisor {
             let Some(session) = self.sessions.get(&id) else {
                 continue;
             };
-            // The first conversation is named like its session, so that a person finds one by the other.
-            let is_first = session.life.attempt == Attempt::NONE;
-            let fresh = if is_first { id.uuid() } else { Uuid::new_v4() };
             let event = Event::SlotFree {
-                fresh,
+                fresh: session.fresh_conversation(),
                 checkpoint: session.summary.checkpoint,
             };
             self.step(id, &event, None, ctx);
@@ -243,10 +254,13 @@ impl Supervisor {
         }
     }
 
-    fn create(&mut self, new: NewSession, id: SessionId, reply: Reply, ctx: &mut Context<Self>) {
-        let waiting = self.queue.len();
-        if waiting >= self.surroundings.settings.queued_sessions_max {
-            return answer_call(Some(reply), Err(CallError::QueueFull(waiting)));
+    fn create(&mut self, message: Create, ctx: &mut Context<Self>) {
+        let Create { id, new, notice, reply } = message;
+        let allowed = self
+            .check_queue()
+            .and_then(|()| self.check_owner(id, resuming::taken_over(&new.request)));
+        if let Err(error) = allowed {
+            return answer_call(Some(reply), Err(error));
         }
         let created = Created {
             request: new.request,
@@ -260,12 +274,30 @@ impl Supervisor {
                 tracing::info!(session_id = %id, name = %commit.summary.name, "session created");
                 act.sessions
                     .insert(id, Session::new(request, Arc::clone(&commit.summary)));
+                act.write_notice(id, notice);
             }
             act.stepped(id, result, &[Effect::Enqueue], Some(reply), ctx);
         }));
     }
 
+    /// Says something in the journal of a session that no attempt works for yet.
+    fn write_notice(&self, id: SessionId, notice: Option<String>) {
+        let Some(text) = notice else { return };
+        let append = Append {
+            session_id: id,
+            attempt: Attempt::NONE,
+            span: None,
+            at: now(),
+            entries: vec![Entry::Notice(Text { text })],
+        };
+        // Nothing depends on it; a store that fails says so to whoever writes next.
+        drop(self.surroundings.store.append(append));
+    }
+
     fn store_failed(&self, error: &StoreError) {
+        if *error == StoreError::Closed {
+            return;
+        }
         tracing::error!(%error, "the journal failed");
         // The daemon may be on its way down already; then nobody listens, and nobody has to.
         let _ = self.fatal.send(error.clone());
@@ -315,8 +347,8 @@ impl Handler<Recover> for Supervisor {
 impl Handler<Create> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Create { id, new, reply }: Create, ctx: &mut Self::Context) {
-        self.create(new, id, reply, ctx);
+    fn handle(&mut self, message: Create, ctx: &mut Self::Context) {
+        self.create(message, ctx);
     }
 }
 

@@ -316,6 +316,9 @@ pub struct Resumed {
     /// The checkpoint's record it was cut back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Seq>,
+    /// The agent's id of the last message that is kept, where it was cut back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Uuid>,
 }
 
 /// Data of `session.ended`.

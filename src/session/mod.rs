@@ -1,13 +1,16 @@
 //! The pure core: what a session is, what can happen to it, and what is written down about it.
 //!
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`], [`message`] and
-//! [`question`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`patience`], [`restart`] and [`state`] (what
-//! follows), [`journal`] (how it is recorded) and [`summary`] (the fold of a journal).
+//! [`question`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`patience`], [`restart`] and [`state`]
+//! (what follows), [`journal`] (how it is recorded), [`summary`] (the fold of a journal), [`opening`] and [`digest`]
+//! (what an agent is told first).
 
 pub mod checkpoint;
+pub mod digest;
 pub mod id;
 pub mod journal;
 pub mod message;
+pub mod opening;
 pub mod outcome;
 pub mod patience;
 pub mod question;

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::id::SessionId;
 
 /// The longest task text, in bytes.
 pub const TASK_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -66,6 +69,35 @@ pub struct Request {
     /// Names of environment variables the caller gave; their values are never journalled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env_names: Vec<String>,
+    /// The conversation it begins from, where that is not a new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// A conversation that was begun elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Our session that it belongs to, where it is one of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// The agent's own id of it.
+    pub agent_session_id: Uuid,
+    /// The agent's id of the last message that is kept; all of it where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Uuid>,
+    /// What becomes of it.
+    pub how: OriginHow,
+}
+
+/// What becomes of the conversation a session begins from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OriginHow {
+    /// It stays as it is; the session works in a copy.
+    Fork,
+    /// The session goes on with it.
+    Import,
 }
 
 /// The CLI's permission modes, in its own words.

@@ -6,7 +6,7 @@
 //!    └─ waiting_retry ◄─────┤        any live state ─► stopping ─► cancelled | timed_out
 //! ```
 //!
-//! [`decide`] answers an [`Event`] with journal entries and effects, or with a reason why not. The next state is
+//! [`decide()`] answers an [`Event`] with journal entries and effects, or with a reason why not. The next state is
 //! never computed beside the journal: it is [`Lifecycle::apply`] of those entries, the same fold that runs when a
 //! daemon starts. Effects are carried out only when the entries are on disk.
 

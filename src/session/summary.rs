@@ -12,8 +12,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::id::{Attempt, QuestionId, Seq, SessionId};
-use super::journal::{Created, Entry, Input, Record};
+use super::journal::{Created, Entry, Input, Record, Resumed};
 use super::message::{InputState, Message, TurnEnd, Usage};
+use super::outcome::Ending;
 use super::question::{Answer, Question};
 use super::state::{Lifecycle, State};
 use super::turn::{Open, Turns};
@@ -77,6 +78,32 @@ pub struct Summary {
     pub active_ms: u64,
     /// Since when one is at work, while one is.
     pub active_since: Option<Timestamp>,
+    /// What had been used when it was last resumed by hand: its limits count from there.
+    #[serde(default)]
+    pub used_before: Used,
+    /// An agent was given the task.
+    #[serde(default)]
+    pub is_told: bool,
+    /// The agent has spoken in the conversation that a next attempt resumes.
+    #[serde(default)]
+    pub has_spoken: bool,
+    /// Why a next attempt has to rebuild the conversation, while it has to.
+    #[serde(default)]
+    pub lost: Option<String>,
+    /// The last message to keep of the conversation, while a resume by hand cuts it there and no turn has ended since.
+    #[serde(default)]
+    pub cut: Option<Uuid>,
+}
+
+/// What counts against the limits of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Used {
+    /// Model rounds.
+    pub turns: u32,
+    /// Cost in US dollars.
+    pub cost_usd: f64,
+    /// Time at work, in milliseconds.
+    pub active_ms: u64,
 }
 
 /// A question that is not done with.
@@ -134,6 +161,11 @@ impl Summary {
             note: None,
             active_ms: 0,
             active_since: None,
+            used_before: Used::default(),
+            is_told: false,
+            has_spoken: false,
+            lost: None,
+            cut: None,
         }
     }
 
@@ -172,6 +204,15 @@ impl Summary {
             .saturating_add(u64::try_from(running).unwrap_or(u64::MAX))
     }
 
+    /// What was used until `now` since it was last resumed by hand.
+    pub fn used_until(&self, now: Timestamp) -> Used {
+        Used {
+            turns: self.turns.saturating_sub(self.used_before.turns),
+            cost_usd: (self.usage.cost_usd - self.used_before.cost_usd).max(0.0),
+            active_ms: self.active_ms_until(now).saturating_sub(self.used_before.active_ms),
+        }
+    }
+
     fn keep_time(&mut self, at: Timestamp) {
         match (self.takes_slot(), self.active_since) {
             (true, None) => self.active_since = Some(at),
@@ -206,8 +247,13 @@ impl Summary {
             Entry::QuestionWithdrawn(withdrawn) => {
                 self.questions.remove(&withdrawn.question_id);
             }
-            Entry::AttemptEnded(_) => self.waiting_for = WaitingFor::Nothing,
-            Entry::SessionResumed(_) => self.ended_at = None,
+            Entry::AttemptEnded(end) => self.end_attempt(&end.ending),
+            Entry::SessionResumed(resumed) => self.resume(resumed),
+            Entry::ContextRebuilt(_) => {
+                // What was on its way is told anew, in the words of who rebuilds.
+                self.inputs.clear();
+                self.lost = None;
+            }
             Entry::SessionEnded(end) => {
                 self.ended_at = Some(at);
                 self.note = Some(end.summary.clone());
@@ -220,8 +266,7 @@ impl Summary {
             | Entry::Progress(_)
             | Entry::Control(_)
             | Entry::Notice(_)
-            | Entry::RetryScheduled(_)
-            | Entry::ContextRebuilt(_) => {}
+            | Entry::RetryScheduled(_) => {}
         }
     }
 
@@ -242,9 +287,12 @@ impl Summary {
         }
     }
 
-    /// Whether a question waits for an answer.
+    /// Whether the agent waits for an answer. A question of an agent that has died keeps nobody waiting.
     pub fn is_waiting_for_person(&self) -> bool {
-        self.questions.values().any(|waiting| waiting.answer.is_none())
+        let attempt = self.lifecycle.attempt;
+        self.questions
+            .values()
+            .any(|waiting| waiting.answer.is_none() && waiting.attempt == attempt)
     }
 
     /// Whether its agent is at work, and so takes up one of the slots.
@@ -267,6 +315,29 @@ impl Summary {
         self.questions.is_empty() && self.work.open_tool().is_none()
     }
 
+    fn end_attempt(&mut self, ending: &Ending) {
+        self.waiting_for = WaitingFor::Nothing;
+        if let Ending::LostContext { message } = ending {
+            self.lost = Some(message.clone());
+            self.has_spoken = false;
+            self.cut = None;
+        }
+    }
+
+    fn resume(&mut self, resumed: &Resumed) {
+        self.ended_at = None;
+        self.used_before = Used {
+            turns: self.turns,
+            cost_usd: self.usage.cost_usd,
+            active_ms: self.active_ms,
+        };
+        if resumed.at.is_some() {
+            self.checkpoint = resumed.at;
+            self.cut = resumed.message;
+            self.inputs.clear();
+        }
+    }
+
     fn ask(&mut self, question: &Question, at: Timestamp) {
         self.questions_asked = self.questions_asked.max(question.question_id.0);
         let attempt = self.lifecycle.attempt;
@@ -282,6 +353,8 @@ impl Summary {
     }
 
     fn take_input(&mut self, input: &Input) {
+        // Before an attempt a message only waits: the task goes first.
+        self.is_told |= self.lifecycle.state.has_agent();
         let known = self.inputs.iter_mut().find(|known| known.uuid == input.uuid);
         match (input.state, known) {
             (InputState::Completed | InputState::Cancelled, _) => self.inputs.retain(|known| known.uuid != input.uuid),
@@ -300,7 +373,9 @@ impl Summary {
             Message::TurnEnded(end) => self.end_turn(end),
             Message::Text { .. } | Message::Thinking { .. } | Message::ToolUse { .. } => {
                 self.waiting_for = WaitingFor::Nothing;
+                self.has_spoken = true;
             }
+            Message::ConversationReset { .. } => self.has_spoken = false,
             Message::RateLimit { rejected: false, .. }
             | Message::ToolResult { .. }
             | Message::UserText { .. }
@@ -309,7 +384,6 @@ impl Summary {
             | Message::TaskEnded { .. }
             | Message::BackgroundTasks { .. }
             | Message::Compacted { .. }
-            | Message::ConversationReset { .. }
             | Message::Said { .. } => {}
         }
     }
@@ -318,6 +392,10 @@ impl Summary {
         self.waiting_for = WaitingFor::Nothing;
         self.turns = self.turns.saturating_add(end.turns);
         self.usage = end.usage;
+        // A turn that answers nobody, such as the refusal to resume, has not begun a branch behind the cut.
+        if !end.is_error || !end.answers.is_empty() {
+            self.cut = None;
+        }
         if !end.result.is_empty() {
             self.result = Some(cut(&end.result, RESULT_BYTES_MAX).to_owned());
         }

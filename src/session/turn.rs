@@ -111,6 +111,11 @@ impl Turns {
         self.open_tools.is_empty()
     }
 
+    /// Whether the result for our last message has come.
+    pub fn is_answered(&self) -> bool {
+        self.answered.is_some()
+    }
+
     /// Background tasks that live.
     pub fn background_tasks(&self) -> impl Iterator<Item = &str> {
         self.background.keys().map(String::as_str)

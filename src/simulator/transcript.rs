@@ -300,7 +300,7 @@ mod tests {
     }
 
     fn transcript(directory: &Path) -> Transcript {
-        Transcript::new(directory, "/home/me/my.project", "s")
+        Transcript::new(directory, "/srv/me/my.project", "s")
     }
 
     #[test]

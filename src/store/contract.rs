@@ -302,6 +302,13 @@ pub(super) fn the_last_record_of_a_kind_is_found(place: &impl Place) {
     assert_eq!(last("agent.message").unwrap().seq, Seq(5));
     assert_eq!(last("session.created").unwrap().seq, Seq(1));
     assert_eq!(last("session.ended"), None);
+    let latest =
+        |kind, before: Option<u64>, limit| seqs(&store.latest_of_kind(id, kind, before.map(Seq), limit).unwrap());
+    assert_eq!(latest("checkpoint", None, 10), [4, 2]);
+    assert_eq!(latest("checkpoint", None, 1), [4]);
+    assert_eq!(latest("checkpoint", Some(4), 10), [2]);
+    assert_eq!(latest("agent.message", Some(6), 1), [5]);
+    assert_eq!(latest("session.ended", None, 10), [0; 0]);
     assert_eq!(last("agent.sang"), None);
     assert_eq!(store.last_of_kind(SessionId::new(), "checkpoint").unwrap(), None);
 }

@@ -249,6 +249,19 @@ impl Store for MemoryStore {
         Ok(records.iter().rfind(|record| record.kind == kind).cloned())
     }
 
+    fn latest_of_kind(
+        &self,
+        session_id: SessionId,
+        kind: &str,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let disk = self.disk()?;
+        let records = disk.records(session_id).iter().rev();
+        let found = records.filter(|record| record.kind == kind && before.is_none_or(|before| record.seq < before));
+        Ok(page(found, limit))
+    }
+
     fn epoch(&self) -> &str {
         &self.epoch
     }

@@ -226,6 +226,16 @@ pub trait Store: Send + Sync + 'static {
     /// journal (except for `agent.message`, which is looked for from the end).
     fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<Stored>, StoreError>;
 
+    /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of this kind in a session with numbers below `before` (of all
+    /// where it is none), the latest first; an indexed look-up like [`Store::last_of_kind`].
+    fn latest_of_kind(
+        &self,
+        session_id: SessionId,
+        kind: &str,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError>;
+
     /// A random text made when the database was made: cursors of another database mean nothing here.
     fn epoch(&self) -> &str;
 

@@ -61,11 +61,16 @@ pub(super) async fn create(
 ) -> Result<HttpResponse, Problem> {
     let new = new_session(body.into_inner(), client(&request)?)?;
     let summary = faces.handle.create(new).await?;
+    created(&faces, &summary).await
+}
+
+/// The answer with a session that is new.
+pub(super) async fn created(faces: &Faces, summary: &Summary) -> Result<HttpResponse, Problem> {
     // The session exists: that it could not be compared with others is no reason to say otherwise.
     let others = faces.handle.list().await.unwrap_or_default();
     let created = Created {
-        session: SessionView::of(&summary),
-        warnings: warnings(&summary, others.iter().map(|other| &**other)),
+        session: SessionView::of(summary),
+        warnings: warnings(summary, others.iter().map(|other| &**other)),
     };
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/api/sessions/{}", summary.session_id)))
@@ -146,7 +151,7 @@ pub(super) async fn answer(
     ))
 }
 
-fn shown(summary: &Summary) -> HttpResponse {
+pub(super) fn shown(summary: &Summary) -> HttpResponse {
     HttpResponse::Ok().json(SessionView::of(summary))
 }
 
@@ -158,7 +163,7 @@ fn page(found: &[impl AsRef<Summary>], next_before: Option<SessionId>) -> HttpRe
 }
 
 /// The name of the caller, from [`CLIENT_HEADER`].
-fn client(request: &HttpRequest) -> Result<String, Problem> {
+pub(super) fn client(request: &HttpRequest) -> Result<String, Problem> {
     let Some(value) = request.headers().get(CLIENT_HEADER) else {
         return Ok(CLIENT_DEFAULT.to_owned());
     };
@@ -175,7 +180,20 @@ fn client(request: &HttpRequest) -> Result<String, Problem> {
 }
 
 /// Reads the body of a create: a [`Request`] and, beside it, `env`.
-fn new_session(mut body: Map<String, Value>, by: String) -> Result<NewSession, Problem> {
+fn new_session(body: Map<String, Value>, by: String) -> Result<NewSession, Problem> {
+    let new = unchecked_session(body, by)?;
+    let checked = new.request.check();
+    checked.map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
+    Ok(new)
+}
+
+/// The same without a look at what is missing.
+pub(super) fn unchecked_session(mut body: Map<String, Value>, by: String) -> Result<NewSession, Problem> {
+    if body.contains_key("origin") {
+        return Err(bad_body(
+            "origin cannot be given: fork a session, or import a conversation",
+        ));
+    }
     let env = body.remove("env").map(read_env).transpose()?;
     let mut request = Request::deserialize(&body).map_err(|error| misfit(&body, &error))?;
     let given = env.iter().flatten().map(|(name, _)| name);
@@ -187,9 +205,6 @@ fn new_session(mut body: Map<String, Value>, by: String) -> Result<NewSession, P
         return Err(bad_body(format!("env_names has {missing:?}, which env has not")));
     }
     request.env_names = given.cloned().collect();
-    request
-        .check()
-        .map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
     Ok(NewSession { request, env, by })
 }
 
@@ -228,7 +243,7 @@ fn misfit(body: &Map<String, Value>, error: &serde_json::Error) -> Problem {
     bad_body(error.to_string())
 }
 
-fn bad_body(detail: impl Into<String>) -> Problem {
+pub(super) fn bad_body(detail: impl Into<String>) -> Problem {
     Problem::new(Code::BadBody, detail)
 }
 
@@ -286,6 +301,7 @@ mod tests {
             (json!({"cwd": "/w"}), "task"),
             (json!({"task": "t"}), "cwd"),
             (json!({"task": "t", "cwd": "w"}), "absolute"),
+            (json!({"task": "t", "cwd": "/w", "origin": {}}), "origin"),
             (json!({"task": "t", "cwd": "/w", "env": []}), "env"),
             (json!({"task": "t", "cwd": "/w", "env": {"A=": "x"}}), "A="),
             (json!({"task": "t", "cwd": "/w", "env_names": ["A"]}), "env_names"),

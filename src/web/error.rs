@@ -54,12 +54,15 @@ codes! {
     ForeignOrigin = FORBIDDEN, "foreign_origin", "The call comes from another site's page";
     NoSuchRoute = NOT_FOUND, "no_such_route", "There is nothing at this path";
     NoSuchSession = NOT_FOUND, "no_such_session", "There is no such session";
+    NoSuchCheckpoint = NOT_FOUND, "no_such_checkpoint", "There is no such checkpoint";
     NoSuchQuestion = NOT_FOUND, "no_such_question", "There is no such open question";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "The path has not this method";
     AmbiguousId = CONFLICT, "ambiguous_id", "The short id means several sessions";
     AlreadyAnswered = CONFLICT, "already_answered", "The question is already answered";
     AlreadyEnded = CONFLICT, "already_ended", "The session has already ended";
     StillLive = CONFLICT, "still_live", "The session has not ended";
+    NoConversation = CONFLICT, "no_conversation", "There is no conversation to go on with";
+    Owned = CONFLICT, "owned", "The conversation belongs to another session";
     Completed = CONFLICT, "completed", "The session is completed";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large";
     NotJson = UNSUPPORTED_MEDIA_TYPE, "not_json", "The body is not JSON";
@@ -136,6 +139,9 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::NoSuchSession(_) => Code::NoSuchSession,
         CallError::AmbiguousId { .. } => Code::AmbiguousId,
         CallError::NoSuchQuestion(_) => Code::NoSuchQuestion,
+        CallError::NoSuchCheckpoint(_) => Code::NoSuchCheckpoint,
+        CallError::NoConversation(_) => Code::NoConversation,
+        CallError::Owned { .. } => Code::Owned,
         CallError::AlreadyAnswered(_) => Code::AlreadyAnswered,
         CallError::AnswerMismatch(_) => Code::AnswerMismatch,
         CallError::InvalidRequest(_) => Code::InvalidRequest,

@@ -5,6 +5,7 @@
 
 mod api;
 mod auth;
+mod conversations;
 mod error;
 mod health;
 pub mod mcp;
@@ -72,9 +73,14 @@ pub fn routes(cfg: &mut ServiceConfig) {
                 .route(web::get().to(api::list))
                 .route(web::post().to(api::create)),
         )
+        .service(at("/api/sessions/import", "POST").route(web::post().to(conversations::import)))
         .service(at("/api/sessions/{id}", "GET").route(web::get().to(api::get)))
         .service(at("/api/sessions/{id}/records", "GET").route(web::get().to(api::records)))
         .service(at("/api/sessions/{id}/cancel", "POST").route(web::post().to(api::cancel)))
+        .service(at("/api/sessions/{id}/checkpoints", "GET").route(web::get().to(conversations::checkpoints)))
+        .service(at("/api/sessions/{id}/resume", "POST").route(web::post().to(conversations::resume)))
+        .service(at("/api/sessions/{id}/fork", "POST").route(web::post().to(conversations::fork)))
+        .service(at("/api/sessions/{id}/handover", "GET").route(web::get().to(conversations::handover)))
         .service(at("/api/sessions/{id}/questions/{question}/answer", "POST").route(web::post().to(api::answer)))
         .service(at("/execution/{id}/stream", "GET").route(web::get().to(stream::of_session)))
         .service(at("/mcp", "GET, POST, DELETE").default_service(web::to(mcp::handle)))

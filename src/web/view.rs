@@ -170,7 +170,7 @@ mod tests {
     fn summary() -> Summary {
         let request = Request {
             task: "tidy up".into(),
-            cwd: "/home/me".into(),
+            cwd: "/srv/me".into(),
             ..Request::default()
         };
         let created = Created {
@@ -226,7 +226,7 @@ mod tests {
           "task": "tidy up",
           "state": "awaiting_input",
           "attempt": 1,
-          "cwd": "/home/me",
+          "cwd": "/srv/me",
           "created_at": "2027-01-15T08:00:00.123Z",
           "updated_at": "2027-01-15T08:00:00.123Z",
           "started_at": null,

@@ -5,3 +5,4 @@ mod support;
 
 mod main_job;
 mod recovery;
+mod resume;

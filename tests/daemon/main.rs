@@ -1,7 +1,19 @@
 //! The daemon from outside, with the simulated agent: what it promises whoever drives it over HTTP.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
+mod checks;
 mod clocks;
+mod crash;
+mod death;
+mod doctor;
 mod main_job;
+mod promises;
+mod resume;
+mod robust;
+mod stream;
+mod stream_load;

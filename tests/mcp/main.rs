@@ -5,6 +5,7 @@ mod support;
 
 mod client;
 mod questions;
+mod relay;
 mod resources;
 mod tools;
 mod transport;

@@ -86,6 +86,22 @@ fn a_cancelled_session_is_an_error_that_says_how_to_go_on() {
 }
 
 #[test]
+fn a_session_that_was_cancelled_is_resumed() {
+    in_both_eras(|daemon, client| {
+        let task = json!({"task": "say before ;; bash sleep 1000", "cwd": daemon.work(), "background": true});
+        let id = client.call("execute_resumable", task)["structuredContent"]["session_id"].clone();
+        daemon.wait_for(id.as_str().unwrap(), "running");
+        client.call("control_execution", json!({"session_id": id, "action": "cancel"}));
+        daemon.wait_for(id.as_str().unwrap(), "cancelled");
+        let resumed = client.call("resume_execution", json!({"session_id": id, "instruction": "say after"}));
+        let structured = &resumed["structuredContent"];
+        assert_eq!((&structured["session_id"], &structured["outcome"]), (&id, &json!("completed")), "{resumed:#}");
+        let again = client.call("resume_execution", json!({"session_id": id}));
+        assert_eq!(again["isError"], true, "it is completed");
+    });
+}
+
+#[test]
 fn what_cannot_be_done_is_answered_with_what_to_do() {
     in_both_eras(|daemon, client| {
         let told = |tool: &str, arguments: Value| {

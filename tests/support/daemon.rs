@@ -150,6 +150,13 @@ impl TestDaemon {
         child.wait().expect("it ends").code()
     }
 
+    /// The daemon was told to end by somebody else and another one serves; that one is the test's to end.
+    pub(crate) fn is_replaced(&mut self) {
+        let mut child = self.child.take().expect("the daemon ran");
+        let status = child.wait().expect("it ends");
+        assert!(status.success(), "{status}:\n{}", self.log());
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("the daemon runs").id()
     }
@@ -282,12 +289,11 @@ impl TestDaemon {
         view
     }
 
-    /// Reads a stream from after `cursor`.
+    /// Reads a stream from after `cursor`. One that hangs fails the test.
     pub(crate) fn stream(&self, path: &str, cursor: Option<u64>) -> Events {
-        let mut request = self
-            .agent
-            .get(self.url(path))
-            .header("Authorization", format!("Bearer {}", self.token()));
+        let request = self.agent.get(self.url(path));
+        let request = request.config().timeout_recv_body(Some(PATIENCE)).build();
+        let mut request = request.header("Authorization", format!("Bearer {}", self.token()));
         if let Some(cursor) = cursor {
             request = request.header("Last-Event-ID", cursor.to_string());
         }
@@ -306,6 +312,20 @@ impl TestDaemon {
     /// Pids of the session's processes: its agents and what they started.
     pub(crate) fn processes_of(&self, id: &str) -> Vec<i32> {
         processes_with(&format!("CC_EXECUTOR_ATTEMPT={id}/"))
+    }
+
+    /// Pids of the session's hosts.
+    pub(crate) fn hosts_of(&self, id: &str) -> Vec<u32> {
+        let is_host = |pid: &i32| {
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<_> = command.split(|byte| *byte == 0).collect();
+            words.get(1) == Some(&&b"agent-host"[..]) && words.get(2) == Some(&id.as_bytes())
+        };
+        self.family()
+            .into_iter()
+            .filter(is_host)
+            .map(|pid| pid as u32)
+            .collect()
     }
 
     /// The agent of an attempt.
@@ -388,8 +408,14 @@ impl Iterator for Events {
         let mut event = Event::default();
         loop {
             let mut line = String::new();
-            if self.lines.read_line(&mut line).ok()? == 0 {
-                return None;
+            match self.lines.read_line(&mut line) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                    panic!("the stream neither went on nor ended: {error}")
+                }
+                // The daemon is gone.
+                Err(_) => return None,
             }
             let line = line.trim_end_matches('\n');
             match line.split_once(": ").unwrap_or((line, "")) {

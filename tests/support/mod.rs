@@ -8,4 +8,5 @@
 pub(crate) mod claude;
 pub(crate) mod daemon;
 pub(crate) mod messages_api;
+pub(crate) mod spool;
 pub(crate) mod wait;

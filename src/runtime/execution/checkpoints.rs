@@ -7,12 +7,15 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::session::checkpoint::{Checkpoint, GitState};
+use crate::session::message::{Message, Usage};
 use crate::session::turn::Turns;
 
 /// What decides about checkpoints.
 pub(super) struct Checkpoints {
-    /// What the agent is up to, ahead of the journal by what is not acknowledged yet.
-    pub work: Turns,
+    /// What the agent is up to, and what it has used, ahead of the journal by what is not acknowledged yet.
+    work: Turns,
+    turns: u32,
+    usage: Usage,
     /// When the last one was written.
     last: Instant,
     /// Where the directory stands, as of the last look.
@@ -25,9 +28,22 @@ impl Checkpoints {
     pub(super) fn new(summary: &Summary) -> Self {
         Self {
             work: summary.work.clone(),
+            turns: summary.turns,
+            usage: summary.usage,
             last: Instant::now(),
             git: None,
             looked: None,
+        }
+    }
+
+    /// Takes an entry into account before it is journalled.
+    pub(super) fn take(&mut self, entry: &Entry) {
+        self.work.take(entry);
+        if let Entry::AgentMessage(said) = entry
+            && let Message::TurnEnded(end) = &said.message
+        {
+            self.turns = self.turns.saturating_add(end.turns);
+            self.usage = end.usage;
         }
     }
 }
@@ -46,8 +62,8 @@ impl Execution {
             agent_session_id: self.summary.lifecycle.agent_session_id.unwrap_or_default(),
             message: self.intake.last_message,
             offset,
-            turns: self.summary.turns,
-            usage: self.summary.usage,
+            turns: self.checkpoints.turns,
+            usage: self.checkpoints.usage,
             questions_open: u32::try_from(self.summary.questions.len()).unwrap_or(u32::MAX),
             git: self.checkpoints.git.clone(),
         };

@@ -48,6 +48,13 @@ impl Closing {
         self.gone.is_some()
     }
 
+    /// What the host was asked last is asked of the next one again.
+    pub(super) fn host_lost(&mut self) {
+        if self.stage == Stage::Leftovers {
+            self.stage = Stage::Reading;
+        }
+    }
+
     pub(super) fn is_released(&self) -> bool {
         self.stage == Stage::Released
     }
@@ -124,7 +131,7 @@ impl Execution {
             return;
         }
         self.take_rest(ctx);
-        if self.appends_pending > 0 {
+        if !self.is_all_on_disk() {
             return;
         }
         self.closing.stage = Stage::Leftovers;

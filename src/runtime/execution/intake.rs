@@ -1,10 +1,12 @@
 //! From the spool's bytes to the journal: lines, frames, entries, appends.
 
+use std::collections::VecDeque;
+
 use super::*;
 use crate::agent::wire::decode::decode;
 use crate::agent::wire::lines::{Line, Lines};
-use crate::session::journal::{DroppedDraft, Said, UnknownLine, Withdrawn};
-use crate::session::message::{Activity, Asked, Frame, Message};
+use crate::session::journal::{DroppedDraft, Input, Said, UnknownLine, Withdrawn};
+use crate::session::message::{Activity, Asked, Delta, Frame, Message};
 use crate::session::question::Question;
 use crate::session::summary::cut;
 
@@ -20,10 +22,14 @@ pub(super) struct Intake {
     pub window: u64,
     /// Entries of lines since then.
     pub batch: Vec<Entry>,
+    /// The end of the last line that has an entry in the batch.
+    batch_end: u64,
     /// The content block that began last: the next whole block of its message is that one.
     block: Option<(String, u32)>,
     /// Messages whose text was shown while it was being written and is not whole yet.
     drafts: BTreeSet<(String, u32)>,
+    /// Partial text that waits for an append, by its number, to be on disk.
+    held_deltas: VecDeque<(u64, Delta)>,
     /// The agent's id of the last message.
     pub last_message: Option<Uuid>,
     /// How many questions were asked, those included that are on their way to the disk.
@@ -38,8 +44,10 @@ impl Intake {
             handed: offset,
             window: 0,
             batch: Vec::new(),
+            batch_end: offset,
             block: None,
             drafts: BTreeSet::new(),
+            held_deltas: VecDeque::new(),
             last_message: None,
             questions_asked: 0,
             send_inputs_when_acknowledged: false,
@@ -84,14 +92,15 @@ impl Execution {
         self.settle(ctx);
     }
 
-    /// Hands what was read to the store. Lines that leave no record are covered by the next append that has one.
+    /// Hands what was read to the store, through the last line that leaves a record. Lines behind it are covered by the
+    /// next append: a daemon that comes after this one reads them again, and so has the whole of an open draft.
     fn hand_over(&mut self, ctx: &mut Context<Self>) {
         if self.intake.batch.is_empty() {
             return;
         }
         let span = Span {
             from: self.intake.handed,
-            through: self.intake.lines.start(),
+            through: self.intake.batch_end,
         };
         self.intake.handed = span.through;
         let entries = std::mem::take(&mut self.intake.batch);
@@ -106,21 +115,29 @@ impl Execution {
             lines.push(b"\n", |line| self.unknown_line(&line, None));
             self.intake.lines = Lines::starting_at(end);
         }
-        let drafts = std::mem::take(&mut self.intake.drafts);
-        for (message_id, from_block) in drafts {
-            self.intake
-                .batch
-                .push(Entry::DraftDropped(DroppedDraft { message_id, from_block }));
-        }
+        self.drop_drafts();
+        self.intake.batch_end = self.intake.lines.start();
         self.hand_over(ctx);
     }
 
+    /// Revokes text that was shown while it was being written and does not become whole any more.
+    fn drop_drafts(&mut self) {
+        let drafts = std::mem::take(&mut self.intake.drafts).into_iter();
+        let dropped = drafts.map(|(message_id, from_block)| DroppedDraft { message_id, from_block });
+        self.intake.batch.extend(dropped.map(Entry::DraftDropped));
+    }
+
     fn take_line(&mut self, line: &Line<'_>) {
+        let before = self.intake.batch.len();
         if line.is_cut() {
-            return self.unknown_line(line, Some("a line that is too long".to_owned()));
+            self.unknown_line(line, Some("a line that is too long".to_owned()));
+        } else {
+            decode(line.bytes)
+                .into_iter()
+                .for_each(|frame| self.take_frame(line, frame));
         }
-        for frame in decode(line.bytes) {
-            self.take_frame(line, frame);
+        if self.intake.batch.len() > before {
+            self.intake.batch_end = line.end();
         }
     }
 
@@ -139,11 +156,7 @@ impl Execution {
                 }
             }
             Frame::BlockStarted { message_id, block } => self.intake.block = Some((message_id, block)),
-            Frame::Delta(delta) => {
-                self.intake.drafts.insert((delta.message_id.clone(), delta.block));
-                let (session, head) = (self.task.session_id, self.summary.head);
-                self.surroundings.feeds.delta(session, head, self.task.attempt, &delta);
-            }
+            Frame::Delta(delta) => self.take_delta(delta),
             Frame::DraftsAbandoned { message_id, from_block } => {
                 self.intake
                     .drafts
@@ -170,6 +183,34 @@ impl Execution {
             Frame::Alive => {}
             Frame::Unknown { kind } => self.unknown_line(line, kind),
         }
+    }
+
+    /// Partial text is shown at once, but never before the records of the lines before it.
+    fn take_delta(&mut self, delta: Delta) {
+        self.intake.drafts.insert((delta.message_id.clone(), delta.block));
+        let after = self.appends_sent + u64::from(!self.intake.batch.is_empty());
+        if after == self.appends_acknowledged && self.intake.held_deltas.is_empty() {
+            return self.show_delta(&delta);
+        }
+        self.intake.held_deltas.push_back((after, delta));
+    }
+
+    /// Shows what waited for records that are on disk now. A block that is whole by now needs no partial text.
+    pub(super) fn show_held_deltas(&mut self) {
+        while let Some((_, delta)) = self
+            .intake
+            .held_deltas
+            .pop_front_if(|(after, _)| *after <= self.appends_acknowledged)
+        {
+            if self.intake.drafts.contains(&(delta.message_id.clone(), delta.block)) {
+                self.show_delta(&delta);
+            }
+        }
+    }
+
+    fn show_delta(&self, delta: &Delta) {
+        let (session, head) = (self.task.session_id, self.summary.head);
+        self.surroundings.feeds.delta(session, head, self.task.attempt, delta);
     }
 
     fn take_message_frame(&mut self, offset: u64, uuid: Option<Uuid>, mut message: Message) {
@@ -201,13 +242,21 @@ impl Execution {
             _ => {}
         }
         self.clocks.note(&message);
+        if let Message::TurnEnded(end) = &message {
+            self.drop_drafts();
+            if !end.synthetic {
+                self.withdraw_orphans();
+            }
+        }
         let is_step = matches!(
             message,
             Message::TurnEnded(_) | Message::ToolResult { .. } | Message::Compacted { .. }
         );
-        self.intake.last_message = uuid.or(self.intake.last_message);
+        if is_of_conversation(&message) {
+            self.intake.last_message = uuid.or(self.intake.last_message);
+        }
         let entry = Entry::AgentMessage(Box::new(Said { uuid, offset, message }));
-        self.checkpoints.work.take(&entry);
+        self.checkpoints.take(&entry);
         self.intake.batch.push(entry);
         self.checkpoint_if_clear(is_step, offset);
     }
@@ -238,6 +287,26 @@ impl Execution {
         self.intake.batch.push(Entry::QuestionAsked(question));
     }
 
+    /// A resumed agent that has ended its turn without asking again has gone past what its predecessor asked.
+    fn withdraw_orphans(&mut self) {
+        let asked_again = |id: QuestionId| {
+            let again = |entry: &Entry| matches!(entry, Entry::QuestionAsked(question) if question.question_id == id);
+            self.intake.batch.iter().any(again)
+        };
+        let orphans = self
+            .summary
+            .questions
+            .iter()
+            .filter(|(_, waiting)| waiting.attempt != self.task.attempt);
+        let passed: Vec<_> = orphans.map(|(id, _)| *id).filter(|id| !asked_again(*id)).collect();
+        for question_id in passed {
+            let why = "the resumed agent went on without it".to_owned();
+            self.intake
+                .batch
+                .push(Entry::QuestionWithdrawn(Withdrawn { question_id, why }));
+        }
+    }
+
     fn withdraw(&mut self, request_id: &str) {
         let asked = self.intake.batch.iter().find_map(|entry| match entry {
             Entry::QuestionAsked(question) if question.request_id == request_id => Some(question.question_id),
@@ -266,4 +335,19 @@ impl Execution {
         };
         self.intake.batch.push(Entry::AgentUnknown(unknown));
     }
+}
+
+/// Whether a message stands in the conversation itself, so that it can be cut behind it. A subagent's does not, and the
+/// CLI's own report of an error is no place to go on from.
+fn is_of_conversation(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Text {
+            parent: None,
+            error: None,
+            ..
+        } | Message::Thinking { parent: None, .. }
+            | Message::ToolUse { parent: None, .. }
+            | Message::ToolResult { parent: None, .. }
+    )
 }

@@ -69,7 +69,7 @@ impl Execution {
     /// Lets the host send further: a window beyond what is on disk, or beyond what was taken where nothing waits for
     /// the disk.
     pub(super) fn raise_window(&mut self) {
-        let base = if self.appends_pending == 0 {
+        let base = if self.is_all_on_disk() {
             self.intake.position()
         } else {
             self.summary.through_offset
@@ -162,7 +162,10 @@ impl Execution {
         if self.closing.is_released() {
             return ctx.stop();
         }
-        self.sink = None;
+        if let Some(mut sink) = self.sink.take() {
+            sink.close();
+        }
+        self.closing.host_lost();
         self.greeted = false;
         self.writing.clear();
         self.answers_sent.clear();
@@ -210,8 +213,8 @@ impl StreamHandler<Result<ws::Frame, ProtocolError>> for Execution {
 impl WriteHandler<ProtocolError> for Execution {
     fn error(&mut self, error: ProtocolError, _: &mut Self::Context) -> Running {
         tracing::warn!(%error, "cannot write to the agent host");
-        // The end of the stream says what follows.
-        Running::Continue
+        // The end of the stream says what follows; nothing more can be written.
+        Running::Stop
     }
 
     fn finished(&mut self, _: &mut Self::Context) {}

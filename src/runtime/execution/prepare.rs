@@ -1,42 +1,86 @@
-//! Before an attempt: how its agent is started, written down once.
+//! Before an attempt: how its agent is started, written down once, and what is known of its conversation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
 
 use crate::agent::environment::{self, Conversation, Remaining};
 use crate::agent::launch::{self, LaunchError};
+use crate::agent::transcript::{self, Seen};
 use crate::agent_host::protocol::LaunchPlan;
 use crate::runtime::settings::RuntimeSettings;
-use crate::session::id::{Attempt, SessionId};
-use crate::session::request::Request;
+use crate::session::digest::Digest;
+use crate::session::id::{Attempt, Seq, SessionId};
+use crate::session::opening::Groundwork;
+use crate::session::outcome::Ending;
+use crate::session::request::{OriginHow, Request};
 use crate::session::summary::Summary;
+use crate::store::{PAGE_RECORDS_MAX, Store, StoreError};
+
+/// How many of a journal's last records a digest is made of. Those of a lost conversation are read at once, so this
+/// bounds the time that takes, not what is told.
+const DIGEST_RECORDS: u64 = 4 * PAGE_RECORDS_MAX as u64;
+
+/// An attempt that can begin.
+pub(super) struct Prepared {
+    pub plan: LaunchPlan,
+    pub groundwork: Groundwork,
+}
+
+/// Why an attempt cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unprepared {
+    /// There is no agent host.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// There is no conversation to go on with.
+    #[error("{0}")]
+    Lost(String),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Unprepared {
+    /// How an attempt ends that did not begin.
+    pub(super) fn ending(&self) -> Ending {
+        let message = self.to_string();
+        match self {
+            Self::Lost(_) => Ending::LostContext { message },
+            Self::Launch(_) | Self::Store(_) => Ending::NotStarted { message },
+        }
+    }
+}
 
 /// Writes down how the attempt's agent is started; a plan that stands already is taken as it is.
 pub(super) fn prepare(
     settings: &RuntimeSettings,
+    store: &dyn Store,
     request: &Request,
     summary: &Summary,
     attempt: Attempt,
-) -> Result<LaunchPlan, LaunchError> {
+) -> Result<Prepared, Unprepared> {
     let session = summary.session_id;
     let directory = settings.attempt_directory(session, attempt);
-    if let Some(plan) = launch::plan(&directory)? {
-        return Ok(plan);
-    }
-    let base = base_environment(settings, session)?;
+    let agent_env = agent_environment(settings, session)?;
     let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
-    let mut agent_env = base;
-    agent_env.extend(settings.agent_env.clone());
-    let is_known = attempt.0 > 1 && environment::has_transcript(&agent_env, agent_session_id);
-    let conversation = if is_known {
-        Conversation::Resume(agent_session_id)
-    } else {
-        Conversation::New(agent_session_id)
+    let seen = look_for_inputs(&agent_env, agent_session_id, summary);
+    let groundwork = Groundwork {
+        folded_in: seen.folded_in.clone(),
+        story: summary
+            .lost
+            .is_some()
+            .then(|| story(store, request, summary))
+            .transpose()?,
     };
+    if let Some(plan) = launch::plan(&directory)? {
+        return Ok(Prepared { plan, groundwork });
+    }
+    let conversation = conversation(&agent_env, request, summary, agent_session_id, &seen)?;
+    let used = summary.used_until(summary.updated_at);
     let remaining = Remaining {
-        turns: request.max_turns.map(|most| most.saturating_sub(summary.turns).max(1)),
-        budget_usd: request
-            .max_budget_usd
-            .map(|most| (most - summary.usage.cost_usd).max(0.01)),
+        turns: request.max_turns.map(|most| most.saturating_sub(used.turns).max(1)),
+        budget_usd: request.max_budget_usd.map(|most| (most - used.cost_usd).max(0.01)),
     };
     let temporary = settings.session_directory(session).join("tmp");
     let failed = |source| LaunchError::Prepare {
@@ -57,24 +101,110 @@ pub(super) fn prepare(
         spool_reserve_bytes: settings.spool_reserve_bytes,
     };
     launch::prepare(&directory, &plan, &side_files)?;
-    Ok(plan)
+    Ok(Prepared { plan, groundwork })
 }
 
-/// The environment that the session's creator gave, or the daemon's own.
-fn base_environment(settings: &RuntimeSettings, session: SessionId) -> Result<BTreeMap<String, String>, LaunchError> {
-    let path = settings.environment_file(session);
-    match std::fs::read(&path) {
-        Ok(json) => serde_json::from_slice(&json).map_err(|error| LaunchError::Plan {
-            path,
-            why: error.to_string(),
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(daemon_environment()),
-        Err(source) => Err(LaunchError::Prepare { path, source }),
+/// The conversation this attempt works in, as the transcripts stand.
+fn conversation(
+    env: &BTreeMap<String, String>,
+    request: &Request,
+    summary: &Summary,
+    id: Uuid,
+    seen: &Seen,
+) -> Result<Conversation, Unprepared> {
+    // A rebuilt conversation has another id and is neither a copy nor taken over.
+    let is_import = |from: Uuid| from == id;
+    let is_fork = || id == summary.session_id.uuid();
+    let origin = request.origin.as_ref();
+    let imported = origin.is_some_and(|origin| origin.how == OriginHow::Import && is_import(origin.agent_session_id));
+    let forked = origin.filter(|origin| origin.how == OriginHow::Fork && is_fork());
+    let can_exist = summary.lifecycle.attempt > Attempt(1) || imported;
+    if can_exist && transcript::find(env, id).is_some() {
+        // With one of our messages behind it, the branch after a cut has begun and is the conversation now.
+        let branch_begun = !seen.entries.is_empty() || !seen.folded_in.is_empty();
+        return Ok(match summary.cut.filter(|_| !branch_begun) {
+            Some(message) => Conversation::ResumeAt(id, message),
+            None => Conversation::Resume(id),
+        });
+    }
+    if summary.has_spoken || imported {
+        return Err(Unprepared::Lost(format!("the transcript of {id} is gone")));
+    }
+    let Some(origin) = forked else {
+        return Ok(Conversation::New(id));
+    };
+    let from = origin.agent_session_id;
+    if transcript::find(env, from).is_none() {
+        return Err(Unprepared::Lost(format!("the transcript of {from} is gone")));
+    }
+    Ok(Conversation::Fork {
+        from,
+        id,
+        message: origin.message,
+    })
+}
+
+/// Looks in the transcript for messages that the agent is not known to be done with. One that cannot be read says
+/// nothing; the agent drops a message that it has had as an entry.
+fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: &Summary) -> Seen {
+    let wanted: BTreeSet<Uuid> = summary.inputs.iter().map(|input| input.uuid).collect();
+    if wanted.is_empty() || summary.lifecycle.attempt <= Attempt(1) {
+        return Seen::default();
+    }
+    let Some(path) = transcript::find(env, conversation) else {
+        return Seen::default();
+    };
+    transcript::look(&path, &wanted).unwrap_or_else(|error| {
+        tracing::warn!(session_id = %summary.session_id, path = %path.display(), %error, "cannot read the transcript");
+        Seen::default()
+    })
+}
+
+/// The digest of the session's journal, behind that of the session it is a copy of.
+fn story(store: &dyn Store, request: &Request, summary: &Summary) -> Result<Digest, StoreError> {
+    let mut digest = Digest::default();
+    let before = request.origin.as_ref().and_then(|origin| origin.session_id);
+    if let Some(before) = before.map(|id| store.summary(id)).transpose()?.flatten() {
+        take_tail(store, before.session_id, before.head, &mut digest)?;
+    }
+    take_tail(store, summary.session_id, summary.head, &mut digest)?;
+    Ok(digest)
+}
+
+fn take_tail(store: &dyn Store, session: SessionId, head: Seq, digest: &mut Digest) -> Result<(), StoreError> {
+    let mut after = Seq(head.0.saturating_sub(DIGEST_RECORDS));
+    loop {
+        let page = store.records(session, after, PAGE_RECORDS_MAX)?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.seq;
+        // A record that this version cannot read is left out of the story.
+        page.iter()
+            .filter_map(|record| record.entry().ok())
+            .for_each(|entry| digest.take(&entry));
     }
 }
 
+/// The environment that agents of this session get before what each attempt adds: the one its creator gave, or the
+/// daemon's own, and the operator's settings.
+pub(in crate::runtime) fn agent_environment(
+    settings: &RuntimeSettings,
+    session: SessionId,
+) -> Result<BTreeMap<String, String>, LaunchError> {
+    let path = settings.environment_file(session);
+    let mut env = match std::fs::read(&path) {
+        Ok(json) => serde_json::from_slice(&json).map_err(|error| LaunchError::Plan {
+            path,
+            why: error.to_string(),
+        })?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => daemon_environment(),
+        Err(source) => return Err(LaunchError::Prepare { path, source }),
+    };
+    env.extend(settings.agent_env.clone());
+    Ok(env)
+}
+
 /// The daemon's own environment. Variables that are no UTF-8 text are left out.
-fn daemon_environment() -> BTreeMap<String, String> {
+pub(in crate::runtime) fn daemon_environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()

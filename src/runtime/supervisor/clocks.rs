@@ -66,7 +66,7 @@ impl Session {
         {
             let left_ms = seconds
                 .saturating_mul(1000)
-                .saturating_sub(self.summary.active_ms_until(now));
+                .saturating_sub(self.summary.used_until(now).active_ms);
             deadlines.push((after_ms(now, left_ms), Due::Event(Event::TimeUp)));
         }
         if is_going {

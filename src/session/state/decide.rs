@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Lifecycle, State, StateName, name_of_outcome};
 use crate::session::id::{Attempt, Seq};
 use crate::session::journal::{
-    AttemptEnd, AttemptStart, Control, Entry, Resumed, RetryScheduled, SessionEnd, StateChange,
+    AttemptEnd, AttemptStart, Control, Entry, Input, Resumed, RetryScheduled, SessionEnd, StateChange, Text,
 };
 use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
 use crate::session::restart::{QUOTA_UNKNOWN_DELAY, RestartPolicy, Verdict, api_delay, crash_delay};
@@ -46,7 +46,14 @@ pub enum Event {
     /// The session's active time is used up.
     TimeUp,
     /// Somebody resumes the ended session.
-    Resume(Resumed),
+    Resume {
+        /// Who does, and from where.
+        resumed: Resumed,
+        /// What the agent is told; none where its task will be its first message anyway.
+        input: Option<Input>,
+        /// What the person should know about it.
+        notice: Option<Text>,
+    },
 }
 
 /// What is to be done once the entries are on disk.
@@ -102,7 +109,14 @@ pub fn decide(
         Event::RetryDue { attempt } => Ok(retry_due(life, *attempt)),
         Event::Cancel { by } => cancel(life, by),
         Event::TimeUp => Ok(time_up(life)),
-        Event::Resume(resumed) => resume(life, resumed),
+        Event::Resume { resumed, input, notice } => {
+            let mut decision = resume(life, resumed)?;
+            let told = notice.iter().cloned().map(Entry::Notice);
+            let told: Vec<_> = told.chain(input.iter().cloned().map(Entry::Input)).collect();
+            // Behind `session.resumed`, which clears what the new message must not be cleared with.
+            decision.entries.splice(1..1, told);
+            Ok(decision)
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::session::id::{Attempt, Seq};
-use crate::session::journal::{AttemptEnd, Entry, Resumed};
+use crate::session::journal::{AttemptEnd, Entry, Input, Resumed};
+use crate::session::message::InputState;
 use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
 use crate::session::restart::RestartPolicy;
 
@@ -50,6 +51,25 @@ fn end(ending: Ending) -> AttemptEnd {
     }
 }
 
+fn resume() -> Event {
+    let resumed = Resumed {
+        by: "a person".into(),
+        instruction: None,
+        at: None,
+        message: None,
+    };
+    let input = Input {
+        uuid: Uuid::from_u128(9),
+        state: InputState::Sent,
+        text: Some("go on".into()),
+    };
+    Event::Resume {
+        resumed,
+        input: Some(input),
+        notice: None,
+    }
+}
+
 /// Everything that can happen, to the current attempt and to the one before it.
 fn alphabet(life: &Lifecycle) -> Vec<Event> {
     let endings = [
@@ -73,11 +93,7 @@ fn alphabet(life: &Lifecycle) -> Vec<Event> {
         },
         Event::Cancel { by: "a person".into() },
         Event::TimeUp,
-        Event::Resume(Resumed {
-            by: "a person".into(),
-            instruction: None,
-            at: None,
-        }),
+        resume(),
     ];
     for attempt in [life.attempt, Attempt(life.attempt.0.saturating_sub(1))] {
         events.push(Event::AgentUp { attempt });
@@ -311,10 +327,5 @@ fn a_repeated_cancel_is_accepted_quietly_and_a_late_one_refused() {
         decide(&life, &cancel, &policy(), now(0), 0.0),
         Err(Denied::AlreadyEnded(Outcome::Completed))
     );
-    let resume = Event::Resume(Resumed {
-        by: "me".into(),
-        instruction: None,
-        at: None,
-    });
-    assert_eq!(decide(&life, &resume, &policy(), now(0), 0.0), Err(Denied::Completed));
+    assert_eq!(decide(&life, &resume(), &policy(), now(0), 0.0), Err(Denied::Completed));
 }

@@ -77,6 +77,7 @@ pub(in crate::store) fn resumed() -> Entry {
         by: "me".into(),
         instruction: None,
         at: None,
+        message: None,
     })
 }
 

@@ -3,6 +3,7 @@
 //! An append goes to the writer's queue (`writer.rs`), which commits all that waits in one transaction. Nothing else
 //! writes. Readers (`reader.rs`) see what is committed, and SQLite syncs its log before it shows a commit to them.
 
+mod inspect;
 mod reader;
 mod rebuild;
 mod schema;
@@ -26,6 +27,8 @@ use super::{Acknowledgement, Append, Observer, Store, StoreError, Stored, lock};
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
 use crate::session::summary::Summary;
+
+pub use self::inspect::{Look, inspect};
 
 /// Journals in one SQLite database. Only one store may have a database open; who opens it sees to that.
 pub struct SqliteStore {
@@ -147,6 +150,17 @@ impl Store for SqliteStore {
     fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<Stored>, StoreError> {
         self.readers
             .with(|connection| reader::last_of_kind(connection, session_id, kind))
+    }
+
+    fn latest_of_kind(
+        &self,
+        session_id: SessionId,
+        kind: &str,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
+        self.readers
+            .with(|connection| reader::latest_of_kind(connection, session_id, kind, before, limit))
     }
 
     fn epoch(&self) -> &str {

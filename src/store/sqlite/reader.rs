@@ -31,6 +31,14 @@ pub(super) const LAST_OF_KIND_SQL: &str = "SELECT id, session, seq, attempt, at,
 pub(super) const LAST_MESSAGE_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
     WHERE session = ?1 AND kind = ?2 ORDER BY seq DESC LIMIT 1";
 
+/// Like [`LAST_OF_KIND_SQL`], for pages.
+pub(super) const LATEST_OF_KIND_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
+    WHERE session = ?1 AND kind = ?2 AND kind <> 'agent.message' AND seq < ?3 ORDER BY seq DESC LIMIT ?4";
+
+/// Like [`LAST_MESSAGE_SQL`], for pages.
+const LATEST_MESSAGES_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
+    WHERE session = ?1 AND kind = ?2 AND seq < ?3 ORDER BY seq DESC LIMIT ?4";
+
 pub(super) const LIVE_SQL: &str = "SELECT summary FROM sessions WHERE ended = 0 ORDER BY session";
 
 pub(super) const RECENT_SQL: &str = "SELECT summary FROM sessions WHERE session < ?1 ORDER BY session DESC LIMIT ?2";
@@ -182,6 +190,26 @@ pub(super) fn last_of_kind(
     statement
         .query_row(params![key(session_id), kind], parse_record)
         .optional()
+}
+
+pub(super) fn latest_of_kind(
+    connection: &Connection,
+    session_id: SessionId,
+    kind: &str,
+    before: Option<Seq>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Stored>> {
+    let sql = if kind == COMMON_KIND {
+        LATEST_MESSAGES_SQL
+    } else {
+        LATEST_OF_KIND_SQL
+    };
+    let before = before.map_or(i64::MAX, |before| integer(before.0));
+    page(
+        connection,
+        sql,
+        params![key(session_id), kind, before, page_limit(limit)],
+    )
 }
 
 /// Reads until the page is full, by number or by bytes.

@@ -1,6 +1,6 @@
 //! Acknowledged is on disk: a child process appends and notes what was acknowledged, is killed, and all of it is there.
 //!
-//! The child is this test binary, run anew with one ignored test.
+//! The child is this test binary, run anew with one of these tests.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -35,6 +35,10 @@ struct Losses {
 
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
+    // This test is its own child: the same binary, started with the folder to write to.
+    if let Some(directory) = env::var_os(DIRECTORY) {
+        be_the_child(Path::new(&directory));
+    }
     let directory = Directory::default();
     for round in 1..=5 {
         kill_after(round * 400, &directory, start_child(&directory, None));
@@ -50,13 +54,8 @@ fn what_was_not_acknowledged_may_be_lost() {
     assert!(losses(&directory).lost > 0);
 }
 
-#[test]
-#[ignore = "it is the child of the tests here, and is killed by them"]
-fn a_child_that_appends_until_it_is_killed() {
-    let Some(directory) = env::var_os(DIRECTORY) else {
-        panic!("{DIRECTORY} is not set");
-    };
-    let directory = Path::new(&directory);
+/// The child of the tests here: it appends until it is killed.
+fn be_the_child(directory: &Path) -> ! {
     let too_early = env::var_os(TOO_EARLY).is_some();
     let observer: Arc<dyn Observer> = if too_early { Arc::new(Stuck) } else { Arc::new(Ignore) };
     let store = SqliteStore::open(&directory.join("journal.sqlite3"), observer).unwrap();
@@ -76,6 +75,7 @@ fn a_child_that_appends_until_it_is_killed() {
             });
         }
     });
+    unreachable!("its threads go on until they are killed")
 }
 
 /// An observer that never returns: after the first commit there is no other.
@@ -119,8 +119,8 @@ fn start_child(directory: &Directory, further: Option<&str>) -> Child {
     let path = module_path!();
     let (_crate, module) = path.split_once("::").unwrap();
     Command::new(env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--quiet"])
-        .arg(format!("{module}::a_child_that_appends_until_it_is_killed"))
+        .args(["--exact", "--quiet"])
+        .arg(format!("{module}::what_was_acknowledged_survives_a_kill"))
         .env(DIRECTORY, directory.0.path())
         .envs(further.map(|name| (name, "1")))
         .stdout(Stdio::null())

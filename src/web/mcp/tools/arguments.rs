@@ -14,7 +14,7 @@ use crate::session::request::{PermissionMode, Request};
 /// The longest wait of `get_execution`, in seconds: above it clients give the call up.
 pub(super) const WAIT_SECONDS_MAX: u64 = 3600;
 
-/// `execute_with_streaming`
+/// `execute_with_streaming` and `execute_resumable`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["task"]))]
@@ -49,14 +49,21 @@ pub(super) struct Execute {
     pub(super) cancel_on_disconnect: bool,
 }
 
-/// `execute_resumable`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-#[schemars(extend("required" = ["task"]))]
-pub(super) struct ExecuteResumable {
-    /// What is asked for.
-    #[serde(flatten)]
-    pub(super) execute: Execute,
+/// `resume_execution`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resume {
+    /// The session, by its whole id or its last digits
+    pub(super) session_id: String,
+    /// What the agent is told. Default: to go on where it was interrupted
+    #[serde(default)]
+    pub(super) instruction: Option<String>,
+    /// Return at once, and let it run
+    #[serde(default)]
+    pub(super) background: bool,
+    /// Cancel the session when this call is cancelled or its connection is lost. Default: it goes on
+    #[serde(default)]
+    pub(super) cancel_on_disconnect: bool,
 }
 
 /// The permission modes, in the CLI's own words.

@@ -10,11 +10,12 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use serde::{Deserialize, Serialize};
 
-use super::arguments::{Execute, ExecuteResumable};
+use super::arguments::{Execute, Resume};
 use super::{ToolError, read};
 use crate::runtime::handle::{CallError, NewSession};
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::Question;
+use crate::session::summary::Summary;
 use crate::web::mcp::caller::{Caller, Era};
 use crate::web::mcp::follow::{Follow, Questions, Stop, follow};
 use crate::web::mcp::forms::{self, Reply};
@@ -44,7 +45,7 @@ struct Kept {
 }
 
 impl Call<'_> {
-    /// `execute_with_streaming`
+    /// `execute_with_streaming` and `execute_resumable`
     pub(super) async fn execute(self, params: CallToolRequestParams, tool: &str) -> Result<CallToolResponse, ToolError> {
         if let Some(state) = &params.request_state {
             return self.go_on(tool, state, params.input_responses.unwrap_or_default()).await;
@@ -52,34 +53,45 @@ impl Call<'_> {
         self.begin(tool, read(params.arguments)?).await
     }
 
-    /// `execute_resumable`
-    pub(super) async fn execute_resumable(
-        self,
-        params: CallToolRequestParams,
-        tool: &str,
-    ) -> Result<CallToolResponse, ToolError> {
+    /// `resume_execution`
+    pub(super) async fn resume(self, params: CallToolRequestParams, tool: &str) -> Result<CallToolResponse, ToolError> {
         if let Some(state) = &params.request_state {
             return self.go_on(tool, state, params.input_responses.unwrap_or_default()).await;
         }
-        let arguments: ExecuteResumable = read(params.arguments)?;
-        self.begin(tool, arguments.execute).await
+        let Resume { session_id, instruction, background, cancel_on_disconnect } = read(params.arguments)?;
+        let session = self.door.handle.resolve(&session_id).await?;
+        // What was told before is not told again.
+        let after = self.door.handle.get(session).await?.head;
+        let summary = self.door.handle.resume(session, instruction, None, self.caller.by.clone()).await?;
+        self.begun(tool, &summary, Kept { session, after, cancel_on_disconnect }, background).await
     }
 
     async fn begin(self, tool: &str, arguments: Execute) -> Result<CallToolResponse, ToolError> {
         let request = arguments.to_request(self.caller.directory.as_deref())?;
         let new = NewSession { request, env: None, by: self.caller.by.clone() };
         let summary = self.door.handle.create(new).await?;
-        if self.caller.knows_tasks {
-            return Ok(CreateTaskResult::new(tasks::task(&summary)).into());
-        }
-        if arguments.background {
-            return Ok(Execution::brief(&summary).into_result(false).into());
-        }
         let kept = Kept {
             session: summary.session_id,
             after: Seq(0),
             cancel_on_disconnect: arguments.cancel_on_disconnect,
         };
+        self.begun(tool, &summary, kept, arguments.background).await
+    }
+
+    /// A session runs: it is a task, is left alone, or is followed.
+    async fn begun(
+        self,
+        tool: &str,
+        summary: &Summary,
+        kept: Kept,
+        background: bool,
+    ) -> Result<CallToolResponse, ToolError> {
+        if self.caller.knows_tasks {
+            return Ok(CreateTaskResult::new(tasks::task(summary)).into());
+        }
+        if background {
+            return Ok(Execution::brief(summary).into_result(false).into());
+        }
         self.follow(tool, kept).await
     }
 

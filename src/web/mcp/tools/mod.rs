@@ -80,7 +80,15 @@ const TOOLS: &[Entry] = &[
         description: "As execute_with_streaming, for long tasks: the first progress message carries the session_id, \
             checkpoints are written as it goes, and should this call be interrupted the session can be resumed or read \
             on by that id.",
-        input: schema_for_type::<arguments::ExecuteResumable>,
+        input: schema_for_type::<arguments::Execute>,
+        effect: Effect::Runs,
+    },
+    Entry {
+        name: "resume_execution",
+        title: "Go on with a session that was interrupted",
+        description: "Goes on with a session that has failed, was cancelled or timed out, with all that its agent knew, \
+            and waits for its end as execute_with_streaming does.",
+        input: schema_for_type::<arguments::Resume>,
         effect: Effect::Runs,
     },
     Entry {
@@ -149,8 +157,8 @@ pub(super) async fn call(
     let name = params.name.to_string();
     let call = execute::Call { door, context, caller };
     let outcome = match name.as_str() {
-        "execute_with_streaming" => call.execute(params, &name).await,
-        "execute_resumable" => call.execute_resumable(params, &name).await,
+        "execute_with_streaming" | "execute_resumable" => call.execute(params, &name).await,
+        "resume_execution" => call.resume(params, &name).await,
         "get_execution" => look::get(call, read(params.arguments)).await,
         "list_executions" => look::list(door, read(params.arguments)).await,
         "answer_question" => look::answer(door, caller, read(params.arguments)).await,

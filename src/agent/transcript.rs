@@ -1,0 +1,156 @@
+//! The agent's own file of a conversation: where it is, and what stands in it.
+//!
+//! Each line is an entry with a `uuid`: that of our message, or of the line that the agent has printed. It follows the
+//! output after 20 to 200 ms. A message that was taken into a running turn stands in an entry whose `attachment` is a
+//! `queued_command` with our id as its `source_uuid`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+/// What a transcript says of the messages that it was asked about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Those that are entries of the conversation.
+    pub entries: BTreeSet<Uuid>,
+    /// Those that were taken into a running turn.
+    pub folded_in: BTreeSet<Uuid>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    uuid: Option<String>,
+    #[serde(default, rename = "isSidechain")]
+    is_of_subagent: bool,
+    attachment: Option<Attachment>,
+}
+
+#[derive(Deserialize)]
+struct Attachment {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    source_uuid: Option<String>,
+}
+
+/// The file of a conversation, under the configuration of an agent with this environment. There is none until some
+/// time after its first message, and resuming one without a file is an error.
+pub fn find(environment: &BTreeMap<String, String>, conversation: Uuid) -> Option<PathBuf> {
+    let projects = std::fs::read_dir(configuration(environment)?.join("projects")).ok()?;
+    let name = format!("{conversation}.jsonl");
+    let files = projects.flatten().map(|project| project.path().join(&name));
+    files.into_iter().find(|path| path.is_file())
+}
+
+/// Where an agent with this environment keeps its files.
+pub fn configuration(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let named = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    let own = named("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+    own.or_else(|| named("HOME").map(|home| Path::new(home).join(".claude")))
+}
+
+/// The directory that a conversation was held in, as its first entries say.
+pub fn directory(path: &Path) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Place {
+        cwd: Option<PathBuf>,
+    }
+    let lines = BufReader::new(File::open(path).ok()?).lines();
+    let places = lines
+        .map_while(Result::ok)
+        .filter_map(|line| serde_json::from_str::<Place>(&line).ok());
+    places.filter_map(|place| place.cwd).find(|cwd| cwd.is_absolute())
+}
+
+/// Looks for messages in a transcript. Lines that name none of them are not parsed, since some are large.
+pub fn look(path: &Path, wanted: &BTreeSet<Uuid>) -> io::Result<Seen> {
+    let mut seen = Seen::default();
+    if wanted.is_empty() {
+        return Ok(seen);
+    }
+    let wanted: Vec<(Uuid, String)> = wanted.iter().map(|uuid| (*uuid, uuid.to_string())).collect();
+    let mut lines = BufReader::with_capacity(256 * 1024, File::open(path)?);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        let mut named = wanted
+            .iter()
+            .filter(|(_, name)| text.contains(name.as_str()))
+            .peekable();
+        // A torn last line is no entry, to the agent neither.
+        if named.peek().is_some()
+            && let Ok(entry) = serde_json::from_str::<Entry>(&text)
+        {
+            named.for_each(|(uuid, name)| seen.note(&entry, *uuid, name));
+        }
+        line.clear();
+    }
+    Ok(seen)
+}
+
+impl Seen {
+    fn note(&mut self, entry: &Entry, uuid: Uuid, name: &str) {
+        if entry.uuid.as_deref() == Some(name) && !entry.is_of_subagent {
+            self.entries.insert(uuid);
+        }
+        let queued = entry
+            .attachment
+            .as_ref()
+            .filter(|attachment| attachment.kind.as_deref() == Some("queued_command"));
+        if queued.is_some_and(|queued| queued.source_uuid.as_deref() == Some(name)) {
+            self.folded_in.insert(uuid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(dir: &Path, text: &str) -> PathBuf {
+        let path = dir.join("t.jsonl");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_conversation_that_was_never_written_down_is_found_missing() {
+        let home = tempfile::tempdir().unwrap();
+        let env = [("HOME".to_owned(), home.path().to_string_lossy().into_owned())].into();
+        let id = Uuid::from_u128(5);
+        assert_eq!(find(&env, id), None);
+        let project = home.path().join(".claude/projects/-work");
+        std::fs::create_dir_all(&project).unwrap();
+        std::fs::write(project.join(format!("{id}.jsonl")), "{}\n").unwrap();
+        assert!(find(&env, id).is_some());
+    }
+
+    #[test]
+    fn entries_and_folded_messages_are_told_apart_from_mere_mentions() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b, c, d, e] = [1, 2, 3, 4, 5].map(Uuid::from_u128);
+        let text = format!(
+            "{{\"type\":\"user\",\"uuid\":\"{a}\",\"message\":{{\"content\":\"{c}\"}}}}\n\
+             {{\"type\":\"attachment\",\"uuid\":\"x\",\"attachment\":{{\"type\":\"queued_command\",\"source_uuid\":\"{b}\"}}}}\n\
+             {{\"type\":\"assistant\",\"uuid\":\"{d}\",\"isSidechain\":true}}\n\
+             {{\"type\":\"assistant\",\"uuid\":\"{e}\""
+        );
+        let seen = look(&write(dir.path(), &text), &[a, b, c, d, e].into()).unwrap();
+        assert_eq!(seen.entries, [a].into());
+        assert_eq!(seen.folded_in, [b].into());
+    }
+
+    #[test]
+    fn the_directory_of_a_conversation_is_found_behind_entries_without_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(
+            dir.path(),
+            "{\"type\":\"queue-operation\"}\n{\"type\":\"user\",\"cwd\":\"/project/here\"}\n",
+        );
+        assert_eq!(directory(&path), Some("/project/here".into()));
+        assert_eq!(directory(&write(dir.path(), "{}\n")), None);
+    }
+}

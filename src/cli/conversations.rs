@@ -1,0 +1,202 @@
+//! Going on by hand: `resume`, `fork`, `import`, `checkpoints`, `handover`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::args::{CheckpointsArgs, ForkArgs, HandoverArgs, ImportArgs, ResumeArgs};
+use super::attach;
+use super::clean::clean;
+use super::client::{Client, read, session_path};
+use super::exit::{Exit, Failure};
+use super::launch::find_or_start;
+use super::run::{directory, own_environment, show_new};
+use super::screen::print;
+use super::sessions::print_object;
+use super::units;
+use super::view::View;
+use crate::session::message::Usage;
+
+/// How many checkpoints are asked for at a time.
+const PAGE_CHECKPOINTS: usize = 500;
+
+/// A page of checkpoints.
+#[derive(Deserialize)]
+struct Page {
+    checkpoints: Vec<Box<RawValue>>,
+    next_before: Option<u64>,
+}
+
+/// One checkpoint.
+#[derive(Deserialize)]
+struct Checkpoint {
+    seq: u64,
+    at: Timestamp,
+    attempt: u32,
+    turns: u32,
+    #[serde(default)]
+    usage: Usage,
+    #[serde(default)]
+    git: Option<Git>,
+}
+
+/// Where a git working tree stood.
+#[derive(Deserialize)]
+struct Git {
+    commit: String,
+    dirty: bool,
+}
+
+/// How a conversation is given back.
+#[derive(Deserialize)]
+struct Handover {
+    line: String,
+}
+
+/// `resume`
+pub(crate) async fn resume(client: Client, args: &ResumeArgs) -> Result<Exit, Failure> {
+    let before: View = client.view(&args.id).await?;
+    let body = without_nulls(json!({"instruction": args.instruction, "at": args.at}));
+    let path = format!("{}/resume", session_path(&args.id));
+    let resumed = client.post(&path, &body).await?;
+    if args.detach {
+        return show_detached(&resumed, args.json);
+    }
+    attach::follow(client, &read(&resumed)?, before.head, args.json).await
+}
+
+/// `fork`
+pub(crate) async fn fork(client: Client, args: &ForkArgs) -> Result<Exit, Failure> {
+    let body = without_nulls(json!({"instruction": args.instruction, "at": args.at, "name": args.name}));
+    let created = client.post(&format!("{}/fork", session_path(&args.id)), &body).await?;
+    show_new(client, &created, args.detach, args.json).await
+}
+
+/// `import`
+pub(crate) async fn import(state_dir: &Path, args: &ImportArgs) -> Result<Exit, Failure> {
+    let env: BTreeMap<String, String> = own_environment();
+    let cwd = args.cwd.as_deref().map(directory).transpose()?;
+    let body = without_nulls(json!({
+        "agent_session_id": args.agent_session_id, "instruction": args.instruction, "cwd": cwd, "name": args.name,
+        "env": env,
+    }));
+    let client = find_or_start(state_dir).await?;
+    let created = client.post("/api/sessions/import", &body).await?;
+    show_new(client, &created, args.detach, args.json).await
+}
+
+/// `checkpoints`
+pub(crate) async fn checkpoints(client: &Client, args: &CheckpointsArgs) -> Result<Exit, Failure> {
+    let mut found: Vec<Box<RawValue>> = Vec::new();
+    let mut before = String::new();
+    loop {
+        let path = session_path(&args.id);
+        let page: Page = client
+            .get(&format!("{path}/checkpoints?limit={PAGE_CHECKPOINTS}{before}"))
+            .await?;
+        found.extend(page.checkpoints);
+        match page.next_before {
+            Some(next) => before = format!("&before={next}"),
+            None => break,
+        }
+    }
+    if args.json {
+        let objects: Vec<_> = found.iter().map(|checkpoint| checkpoint.get()).collect();
+        print(&format!("[{}]\n", objects.join(",\n")))?;
+    } else if found.is_empty() {
+        print("no checkpoints\n")?;
+    } else {
+        let found = found
+            .iter()
+            .map(|raw| read(raw))
+            .collect::<Result<Vec<Checkpoint>, _>>()?;
+        print(&table(&found, Timestamp::now()))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// `handover`
+pub(crate) async fn handover(client: &Client, args: &HandoverArgs) -> Result<Exit, Failure> {
+    let raw: Box<RawValue> = client.get(&format!("{}/handover", session_path(&args.id))).await?;
+    if args.json {
+        print_object(&raw)?;
+    } else {
+        let Handover { line } = read(&raw)?;
+        print(&format!("{}\n", clean(&line)))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn show_detached(raw: &RawValue, json: bool) -> Result<Exit, Failure> {
+    if json {
+        print_object(raw)?;
+    } else {
+        let view: View = read(raw)?;
+        print(&format!("{}\n", view.session_id.short()))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn without_nulls(mut body: Value) -> Value {
+    if let Value::Object(fields) = &mut body {
+        fields.retain(|_, value| !value.is_null());
+    }
+    body
+}
+
+fn table(checkpoints: &[Checkpoint], now: Timestamp) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["SEQ", "AGE", "ATTEMPT", "TURNS", "COST", "COMMIT"]);
+    for checkpoint in checkpoints {
+        table.add_row([
+            checkpoint.seq.to_string(),
+            units::duration(now.duration_since(checkpoint.at)),
+            checkpoint.attempt.to_string(),
+            checkpoint.turns.to_string(),
+            units::usd(checkpoint.usage.cost_usd),
+            checkpoint.git.as_ref().map(commit).unwrap_or_default(),
+        ]);
+    }
+    table.trim_fmt() + "\n"
+}
+
+fn commit(git: &Git) -> String {
+    let short: String = clean(&git.commit).chars().take(12).collect();
+    let dirty = if git.dirty { " and changes" } else { "" };
+    short + dirty
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_a_table() {
+        let checkpoint = |seq: u64, git: Value| {
+            serde_json::from_value::<Checkpoint>(json!({"seq": seq, "at": "2026-01-01T00:00:00Z", "attempt": 1,
+                "turns": 3, "git": git}))
+            .unwrap()
+        };
+        let found = [
+            checkpoint(30, json!({"commit": "0123456789abcdef", "dirty": true})),
+            checkpoint(12, Value::Null),
+        ];
+        insta::assert_snapshot!(table(&found, "2026-01-01T00:02:05Z".parse().unwrap()), @r"
+        SEQ  AGE     ATTEMPT  TURNS  COST     COMMIT
+        30   2m 05s  1        3      $0.0000  0123456789ab and changes
+        12   2m 05s  1        3      $0.0000
+        ");
+    }
+
+    #[test]
+    fn what_is_not_given_is_not_sent() {
+        assert_eq!(without_nulls(json!({"at": 1, "instruction": null})), json!({"at": 1}));
+    }
+}

@@ -1,0 +1,52 @@
+//! `restart`: the running daemon is replaced by one of this program. Agents go on meanwhile.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::client::Client;
+use super::connection::is_locked;
+use super::exit::{Exit, Failure};
+use super::launch::find_or_start;
+use super::screen::print;
+
+/// How long the old daemon may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often its lock is looked at meanwhile. Each look holds the lock for a moment, which a daemon that starts
+/// outwaits.
+const LOOK_PERIOD: Duration = Duration::from_millis(50);
+
+/// `restart`
+pub(crate) async fn restart(state_dir: &Path) -> Result<Exit, Failure> {
+    let old = Client::find(state_dir)?.pid();
+    let process = i32::try_from(old).ok().and_then(Pid::from_raw);
+    let told = process.map(|process| kill_process(process, Signal::TERM));
+    if let Some(Err(error)) = told {
+        return Err(Failure::Failed(format!("cannot stop the daemon (pid {old}): {error}")));
+    }
+    wait_for_end(state_dir, old).await?;
+    print(&format!("the daemon (pid {old}) has stopped; its agents go on\n"))?;
+    let new = find_or_start(state_dir).await?.pid();
+    print(&format!(
+        "the daemon (pid {new}, version {}) has taken over\n",
+        env!("CARGO_PKG_VERSION")
+    ))?;
+    Ok(Exit::Ok)
+}
+
+async fn wait_for_end(state_dir: &Path, pid: u32) -> Result<(), Failure> {
+    let deadline = Instant::now() + END_TIMEOUT;
+    while is_locked(&state_dir.join("daemon.lock")) {
+        if Instant::now() > deadline {
+            let seconds = END_TIMEOUT.as_secs();
+            return Err(Failure::Failed(format!(
+                "the daemon (pid {pid}) has not ended after {seconds} s: look at its log, or end it with `kill -9 {pid}`; \
+                 nothing is lost by that"
+            )));
+        }
+        tokio::time::sleep(LOOK_PERIOD).await;
+    }
+    Ok(())
+}

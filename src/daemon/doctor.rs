@@ -1,0 +1,259 @@
+//! The doctor: looks at everything the daemon needs without changing any of it, and repairs rows of its database.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+
+use super::{Options, read_daemon_file, settings_and_paths, take_lock};
+use crate::agent_host::protocol::ATTEMPT_MARK;
+use crate::config::{Paths, Settings};
+use crate::runtime::Publisher;
+use crate::session::id::SessionId;
+use crate::store::Store;
+use crate::store::sqlite::{self, SqliteStore};
+
+/// How long the agent's command may take to say its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often it is looked at meanwhile.
+const VERSION_LOOK_PERIOD: Duration = Duration::from_millis(20);
+
+/// Less free space than this is too little for hours of work, in bytes.
+const FREE_BYTES_MIN: u64 = 1024 * 1024 * 1024;
+
+/// How many processes are listed by number.
+const LISTED_MAX: usize = 20;
+
+/// What was found at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: &'static str,
+    /// Whether it is as it should be.
+    pub is_well: bool,
+    /// What was found, and what to do where it is not well.
+    pub detail: String,
+}
+
+/// Looks at everything.
+pub fn examine(options: &Options) -> Vec<Finding> {
+    let (settings, paths) = match settings_and_paths(options) {
+        Ok(found) => found,
+        Err(error) => return vec![finding("settings", Err(error))],
+    };
+    vec![
+        finding("settings", Ok("read and understood".to_owned())),
+        finding("state directory", look_at_directories(&paths)),
+        finding("daemon", Ok(look_for_daemon(&paths))),
+        finding("journal", look_at_journal(&paths)),
+        finding("token", look_at_token(&paths)),
+        finding("agent", look_at_agent(&settings)),
+        finding("disk", look_at_disk(&paths)),
+        finding("leftovers", look_for_leftovers(&paths)),
+    ]
+}
+
+/// Computes the rows of all sessions anew from their records, and answers how many. No daemon may run meanwhile.
+pub fn rebuild(options: &Options) -> anyhow::Result<usize> {
+    let (_, paths) = settings_and_paths(options)?;
+    if !paths.journal().exists() {
+        bail!("there is no journal at {}", paths.journal().display());
+    }
+    let _lock = take_lock(&paths)?;
+    let store = SqliteStore::open(&paths.journal(), Arc::new(Publisher::default()))?;
+    let rebuilt = store.rebuild();
+    store.close();
+    Ok(rebuilt?)
+}
+
+fn finding(check: &'static str, found: anyhow::Result<String>) -> Finding {
+    let (is_well, detail) = match found {
+        Ok(detail) => (true, detail),
+        Err(error) => (false, format!("{error:#}")),
+    };
+    Finding { check, is_well, detail }
+}
+
+fn look_at_directories(paths: &Paths) -> anyhow::Result<String> {
+    let state = paths.state.display();
+    if !paths.state.exists() {
+        return Ok(format!("{state} does not exist yet; the first daemon makes it"));
+    }
+    for dir in [&paths.state, &paths.runtime].into_iter().filter(|dir| dir.exists()) {
+        let meta = fs::metadata(dir).with_context(|| format!("cannot look at {}", dir.display()))?;
+        let mode = meta.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            bail!(
+                "{0} can be entered by others (mode {mode:o}): run `chmod 700 {0}`",
+                dir.display()
+            );
+        }
+    }
+    rustix::fs::access(&paths.state, rustix::fs::Access::WRITE_OK)
+        .with_context(|| format!("cannot write into {state}"))?;
+    Ok(format!("{state}, sockets in {}", paths.runtime.display()))
+}
+
+fn look_for_daemon(paths: &Paths) -> String {
+    if !paths.daemon_lock().exists() {
+        return "does not run".to_owned();
+    }
+    match (take_lock(paths), read_daemon_file(&paths.daemon_file())) {
+        (Err(_), Some(daemon)) => {
+            let (pid, version, address) = (daemon.pid, daemon.version, daemon.address);
+            format!("runs: pid {pid}, version {version}, http://{address}")
+        }
+        (Err(_), None) => "is starting".to_owned(),
+        (Ok(_), _) => "does not run".to_owned(),
+    }
+}
+
+fn look_at_journal(paths: &Paths) -> anyhow::Result<String> {
+    let path = paths.journal();
+    if !path.exists() {
+        return Ok("none yet".to_owned());
+    }
+    let look = sqlite::inspect(&path, &[])?;
+    if let Some(damage) = look.damage {
+        bail!(
+            "{} is damaged ({damage}): restore it from a backup beside it",
+            path.display()
+        );
+    }
+    if look.unreadable_rows > 0 {
+        bail!(
+            "{} of {} sessions have a row that cannot be read: stop the daemon and run `cc-executor doctor --rebuild`",
+            look.unreadable_rows,
+            look.sessions
+        );
+    }
+    Ok(format!("{} sessions in {}", look.sessions, path.display()))
+}
+
+fn look_at_token(paths: &Paths) -> anyhow::Result<String> {
+    let path = paths.token();
+    match fs::metadata(&path) {
+        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
+            bail!(
+                "{0} can be read by others: run `chmod 600 {0}` and restart the daemon",
+                path.display()
+            )
+        }
+        Ok(_) => Ok("yours alone".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("none yet".to_owned()),
+        Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+    }
+}
+
+fn look_at_agent(settings: &Settings) -> anyhow::Result<String> {
+    let argv = settings.agent.command.as_slice();
+    let program = &argv[0];
+    let mut command = Command::new(program);
+    command.args(&argv[1..]).arg("--version").envs(&settings.agent.env);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|error| {
+        anyhow!("{program} cannot be started ({error}): install Claude Code, or set `agent.command` to where it is")
+    })?;
+    let deadline = Instant::now() + VERSION_TIMEOUT;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            bail!(
+                "`{program} --version` has not answered after {} s",
+                VERSION_TIMEOUT.as_secs()
+            );
+        }
+        std::thread::sleep(VERSION_LOOK_PERIOD);
+    };
+    let mut said = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(1024).read_to_string(&mut said)?;
+    }
+    if !status.success() {
+        bail!("`{program} --version` failed ({status})");
+    }
+    Ok(format!(
+        "{program}, version {}",
+        said.lines().next().unwrap_or("unknown").trim()
+    ))
+}
+
+fn look_at_disk(paths: &Paths) -> anyhow::Result<String> {
+    let existing = paths.state.ancestors().find(|dir| dir.exists());
+    let existing = existing.ok_or_else(|| anyhow!("{} is nowhere", paths.state.display()))?;
+    let room = rustix::fs::statvfs(existing).with_context(|| format!("cannot look at {}", existing.display()))?;
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    let told = format!("{} MiB free at {}", free / (1024 * 1024), existing.display());
+    if free < FREE_BYTES_MIN {
+        bail!("only {told}: free some space");
+    }
+    Ok(told)
+}
+
+/// Processes that bear the mark of a session which has ended, unless its request wanted to leave them.
+fn look_for_leftovers(paths: &Paths) -> anyhow::Result<String> {
+    let marked = marked_processes();
+    if marked.is_empty() || !paths.journal().exists() {
+        return Ok("none".to_owned());
+    }
+    let sessions: Vec<SessionId> = marked.iter().map(|(_, session)| *session).collect();
+    let ended = sqlite::inspect(&paths.journal(), &sessions)?.ended;
+    let left: Vec<String> = marked
+        .iter()
+        .filter(|(_, session)| ended.contains(session))
+        .map(|(pid, session)| format!("{pid} of {}", session.short()))
+        .collect();
+    if left.is_empty() {
+        return Ok("none".to_owned());
+    }
+    let listed = left.iter().take(LISTED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    bail!(
+        "{} processes of sessions that have ended still run: {listed}",
+        left.len()
+    )
+}
+
+fn marked_processes() -> Vec<(u32, SessionId)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        // One whose environment may not be read is another user's.
+        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        Some((pid, marked_session(&environment)?))
+    })
+    .collect()
+}
+
+/// The session in the mark of an environment as the kernel shows it.
+fn marked_session(environment: &[u8]) -> Option<SessionId> {
+    let mut entries = environment.split(|byte| *byte == 0);
+    let mark = entries.find_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix(ATTEMPT_MARK))?;
+    let (session, _) = mark.strip_prefix('=')?.split_once('/')?;
+    session.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_names_its_session() {
+        let id = SessionId::new();
+        let environment = format!("A=1\0{ATTEMPT_MARK}={id}/12\0B=2\0");
+        assert_eq!(marked_session(environment.as_bytes()), Some(id));
+        assert_eq!(marked_session(b"A=1\0CC_EXECUTOR_ATTEMPT=x/1\0"), None);
+        assert_eq!(marked_session(b""), None);
+    }
+}

@@ -1,0 +1,291 @@
+//! Calls about conversations: checkpoints, resuming by hand, copies, taking over and giving back.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::agent::transcript;
+use crate::runtime::execution::{agent_environment, daemon_environment};
+use crate::runtime::messages::{CutAt, Resume};
+use crate::session::checkpoint::Checkpoint;
+use crate::session::journal::Entry;
+use crate::session::opening::CONTINUE;
+use crate::session::outcome::Outcome;
+use crate::session::request::{NAME_CHARS_MAX, Origin, OriginHow, TASK_BYTES_MAX};
+
+/// How many earlier checkpoints are tried where the last message of one never reached the transcript.
+const CHECKPOINTS_TRIED: usize = 50;
+
+/// What a copy of a session is to do.
+#[derive(Clone, Debug, Default)]
+pub struct Fork {
+    /// What its agent is told; none to go on.
+    pub instruction: Option<String>,
+    /// The record of the checkpoint up to which the conversation is copied; none for all of it.
+    pub at: Option<Seq>,
+    /// What a person calls it.
+    pub name: Option<String>,
+}
+
+/// Where a conversation can be gone on with by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// The agent's own id of it.
+    pub agent_session_id: Uuid,
+    /// The directory to do it in.
+    pub cwd: PathBuf,
+}
+
+impl Handle {
+    /// At most `limit` checkpoints of a session before the record `before`, the latest first.
+    pub async fn checkpoints(
+        &self,
+        id: SessionId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<(Stored, Checkpoint)>, CallError> {
+        self.get(id).await?;
+        let store = Arc::clone(&self.store);
+        blocking(move || checkpoints(&*store, id, before, limit)).await?
+    }
+
+    /// Goes on with an ended session, from its end or from the checkpoint `at`; answered when that is on disk.
+    pub async fn resume(
+        &self,
+        id: SessionId,
+        instruction: Option<String>,
+        at: Option<Seq>,
+        by: String,
+    ) -> Result<Arc<Summary>, CallError> {
+        let instruction = checked(instruction)?;
+        let summary = self.get(id).await?;
+        refuse_unless_resumable(&summary)?;
+        let at = match at {
+            Some(at) => Some(self.find_cut(&summary, at, Branch::Current).await?.1),
+            None => None,
+        };
+        let (reply, answer) = reply_channel();
+        self.supervisor.do_send(Resume {
+            session: id,
+            by,
+            instruction,
+            at,
+            reply,
+        });
+        answer.await.unwrap_or(Err(CallError::Stopping))
+    }
+
+    /// Begins a session in a copy of another one's conversation, which stays as it is.
+    pub async fn fork(&self, id: SessionId, fork: Fork, by: String) -> Result<Arc<Summary>, CallError> {
+        let instruction = checked(fork.instruction)?;
+        let summary = self.get(id).await?;
+        let (agent_session_id, cut) = match fork.at {
+            Some(at) => {
+                let (conversation, cut) = self.find_cut(&summary, at, Branch::Any).await?;
+                (conversation, Some(cut))
+            }
+            None => (self.living_conversation(&summary).await?, None),
+        };
+        let mut request = self.request_of(id).await?;
+        let name = fork.name.unwrap_or_else(|| format!("fork of {}", summary.name));
+        request.name = Some(name.chars().take(NAME_CHARS_MAX).collect());
+        request.task = instruction.unwrap_or_else(|| CONTINUE.to_owned());
+        request.origin = Some(Origin {
+            session_id: Some(id),
+            agent_session_id,
+            message: cut.as_ref().map(|cut| cut.message),
+            how: OriginHow::Fork,
+        });
+        let (copy, settings) = (SessionId::new(), Arc::clone(&self.settings));
+        blocking(move || copy_environment(&settings, id, copy)).await??;
+        let new = NewSession { request, env: None, by };
+        self.begin(copy, new, cut.and_then(|cut| cut.notice)).await
+    }
+
+    /// Begins a session that goes on with a conversation begun outside, in the directory of the request or, where that
+    /// is empty, in that of the conversation.
+    pub async fn import(&self, agent_session_id: Uuid, mut new: NewSession) -> Result<Arc<Summary>, CallError> {
+        let settings = Arc::clone(&self.settings);
+        let mut env = new.env.clone().unwrap_or_else(daemon_environment);
+        env.extend(settings.agent_env.clone());
+        let looking = move || {
+            let path = transcript::find(&env, agent_session_id)?;
+            let directory = transcript::directory(&path);
+            Some(directory)
+        };
+        let found = blocking(looking).await?;
+        let directory = found.ok_or(CallError::NoConversation(format!(
+            "there is no transcript of {agent_session_id} under CLAUDE_CONFIG_DIR or HOME/.claude: is it the id of a \
+             session of this user?"
+        )))?;
+        if new.request.cwd.as_os_str().is_empty() {
+            new.request.cwd = directory.ok_or(CallError::NoConversation(format!(
+                "the transcript of {agent_session_id} does not say in which directory it was held: give cwd"
+            )))?;
+        }
+        if new.request.task.trim().is_empty() {
+            new.request.task = CONTINUE.to_owned();
+        }
+        let short: String = agent_session_id.to_string().chars().take(8).collect();
+        new.request.name.get_or_insert(format!("import of {short}"));
+        new.request.origin = Some(Origin {
+            session_id: None,
+            agent_session_id,
+            message: None,
+            how: OriginHow::Import,
+        });
+        self.begin(SessionId::new(), new, None).await
+    }
+
+    /// Where a person can go on with an ended session's conversation by hand.
+    pub async fn handover(&self, id: SessionId) -> Result<Handover, CallError> {
+        let summary = self.get(id).await?;
+        let state = &summary.lifecycle.state;
+        if state.outcome().is_none() {
+            return Err(Denied::StillLive(state.name()).into());
+        }
+        let agent_session_id = self.living_conversation(&summary).await?;
+        let others = self.list().await?;
+        let is_owner = |other: &&Arc<Summary>| {
+            other.lifecycle.state.outcome().is_none() && other.lifecycle.agent_session_id == Some(agent_session_id)
+        };
+        if let Some(owner) = others.iter().find(is_owner) {
+            return Err(CallError::Owned {
+                agent_session_id,
+                owner: owner.session_id,
+            });
+        }
+        Ok(Handover {
+            agent_session_id,
+            cwd: summary.cwd.clone(),
+        })
+    }
+
+    /// The session's conversation, where its transcript exists.
+    async fn living_conversation(&self, summary: &Summary) -> Result<Uuid, CallError> {
+        let id = summary.session_id;
+        let none = || CallError::NoConversation(format!("session {} has no conversation", id.short()));
+        let conversation = summary.lifecycle.agent_session_id.ok_or_else(none)?;
+        let settings = Arc::clone(&self.settings);
+        let found = blocking(move || transcript_of(&settings, id, conversation)).await??;
+        found.map(|_| conversation).ok_or_else(|| gone(conversation))
+    }
+
+    /// The place where the conversation is cut for the checkpoint `at`: its last message, or that of an earlier one
+    /// where it never reached the transcript.
+    async fn find_cut(&self, summary: &Summary, at: Seq, branch: Branch) -> Result<(Uuid, CutAt), CallError> {
+        let (store, settings) = (Arc::clone(&self.store), Arc::clone(&self.settings));
+        let (id, current) = (summary.session_id, summary.lifecycle.agent_session_id);
+        let finding = move || {
+            let upto = checkpoints(&*store, id, Some(at.next()), CHECKPOINTS_TRIED)?;
+            let Some((_, wanted)) = upto.first().filter(|(record, _)| record.seq == at) else {
+                return Err(CallError::NoSuchCheckpoint(at));
+            };
+            let conversation = wanted.agent_session_id;
+            if branch == Branch::Current && current != Some(conversation) {
+                return Err(CallError::NoConversation(format!(
+                    "checkpoint {at} is of a conversation that was given up: fork the session there"
+                )));
+            }
+            let path = transcript_of(&settings, id, conversation)?.ok_or_else(|| gone(conversation))?;
+            let same = upto
+                .iter()
+                .filter(|(_, checkpoint)| checkpoint.agent_session_id == conversation);
+            let places: Vec<(Seq, Uuid)> = same
+                .filter_map(|(record, checkpoint)| Some((record.seq, checkpoint.message?)))
+                .collect();
+            let messages: BTreeSet<Uuid> = places.iter().map(|(_, message)| *message).collect();
+            let seen = transcript::look(&path, &messages).map_err(unreadable)?;
+            let place = places.iter().find(|(_, message)| seen.entries.contains(message));
+            let (seq, message) = *place.ok_or_else(|| {
+                CallError::NoConversation(format!("nothing up to checkpoint {at} stands in the transcript"))
+            })?;
+            let notice = (seq != at).then(|| {
+                format!("the last message of checkpoint {at} did not reach the transcript: cut at checkpoint {seq}")
+            });
+            Ok((conversation, CutAt { seq, message, notice }))
+        };
+        blocking(finding).await?
+    }
+
+    /// What was asked for when the session was created.
+    async fn request_of(&self, id: SessionId) -> Result<Request, CallError> {
+        let store = Arc::clone(&self.store);
+        let first = blocking(move || store.records(id, Seq::default(), 1)).await??;
+        match first.first().map(Stored::entry) {
+            Some(Ok(Entry::SessionCreated(created))) => Ok(created.request),
+            Some(Ok(_) | Err(_)) | None => Err(CallError::NoSuchSession(id.to_string())),
+        }
+    }
+}
+
+/// Which conversations of a session a checkpoint may be of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Branch {
+    /// The one a next attempt resumes.
+    Current,
+    /// Also one that was given up.
+    Any,
+}
+
+/// An instruction that says something and is no longer than a task may be.
+fn checked(instruction: Option<String>) -> Result<Option<String>, CallError> {
+    let instruction = instruction.filter(|text| !text.trim().is_empty());
+    match &instruction {
+        Some(text) if text.len() > TASK_BYTES_MAX => Err(InvalidRequest::LongTask { bytes: text.len() }.into()),
+        Some(_) | None => Ok(instruction),
+    }
+}
+
+/// The supervisor decides; this only spares looking at files for nothing.
+fn refuse_unless_resumable(summary: &Summary) -> Result<(), Denied> {
+    let state = &summary.lifecycle.state;
+    match state.outcome() {
+        None => Err(Denied::StillLive(state.name())),
+        Some(Outcome::Completed) => Err(Denied::Completed),
+        Some(Outcome::Failed { .. } | Outcome::Cancelled | Outcome::TimedOut) => Ok(()),
+    }
+}
+
+fn checkpoints(
+    store: &dyn Store,
+    id: SessionId,
+    before: Option<Seq>,
+    limit: usize,
+) -> Result<Vec<(Stored, Checkpoint)>, CallError> {
+    let records = store.latest_of_kind(id, "checkpoint", before, limit)?;
+    let read = |record: Stored| match record.entry() {
+        Ok(Entry::Checkpoint(checkpoint)) => Some((record, checkpoint)),
+        Ok(_) | Err(_) => None,
+    };
+    Ok(records.into_iter().filter_map(read).collect())
+}
+
+fn transcript_of(
+    settings: &RuntimeSettings,
+    session: SessionId,
+    conversation: Uuid,
+) -> Result<Option<PathBuf>, CallError> {
+    let env = agent_environment(settings, session).map_err(unreadable)?;
+    Ok(transcript::find(&env, conversation))
+}
+
+fn copy_environment(settings: &RuntimeSettings, from: SessionId, to: SessionId) -> Result<(), CallError> {
+    match std::fs::read(settings.environment_file(from)) {
+        Ok(json) => {
+            launch::private_directory(&settings.session_directory(to)).map_err(unreadable)?;
+            launch::write_private(&settings.environment_file(to), &json).map_err(unreadable)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+fn gone(conversation: Uuid) -> CallError {
+    CallError::NoConversation(format!("the transcript of {conversation} is gone"))
+}
+
+fn unreadable(error: impl fmt::Display) -> CallError {
+    StoreError::Failed(format!("the session's files cannot be used: {error}")).into()
+}

@@ -1,0 +1,128 @@
+//! Sessions that go on by hand: an ended one is taken from the store again, and one conversation has one live session.
+
+use super::*;
+use crate::runtime::messages::Resume;
+use crate::session::journal::{Input, Resumed};
+use crate::session::message::InputState;
+use crate::session::opening::CONTINUE;
+use crate::session::request::OriginHow;
+
+impl Handler<Resume> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: Resume, ctx: &mut Self::Context) {
+        if self.sessions.contains_key(&message.session) {
+            return self.resume_held(message, ctx);
+        }
+        let (store, id) = (Arc::clone(&self.surroundings.store), message.session);
+        let loading = tokio::task::spawn_blocking(move || {
+            let summary = store.summary(id)?;
+            summary
+                .map(|summary| crate::runtime::with_request(&*store, summary))
+                .transpose()
+        });
+        ctx.spawn(loading.into_actor(self).map(move |found, act, ctx| match found {
+            Ok(Ok(Some(Some(found)))) => act.resume_found(message, found, ctx),
+            Ok(Ok(_)) => answer_call(Some(message.reply), Err(CallError::NoSuchSession(id.to_string()))),
+            Ok(Err(error)) => answer_call(Some(message.reply), Err(error.into())),
+            Err(_) => answer_call(Some(message.reply), Err(CallError::Stopping)),
+        }));
+    }
+}
+
+impl Supervisor {
+    /// Holds the session again and resumes it, unless somebody was quicker or nothing speaks for it.
+    fn resume_found(&mut self, message: Resume, found: Found, ctx: &mut Context<Self>) {
+        let id = message.session;
+        if self.sessions.contains_key(&id) {
+            return self.resume_held(message, ctx);
+        }
+        let event = resume_event(&message, &found.summary);
+        let policy = &self.surroundings.settings.restart;
+        let allowed = decide(&found.summary.lifecycle, &event, policy, now(), 0.0).map_err(CallError::from);
+        let allowed = allowed
+            .and_then(|_| self.check_queue())
+            .and_then(|()| self.check_owner(id, found.summary.lifecycle.agent_session_id));
+        if let Err(error) = allowed {
+            return answer_call(Some(message.reply), Err(error));
+        }
+        self.sessions.insert(id, Session::new(found.request, found.summary));
+        self.step(id, &event, Some(message.reply), ctx);
+    }
+
+    /// The session lives, which the decision says, or its end is just on its way to the disk.
+    fn resume_held(&mut self, message: Resume, ctx: &mut Context<Self>) {
+        let Some(session) = self.sessions.get(&message.session) else {
+            return;
+        };
+        let event = resume_event(&message, &session.summary);
+        self.step(message.session, &event, Some(message.reply), ctx);
+    }
+
+    /// Whether one more session may wait.
+    pub(super) fn check_queue(&self) -> Result<(), CallError> {
+        let waiting = self.queue.len();
+        if waiting >= self.surroundings.settings.queued_sessions_max {
+            return Err(CallError::QueueFull(waiting));
+        }
+        Ok(())
+    }
+
+    /// Whether no other live session works in this conversation: agents do not notice each other, and the one that
+    /// writes last would win.
+    pub(super) fn check_owner(&self, id: SessionId, conversation: Option<Uuid>) -> Result<(), CallError> {
+        let Some(conversation) = conversation else {
+            return Ok(());
+        };
+        let mut others = self.sessions.iter().filter(|(other, _)| **other != id);
+        match others.find(|(_, session)| session.conversation() == Some(conversation)) {
+            Some((owner, _)) => Err(CallError::Owned {
+                agent_session_id: conversation,
+                owner: *owner,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Session {
+    /// The id of the conversation that a next attempt begins, should there be none to go on with. The first one is
+    /// named like its session, so that a person finds one by the other, unless it is one that was begun outside.
+    pub(super) fn fresh_conversation(&self) -> Uuid {
+        if self.life.attempt != Attempt::NONE {
+            return Uuid::new_v4();
+        }
+        taken_over(&self.request).unwrap_or(self.summary.session_id.uuid())
+    }
+
+    /// The conversation it works in, or will.
+    fn conversation(&self) -> Option<Uuid> {
+        let first = || taken_over(&self.request).filter(|_| self.life.attempt == Attempt::NONE);
+        self.life.agent_session_id.or_else(first)
+    }
+}
+
+/// The conversation that a session goes on with though it was begun outside.
+pub(super) fn taken_over(request: &Request) -> Option<Uuid> {
+    let origin = request.origin.as_ref().filter(|origin| origin.how == OriginHow::Import);
+    origin.map(|origin| origin.agent_session_id)
+}
+
+fn resume_event(message: &Resume, summary: &Summary) -> Event {
+    let at = message.at.as_ref();
+    let resumed = Resumed {
+        by: message.by.clone(),
+        instruction: message.instruction.clone(),
+        at: at.map(|at| at.seq),
+        message: at.map(|at| at.message),
+    };
+    // An agent that was never given the task gets it first; it needs no request to go on.
+    let go_on = || summary.is_told.then(|| CONTINUE.to_owned());
+    let input = message.instruction.clone().or_else(go_on).map(|text| Input {
+        uuid: Uuid::new_v4(),
+        state: InputState::Sent,
+        text: Some(text),
+    });
+    let notice = at.and_then(|at| at.notice.clone()).map(|text| Text { text });
+    Event::Resume { resumed, input, notice }
+}

@@ -1,0 +1,161 @@
+//! What an agent is told first in an attempt: the task, what it may have missed, or the request to go on.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::digest::{self, Digest};
+use super::journal::{Entry, Input, Why};
+use super::message::InputState;
+use super::summary::Summary;
+
+/// Told to an agent that has no message of ours left to work on.
+pub const CONTINUE: &str = "Continue from where you left off. The last run of this task was interrupted; \
+check what had taken effect before you repeat anything.";
+
+/// What was found out about the conversation before the attempt.
+#[derive(Clone, Debug, Default)]
+pub struct Groundwork {
+    /// Messages that the agent has taken into a turn, though it never said so.
+    pub folded_in: BTreeSet<Uuid>,
+    /// The story so far, where the conversation is lost.
+    pub story: Option<Digest>,
+}
+
+/// What is written down before anything is written to the agent of an attempt: each message that it gets, in order.
+/// The first message that is new goes by the id `fresh`.
+pub fn opening(task: &str, summary: &Summary, groundwork: &Groundwork, fresh: Uuid) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut pending = summary.inputs.clone();
+    let mut first = None;
+    if let (Some(why), Some(story)) = (&summary.lost, &groundwork.story) {
+        entries.push(Entry::ContextRebuilt(Why { why: why.clone() }));
+        first = Some(story.tell(task, why));
+        pending.retain(|input| input.text.as_deref().is_some_and(|text| !is_told_by_digest(text, task)));
+    } else if !summary.is_told {
+        first = Some(task.to_owned());
+    }
+    entries.extend(first.map(|text| sent(fresh, text)));
+    for mut input in pending {
+        let is_folded_in = groundwork.folded_in.contains(&input.uuid);
+        if is_folded_in {
+            input.text = None;
+        }
+        input.state = if is_folded_in {
+            InputState::Completed
+        } else {
+            InputState::Sent
+        };
+        entries.push(Entry::Input(input));
+    }
+    let is_sent = |entry: &Entry| matches!(entry, Entry::Input(input) if input.state == InputState::Sent);
+    if !entries.iter().any(is_sent) {
+        entries.push(sent(fresh, CONTINUE.to_owned()));
+    }
+    entries
+}
+
+fn sent(uuid: Uuid, text: String) -> Entry {
+    Entry::Input(Input {
+        uuid,
+        state: InputState::Sent,
+        text: Some(text),
+    })
+}
+
+/// Whether a message says nothing that a digest does not say.
+fn is_told_by_digest(text: &str, task: &str) -> bool {
+    text == task || text == CONTINUE || text.starts_with(digest::HEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::id::SessionId;
+    use crate::session::journal::Created;
+    use crate::session::request::Request;
+    use jiff::Timestamp;
+
+    const FRESH: Uuid = Uuid::from_u128(99);
+
+    fn summary(pending: &[(u128, &str)]) -> Summary {
+        let request = Request::default();
+        let created = Created {
+            request,
+            by: "a test".into(),
+        };
+        let mut summary = Summary::new(SessionId::new(), &created, Timestamp::UNIX_EPOCH);
+        summary.inputs = pending
+            .iter()
+            .map(|(n, text)| Input {
+                uuid: Uuid::from_u128(*n),
+                state: InputState::Queued,
+                text: Some((*text).into()),
+            })
+            .collect();
+        summary
+    }
+
+    /// Number and text of each message that is sent.
+    fn told(entries: &[Entry]) -> Vec<(u128, String)> {
+        let sent = entries.iter().filter_map(|entry| match entry {
+            Entry::Input(input) if input.state == InputState::Sent => {
+                Some((input.uuid.as_u128(), input.text.clone().unwrap_or_default()))
+            }
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    #[test]
+    fn the_task_is_told_first_and_once() {
+        let mut summary = summary(&[(1, "and this")]);
+        let groundwork = Groundwork::default();
+        let first = told(&opening("do it", &summary, &groundwork, FRESH));
+        assert_eq!(first, [(99, "do it".into()), (1, "and this".into())]);
+        summary.is_told = true;
+        assert_eq!(
+            told(&opening("do it", &summary, &groundwork, FRESH)),
+            [(1, "and this".into())]
+        );
+        summary.inputs.clear();
+        assert_eq!(
+            told(&opening("do it", &summary, &groundwork, FRESH)),
+            [(99, CONTINUE.into())]
+        );
+    }
+
+    #[test]
+    fn a_message_that_was_folded_in_is_not_sent_again() {
+        let mut summary = summary(&[(1, "do it"), (2, "and this")]);
+        summary.is_told = true;
+        let groundwork = Groundwork {
+            folded_in: [Uuid::from_u128(2)].into(),
+            story: None,
+        };
+        let entries = opening("do it", &summary, &groundwork, FRESH);
+        assert_eq!(told(&entries), [(1, "do it".into())]);
+        let done = Input {
+            uuid: Uuid::from_u128(2),
+            state: InputState::Completed,
+            text: None,
+        };
+        assert_eq!(entries[1], Entry::Input(done));
+    }
+
+    #[test]
+    fn a_lost_conversation_begins_with_the_story_and_keeps_what_was_not_told() {
+        let mut summary = summary(&[(1, "do it"), (2, CONTINUE), (3, "and this")]);
+        (summary.is_told, summary.lost) = (true, Some("the file is gone".into()));
+        let groundwork = Groundwork {
+            story: Some(Digest::default()),
+            ..Groundwork::default()
+        };
+        let entries = opening("do it", &summary, &groundwork, FRESH);
+        assert!(matches!(&entries[0], Entry::ContextRebuilt(why) if why.why == "the file is gone"));
+        let told = told(&entries);
+        assert_eq!(told.len(), 2);
+        assert!(told[0].1.contains("do it"), "{told:?}");
+        assert_eq!(told[1], (3, "and this".into()));
+    }
+}

@@ -1,0 +1,162 @@
+//! The command line as scripts use it: what it prints, and how it exits.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use support::daemon::TestDaemon;
+
+fn run(daemon: &TestDaemon, arguments: &[&str]) -> Output {
+    daemon.command(arguments).output().expect("the command runs")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&out(output)).unwrap_or_else(|error| panic!("{error}: {}\n{}", out(output), err(output)))
+}
+
+#[test]
+fn run_streams_the_text_and_exits_with_the_outcome() {
+    let daemon = TestDaemon::start();
+    let done = run(&daemon, &["run", "say hello there ;; bash echo from the tool"]);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert_eq!(
+        out(&done).matches("hello there").count(),
+        2,
+        "once in the name, once as text: {}",
+        out(&done)
+    );
+    assert!(out(&done).contains("from the tool"));
+    assert!(!out(&done).contains('\u{1b}'), "no escapes where there is no terminal");
+    let failed = run(&daemon, &["run", "max-turns"]);
+    assert_eq!(failed.status.code(), Some(1));
+    let late = run(&daemon, &["run", "--timeout", "1s", "say hi ;; silence"]);
+    assert_eq!(late.status.code(), Some(124), "{}", err(&late));
+}
+
+#[test]
+fn run_in_json_prints_one_record_a_line() {
+    let daemon = TestDaemon::start();
+    let done = run(&daemon, &["run", "--json", "say hello"]);
+    let text = out(&done);
+    let records: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let seqs: Vec<u64> = records
+        .iter()
+        .map(|record| record["seq"].as_u64().expect("a seq"))
+        .collect();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+    assert_eq!(records.last().expect("records")["kind"], "session.ended");
+}
+
+#[test]
+fn a_detached_run_is_listed_answered_waited_for_and_logged() {
+    let daemon = TestDaemon::start();
+    let started = run(
+        &daemon,
+        &[
+            "run",
+            "--detach",
+            "--json",
+            "--name",
+            "mine",
+            "ask-permission true ;; say done",
+        ],
+    );
+    let view = json(&started);
+    assert_eq!(view["name"], "mine");
+    let id = view["session_id"].as_str().expect("an id").to_owned();
+    daemon.question(&id);
+    let listed = json(&run(&daemon, &["ls", "--json"]));
+    assert_eq!(listed[0]["state"], "awaiting_input");
+    for field in ["session_id", "name", "state", "attempt", "cwd", "created_at"] {
+        assert!(!listed[0][field].is_null(), "{field} in {listed}");
+    }
+    let answered = run(&daemon, &["answer", "--allow"]);
+    assert_eq!(answered.status.code(), Some(0), "{}", err(&answered));
+    let waited = run(&daemon, &["wait", &id]);
+    assert_eq!(waited.status.code(), Some(0), "{}", err(&waited));
+    let logged = out(&run(&daemon, &["logs", &id, "--json"]));
+    let first: Value = serde_json::from_str(logged.lines().next().expect("a line")).expect("JSON");
+    assert_eq!((&first["seq"], &first["kind"]), (&1.into(), &"session.created".into()));
+    let after = out(&run(&daemon, &["logs", &id, "--json", "--after", "2"]));
+    assert!(after.starts_with("{\"seq\":3,"), "{after}");
+    assert_eq!(
+        run(&daemon, &["answer", &id, "--allow"]).status.code(),
+        Some(3),
+        "no question is open any more"
+    );
+}
+
+#[test]
+fn attach_shows_what_was_written_and_a_cancel_its_exit_code() {
+    let daemon = TestDaemon::start();
+    let id = daemon.create("say already there ;; silence");
+    daemon.wait_for(&id, "running");
+    let attached = daemon
+        .command(&["attach", &id])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let cancelled = run(&daemon, &["cancel", &id]);
+    assert_eq!(cancelled.status.code(), Some(0), "{}", err(&cancelled));
+    let attached = attached.wait_with_output().expect("it ends");
+    assert_eq!(attached.status.code(), Some(130));
+    assert!(out(&attached).contains("already there"));
+}
+
+#[test]
+fn mistakes_have_their_own_exit_codes() {
+    let daemon = TestDaemon::start();
+    let code = |arguments: &[&str]| run(&daemon, arguments).status.code();
+    assert_eq!(code(&["run"]), Some(2));
+    assert_eq!(code(&["run", "--timeout", "soon", "x"]), Some(2));
+    assert_eq!(code(&["status", "ffffffff"]), Some(3));
+    assert_eq!(code(&["run", "--cwd", "/no/such/place", "x"]), Some(2));
+    let unknown = run(&daemon, &["attach", "ffffffff"]);
+    assert!(err(&unknown).starts_with("error: "), "{}", err(&unknown));
+}
+
+#[test]
+fn without_a_daemon_only_run_starts_one() {
+    let daemon = TestDaemon::stopped(&[]);
+    let listed = run(&daemon, &["ls"]);
+    assert_eq!(listed.status.code(), Some(4));
+    assert!(err(&listed).contains("cc-executor serve"), "{}", err(&listed));
+    let done = run(&daemon, &["run", "say hello"]);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert!(err(&done).contains("started the daemon"), "{}", err(&done));
+    let file = std::fs::read(daemon.state().join("daemon.json")).expect("the daemon says where it is");
+    let pid = serde_json::from_slice::<Value>(&file).expect("JSON")["pid"]
+        .as_u64()
+        .expect("a pid");
+    support::daemon::signal(u32::try_from(pid).expect("a pid"), rustix::process::Signal::TERM);
+    support::wait::until("the daemon to end", || daemon.family().is_empty().then_some(()));
+}
+
+#[test]
+fn a_second_session_in_the_same_directory_gets_a_warning() {
+    let daemon = TestDaemon::start();
+    let first = daemon.create("silence");
+    daemon.wait_for(&first, "running");
+    let second = run(&daemon, &["run", "say hello"]);
+    assert!(
+        err(&second).contains("already works in this directory"),
+        "{}",
+        err(&second)
+    );
+    daemon.cancel(&first);
+    daemon.wait_for(&first, "cancelled");
+}

@@ -1,0 +1,165 @@
+//! Whatever dies, whenever: each part is killed at each moment, and afterwards the journal has every line once and in
+//! order, no process is left, and the outcome is right.
+
+use rustix::process::Signal;
+
+use crate::support::daemon::{TestDaemon, signal};
+use crate::support::spool::compare_with_spools;
+use crate::support::wait::until;
+
+/// What is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    Daemon,
+    Host,
+    Agent,
+    BashChild,
+    Everything,
+}
+
+const ALL: [Victim; 4] = [Victim::Daemon, Victim::Host, Victim::Agent, Victim::Everything];
+
+/// When it is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    BeforeTheFirstMessage,
+    MidText,
+    DuringATool,
+    WhileAQuestionIsOpen,
+    AfterTheResult,
+    WhileWaitingToRetry,
+}
+
+impl Moment {
+    /// A task that has this moment, and stays in it where that is possible.
+    fn task(self, gate: &str) -> String {
+        match self {
+            Self::BeforeTheFirstMessage => "say hello ;; say the end".to_owned(),
+            Self::MidText => "slow 10 ;; deltas 100 ;; say the end".to_owned(),
+            Self::DuringATool => format!("bash until [ -e {gate} ]; do sleep 0.02; done ;; say the end"),
+            Self::WhileAQuestionIsOpen => "ask-permission true ;; say the end".to_owned(),
+            Self::AfterTheResult => "say the end".to_owned(),
+            Self::WhileWaitingToRetry => "crash once tool ;; say the end".to_owned(),
+        }
+    }
+
+    fn wait_for(self, daemon: &TestDaemon, id: &str) {
+        let has = |kind: &str, part: &str| {
+            let records = daemon.records_of(id, kind);
+            records
+                .iter()
+                .any(|record| record.to_string().contains(part))
+                .then_some(())
+        };
+        let spool = daemon.state().join(format!("sessions/{id}/1/stdout.jsonl"));
+        let in_spool = |part: &str| {
+            std::fs::read_to_string(&spool)
+                .unwrap_or_default()
+                .contains(part)
+                .then_some(())
+        };
+        match self {
+            Self::BeforeTheFirstMessage => {
+                daemon.agent_pid(id, 1);
+            }
+            Self::MidText => until("some text", || in_spool("text_delta")),
+            Self::DuringATool => until("the tool", || has("agent.message", "tool_use")),
+            Self::WhileAQuestionIsOpen => {
+                daemon.question(id);
+            }
+            Self::AfterTheResult => until("the result", || in_spool("\"result\"")),
+            Self::WhileWaitingToRetry => until("the end of the first attempt", || has("attempt.ended", "crashed")),
+        }
+    }
+}
+
+fn strike(victim: Victim, daemon: &mut TestDaemon, id: &str) {
+    let agent = daemon.agent_pid(id, 1);
+    let hosts = daemon.hosts_of(id);
+    let children: Vec<_> = daemon
+        .processes_of(id)
+        .into_iter()
+        .map(|pid| pid as u32)
+        .filter(|pid| *pid != agent)
+        .collect();
+    match victim {
+        Victim::Daemon => daemon.kill(),
+        Victim::Host => hosts.into_iter().for_each(|host| signal(host, Signal::KILL)),
+        Victim::Agent => signal(agent, Signal::KILL),
+        Victim::BashChild => children.into_iter().for_each(|child| signal(child, Signal::KILL)),
+        Victim::Everything => {
+            daemon.kill();
+            hosts
+                .into_iter()
+                .chain([agent])
+                .chain(children)
+                .for_each(|pid| signal(pid, Signal::KILL));
+        }
+    }
+    if matches!(victim, Victim::Daemon | Victim::Everything) {
+        daemon.launch();
+    }
+}
+
+fn check(victim: Victim, moment: Moment) {
+    println!("{victim:?} {moment:?}");
+    let mut daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&moment.task(&gate.display().to_string()));
+    moment.wait_for(&daemon, &id);
+    strike(victim, &mut daemon, &id);
+    std::fs::write(gate, "").unwrap();
+    if moment == Moment::WhileAQuestionIsOpen {
+        let (status, view) = daemon.answer(&id, "q1", &serde_json::json!({"action": "allow"}));
+        assert_eq!(status, 200, "{view}");
+    }
+    daemon.wait_for(&id, "completed");
+    compare_with_spools(&daemon, &id);
+    let said = daemon.records_of(&id, "agent.message");
+    let ends = said
+        .iter()
+        .filter(|record| record["data"]["message"]["text"] == "the end")
+        .count();
+    assert!(
+        ends >= 1,
+        "the work was done: {:#?}",
+        daemon.records(&id).iter().map(|r| r.to_string()).collect::<Vec<_>>()
+    );
+    assert_eq!(daemon.records_of(&id, "session.ended").len(), 1);
+}
+
+#[test]
+fn before_the_first_message() {
+    ALL.into_iter()
+        .for_each(|victim| check(victim, Moment::BeforeTheFirstMessage));
+}
+
+#[test]
+fn in_the_middle_of_a_text() {
+    ALL.into_iter().for_each(|victim| check(victim, Moment::MidText));
+}
+
+#[test]
+fn between_a_tool_call_and_its_result() {
+    ALL.into_iter()
+        .chain([Victim::BashChild])
+        .for_each(|victim| check(victim, Moment::DuringATool));
+}
+
+#[test]
+fn while_a_question_is_open() {
+    ALL.into_iter()
+        .for_each(|victim| check(victim, Moment::WhileAQuestionIsOpen));
+}
+
+#[test]
+fn after_the_result() {
+    ALL.into_iter().for_each(|victim| check(victim, Moment::AfterTheResult));
+}
+
+#[test]
+fn while_waiting_to_retry() {
+    [Victim::Daemon, Victim::Everything]
+        .into_iter()
+        .for_each(|victim| check(victim, Moment::WhileWaitingToRetry));
+}

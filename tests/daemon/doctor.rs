@@ -1,0 +1,127 @@
+//! `restart` and `doctor`: the daemon replaced under its agents, and what is in its way.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use crate::support::daemon::{TestDaemon, signal};
+use crate::support::wait::until;
+
+fn run(daemon: &TestDaemon, line: &[&str]) -> (Option<i32>, String) {
+    let out = daemon.command(line).output().expect("it runs");
+    let said = [out.stdout, out.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (out.status.code(), said.concat())
+}
+
+#[test]
+fn a_restart_takes_over_and_agents_go_on() {
+    let mut daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&format!("say one ;; wait-file {} ;; say two", gate.display()));
+    daemon.wait_for(&id, "running");
+    let (old, agent) = (daemon.pid(), daemon.agent_pid(&id, 1));
+    let (code, said) = run(&daemon, &["restart"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains(&format!("pid {old}")) && said.contains("has taken over"),
+        "{said}"
+    );
+    daemon.is_replaced();
+    assert_eq!(daemon.agent_pid(&id, 1), agent);
+    std::fs::write(gate, "").unwrap();
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+    let new: Value = serde_json::from_slice(&std::fs::read(daemon.state().join("daemon.json")).unwrap()).unwrap();
+    signal(new["pid"].as_u64().unwrap() as u32, rustix::process::Signal::TERM);
+    until("the last process to end", || daemon.family().is_empty().then_some(()));
+}
+
+#[test]
+fn a_restart_of_nothing_says_so() {
+    let daemon = TestDaemon::stopped(&[]);
+    assert_eq!(run(&daemon, &["restart"]).0, Some(4));
+}
+
+fn findings(daemon: &TestDaemon) -> (Option<i32>, Vec<Value>) {
+    let out = daemon.command(&["doctor", "--json"]).output().expect("it runs");
+    (
+        out.status.code(),
+        serde_json::from_slice(&out.stdout).expect("there is one"),
+    )
+}
+
+fn finding(findings: &[Value], check: &str) -> (bool, String) {
+    let found = findings
+        .iter()
+        .find(|finding| finding["check"] == check)
+        .expect("there is one");
+    (
+        found["ok"].as_bool().expect("true or false"),
+        found["detail"].as_str().expect("a text").to_owned(),
+    )
+}
+
+#[test]
+fn a_doctor_finds_a_well_daemon_well_and_changes_nothing_before_there_is_one() {
+    let mut daemon = TestDaemon::stopped(&[]);
+    let (code, found) = findings(&daemon);
+    assert_eq!(code, Some(0), "{found:?}");
+    assert!(!daemon.state().exists());
+    daemon.launch();
+    let id = daemon.create("say hi");
+    daemon.wait_for(&id, "completed");
+    let (code, found) = findings(&daemon);
+    assert_eq!(code, Some(0), "{found:?}");
+    assert!(finding(&found, "daemon").1.contains(&format!("pid {}", daemon.pid())));
+    assert!(finding(&found, "journal").1.starts_with("1 sessions"));
+    assert!(finding(&found, "agent").1.contains("version"), "{found:?}");
+    let (code, said) = run(&daemon, &["doctor", "--rebuild"]);
+    assert_eq!(code, Some(5), "{said}");
+}
+
+#[test]
+fn a_doctor_names_what_is_wrong() {
+    let mut daemon = TestDaemon::start();
+    let id = daemon.create("say hi ;; leave sleep 1000");
+    daemon.wait_for(&id, "completed");
+    daemon.set("CC_EXECUTOR__AGENT__COMMAND", "/no/such/claude");
+    let token = daemon.state().join("token");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut leftover = std::process::Command::new("sleep")
+        .arg("1000")
+        .env("CC_EXECUTOR_ATTEMPT", format!("{id}/1"))
+        .spawn()
+        .unwrap();
+    let (code, found) = findings(&daemon);
+    let pid = leftover.id().to_string();
+    leftover.kill().unwrap();
+    leftover.wait().unwrap();
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(code, Some(1));
+    for (check, told) in [
+        ("agent", "/no/such/claude"),
+        ("token", "chmod 600"),
+        ("leftovers", &pid),
+    ] {
+        let (is_well, detail) = finding(&found, check);
+        assert!(!is_well && detail.contains(told), "{check}: {detail}");
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_found_and_rebuilt() {
+    let mut daemon = TestDaemon::start();
+    let id = daemon.create("say hi");
+    let before = daemon.wait_for(&id, "completed");
+    daemon.terminate();
+    let journal = daemon.state().join("journal.sqlite3");
+    let database = rusqlite::Connection::open(&journal).unwrap();
+    database.execute("UPDATE sessions SET summary = '{}'", []).unwrap();
+    drop(database);
+    let (code, found) = findings(&daemon);
+    assert_eq!(code, Some(1));
+    assert!(finding(&found, "journal").1.contains("doctor --rebuild"), "{found:?}");
+    let (code, said) = run(&daemon, &["doctor", "--rebuild"]);
+    assert_eq!((code, said.contains("1 sessions")), (Some(0), true), "{said}");
+    daemon.launch();
+    assert_eq!(daemon.view(&id), before);
+}

@@ -1,0 +1,120 @@
+//! Streams under load: a burst, slow readers, readers that come and go.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::checks::{assert_flood_is_journalled, ids, whole_journal};
+use crate::support::daemon::{Event, TestDaemon};
+
+/// Records of the burst.
+const BURST: u64 = 20_000;
+
+/// A small generator of numbers, so that a run can be repeated: xorshift with the shifts 13, 7, 17.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Reads a session's stream to its end, hanging up every now and then.
+fn read_with_breaks(daemon: &TestDaemon, path: &str, seed: u64) -> (Vec<u64>, u32) {
+    let mut random = Random(seed);
+    let (mut seen, mut connections) = (Vec::new(), 0);
+    loop {
+        connections += 1;
+        let breath = 1 + random.below(4000) as usize;
+        let cursor = seen.last().copied();
+        let events: Vec<Event> = daemon.stream(path, cursor).take(breath).collect();
+        assert_eq!(
+            events.first().map(|hello| &hello.data["resume"]),
+            Some(&json!("ok")),
+            "seed {seed}"
+        );
+        seen.extend(ids(&events));
+        if events.last().is_some_and(|event| event.event == "session.ended") {
+            return (seen, connections);
+        }
+    }
+}
+
+#[test]
+fn in_a_burst_every_reader_gets_every_record_once_and_in_order() {
+    let daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&format!("wait-file {} ;; flood {BURST} 300", gate.display()));
+    let path = format!("/execution/{id}/stream");
+    let mut slow = daemon.stream(&path, None);
+    let begun: Vec<Event> = slow.by_ref().take(2).collect();
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = [3, 17, 4242]
+            .map(|seed| {
+                let (daemon, path) = (&daemon, &path);
+                scope.spawn(move || read_with_breaks(daemon, path, seed))
+            })
+            .into();
+        fs::write(&gate, "").unwrap();
+        let head = daemon.wait_for(&id, "completed")["head"].as_u64().unwrap();
+        assert!(head > BURST);
+        let all: Vec<u64> = (1..=head).collect();
+        for reader in readers {
+            let (seen, connections) = reader.join().unwrap();
+            assert!(seen == all, "{} of {head} after {connections} connections", seen.len());
+            assert!(connections > 1, "it did hang up");
+        }
+        // The slow one has read nothing of the burst until now.
+        let rest: Vec<Event> = slow.collect();
+        let seen = [ids(&begun), ids(&rest)].concat();
+        assert!(seen == all, "{} of {head}", seen.len());
+    });
+    assert_flood_is_journalled(&daemon, &whole_journal(&daemon, &id), 300);
+}
+
+/// Memory of the daemon alone, in bytes: resident and not of a file.
+fn memory(daemon: &TestDaemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn readers_that_stand_still_cost_no_memory() {
+    const LINES: u64 = 15_000;
+    const LINE_BYTES: u64 = 2048;
+    const READERS: u64 = 4;
+    let daemon = TestDaemon::start();
+    let run = |readers: u64| {
+        let gate = daemon.root().join(format!("gate-{readers}"));
+        let id = daemon.create(&format!("wait-file {} ;; flood {LINES} {LINE_BYTES}", gate.display()));
+        let path = format!("/execution/{id}/stream");
+        let stalled: Vec<_> = (0..readers)
+            .map(|_| {
+                let mut reader = daemon.stream(&path, None);
+                assert_eq!(reader.next().unwrap().event, "hello");
+                reader
+            })
+            .collect();
+        fs::write(gate, "").unwrap();
+        let head = daemon.wait_for(&id, "completed")["head"].as_u64().unwrap();
+        (stalled, head)
+    };
+    // What a flood leaves behind in allocators and caches is there before it is measured.
+    run(0);
+    let before = memory(&daemon);
+    let (stalled, head) = run(READERS);
+    let grown = memory(&daemon).saturating_sub(before);
+    let owed = READERS * LINES * LINE_BYTES;
+    assert!(
+        grown < owed / 4,
+        "{grown} bytes more for readers that are owed {owed}: what they have not read is kept for them"
+    );
+    for reader in stalled {
+        let seen: Vec<u64> = reader.filter_map(|event| event.id).collect();
+        assert!(seen == (1..=head).collect::<Vec<_>>(), "and they miss nothing");
+    }
+}

@@ -1,0 +1,126 @@
+//! The kill loop: random parts of many sessions are killed again and again; afterwards the journal is held against what
+//! the agents really wrote, line for line.
+//!
+//! By default it is short. `CC_EXECUTOR_SOAK_KILLS=200 CC_EXECUTOR_SOAK_SESSIONS=20 CC_EXECUTOR_SOAK_LINES=2000 cargo test
+//! --test soak` is the long one; `CC_EXECUTOR_SOAK_SEED` repeats the choices of an earlier run, which it prints.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use rustix::process::Signal;
+use support::daemon::{TestDaemon, signal};
+use support::spool::{compare_with_spools, messages_in_spool};
+use support::wait::until;
+
+/// How often something is killed, in how many sessions of how many lines.
+struct Extent {
+    kills: u64,
+    sessions: u64,
+    lines: u64,
+}
+
+impl Extent {
+    fn from_environment() -> Self {
+        Self {
+            kills: setting("KILLS", 15),
+            sessions: setting("SESSIONS", 5),
+            lines: setting("LINES", 1500),
+        }
+    }
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    let value = std::env::var(format!("CC_EXECUTOR_SOAK_{name}"));
+    value.map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// Choices that a seed repeats: xorshift, which is random enough to choose whom to kill.
+struct Choices(u64);
+
+impl Choices {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+#[test]
+fn random_kills_lose_and_double_nothing() {
+    let extent = Extent::from_environment();
+    let seed = setting("SEED", 0x5eed_0000 + u64::from(std::process::id())).max(1);
+    println!("CC_EXECUTOR_SOAK_SEED={seed}");
+    let mut choices = Choices(seed);
+    let mut daemon = TestDaemon::start_with(&[
+        ("CC_EXECUTOR__SUPERVISION__RESTARTS_MAX", "100000"),
+        ("CC_EXECUTOR__SUPERVISION__RESTARTS_TOTAL_MAX", "100000"),
+        ("CC_EXECUTOR__LIMITS__MAX_LIVE_AGENTS", "100"),
+    ]);
+    let task = format!("slow 2 ;; flood {} ;; say the end", extent.lines);
+    let ids: Vec<_> = (0..extent.sessions).map(|_| daemon.create(&task)).collect();
+    let mut killed = 0;
+    while killed < extent.kills {
+        let live: Vec<_> = ids.iter().filter(|id| daemon.view(id)["state"] == "running").collect();
+        let Some(id) = live.get(choices.below(live.len().max(1) as u64) as usize) else {
+            if ids.iter().all(|id| daemon.view(id)["state"] == "completed") {
+                break;
+            }
+            continue;
+        };
+        kill_something(&mut daemon, id, choices.below(3));
+        killed += 1;
+        wait_for_progress(&daemon, &ids);
+    }
+    assert!(
+        killed >= extent.kills.min(extent.sessions),
+        "something was killed: {killed}"
+    );
+    for id in &ids {
+        daemon.wait_for(id, "completed");
+        compare_with_spools(&daemon, id);
+    }
+}
+
+fn kill_something(daemon: &mut TestDaemon, id: &str, what: u64) {
+    match what {
+        0 => {
+            daemon.kill();
+            daemon.launch();
+        }
+        1 => daemon
+            .hosts_of(id)
+            .into_iter()
+            .for_each(|host| signal(host, Signal::KILL)),
+        _ => {
+            let attempt = u32::try_from(daemon.view(id)["attempt"].as_u64().expect("an attempt")).expect("a small one");
+            signal(daemon.agent_pid(id, attempt), Signal::KILL);
+        }
+    }
+}
+
+/// Waits until the sessions have gone on, so that the next kill strikes somewhere else.
+fn wait_for_progress(daemon: &TestDaemon, ids: &[String]) {
+    let written = || {
+        ids.iter()
+            .map(|id| daemon.view(id)["head"].as_u64().expect("a head"))
+            .sum::<u64>()
+    };
+    let before = written();
+    until("progress", || {
+        let is_done = ids.iter().all(|id| daemon.view(id)["state"] == "completed");
+        (written() >= before + 20 || is_done).then_some(())
+    });
+}
+
+#[test]
+fn a_lost_and_a_doubled_line_would_be_seen() {
+    let line = |uuid: &str| format!(r#"{{"type":"assistant","uuid":"{uuid}"}}"#);
+    let spool = [
+        line("a"),
+        line("b"),
+        r#"{"type":"stream_event","uuid":"c"}"#.to_owned(),
+        r#"{"type":"assi"#.to_owned(),
+    ];
+    assert_eq!(messages_in_spool(&spool.join("\n")), ["a", "b"]);
+}
