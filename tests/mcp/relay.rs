@@ -6,7 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use serde_json::{Value, json};
 
 use crate::client::{SESSIONS, STATELESS};
-use crate::support::daemon::TestDaemon;
+use crate::support::daemon::{TestDaemon, signal};
+use crate::support::wait::until;
 
 struct Relay {
     child: Child,
@@ -101,11 +102,14 @@ fn a_call_outlives_the_daemon_that_took_it() {
     let id = line.split("session_id ").nth(1).unwrap()[..36].to_owned();
     daemon.wait_for(&id, "running");
     daemon.kill();
-    daemon.launch();
     std::fs::write(&go, "").unwrap();
     let (_, answer) = relay.answer();
     assert_eq!(answer["result"]["structuredContent"]["result"], "last", "{answer:#}");
     relay.end();
+    // The relay started another daemon, which is nobody's child here.
+    let said: Value = serde_json::from_slice(&std::fs::read(daemon.state().join("daemon.json")).unwrap()).unwrap();
+    signal(said["pid"].as_u64().unwrap() as u32, rustix::process::Signal::TERM);
+    until("the last process to end", || daemon.family().is_empty().then_some(()));
 }
 
 #[test]

@@ -88,12 +88,15 @@ fn a_cancelled_session_is_an_error_that_says_how_to_go_on() {
 #[test]
 fn a_session_that_was_cancelled_is_resumed() {
     in_both_eras(|daemon, client| {
-        let task = json!({"task": "say before ;; bash sleep 1000", "cwd": daemon.work(), "background": true});
+        let go = daemon.root().join(format!("resumed-{}", client.session.is_some()));
+        let task = format!("say before ;; wait-file {} ;; say after", go.display());
+        let task = json!({"task": task, "cwd": daemon.work(), "background": true});
         let id = client.call("execute_resumable", task)["structuredContent"]["session_id"].clone();
         daemon.wait_for(id.as_str().unwrap(), "running");
         client.call("control_execution", json!({"session_id": id, "action": "cancel"}));
         daemon.wait_for(id.as_str().unwrap(), "cancelled");
-        let resumed = client.call("resume_execution", json!({"session_id": id, "instruction": "say after"}));
+        std::fs::write(&go, "").unwrap();
+        let resumed = client.call("resume_execution", json!({"session_id": id}));
         let structured = &resumed["structuredContent"];
         assert_eq!((&structured["session_id"], &structured["outcome"]), (&id, &json!("completed")), "{resumed:#}");
         let again = client.call("resume_execution", json!({"session_id": id}));

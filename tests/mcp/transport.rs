@@ -59,7 +59,7 @@ fn a_stream_is_read_on_after_the_daemon_was_killed() {
     assert_eq!((&structured["outcome"], &structured["result"]), (&json!("completed"), &json!("last")), "{answer:#}");
     let again: Vec<Value> = client.listen(last.as_deref()).collect();
     assert_eq!(again.last(), Some(answer), "the answer is kept");
-    assert_eq!(client.call("list_executions", json!({}))["isError"], json!(null), "the session is known again");
+    assert_eq!(client.call("list_executions", json!({}))["isError"], json!(false), "the session is known again");
 }
 
 #[test]

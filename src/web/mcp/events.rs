@@ -129,7 +129,7 @@ impl Events {
             return Ok((Arc::clone(live), true));
         }
         let path = self.path(stream)?;
-        let last = Tail::open(&path).map_or(0, |mut tail| tail.lines().last().map_or(0, |line| line.number));
+        let last = Tail::open(&path).map_or(0, |mut tail| tail.lines().iter().map(|line| line.number).max().unwrap_or(0));
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         let bytes = file.metadata()?.len();
         let live = Live { file, last, bytes, news: watch::Sender::new(last), ended: false };
