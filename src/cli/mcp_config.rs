@@ -34,7 +34,11 @@ enum Reach {
 
 /// Prints what is to be run, or put into the client's configuration; where it goes is said on standard error.
 pub(crate) fn mcp_config(state_dir: &Path, is_given: bool, client: McpClient, http: bool) -> Result<Exit, Failure> {
-    let reach = if http { by_http(state_dir)? } else { by_command(state_dir, is_given)? };
+    let reach = if http {
+        by_http(state_dir)?
+    } else {
+        by_command(state_dir, is_given)?
+    };
     let (place, text) = match client {
         McpClient::Claude => ("run this:", for_claude(&reach)),
         McpClient::ClaudeDesktop => ("put this into claude_desktop_config.json:", for_claude_desktop(&reach)?),
@@ -58,14 +62,21 @@ fn by_command(state_dir: &Path, is_given: bool) -> Result<Reach, Failure> {
 
 fn by_http(state_dir: &Path) -> Result<Reach, Failure> {
     let daemon = connection::find(state_dir).ok_or(Failure::NoDaemon)?;
-    Ok(Reach::Http { url: format!("{}/mcp", daemon.base_url), token: state_dir.join("token") })
+    Ok(Reach::Http {
+        url: format!("{}/mcp", daemon.base_url),
+        token: state_dir.join("token"),
+    })
 }
 
 fn for_claude(reach: &Reach) -> String {
     match reach {
         Reach::Command { program, arguments } => {
             let words: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
-            format!("claude mcp add --scope user cc-executor -- {} {}", quoted(program), words.join(" "))
+            format!(
+                "claude mcp add --scope user cc-executor -- {} {}",
+                quoted(program),
+                words.join(" ")
+            )
         }
         Reach::Http { url, token } => format!(
             "claude mcp add --scope user --transport http cc-executor {url} --header \"Authorization: Bearer $(cat {})\"",
@@ -76,9 +87,9 @@ fn for_claude(reach: &Reach) -> String {
 
 fn for_claude_desktop(reach: &Reach) -> Result<String, Failure> {
     match reach {
-        Reach::Command { program, arguments } => {
-            Ok(pretty(&json!({"mcpServers": {"cc-executor": {"command": program, "args": arguments}}})))
-        }
+        Reach::Command { program, arguments } => Ok(pretty(
+            &json!({"mcpServers": {"cc-executor": {"command": program, "args": arguments}}}),
+        )),
         Reach::Http { .. } => Err(Failure::Usage(
             "Claude Desktop starts its servers itself: leave --http out".to_owned(),
         )),
@@ -110,10 +121,17 @@ fn for_vscode(reach: &Reach) -> String {
 fn for_codex(reach: &Reach) -> String {
     match reach {
         Reach::Command { program, arguments } => {
-            format!("[mcp_servers.cc-executor]\ncommand = {}\nargs = {}", json!(program), json!(arguments))
+            format!(
+                "[mcp_servers.cc-executor]\ncommand = {}\nargs = {}",
+                json!(program),
+                json!(arguments)
+            )
         }
         Reach::Http { url, .. } => {
-            format!("[mcp_servers.cc-executor]\nurl = {}\nbearer_token_env_var = \"CC_EXECUTOR_TOKEN\"", json!(url))
+            format!(
+                "[mcp_servers.cc-executor]\nurl = {}\nbearer_token_env_var = \"CC_EXECUTOR_TOKEN\"",
+                json!(url)
+            )
         }
     }
 }
@@ -136,16 +154,27 @@ mod tests {
     use super::*;
 
     fn command() -> Reach {
-        Reach::Command { program: "/opt/my tools/cc-executor".into(), arguments: vec!["mcp".into()] }
+        Reach::Command {
+            program: "/opt/my tools/cc-executor".into(),
+            arguments: vec!["mcp".into()],
+        }
     }
 
     fn http() -> Reach {
-        Reach::Http { url: "http://127.0.0.1:8005/mcp".into(), token: "/state/token".into() }
+        Reach::Http {
+            url: "http://127.0.0.1:8005/mcp".into(),
+            token: "/state/token".into(),
+        }
     }
 
     #[test]
     fn no_configuration_holds_a_token() {
-        for text in [for_claude(&http()), for_cursor(&http()), for_vscode(&http()), for_codex(&http())] {
+        for text in [
+            for_claude(&http()),
+            for_cursor(&http()),
+            for_vscode(&http()),
+            for_codex(&http()),
+        ] {
             assert!(text.contains("http://127.0.0.1:8005/mcp"), "{text}");
         }
         assert!(for_claude(&http()).ends_with("--header \"Authorization: Bearer $(cat /state/token)\""));
@@ -159,9 +188,15 @@ mod tests {
             "claude mcp add --scope user cc-executor -- '/opt/my tools/cc-executor' mcp"
         );
         let read = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
-        assert_eq!(read(for_claude_desktop(&command()).unwrap())["mcpServers"]["cc-executor"]["args"][0], "mcp");
+        assert_eq!(
+            read(for_claude_desktop(&command()).unwrap())["mcpServers"]["cc-executor"]["args"][0],
+            "mcp"
+        );
         assert_eq!(read(for_vscode(&command()))["servers"]["cc-executor"]["type"], "stdio");
-        assert_eq!(read(for_cursor(&command()))["mcpServers"]["cc-executor"]["command"], "/opt/my tools/cc-executor");
+        assert_eq!(
+            read(for_cursor(&command()))["mcpServers"]["cc-executor"]["command"],
+            "/opt/my tools/cc-executor"
+        );
         let codex: toml::Table = for_codex(&command()).parse().unwrap();
         assert_eq!(codex["mcp_servers"]["cc-executor"]["args"][0].as_str(), Some("mcp"));
     }

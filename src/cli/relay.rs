@@ -126,12 +126,19 @@ impl Relay {
         let is_stateless = is_stateless(&message);
         match method.as_str() {
             "initialize" => {
-                *self.session.borrow_mut() = Session { introduction: Some(message.clone()), ..Session::default() };
+                *self.session.borrow_mut() = Session {
+                    introduction: Some(message.clone()),
+                    ..Session::default()
+                };
                 self.carry(message).await;
             }
             "notifications/cancelled" if self.session.borrow().id.is_none() => {
                 // Without sessions, closing the stream is how a call is cancelled.
-                if let Some(running) = self.running.borrow_mut().remove(&message["params"]["requestId"].to_string()) {
+                if let Some(running) = self
+                    .running
+                    .borrow_mut()
+                    .remove(&message["params"]["requestId"].to_string())
+                {
                     running.abort();
                 }
             }
@@ -173,9 +180,16 @@ impl Relay {
         if let Some(id) = answer.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()) {
             self.session.borrow_mut().id = Some(id.to_owned());
         }
-        let is_stream = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let is_stream = answer
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if !is_stream {
-            let body = answer.body().limit(ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())?;
+            let body = answer
+                .body()
+                .limit(ANSWER_BYTES_MAX)
+                .await
+                .map_err(|error| error.to_string())?;
             return self.take_document(answer.status(), &body);
         }
         let mut last = None;
@@ -184,7 +198,9 @@ impl Relay {
                 Streamed::Answered => return Ok(()),
                 Streamed::Broken(at) => last = at,
             }
-            let Some(at) = last.as_deref().filter(|_| !is_stateless(message)) else { break };
+            let Some(at) = last.as_deref().filter(|_| !is_stateless(message)) else {
+                break;
+            };
             answer = self.get(Some(at)).await?;
         }
         Err("the connection to the daemon was lost during this call; a session it started goes on: call list_executions".into())
@@ -197,8 +213,13 @@ impl Relay {
                 print(&document);
                 Ok(())
             }
-            Ok(problem) if problem["detail"].is_string() => Err(problem["detail"].as_str().unwrap_or_default().to_owned()),
-            _ => Err(format!("the daemon answered {status}: {}", String::from_utf8_lossy(body).trim())),
+            Ok(problem) if problem["detail"].is_string() => {
+                Err(problem["detail"].as_str().unwrap_or_default().to_owned())
+            }
+            _ => Err(format!(
+                "the daemon answered {status}: {}",
+                String::from_utf8_lossy(body).trim()
+            )),
         }
     }
 
@@ -209,7 +230,9 @@ impl Relay {
             let Ok(events) = parser.push(&chunk) else { break };
             for event in events {
                 last = event.id.or(last);
-                let Ok(message) = serde_json::from_str::<Value>(&event.data) else { continue };
+                let Ok(message) = serde_json::from_str::<Value>(&event.data) else {
+                    continue;
+                };
                 self.note_revision(&message);
                 print(&message);
                 if message.get("method").is_none() {
@@ -249,11 +272,16 @@ impl Relay {
         let introduction = introduction.ok_or("the client has not introduced itself")?;
         self.session.borrow_mut().id = None;
         let mut answer = self.post(&introduction).await?;
-        let id = answer.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let id = answer
+            .headers()
+            .get("mcp-session-id")
+            .and_then(|id| id.to_str().ok())
+            .map(str::to_owned);
         // The answer is read to its end and kept from the client, who has one already.
         let _ = answer.body().limit(ANSWER_BYTES_MAX).await;
         self.session.borrow_mut().id = id;
-        self.deliver(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+        self.deliver(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+            .await;
         Ok(())
     }
 
@@ -303,7 +331,9 @@ impl Relay {
     /// A request with the headers that go with a message.
     async fn request(&self, method: Method, message: &Value) -> Result<awc::ClientRequest, String> {
         if connection::find(&self.state_dir).is_none() {
-            find_or_start(&self.state_dir).await.map_err(|failure| failure.to_string())?;
+            find_or_start(&self.state_dir)
+                .await
+                .map_err(|failure| failure.to_string())?;
         }
         let daemon = connection::find(&self.state_dir).ok_or("no daemon runs, and none can be started")?;
         let mut request = self
@@ -313,7 +343,11 @@ impl Relay {
             .insert_header(("Accept", "application/json, text/event-stream"))
             .no_decompress()
             .force_close();
-        if let Some(Ok(directory)) = self.directory.as_ref().map(|path| HeaderValue::from_bytes(path.as_os_str().as_bytes())) {
+        if let Some(Ok(directory)) = self
+            .directory
+            .as_ref()
+            .map(|path| HeaderValue::from_bytes(path.as_os_str().as_bytes()))
+        {
             request = request.insert_header((DIRECTORY_HEADER, directory));
         }
         if is_stateless(message) {
@@ -351,7 +385,10 @@ fn stateless_headers(message: &Value) -> Vec<(&'static str, String)> {
         ("Mcp-Method", text(&message["method"])),
         ("Mcp-Name", name),
     ];
-    headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    headers
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 /// Writes one message; a client that is gone is noticed by its closed input.
@@ -369,8 +406,15 @@ mod tests {
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
             "params": {"name": "get_execution", "_meta": {REVISION_FIELD: "2026-07-28"}}});
         assert!(is_stateless(&message));
-        let wanted = [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/call"), ("Mcp-Name", "get_execution")];
-        assert_eq!(stateless_headers(&message), wanted.map(|(name, value)| (name, value.to_owned())));
+        let wanted = [
+            ("MCP-Protocol-Version", "2026-07-28"),
+            ("Mcp-Method", "tools/call"),
+            ("Mcp-Name", "get_execution"),
+        ];
+        assert_eq!(
+            stateless_headers(&message),
+            wanted.map(|(name, value)| (name, value.to_owned()))
+        );
         assert!(!is_stateless(&json!({"method": "initialize", "params": {}})));
     }
 }

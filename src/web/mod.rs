@@ -52,7 +52,14 @@ pub struct Faces {
 }
 
 impl Faces {
-    fn new(settings: &Settings, handle: Handle, access: Access, readiness: Readiness, streams: Streams, mcp: mcp::Mcp) -> Self {
+    fn new(
+        settings: &Settings,
+        handle: Handle,
+        access: Access,
+        readiness: Readiness,
+        streams: Streams,
+        mcp: mcp::Mcp,
+    ) -> Self {
         Self {
             handle,
             access,

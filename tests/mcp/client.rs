@@ -44,7 +44,9 @@ impl Client {
     }
 
     pub(crate) fn connect_with(daemon: &TestDaemon, revision: &'static str, capabilities: Value) -> Self {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_connect(Some(PATIENCE));
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(PATIENCE));
         let mut client = Self {
             agent: config.build().into(),
             url: format!("{}/mcp", daemon.base_url().expect("the daemon serves")),
@@ -65,10 +67,17 @@ impl Client {
             "clientInfo": {"name": "test", "version": "1"}});
         let answer = self.post(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}));
         assert_eq!(answer.status(), 200);
-        self.session = answer.headers().get("mcp-session-id").map(|id| id.to_str().unwrap().to_owned());
+        self.session = answer
+            .headers()
+            .get("mcp-session-id")
+            .map(|id| id.to_str().expect("an id is text").to_owned());
         let result = messages(answer).result();
         assert_eq!(result["protocolVersion"], self.revision);
-        assert_eq!(self.post(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).status(), 202);
+        assert_eq!(
+            self.post(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+                .status(),
+            202
+        );
     }
 
     /// The same client at a daemon that was started anew.
@@ -94,7 +103,9 @@ impl Client {
         if self.revision == STATELESS {
             let method = message["method"].as_str().unwrap_or_default();
             request = request.header("Mcp-Method", method);
-            let named = ["name", "uri", "taskId"].iter().find_map(|key| message["params"][key].as_str());
+            let named = ["name", "uri", "taskId"]
+                .iter()
+                .find_map(|key| message["params"][key].as_str());
             if let Some(name) = named {
                 request = request.header("Mcp-Name", name);
             }
@@ -110,7 +121,10 @@ impl Client {
             params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();
             params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "1"});
         }
-        (id, json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+        (
+            id,
+            json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}),
+        )
     }
 
     /// Sends a request and answers the stream of what comes back.
@@ -178,19 +192,27 @@ impl Client {
 
 /// The messages of an answer, whether it is a stream or one document.
 pub(crate) fn messages(answer: Response<ureq::Body>) -> Messages {
-    let is_stream = answer.headers().get("content-type").is_some_and(|kind| kind == "text/event-stream");
+    let is_stream = answer
+        .headers()
+        .get("content-type")
+        .is_some_and(|kind| kind == "text/event-stream");
     let mut body = answer.into_body();
     if is_stream {
         return Messages(BufReader::with_capacity(1024, Box::new(body.into_reader())));
     }
     let text = body.read_to_string().expect("a body");
-    Messages(BufReader::new(Box::new(std::io::Cursor::new(format!("data: {text}\n\n")))))
+    Messages(BufReader::new(Box::new(std::io::Cursor::new(format!(
+        "data: {text}\n\n"
+    )))))
 }
 
 impl Messages {
     /// The next event; none at the end.
     pub(crate) fn event(&mut self) -> Option<Event> {
-        let mut event = Event { id: None, message: None };
+        let mut event = Event {
+            id: None,
+            message: None,
+        };
         let mut is_any = false;
         loop {
             let mut line = String::new();
@@ -198,7 +220,10 @@ impl Messages {
                 return None;
             }
             let line = line.trim_end_matches(['\r', '\n']);
-            match line.split_once(':').map_or((line, ""), |(name, value)| (name, value.trim_start())) {
+            match line
+                .split_once(':')
+                .map_or((line, ""), |(name, value)| (name, value.trim_start()))
+            {
                 ("", "") if is_any => return Some(event),
                 ("id", id) => event.id = Some(id.to_owned()),
                 ("data", data) => {

@@ -13,7 +13,7 @@ fn colours(request: &Value) -> &Value {
 
 /// Which colour the agent was told.
 fn told(daemon: &TestDaemon, result: &Value) -> String {
-    let id = result["structuredContent"]["session_id"].as_str().unwrap();
+    let id = result["structuredContent"]["session_id"].as_str().expect("an id");
     daemon.records_of(id, "question.answered")[0]["data"]["answer"]["answers"]["Which colour?"].to_string()
 }
 
@@ -53,7 +53,11 @@ fn a_form_is_part_of_the_answer_from_2026_07_28_on_and_the_call_goes_on() {
     assert_eq!(result["structuredContent"]["outcome"], "completed", "{result:#}");
     assert_eq!(told(&daemon, &result), "\"Red\"");
     let sessions = client.call("list_executions", json!({}));
-    assert_eq!(sessions["structuredContent"]["sessions"].as_array().unwrap().len(), 1, "no call began another");
+    assert_eq!(
+        sessions["structuredContent"]["sessions"].as_array().unwrap().len(),
+        1,
+        "no call began another"
+    );
 }
 
 #[test]
@@ -63,8 +67,17 @@ fn a_client_without_forms_is_told_the_question_and_how_to_answer_it() {
         let client = Client::connect_with(&daemon, revision, json!({}));
         let asked = client.call("execute_with_streaming", json!({"task": TASK, "cwd": daemon.work()}));
         let structured = &asked["structuredContent"];
-        assert_eq!((&structured["status"], &asked["isError"]), (&json!("awaiting_input"), &json!(false)), "{asked:#}");
-        assert!(structured["questions"][0]["how_to_answer"].as_str().unwrap().contains("answer_question"));
+        assert_eq!(
+            (&structured["status"], &asked["isError"]),
+            (&json!("awaiting_input"), &json!(false)),
+            "{asked:#}"
+        );
+        assert!(
+            structured["questions"][0]["how_to_answer"]
+                .as_str()
+                .unwrap()
+                .contains("answer_question")
+        );
         let id = &structured["session_id"];
         let wrong = client.call("answer_question", json!({"session_id": id, "action": "allow"}));
         assert_eq!(wrong["isError"], true, "it does not fit");
@@ -81,9 +94,17 @@ fn an_answer_from_elsewhere_takes_the_form_away() {
     let client = Client::connect(&daemon, SESSIONS);
     let mut messages = client.call_and_watch("execute_with_streaming", json!({"task": TASK, "cwd": daemon.work()}));
     let first = messages.wait_for("notifications/progress");
-    let id = first["params"]["message"].as_str().unwrap().trim_start_matches("session_id ").to_owned();
+    let id = first["params"]["message"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("session_id ")
+        .to_owned();
     messages.wait_for("elicitation/create");
-    daemon.answer(&id, "q1", &json!({"action": "choose", "answers": {"Which colour?": "Blue"}}));
+    daemon.answer(
+        &id,
+        "q1",
+        &json!({"action": "choose", "answers": {"Which colour?": "Blue"}}),
+    );
     assert_eq!(messages.result()["structuredContent"]["outcome"], "completed");
 }
 

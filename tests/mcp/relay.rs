@@ -18,22 +18,30 @@ struct Relay {
 impl Relay {
     fn start(daemon: &TestDaemon) -> Self {
         let mut command = daemon.command(&["mcp"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().expect("the relay starts");
         let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let output = BufReader::new(child.stdout.take().expect("its output")).lines();
         Self { child, input, output }
     }
 
     fn send(&mut self, message: &Value) {
-        writeln!(self.input.as_mut().unwrap(), "{message}").unwrap();
+        let input = self.input.as_mut().expect("its input is open");
+        writeln!(input, "{message}").expect("it reads");
     }
 
     /// The next message that answers, with the others before it. Every line must be one.
     fn answer(&mut self) -> (Vec<Value>, Value) {
         let mut before = Vec::new();
         loop {
-            let line = self.output.next().expect("the relay goes on").unwrap();
+            let line = self
+                .output
+                .next()
+                .expect("the relay goes on")
+                .expect("its output is text");
             let message: Value = serde_json::from_str(&line).expect("nothing but messages");
             if message.get("method").is_none() {
                 return (before, message);
@@ -43,7 +51,8 @@ impl Relay {
     }
 
     fn introduce(&mut self) {
-        let params = json!({"protocolVersion": SESSIONS, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let params =
+            json!({"protocolVersion": SESSIONS, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
         self.send(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}));
         assert_eq!(self.answer().1["result"]["serverInfo"]["name"], "cc-executor");
         self.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
@@ -52,7 +61,7 @@ impl Relay {
     /// Closes its input, upon which it ends.
     fn end(mut self) {
         self.input = None;
-        assert!(self.child.wait().unwrap().success());
+        assert!(self.child.wait().expect("it ends").success());
     }
 }
 
@@ -69,8 +78,17 @@ fn a_task_runs_where_the_relay_was_started() {
     relay.send(&call(1, "execute_with_streaming", json!({"task": "say hello"})));
     let (progress, answer) = relay.answer();
     let structured = &answer["result"]["structuredContent"];
-    assert_eq!((&answer["id"], &structured["result"]), (&json!(1), &json!("hello")), "{answer:#}");
-    assert!(progress[0]["params"]["message"].as_str().unwrap().starts_with("session_id "));
+    assert_eq!(
+        (&answer["id"], &structured["result"]),
+        (&json!(1), &json!("hello")),
+        "{answer:#}"
+    );
+    assert!(
+        progress[0]["params"]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("session_id ")
+    );
     let view = daemon.view(structured["session_id"].as_str().unwrap());
     assert_eq!(view["cwd"], json!(daemon.work().canonicalize().unwrap()));
     relay.end();
@@ -83,7 +101,11 @@ fn a_client_of_2026_07_28_is_served_without_a_session() {
     let meta = json!({"io.modelcontextprotocol/protocolVersion": STATELESS, "io.modelcontextprotocol/clientCapabilities": {},
         "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"}});
     relay.send(&json!({"jsonrpc": "2.0", "id": "a", "method": "server/discover", "params": {"_meta": meta}}));
-    assert!(relay.answer().1["result"]["supportedVersions"].to_string().contains(STATELESS));
+    assert!(
+        relay.answer().1["result"]["supportedVersions"]
+            .to_string()
+            .contains(STATELESS)
+    );
     let params = json!({"name": "execute_with_streaming", "arguments": {"task": "say hello"}, "_meta": meta});
     relay.send(&json!({"jsonrpc": "2.0", "id": "b", "method": "tools/call", "params": params}));
     assert_eq!(relay.answer().1["result"]["structuredContent"]["result"], "hello");

@@ -10,7 +10,8 @@ const ACTIVE: &str = "resource://cc-executor/active-sessions";
 fn read(client: &Client, uri: &str) -> Value {
     let result = client.request("resources/read", json!({"uri": uri}));
     assert_eq!(result["contents"][0]["uri"], uri);
-    serde_json::from_str(result["contents"][0]["text"].as_str().unwrap()).unwrap()
+    let text = result["contents"][0]["text"].as_str().expect("a text");
+    serde_json::from_str(text).expect("it is JSON")
 }
 
 #[test]
@@ -24,14 +25,29 @@ fn sessions_can_be_read_in_every_way_that_is_listed() {
         let listed = client.request("resources/list", json!({}));
         assert!(listed["resources"].to_string().contains(&id));
         let active = read(&client, ACTIVE);
-        assert_eq!((&active["sessions"][0]["session_id"], active["sessions"].as_array().unwrap().len()), (&json!(live), 1));
-        assert_eq!(read(&client, "resource://cc-executor/sessions")["sessions"].as_array().unwrap().len(), 2);
+        assert_eq!(
+            (
+                &active["sessions"][0]["session_id"],
+                active["sessions"].as_array().unwrap().len()
+            ),
+            (&json!(live), 1)
+        );
+        assert_eq!(
+            read(&client, "resource://cc-executor/sessions")["sessions"]
+                .as_array()
+                .unwrap()
+                .len(),
+            2
+        );
         let session = read(&client, &format!("resource://cc-executor/session/{id}"));
         assert_eq!(session["result"], "hello");
         let day = &session["created_at"].as_str().unwrap()[..10];
         let history = read(&client, &format!("resource://cc-executor/history/{day}"));
         assert!(history.to_string().contains(&id));
-        assert_eq!(read(&client, "resource://cc-executor/history/2001-01-01"), json!({"sessions": []}));
+        assert_eq!(
+            read(&client, "resource://cc-executor/history/2001-01-01"),
+            json!({"sessions": []})
+        );
         let log = read(&client, &format!("resource://cc-executor/session/{id}/log?after=1"));
         assert_eq!((&log["records"][0]["seq"], &log["next"]), (&json!(2), &Value::Null));
         let checkpoints = read(&client, &format!("resource://cc-executor/session/{id}/checkpoints"));
@@ -58,7 +74,10 @@ fn a_subscriber_is_told_of_changes_in_both_eras() {
     let mut listening = stateless.send("subscriptions/listen", wanted);
     listening.wait_for("notifications/subscriptions/acknowledged");
     let id = daemon.create("say hello");
-    assert_eq!(standing.wait_for("notifications/resources/updated")["params"]["uri"], ACTIVE);
+    assert_eq!(
+        standing.wait_for("notifications/resources/updated")["params"]["uri"],
+        ACTIVE
+    );
     let (mut list, mut resource) = (false, false);
     while !(list && resource) {
         let message = listening.next().expect("the stream goes on");

@@ -10,18 +10,30 @@ use crate::support::daemon::TestDaemon;
 use crate::support::wait::{PATIENCE, until};
 
 fn session_of(message: &Value) -> String {
-    message["params"]["message"].as_str().unwrap().trim_start_matches("session_id ").to_owned()
+    message["params"]["message"]
+        .as_str()
+        .expect("a message")
+        .trim_start_matches("session_id ")
+        .to_owned()
 }
 
 /// Sends a request by hand and answers the connection with nothing of the answer read.
 fn send_by_hand(daemon: &TestDaemon, client: &Client, method: &str, params: Value) -> TcpStream {
     let (_, message) = client.message(method, params);
-    let address = daemon.base_url().unwrap().trim_start_matches("http://").to_owned();
-    let mut connection = TcpStream::connect(&address).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    let address = daemon
+        .base_url()
+        .expect("an address")
+        .trim_start_matches("http://")
+        .to_owned();
+    let mut connection = TcpStream::connect(&address).expect("it listens");
+    connection.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     let body = message.to_string();
     let name = message["params"]["name"].as_str().unwrap_or_default();
-    let session = client.session.as_deref().map(|id| format!("Mcp-Session-Id: {id}\r\n")).unwrap_or_default();
+    let session = client
+        .session
+        .as_deref()
+        .map(|id| format!("Mcp-Session-Id: {id}\r\n"))
+        .unwrap_or_default();
     let revision = if client.session.is_some() { SESSIONS } else { STATELESS };
     let head = format!(
         "POST /mcp HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nAccept: application/json, text/event-stream\r\n\
@@ -30,7 +42,7 @@ fn send_by_hand(daemon: &TestDaemon, client: &Client, method: &str, params: Valu
         daemon.token(),
         body.len()
     );
-    connection.write_all(head.as_bytes()).unwrap();
+    connection.write_all(head.as_bytes()).expect("it reads");
     connection
 }
 
@@ -45,7 +57,10 @@ fn a_stream_is_read_on_after_the_daemon_was_killed() {
     loop {
         let event = stream.event().expect("the stream goes on");
         last = event.id.or(last);
-        if event.message.is_some_and(|message| message.to_string().contains("first")) {
+        if event
+            .message
+            .is_some_and(|message| message.to_string().contains("first"))
+        {
             break;
         }
     }
@@ -56,10 +71,18 @@ fn a_stream_is_read_on_after_the_daemon_was_killed() {
     let resumed: Vec<Value> = client.listen(last.as_deref()).collect();
     let answer = resumed.last().expect("the answer");
     let structured = &answer["result"]["structuredContent"];
-    assert_eq!((&structured["outcome"], &structured["result"]), (&json!("completed"), &json!("last")), "{answer:#}");
+    assert_eq!(
+        (&structured["outcome"], &structured["result"]),
+        (&json!("completed"), &json!("last")),
+        "{answer:#}"
+    );
     let again: Vec<Value> = client.listen(last.as_deref()).collect();
     assert_eq!(again.last(), Some(answer), "the answer is kept");
-    assert_eq!(client.call("list_executions", json!({}))["isError"], json!(false), "the session is known again");
+    assert_eq!(
+        client.call("list_executions", json!({}))["isError"],
+        json!(false),
+        "the session is known again"
+    );
 }
 
 #[test]
@@ -69,14 +92,25 @@ fn a_stream_that_broke_is_read_on_without_gap_or_double() {
     let go = daemon.root().join("go");
     let task = format!("say first ;; wait-file {} ;; say last", go.display());
     let mut stream = client.call_and_watch("execute_resumable", json!({"task": task, "cwd": daemon.work()}));
-    let event = std::iter::from_fn(|| stream.event()).find(|event| event.message.is_some()).unwrap();
+    let event = std::iter::from_fn(|| stream.event())
+        .find(|event| event.message.is_some())
+        .unwrap();
     drop(stream);
     std::fs::write(&go, "").unwrap();
     let rest: Vec<Value> = client.listen(event.id.as_deref()).collect();
-    let steps: Vec<f64> = rest.iter().filter_map(|message| message["params"]["progress"].as_f64()).collect();
+    let steps: Vec<f64> = rest
+        .iter()
+        .filter_map(|message| message["params"]["progress"].as_f64())
+        .collect();
     let first = event.message.unwrap()["params"]["progress"].as_f64().unwrap();
-    assert!(steps.iter().all(|step| *step > first) && steps.windows(2).all(|pair| pair[0] < pair[1]), "{steps:?}");
-    assert_eq!(rest.last().unwrap()["result"]["structuredContent"]["outcome"], "completed");
+    assert!(
+        steps.iter().all(|step| *step > first) && steps.windows(2).all(|pair| pair[0] < pair[1]),
+        "{steps:?}"
+    );
+    assert_eq!(
+        rest.last().unwrap()["result"]["structuredContent"]["outcome"],
+        "completed"
+    );
 }
 
 #[test]
@@ -92,7 +126,11 @@ fn a_client_that_leaves_detaches_from_its_session_or_cancels_it_as_it_said() {
         let connection = send_by_hand(&daemon, &client, "tools/call", call);
         let id = until("the session", || {
             let sessions = daemon.get("/api/sessions").1["sessions"].clone();
-            let found = sessions.as_array()?.iter().find(|view| view["state"] == "running")?.clone();
+            let found = sessions
+                .as_array()?
+                .iter()
+                .find(|view| view["state"] == "running")?
+                .clone();
             Some(found["session_id"].as_str()?.to_owned())
         });
         drop(connection);
@@ -134,7 +172,10 @@ fn sessions_that_were_abandoned_are_put_to_rest_and_wake_again() {
     for _ in 0..500 {
         Client::connect(&daemon, SESSIONS);
     }
-    assert!(first.request("tools/list", json!({}))["tools"].is_array(), "the first is known still");
+    assert!(
+        first.request("tools/list", json!({}))["tools"].is_array(),
+        "the first is known still"
+    );
     assert_eq!(first.delete(), 202);
     let (_, message) = first.message("tools/list", json!({}));
     assert_eq!(first.post(&message).status(), 404, "it has ended");
@@ -157,8 +198,20 @@ fn who_may_not_call_is_refused_before_anything_is_read() {
     let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": SESSIONS,
         "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}});
     assert_eq!(post(&[], hello.to_string()), 401);
-    assert_eq!(post(&[("Authorization", &bearer), ("Origin", "http://evil.example")], hello.to_string()), 403);
-    assert_eq!(post(&[("Authorization", &bearer), ("Host", "evil.example")], hello.to_string()), 403);
+    assert_eq!(
+        post(
+            &[("Authorization", &bearer), ("Origin", "http://evil.example")],
+            hello.to_string()
+        ),
+        403
+    );
+    assert_eq!(
+        post(
+            &[("Authorization", &bearer), ("Host", "evil.example")],
+            hello.to_string()
+        ),
+        403
+    );
     assert_eq!(post(&[("Authorization", &bearer)], hello.to_string()), 200);
     let long = format!("{{\"jsonrpc\":\"2.0\",\"x\":\"{}\"}}", "x".repeat(32 * 1024 * 1024));
     assert_eq!(post(&[("Authorization", &bearer)], long), 413);
@@ -170,12 +223,18 @@ fn a_daemon_stops_though_streams_are_open() {
     let mut daemon = TestDaemon::start();
     let client = Client::connect(&daemon, SESSIONS);
     let mut standing = client.listen(None);
-    let mut call = client.call_and_watch("execute_resumable", json!({"task": "bash sleep 1000", "cwd": daemon.work()}));
+    let mut call = client.call_and_watch(
+        "execute_resumable",
+        json!({"task": "bash sleep 1000", "cwd": daemon.work()}),
+    );
     let id = session_of(&call.wait_for("notifications/progress"));
     daemon.wait_for(&id, "running");
     assert_eq!(daemon.terminate(), Some(0));
     assert!(standing.next().is_none());
-    assert!(call.all(|message| message.get("method").is_some()), "no answer was made up");
+    assert!(
+        call.all(|message| message.get("method").is_some()),
+        "no answer was made up"
+    );
     daemon.launch();
     daemon.cancel(&id);
     daemon.wait_for(&id, "cancelled");

@@ -59,12 +59,17 @@ impl<S: ServerHandler + Send + 'static> Bridge<S> {
         let _ended_with_us = AbortOnDrop(work.abort_handle());
         match work.await {
             Ok(response) => from_rmcp(response),
-            Err(_) => Problem::new(Code::Stopping, "the daemon is stopping, or this call failed inside").error_response(),
+            Err(_) => {
+                Problem::new(Code::Stopping, "the daemon is stopping, or this call failed inside").error_response()
+            }
         }
     }
 
     fn too_large(&self) -> HttpResponse {
-        let told = format!("the body has more than {} bytes (`limits.body_bytes_max`)", self.body_bytes_max);
+        let told = format!(
+            "the body has more than {} bytes (`limits.body_bytes_max`)",
+            self.body_bytes_max
+        );
         Problem::new(Code::BodyTooLarge, told).error_response()
     }
 }
@@ -110,11 +115,15 @@ fn name_the_task(headers: &mut HeaderMap, body: &[u8]) {
         #[serde(rename = "taskId")]
         task_id: String,
     }
-    let is_of_task = headers.get(METHOD_HEADER).is_some_and(|method| method.as_bytes().starts_with(b"tasks/"));
+    let is_of_task = headers
+        .get(METHOD_HEADER)
+        .is_some_and(|method| method.as_bytes().starts_with(b"tasks/"));
     if !is_of_task || headers.contains_key(NAME_HEADER) {
         return;
     }
-    let task = serde_json::from_slice::<Message>(body).ok().map(|message| message.params.task_id);
+    let task = serde_json::from_slice::<Message>(body)
+        .ok()
+        .map(|message| message.params.task_id);
     if let Some(name) = task.and_then(|task| HeaderValue::from_str(&task).ok()) {
         headers.insert(NAME_HEADER, name);
     }
@@ -174,7 +183,11 @@ mod tests {
     fn a_forgotten_name_of_a_task_is_taken_from_the_body() {
         let body = r#"{"jsonrpc":"2.0","params":{"taskId":"abc"}}"#;
         assert_eq!(named("tasks/get", None, body).as_deref(), Some("abc"));
-        assert_eq!(named("tasks/get", Some("other"), body).as_deref(), Some("other"), "a wrong one is left to be refused");
+        assert_eq!(
+            named("tasks/get", Some("other"), body).as_deref(),
+            Some("other"),
+            "a wrong one is left to be refused"
+        );
         assert_eq!(named("tools/call", None, body), None);
         assert_eq!(named("tasks/get", None, "{"), None);
     }

@@ -62,7 +62,9 @@ impl Caller {
             era: if is_stateless { Era::Stateless } else { Era::Sessions },
             can_fill_forms,
             knows_tasks: is_stateless && capabilities.supports_tasks(),
-            mcp_session: header(SESSION_HEADER).and_then(|id| id.to_str().ok()).map(str::to_owned),
+            mcp_session: header(SESSION_HEADER)
+                .and_then(|id| id.to_str().ok())
+                .map(str::to_owned),
             directory: header(DIRECTORY_HEADER).map(|path| OsStr::from_bytes(path.as_bytes()).into()),
             log_level: context.meta.log_level().and_then(Level::of),
             by: named(context.client_info().map(|client| client.name).as_deref()),
@@ -74,8 +76,17 @@ impl Caller {
 fn named(client: Option<&str>) -> String {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
     let spelled = |letter: char| if fits(letter) { letter } else { '-' };
-    let name: String = client.unwrap_or_default().chars().take(NAME_CHARS_MAX).map(spelled).collect();
-    if name.is_empty() { "mcp".to_owned() } else { format!("mcp:{name}") }
+    let name: String = client
+        .unwrap_or_default()
+        .chars()
+        .take(NAME_CHARS_MAX)
+        .map(spelled)
+        .collect();
+    if name.is_empty() {
+        "mcp".to_owned()
+    } else {
+        format!("mcp:{name}")
+    }
 }
 
 #[cfg(test)]

@@ -93,7 +93,12 @@ impl Events {
     /// Remembers which call a stream answers, told by the id of the stream's first event.
     pub(super) fn bind(&self, first_event: &str, call: Interrupted) {
         let Some((_, stream)) = split(first_event) else { return };
-        let line = Line { number: 0, message: None, retry_ms: None, of: Some(call) };
+        let line = Line {
+            number: 0,
+            message: None,
+            retry_ms: None,
+            of: Some(call),
+        };
         let outcome = self
             .live(stream)
             .and_then(|(live, _)| write(&mut lock(&live).file, &line).map(drop));
@@ -109,9 +114,16 @@ impl Events {
         let is_answer = message.as_ref().is_some_and(is_answer);
         live.last += 1;
         let number = live.last;
-        let retry_ms = event.retry.map(|retry| retry.as_millis().try_into().unwrap_or(u64::MAX));
+        let retry_ms = event
+            .retry
+            .map(|retry| retry.as_millis().try_into().unwrap_or(u64::MAX));
         if live.bytes < STREAM_BYTES_MAX || is_answer {
-            let line = Line { number, message, retry_ms, of: None };
+            let line = Line {
+                number,
+                message,
+                retry_ms,
+                of: None,
+            };
             live.bytes += write(&mut live.file, &line)?;
         }
         live.ended |= is_answer;
@@ -129,10 +141,18 @@ impl Events {
             return Ok((Arc::clone(live), true));
         }
         let path = self.path(stream)?;
-        let last = Tail::open(&path).map_or(0, |mut tail| tail.lines().iter().map(|line| line.number).max().unwrap_or(0));
+        let last = Tail::open(&path).map_or(0, |mut tail| {
+            tail.lines().iter().map(|line| line.number).max().unwrap_or(0)
+        });
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         let bytes = file.metadata()?.len();
-        let live = Live { file, last, bytes, news: watch::Sender::new(last), ended: false };
+        let live = Live {
+            file,
+            last,
+            bytes,
+            news: watch::Sender::new(last),
+            ended: false,
+        };
         let live = Arc::new(Mutex::new(live));
         all.insert(stream.to_owned(), Arc::clone(&live));
         Ok((live, false))
@@ -248,7 +268,9 @@ impl Tail {
         let mut lines = Vec::new();
         loop {
             let mut bytes = Vec::new();
-            let Ok(read) = self.0.read_until(b'\n', &mut bytes) else { return lines };
+            let Ok(read) = self.0.read_until(b'\n', &mut bytes) else {
+                return lines;
+            };
             if bytes.last() != Some(&b'\n') {
                 let _ = self.0.seek_relative(-i64::try_from(read).unwrap_or_default());
                 return lines;
@@ -271,9 +293,17 @@ impl Line {
 
 /// A message as it was, byte for byte in meaning: read as one of the open kinds, nothing in it is lost.
 fn to_message(message: Value) -> Option<ServerJsonRpcMessage> {
-    let Value::Object(mut fields) = message else { return None };
-    let id = fields.remove("id").map(serde_json::from_value::<RequestId>).transpose().ok()?;
-    let method = fields.remove("method").and_then(|method| method.as_str().map(str::to_owned));
+    let Value::Object(mut fields) = message else {
+        return None;
+    };
+    let id = fields
+        .remove("id")
+        .map(serde_json::from_value::<RequestId>)
+        .transpose()
+        .ok()?;
+    let method = fields
+        .remove("method")
+        .and_then(|method| method.as_str().map(str::to_owned));
     let params = fields.remove("params");
     Some(match (method, id) {
         (Some(method), Some(id)) => {
@@ -381,7 +411,9 @@ mod tests {
     }
 
     fn progress(n: u32) -> ServerSseMessage {
-        message(json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": n}}))
+        message(
+            json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": n}}),
+        )
     }
 
     fn answer() -> ServerSseMessage {
@@ -403,12 +435,20 @@ mod tests {
         let events = Events::open(dir.path(), nothing()).unwrap();
         let first = events.append("s", &progress(1)).unwrap();
         events.append("s", &progress(2)).unwrap();
-        let reader = tokio::spawn(events.replay("s", split(&first).unwrap().0).unwrap().collect::<Vec<_>>());
+        let reader = tokio::spawn(
+            events
+                .replay("s", split(&first).unwrap().0)
+                .unwrap()
+                .collect::<Vec<_>>(),
+        );
         events.append("s", &progress(3)).unwrap();
         events.append("s", &answer()).unwrap();
         let got = texts(reader.await.unwrap());
         assert_eq!(got.len(), 3, "{got:?}");
-        assert!(got[0].contains("\"progress\":2") && got[2].contains("\"a\":null"), "{got:?}");
+        assert!(
+            got[0].contains("\"progress\":2") && got[2].contains("\"a\":null"),
+            "{got:?}"
+        );
     }
 
     #[tokio::test]
@@ -425,7 +465,10 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_was_cut_off_is_continued_once() {
         let dir = tempfile::tempdir().unwrap();
-        let call = Interrupted { mcp_session: "m".into(), request: json!(7) };
+        let call = Interrupted {
+            mcp_session: "m".into(),
+            request: json!(7),
+        };
         let events = Events::open(dir.path(), nothing()).unwrap();
         let first = events.append("s", &progress(1)).unwrap();
         events.bind(&first, call.clone());

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use rmcp::RoleServer;
 use rmcp::model::ElicitResult;
 use rmcp::service::{RequestContext, ServiceError};
@@ -180,7 +180,11 @@ impl<'a> Following<'a> {
         if !is_asked_here || self.caller.era == Era::Stateless {
             return Some(Stop::Asked(self.open.values().cloned().collect()));
         }
-        match self.open.values().find(|question| !self.put_off.contains(&question.question_id)) {
+        match self
+            .open
+            .values()
+            .find(|question| !self.put_off.contains(&question.question_id))
+        {
             Some(question) => {
                 let asking = self.context.peer.create_elicitation(forms::form(question));
                 self.asking = Some((question.question_id, asking.boxed()));
@@ -233,7 +237,9 @@ impl<'a> Following<'a> {
 /// The questions that wait: those asked before the stream begins are not told in it.
 pub(super) fn open_questions(summary: &Summary) -> BTreeMap<QuestionId, Question> {
     let waiting = summary.questions.values().filter(|waiting| waiting.answer.is_none());
-    waiting.map(|waiting| (waiting.question.question_id, waiting.question.clone())).collect()
+    waiting
+        .map(|waiting| (waiting.question.question_id, waiting.question.clone()))
+        .collect()
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -23,19 +23,38 @@ pub(super) enum Reply {
 /// The form for a question.
 pub(super) fn form(question: &Question) -> ElicitRequestParams {
     let (message, fields) = match &question.kind {
-        QuestionKind::Permission { tool, input, reason, suggestions } => {
+        QuestionKind::Permission {
+            tool,
+            input,
+            reason,
+            suggestions,
+        } => {
             let why = reason.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
-            (format!("Claude asks to use {tool}{why}:\n{}", shown(input)), permission(!suggestions.is_empty()))
+            (
+                format!("Claude asks to use {tool}{why}:\n{}", shown(input)),
+                permission(!suggestions.is_empty()),
+            )
         }
         QuestionKind::Plan { plan, input } => {
             let plan = plan.clone().unwrap_or_else(|| shown(input));
-            (format!("Claude asks you to approve its plan:\n{}", cut(&plan, SHOWN_BYTES_MAX)), permission(false))
+            (
+                format!("Claude asks you to approve its plan:\n{}", cut(&plan, SHOWN_BYTES_MAX)),
+                permission(false),
+            )
         }
         QuestionKind::Choice { questions, .. } => (message_of_choice(questions), choices(questions)),
-        QuestionKind::Form { server, message, schema } => (format!("{server}: {message}"), schema.clone()),
+        QuestionKind::Form {
+            server,
+            message,
+            schema,
+        } => (format!("{server}: {message}"), schema.clone()),
     };
     let schema = serde_json::from_value(fields).unwrap_or_else(|_| free_text());
-    ElicitRequestParams::FormElicitationParams { meta: None, message, requested_schema: schema }
+    ElicitRequestParams::FormElicitationParams {
+        meta: None,
+        message,
+        requested_schema: schema,
+    }
 }
 
 /// What the filled form says. Declining is a no that the agent is told of; cancelling decides nothing.
@@ -60,13 +79,20 @@ fn accepted(kind: &QuestionKind, content: &Value) -> Result<Answer, AnswerMismat
             Some("deny") => Ok(deny(text_of(&content["reason"]))),
             _ => Err(AnswerMismatch::NeedsYesOrNo),
         },
-        QuestionKind::Choice { questions, .. } => Ok(Answer::Choose { answers: chosen(questions, content) }),
-        QuestionKind::Form { schema, .. } => Ok(Answer::Submit { content: submitted(schema, content) }),
+        QuestionKind::Choice { questions, .. } => Ok(Answer::Choose {
+            answers: chosen(questions, content),
+        }),
+        QuestionKind::Form { schema, .. } => Ok(Answer::Submit {
+            content: submitted(schema, content),
+        }),
     }
 }
 
 fn deny(reason: Option<String>) -> Answer {
-    Answer::Deny { reason, interrupt: false }
+    Answer::Deny {
+        reason,
+        interrupt: false,
+    }
 }
 
 fn permission(can_remember: bool) -> Value {
@@ -95,7 +121,11 @@ fn choices(questions: &[Choice]) -> Value {
     let mut required = Vec::new();
     for (n, choice) in questions.iter().enumerate() {
         let name = field(n);
-        let title = if choice.header.is_empty() { &choice.question } else { &choice.header };
+        let title = if choice.header.is_empty() {
+            &choice.question
+        } else {
+            &choice.header
+        };
         let base = json!({"title": title, "description": choice.question});
         if choice.options.is_empty() {
             fields.insert(name.clone(), with(base, json!({"type": "string"})));
@@ -110,7 +140,10 @@ fn choices(questions: &[Choice]) -> Value {
         };
         fields.insert(name.clone(), with(base, kind));
         let other = format!("Instead of the options of {title:?}");
-        fields.insert(format!("{name}_other"), json!({"type": "string", "title": "Other", "description": other}));
+        fields.insert(
+            format!("{name}_other"),
+            json!({"type": "string", "title": "Other", "description": other}),
+        );
     }
     json!({"type": "object", "properties": fields, "required": required})
 }
@@ -181,11 +214,19 @@ mod tests {
 
     fn ask(kind: Value) -> Question {
         let kind: QuestionKind = serde_json::from_value(kind).unwrap();
-        Question { question_id: QuestionId(1), request_id: "r".into(), tool_use_id: None, kind }
+        Question {
+            question_id: QuestionId(1),
+            request_id: "r".into(),
+            tool_use_id: None,
+            kind,
+        }
     }
 
     fn fill(question: &Question, content: Value) -> Result<Reply, AnswerMismatch> {
-        reply(question, &ElicitResult::new(ElicitationAction::Accept).with_content(content))
+        reply(
+            question,
+            &ElicitResult::new(ElicitationAction::Accept).with_content(content),
+        )
     }
 
     fn choice() -> Question {
@@ -199,29 +240,53 @@ mod tests {
     fn a_choice_has_titled_options_and_takes_words_of_ones_own() {
         let shown = serde_json::to_value(form(&choice())).unwrap();
         let fields = &shown["requestedSchema"]["properties"];
-        assert_eq!(fields["q1"]["oneOf"][1], json!({"const": "Blue", "title": "Blue: calm"}));
+        assert_eq!(
+            fields["q1"]["oneOf"][1],
+            json!({"const": "Blue", "title": "Blue: calm"})
+        );
         assert_eq!(fields["q2"]["type"], "array");
         let answers = |first: &str| {
             let answers = [("Which colour?", first), ("Which sizes?", "S, L")];
-            Ok(Reply::Answer(Answer::Choose { answers: answers.map(|(q, a)| (q.into(), a.into())).into() }))
+            Ok(Reply::Answer(Answer::Choose {
+                answers: answers.map(|(q, a)| (q.into(), a.into())).into(),
+            }))
         };
         assert_eq!(fill(&choice(), json!({"q1": "Red", "q2": ["S", "L"]})), answers("Red"));
-        assert_eq!(fill(&choice(), json!({"q1_other": "green", "q2": ["S", "L"]})), answers("green"));
+        assert_eq!(
+            fill(&choice(), json!({"q1_other": "green", "q2": ["S", "L"]})),
+            answers("green")
+        );
         assert!(fill(&choice(), json!({"q1": "Red"})).is_err(), "a question is left out");
     }
 
     #[test]
     fn a_permission_is_allowed_denied_or_left() {
-        let question = ask(json!({"ask": "permission", "tool": "Bash", "input": {"command": "ls"}, "suggestions": [{}]}));
+        let question =
+            ask(json!({"ask": "permission", "tool": "Bash", "input": {"command": "ls"}, "suggestions": [{}]}));
         let shown = serde_json::to_value(form(&question)).unwrap();
         assert_eq!(shown["message"], "Claude asks to use Bash:\nls");
         assert_eq!(shown["requestedSchema"]["properties"]["remember"]["type"], "boolean");
-        let allow = Answer::Allow { updated_input: None, remember: true };
-        assert_eq!(fill(&question, json!({"decision": "allow", "remember": true})), Ok(Reply::Answer(allow)));
+        let allow = Answer::Allow {
+            updated_input: None,
+            remember: true,
+        };
+        assert_eq!(
+            fill(&question, json!({"decision": "allow", "remember": true})),
+            Ok(Reply::Answer(allow))
+        );
         let denied = |reason: Option<&str>| Ok(Reply::Answer(deny(reason.map(str::to_owned))));
-        assert_eq!(fill(&question, json!({"decision": "deny", "reason": "no"})), denied(Some("no")));
-        assert_eq!(reply(&question, &ElicitResult::new(ElicitationAction::Decline)), denied(None));
-        assert_eq!(reply(&question, &ElicitResult::new(ElicitationAction::Cancel)), Ok(Reply::Later));
+        assert_eq!(
+            fill(&question, json!({"decision": "deny", "reason": "no"})),
+            denied(Some("no"))
+        );
+        assert_eq!(
+            reply(&question, &ElicitResult::new(ElicitationAction::Decline)),
+            denied(None)
+        );
+        assert_eq!(
+            reply(&question, &ElicitResult::new(ElicitationAction::Cancel)),
+            Ok(Reply::Later)
+        );
         assert!(fill(&question, json!({})).is_err());
     }
 
@@ -229,11 +294,17 @@ mod tests {
     fn another_servers_form_is_shown_as_it_is_or_as_text() {
         let flat = json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]});
         let question = ask(json!({"ask": "form", "server": "s", "message": "m", "schema": flat}));
-        assert_eq!(serde_json::to_value(form(&question)).unwrap()["requestedSchema"]["properties"]["name"]["type"], "string");
+        assert_eq!(
+            serde_json::to_value(form(&question)).unwrap()["requestedSchema"]["properties"]["name"]["type"],
+            "string"
+        );
         let submit = |content: Value| Ok(Reply::Answer(Answer::Submit { content }));
         assert_eq!(fill(&question, json!({"name": "Bob"})), submit(json!({"name": "Bob"})));
         let nested = json!({"type": "object", "properties": {"a": {"type": "object"}}});
         let question = ask(json!({"ask": "form", "server": "s", "message": "m", "schema": nested}));
-        assert_eq!(fill(&question, json!({"content": "{\"a\": {}}"})), submit(json!({"a": {}})));
+        assert_eq!(
+            fill(&question, json!({"content": "{\"a\": {}}"})),
+            submit(json!({"a": {}}))
+        );
     }
 }

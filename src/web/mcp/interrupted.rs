@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use rmcp::ErrorData;
-use rmcp::model::{
-    JsonRpcError, JsonRpcMessage, JsonRpcResponse, RequestId, ServerJsonRpcMessage, ServerResult,
-};
+use rmcp::model::{JsonRpcError, JsonRpcMessage, JsonRpcResponse, RequestId, ServerJsonRpcMessage, ServerResult};
 use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
@@ -88,7 +86,8 @@ impl Notes {
 
     /// A call's file: the MCP session, which rmcp named, and the request's id in hexadecimal, which a client chose.
     fn path(&self, call: &Interrupted) -> Option<PathBuf> {
-        let is_name = |text: &str| text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        let is_name =
+            |text: &str| text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
         let request = call.request.to_string();
         if !is_name(&call.mcp_session) || request.len() > REQUEST_BYTES_MAX {
             return None;
@@ -111,7 +110,11 @@ pub(super) fn rest(handle: Handle, notes: Notes, call: Interrupted) -> BoxStream
                 // Only clients of revisions that know no result types come back like this.
                 result.result_type = None;
                 let result = ServerResult::CallToolResult(result);
-                JsonRpcMessage::Response(JsonRpcResponse { jsonrpc: Default::default(), id, result })
+                JsonRpcMessage::Response(JsonRpcResponse {
+                    jsonrpc: Default::default(),
+                    id,
+                    result,
+                })
             }
             Err(error) => {
                 let error = ErrorData::internal_error(error.to_string(), None);
@@ -124,7 +127,10 @@ pub(super) fn rest(handle: Handle, notes: Notes, call: Interrupted) -> BoxStream
     .boxed()
 }
 
-async fn answer(handle: &Handle, note: &Note) -> Result<rmcp::model::CallToolResult, crate::runtime::handle::CallError> {
+async fn answer(
+    handle: &Handle,
+    note: &Note,
+) -> Result<rmcp::model::CallToolResult, crate::runtime::handle::CallError> {
     let mut reader = handle.stream(note.session, note.after).await?;
     let mut told = Narrator::after(note.after);
     let mut head = None;

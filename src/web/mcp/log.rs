@@ -59,13 +59,7 @@ impl Levels {
 }
 
 /// Sends a message to the caller if it wants messages of this level.
-pub(super) async fn send(
-    door: &Door,
-    context: &RequestContext<RoleServer>,
-    caller: &Caller,
-    level: Level,
-    text: &str,
-) {
+pub(super) async fn send(door: &Door, context: &RequestContext<RoleServer>, caller: &Caller, level: Level, text: &str) {
     let wanted = door.levels.of(caller);
     if wanted.is_none_or(|wanted| level < wanted) {
         return;

@@ -10,7 +10,10 @@ mod events;
 mod follow;
 mod forms;
 mod interrupted;
-#[expect(deprecated, reason = "deprecated in 2026-07-28, and what clients of all revisions still show")]
+#[expect(
+    deprecated,
+    reason = "deprecated in 2026-07-28, and what clients of all revisions still show"
+)]
 mod log;
 mod narrate;
 mod progress;
@@ -38,16 +41,16 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-pub use self::events::{Continuation, Interrupted};
 use self::bridge::Bridge;
 use self::events::Events;
+pub use self::events::{Continuation, Interrupted};
 use self::interrupted::Notes;
 use self::log::Levels;
 use self::server::{Door, Product};
 use self::sessions::{BusyMark, Introductions, Sessions, Uses};
 use self::subscriptions::Subscriptions;
-use crate::agent::launch::{private_directory, write_private};
 use super::Faces;
+use crate::agent::launch::{private_directory, write_private};
 use crate::runtime::Handle;
 
 /// Threads of the runtime that MCP has to itself.
@@ -75,7 +78,13 @@ pub(crate) fn start(
         subscriptions: Subscriptions::default(),
     };
     let continuation = Arc::new(move |call| interrupted::rest(handle.clone(), notes.clone(), call));
-    let options = EndpointOptions { directory: &directory, body_bytes_max, stopping, calls, continuation };
+    let options = EndpointOptions {
+        directory: &directory,
+        body_bytes_max,
+        stopping,
+        calls,
+        continuation,
+    };
     Endpoint::start(Product(Arc::new(door)), options)
 }
 
@@ -131,7 +140,9 @@ impl<S: ServerHandler + Clone + Send + Sync + 'static> Endpoint<S> {
         let introductions = Introductions::open(&options.directory.join("sessions"))?;
         let mut config = StreamableHttpServerConfig::default();
         // Host and Origin are looked at before, for all routes and against the port; this is a second look.
-        config.allowed_origins = ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"].map(str::to_owned).into();
+        config.allowed_origins = ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"]
+            .map(str::to_owned)
+            .into();
         config.max_request_body_bytes = options.body_bytes_max;
         config.session_store = Some(Arc::new(introductions));
         let stopped = config.cancellation_token.clone();
@@ -147,7 +158,10 @@ impl<S: ServerHandler + Clone + Send + Sync + 'static> Endpoint<S> {
             runtime: runtime.handle().clone(),
             body_bytes_max: options.body_bytes_max,
         };
-        Ok(Self { bridge, runtime: Some(runtime) })
+        Ok(Self {
+            bridge,
+            runtime: Some(runtime),
+        })
     }
 
     /// `POST|GET|DELETE /mcp`
@@ -189,6 +203,9 @@ impl<T> Stream for SyncStream<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(cx)
+        self.0
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .poll_next_unpin(cx)
     }
 }

@@ -73,7 +73,10 @@ struct Delta {
 impl Narrator {
     /// Begins after a record.
     pub(super) fn after(after: Seq) -> Self {
-        Self { after, ..Self::default() }
+        Self {
+            after,
+            ..Self::default()
+        }
     }
 
     /// Takes an item of the session's stream.
@@ -132,7 +135,11 @@ impl Narrator {
             Entry::RetryScheduled(retry) => self.tell(&format!("[next attempt at {}] {}", retry.at, retry.cause)),
             Entry::ContextRebuilt(why) => self.tell(&format!("[told anew] {}", why.why)),
             Entry::QuestionAsked(question) => {
-                self.tell(&format!("[question {}] {}", question.question_id, question.kind.headline()));
+                self.tell(&format!(
+                    "[question {}] {}",
+                    question.question_id,
+                    question.kind.headline()
+                ));
                 return Turn::Asked(Box::new(question.clone()));
             }
             Entry::QuestionAnswered(answered) => {
@@ -163,7 +170,12 @@ impl Narrator {
 
     fn take_message(&mut self, message: &Message) {
         match message {
-            Message::Text { message_id, block, text, .. } => {
+            Message::Text {
+                message_id,
+                block,
+                text,
+                ..
+            } => {
                 let was_shown = self.shown.remove(&(message_id.clone(), *block));
                 if was_shown {
                     self.news.push('\n');
@@ -176,11 +188,22 @@ impl Narrator {
                 self.todo.take(name, input);
                 self.tell(&format!("{name}: {}", headline_of_input(input)));
             }
-            Message::ToolResult { text, is_error: true, .. } => self.tell(&format!("failed: {text}")),
+            Message::ToolResult {
+                text, is_error: true, ..
+            } => self.tell(&format!("failed: {text}")),
             Message::PermissionDenied { tool, reason, .. } => self.tell(&format!("{tool} denied: {reason}")),
-            Message::TaskStarted { description, background: true, .. } => self.tell(&format!("[background] {description}")),
+            Message::TaskStarted {
+                description,
+                background: true,
+                ..
+            } => self.tell(&format!("[background] {description}")),
             Message::TaskEnded { status, summary, .. } => self.tell(&format!("[background {status}] {summary}")),
-            Message::ApiRetry { retry, retries_max, error, .. } => {
+            Message::ApiRetry {
+                retry,
+                retries_max,
+                error,
+                ..
+            } => {
                 self.tell(&format!("[the API failed: {error}; retry {retry} of {retries_max}]"));
             }
             Message::RateLimit { rejected: true, .. } => self.tell("[a usage limit is reached]"),
@@ -249,7 +272,12 @@ mod tests {
     fn record(seq: u64, kind: &str, data: Value) -> Item {
         let json = json!({"seq": seq, "kind": kind, "data": data}).to_string();
         let kind = bytes::Bytes::copy_from_slice(kind.as_bytes());
-        Item::Record(Rendered { id: 1, seq: Seq(seq), kind, json: json.into() })
+        Item::Record(Rendered {
+            id: 1,
+            seq: Seq(seq),
+            kind,
+            json: json.into(),
+        })
     }
 
     fn said(seq: u64, message: Value) -> Item {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use rmcp::RoleServer;
 use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::service::{Peer, RequestContext};
-use rmcp::RoleServer;
 use tokio::time::Instant;
 
 use super::narrate::Todo;
@@ -108,7 +108,19 @@ mod tests {
     #[test]
     fn progress_only_grows_and_stays_within_the_total() {
         let mut scale = Scale::default();
-        let lists = [(0, 0), (0, 0), (0, 3), (0, 3), (1, 3), (1, 3), (1, 2), (2, 5), (0, 0), (5, 5), (5, 5)];
+        let lists = [
+            (0, 0),
+            (0, 0),
+            (0, 3),
+            (0, 3),
+            (1, 3),
+            (1, 3),
+            (1, 2),
+            (2, 5),
+            (0, 0),
+            (5, 5),
+            (5, 5),
+        ];
         let mut last = 0.0;
         for (done, all) in lists.into_iter().chain([(5, 5); 6000]) {
             let (progress, total) = scale.step(Todo { done, all });

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rmcp::ErrorData;
 use rmcp::model::{
-    CompleteRequestParams, CompleteResult, CompletionInfo, GetPromptRequestParams, GetPromptResult, Prompt, PromptArgument,
-    PromptMessage, Role,
+    CompleteRequestParams, CompleteResult, CompletionInfo, GetPromptRequestParams, GetPromptResult, Prompt,
+    PromptArgument, PromptMessage, Role,
 };
 
 use super::resources::refused;
@@ -31,7 +31,10 @@ pub(super) fn all() -> Vec<Prompt> {
         Prompt::new(
             "resume_interrupted",
             Some("Go on with a session that was interrupted"),
-            Some(vec![argument("session_id", "The session, by its id or its last digits")]),
+            Some(vec![argument(
+                "session_id",
+                "The session, by its id or its last digits",
+            )]),
         ),
     ]
 }
@@ -39,7 +42,10 @@ pub(super) fn all() -> Vec<Prompt> {
 /// `prompts/get`
 pub(super) async fn get(door: &Door, params: GetPromptRequestParams) -> Result<GetPromptResult, ErrorData> {
     let argument = |name: &str| {
-        let given = params.arguments.as_ref().and_then(|arguments| arguments.get(name)?.as_str());
+        let given = params
+            .arguments
+            .as_ref()
+            .and_then(|arguments| arguments.get(name)?.as_str());
         given.ok_or_else(|| ErrorData::invalid_params(format!("the argument {name:?} is missing"), None))
     };
     let text = match params.name.as_str() {
@@ -78,15 +84,20 @@ pub(super) async fn complete(door: &Door, params: CompleteRequestParams) -> Resu
             let found = door.handle.recent(None, LOOKED_THROUGH).await.map_err(refused)?;
             let is_prompt = matches!(params.r#ref, rmcp::model::Reference::Prompt(_));
             // What is completed cannot be gone on with.
-            let fits = |summary: &Summary| {
-                !is_prompt || summary.lifecycle.state.outcome() != Some(Outcome::Completed)
-            };
-            found.iter().filter(|summary| fits(summary)).map(|summary| summary.session_id.to_string()).collect()
+            let fits = |summary: &Summary| !is_prompt || summary.lifecycle.state.outcome() != Some(Outcome::Completed);
+            found
+                .iter()
+                .filter(|summary| fits(summary))
+                .map(|summary| summary.session_id.to_string())
+                .collect()
         }
         "date" => last_days(),
         _ => Vec::new(),
     };
-    let fitting: Vec<String> = offered.into_iter().filter(|value| value.starts_with(typed.as_str())).collect();
+    let fitting: Vec<String> = offered
+        .into_iter()
+        .filter(|value| value.starts_with(typed.as_str()))
+        .collect();
     let total = fitting.len();
     let shown: Vec<String> = fitting.into_iter().take(CompletionInfo::MAX_VALUES).collect();
     let mut info = CompletionInfo::new(shown).map_err(|error| ErrorData::internal_error(error, None))?;
@@ -97,5 +108,8 @@ pub(super) async fn complete(door: &Door, params: CompleteRequestParams) -> Resu
 
 fn last_days() -> Vec<String> {
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    std::iter::successors(Some(today), |day| day.yesterday().ok()).take(DAYS).map(|day| day.to_string()).collect()
+    std::iter::successors(Some(today), |day| day.yesterday().ok())
+        .take(DAYS)
+        .map(|day| day.to_string())
+        .collect()
 }

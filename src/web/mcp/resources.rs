@@ -89,15 +89,25 @@ pub(super) async fn list(door: &Door, cursor: Option<String>) -> Result<ListReso
     let found = door.handle.recent(before, PAGE).await.map_err(refused)?;
     let mut resources = Vec::new();
     if before.is_none() {
-        let named = |uri: &str, name: &str, what: &str| {
-            Resource::new(uri, name).with_description(what).with_mime_type(JSON)
-        };
-        resources.push(named(ACTIVE, "active-sessions", "The sessions that have not ended, newest first"));
+        let named =
+            |uri: &str, name: &str, what: &str| Resource::new(uri, name).with_description(what).with_mime_type(JSON);
+        resources.push(named(
+            ACTIVE,
+            "active-sessions",
+            "The sessions that have not ended, newest first",
+        ));
         resources.push(named(SESSIONS, "sessions", "All sessions, newest first"));
     }
     resources.extend(found.iter().map(|summary| of_session(summary)));
-    let next = found.last().filter(|_| found.len() == PAGE).map(|last| last.session_id.to_string());
-    let mut result = ListResourcesResult { resources, next_cursor: next, ..Default::default() };
+    let next = found
+        .last()
+        .filter(|_| found.len() == PAGE)
+        .map(|last| last.session_id.to_string());
+    let mut result = ListResourcesResult {
+        resources,
+        next_cursor: next,
+        ..Default::default()
+    };
     result.ttl_ms = Some(TTL_MS);
     Ok(result)
 }
@@ -105,15 +115,32 @@ pub(super) async fn list(door: &Door, cursor: Option<String>) -> Result<ListReso
 /// `resources/templates/list`
 pub(super) fn templates() -> ListResourceTemplatesResult {
     let template = |path: &str, name: &str, what: &str| {
-        ResourceTemplate::new(format!("{ROOT}{path}"), name).with_description(what).with_mime_type(JSON)
+        ResourceTemplate::new(format!("{ROOT}{path}"), name)
+            .with_description(what)
+            .with_mime_type(JSON)
     };
     let resource_templates = vec![
         template("session/{session_id}", "session", "One session as it stands"),
-        template("session/{session_id}/log", "session-log", "Its records; go on with ?after=SEQ"),
-        template("session/{session_id}/checkpoints", "session-checkpoints", "From where it can be resumed"),
-        template("history/{date}", "history", "The sessions that were begun on a day (UTC), such as 2027-01-31"),
+        template(
+            "session/{session_id}/log",
+            "session-log",
+            "Its records; go on with ?after=SEQ",
+        ),
+        template(
+            "session/{session_id}/checkpoints",
+            "session-checkpoints",
+            "From where it can be resumed",
+        ),
+        template(
+            "history/{date}",
+            "history",
+            "The sessions that were begun on a day (UTC), such as 2027-01-31",
+        ),
     ];
-    ListResourceTemplatesResult { resource_templates, ..Default::default() }
+    ListResourceTemplatesResult {
+        resource_templates,
+        ..Default::default()
+    }
 }
 
 /// `resources/read`
@@ -136,10 +163,14 @@ async fn content(door: &Door, address: &Address) -> Result<Value, CallError> {
     match address {
         Address::Active => {
             let found = handle.list().await?;
-            let live = found.iter().filter(|summary| summary.lifecycle.state.outcome().is_none());
+            let live = found
+                .iter()
+                .filter(|summary| summary.lifecycle.state.outcome().is_none());
             Ok(sessions(live.map(|summary| &**summary)))
         }
-        Address::Sessions => Ok(sessions(handle.recent(None, PAGE).await?.iter().map(|summary| &**summary))),
+        Address::Sessions => Ok(sessions(
+            handle.recent(None, PAGE).await?.iter().map(|summary| &**summary),
+        )),
         Address::History(date) => history(door, *date).await,
         Address::Session(id) => {
             let id = handle.resolve(id).await?;
@@ -162,7 +193,10 @@ async fn history(door: &Door, date: Date) -> Result<Value, CallError> {
         let Some(last) = page.last() else { break };
         before = Some(last.session_id);
         let has_more = page.len() == PAGE && last.created_at >= begin;
-        of_day.extend(page.into_iter().filter(|summary| summary.created_at >= begin && summary.created_at < end));
+        of_day.extend(
+            page.into_iter()
+                .filter(|summary| summary.created_at >= begin && summary.created_at < end),
+        );
         if !has_more {
             break;
         }
@@ -181,7 +215,10 @@ async fn log(door: &Door, id: &str, after: Seq) -> Result<Value, CallError> {
     let id = door.handle.resolve(id).await?;
     let found = door.handle.records(id, after, LOG_RECORDS).await?;
     let head = door.handle.get(id).await?.head;
-    let records: Vec<Value> = found.iter().filter_map(|record| serde_json::from_str(&record.to_json()).ok()).collect();
+    let records: Vec<Value> = found
+        .iter()
+        .filter_map(|record| serde_json::from_str(&record.to_json()).ok())
+        .collect();
     let last = found.last().map_or(after, |record| record.seq);
     let next = (last < head).then(|| format!("{ROOT}session/{id}/log?after={last}"));
     Ok(json!({"session_id": id, "records": records, "head": head, "next": next}))
@@ -222,7 +259,9 @@ fn bad_cursor(cursor: &str) -> ErrorData {
 /// A refusal as an error of the protocol.
 pub(super) fn refused(error: CallError) -> ErrorData {
     match error {
-        CallError::NoSuchSession(_) | CallError::AmbiguousId { .. } => ErrorData::invalid_params(error.to_string(), None),
+        CallError::NoSuchSession(_) | CallError::AmbiguousId { .. } => {
+            ErrorData::invalid_params(error.to_string(), None)
+        }
         other => ErrorData::internal_error(other.to_string(), None),
     }
 }
@@ -235,9 +274,22 @@ mod tests {
     fn an_address_means_one_thing_or_nothing() {
         let parse = |path: &str| Address::parse(&format!("{ROOT}{path}"));
         assert_eq!(parse("active-sessions"), Some(Address::Active));
-        assert_eq!(parse("session/abcd/log?after=7"), Some(Address::Log("abcd".into(), Seq(7))));
-        assert_eq!(parse("history/2027-01-31"), Some(Address::History(jiff::civil::date(2027, 1, 31))));
-        for none in ["", "session", "history/yesterday", "session/a/log?before=7", "session/a/b", "sessions/x"] {
+        assert_eq!(
+            parse("session/abcd/log?after=7"),
+            Some(Address::Log("abcd".into(), Seq(7)))
+        );
+        assert_eq!(
+            parse("history/2027-01-31"),
+            Some(Address::History(jiff::civil::date(2027, 1, 31)))
+        );
+        for none in [
+            "",
+            "session",
+            "history/yesterday",
+            "session/a/log?before=7",
+            "session/a/b",
+            "sessions/x",
+        ] {
             assert_eq!(parse(none), None, "{none}");
         }
         assert_eq!(Address::parse("file:///etc/passwd"), None);

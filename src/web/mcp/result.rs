@@ -143,7 +143,9 @@ impl Execution {
         }
         for question in &self.questions {
             let (id, headline, how) = (&question.question_id, &question.headline, &question.how_to_answer);
-            text.push_str(&format!("\nstatus: awaiting_input\nquestion {id}: {headline}\nto answer: {how}"));
+            text.push_str(&format!(
+                "\nstatus: awaiting_input\nquestion {id}: {headline}\nto answer: {how}"
+            ));
         }
         text.push_str(&format!("\n{}", self.next));
         text
@@ -166,7 +168,13 @@ impl OpenQuestion {
                 format!(r#"answer_question with question_id "{id}", action "submit" and content that fits the schema"#)
             }
         };
-        Self { question_id: id.to_string(), ask, headline: question.kind.headline(), details, how_to_answer: how }
+        Self {
+            question_id: id.to_string(),
+            ask,
+            headline: question.kind.headline(),
+            details,
+            how_to_answer: how,
+        }
     }
 }
 

@@ -42,7 +42,10 @@ pub(super) struct Door {
 pub(crate) struct Product(pub(super) Arc<Door>);
 
 impl ServerHandler for Product {
-    #[expect(deprecated, reason = "logging is deprecated in 2026-07-28, and still what clients show")]
+    #[expect(
+        deprecated,
+        reason = "logging is deprecated in 2026-07-28, and still what clients show"
+    )]
     fn get_info(&self) -> ServerConfig {
         let capabilities = ServerCapabilities::builder()
             .enable_tools()
@@ -68,7 +71,10 @@ impl ServerHandler for Product {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult { tools: tools::all(), ..Default::default() })
+        Ok(ListToolsResult {
+            tools: tools::all(),
+            ..Default::default()
+        })
     }
 
     /// rmcp would leave a call unanswered whose tool panics.
@@ -82,7 +88,10 @@ impl ServerHandler for Product {
         let call = tools::call(&self.0, params, &context, &caller);
         match AssertUnwindSafe(call).catch_unwind().await {
             Ok(answered) => answered,
-            Err(_) => Ok(result::failure("the tool failed inside; the session, if one was started, goes on: call list_executions").into()),
+            Err(_) => Ok(result::failure(
+                "the tool failed inside; the session, if one was started, goes on: call list_executions",
+            )
+            .into()),
         }
     }
 
@@ -140,7 +149,10 @@ impl ServerHandler for Product {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        Ok(ListPromptsResult { prompts: prompts::all(), ..Default::default() })
+        Ok(ListPromptsResult {
+            prompts: prompts::all(),
+            ..Default::default()
+        })
     }
 
     async fn get_prompt(
@@ -171,19 +183,23 @@ impl ServerHandler for Product {
         Ok(())
     }
 
-    async fn get_task(
-        &self,
-        params: GetTaskParams,
-        _: RequestContext<RoleServer>,
-    ) -> Result<GetTaskResult, ErrorData> {
+    async fn get_task(&self, params: GetTaskParams, _: RequestContext<RoleServer>) -> Result<GetTaskResult, ErrorData> {
         guarded(tasks::get(&self.0, &params.task_id)).await
     }
 
-    async fn update_task(&self, params: UpdateTaskParams, context: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+    async fn update_task(
+        &self,
+        params: UpdateTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
         guarded(tasks::update(&self.0, &Caller::of(&context), params)).await
     }
 
-    async fn cancel_task(&self, params: CancelTaskParams, context: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+    async fn cancel_task(
+        &self,
+        params: CancelTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
         guarded(tasks::cancel(&self.0, &Caller::of(&context), &params.task_id)).await
     }
 }

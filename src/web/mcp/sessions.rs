@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
-use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, LocalSessionManagerError, SessionConfig};
+use rmcp::transport::streamable_http_server::session::local::{
+    LocalSessionManager, LocalSessionManagerError, SessionConfig,
+};
 use rmcp::transport::streamable_http_server::session::{
     RestoreOutcome, ServerSseMessage, SessionId, SessionManager, SessionState, SessionStore, SessionStoreError,
 };
@@ -79,7 +81,13 @@ impl Sessions {
 
     fn used(&self, id: &SessionId, messages: impl Stream<Item = ServerSseMessage> + Send + 'static) -> Messages {
         let busy = self.use_of.begin(id);
-        SyncStream::new(Busy { messages: messages.boxed(), _busy: busy }.boxed())
+        SyncStream::new(
+            Busy {
+                messages: messages.boxed(),
+                _busy: busy,
+            }
+            .boxed(),
+        )
     }
 }
 
@@ -178,10 +186,16 @@ impl Uses {
     /// Marks a session as in use until the answer is dropped.
     pub(super) fn begin(self: &Arc<Self>, id: &str) -> BusyMark {
         let mut all = self.lock();
-        let known = all.entry(id.to_owned()).or_insert(Use { busy: 0, at: Instant::now() });
+        let known = all.entry(id.to_owned()).or_insert(Use {
+            busy: 0,
+            at: Instant::now(),
+        });
         known.busy += 1;
         drop(all);
-        BusyMark { uses: Arc::clone(self), id: id.to_owned() }
+        BusyMark {
+            uses: Arc::clone(self),
+            id: id.to_owned(),
+        }
     }
 
     fn forget(&self, id: &str) {
@@ -191,8 +205,11 @@ impl Uses {
     /// The sessions that should rest, which are forgotten.
     fn to_rest(&self) -> Vec<String> {
         let mut all = self.lock();
-        let mut idle: Vec<(Instant, String)> =
-            all.iter().filter(|(_, used)| used.busy == 0).map(|(id, used)| (used.at, id.clone())).collect();
+        let mut idle: Vec<(Instant, String)> = all
+            .iter()
+            .filter(|(_, used)| used.busy == 0)
+            .map(|(id, used)| (used.at, id.clone()))
+            .collect();
         idle.sort();
         let surplus = (all.len() + 1).saturating_sub(AWAKE_MAX);
         let rest: Vec<String> = idle

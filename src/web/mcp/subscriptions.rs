@@ -65,7 +65,10 @@ impl Subscriptions {
         let mut all = self.lock();
         all.retain(|_, task| !task.is_finished());
         if all.len() >= SUBSCRIPTIONS_MAX {
-            return Err(ErrorData::internal_error("there are too many subscriptions: end some first", None));
+            return Err(ErrorData::internal_error(
+                "there are too many subscriptions: end some first",
+                None,
+            ));
         }
         let task = tokio::spawn(tell(reader, wanted, Listener::Session(context.peer)));
         if let Some(earlier) = all.insert(key, task.abort_handle()) {
@@ -121,8 +124,15 @@ impl Wanted {
     fn changed_by(&self, kind: &str, session: SessionId) -> impl Iterator<Item = String> + '_ {
         let is_state = matches!(
             kind,
-            "session.created" | "session.state" | "session.ended" | "session.resumed" | "question.asked"
-                | "question.answered" | "question.delivered" | "question.withdrawn" | "attempt.started"
+            "session.created"
+                | "session.state"
+                | "session.ended"
+                | "session.resumed"
+                | "question.asked"
+                | "question.answered"
+                | "question.delivered"
+                | "question.withdrawn"
+                | "attempt.started"
         );
         let (is_new, is_checkpoint) = (kind == "session.created", kind == "checkpoint");
         let touched = move |(uri, address, of): &(String, Address, Option<SessionId>)| {
@@ -144,9 +154,10 @@ impl Listener {
     fn tell(&self, uri: String) -> BoxFuture<'_, bool> {
         Box::pin(async move {
             match (self, uri.is_empty()) {
-                (Self::Session(peer), false) => {
-                    peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(uri)).await.is_ok()
-                }
+                (Self::Session(peer), false) => peer
+                    .notify_resource_updated(ResourceUpdatedNotificationParam::new(uri))
+                    .await
+                    .is_ok(),
                 (Self::Session(peer), true) => peer.notify_resource_list_changed().await.is_ok(),
                 (Self::Request(sink), false) => sink.notify_resource_updated(uri).await.is_ok(),
                 (Self::Request(sink), true) => sink.notify_resource_list_changed().await.is_ok(),

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use rmcp::ErrorData;
 use rmcp::model::{
-    DetailedTask, ElicitRequest, ElicitResult, GetTaskResult, InputRequest, InputRequests, Task, TaskPayload, TaskStatus,
-    UpdateTaskParams,
+    DetailedTask, ElicitRequest, ElicitResult, GetTaskResult, InputRequest, InputRequests, Task, TaskPayload,
+    TaskStatus, UpdateTaskParams,
 };
 use serde_json::{Map, Value};
 
 use super::caller::Caller;
 use super::forms::{self, Reply};
-use super::result::Execution;
 use super::resources::refused;
+use super::result::Execution;
 use super::server::Door;
 use crate::runtime::handle::CallError;
 use crate::session::id::{QuestionId, SessionId};
@@ -28,7 +28,10 @@ pub(super) fn task(summary: &Summary) -> Task {
     let at = |at: jiff::Timestamp| format!("{at:.3}");
     let (created, updated) = (at(summary.created_at), at(summary.updated_at));
     let state = summary.shown_state();
-    let told = summary.note.as_deref().map_or_else(|| state.to_owned(), |note| format!("{state}: {note}"));
+    let told = summary
+        .note
+        .as_deref()
+        .map_or_else(|| state.to_owned(), |note| format!("{state}: {note}"));
     Task::new(summary.session_id.to_string(), status(summary), created, updated)
         .with_status_message(told)
         .with_poll_interval_ms(POLL_MS)
@@ -38,8 +41,12 @@ pub(super) fn task(summary: &Summary) -> Task {
 pub(super) async fn get(door: &Door, id: &str) -> Result<GetTaskResult, ErrorData> {
     let summary = door.handle.get(session(id)?).await.map_err(refused)?;
     let payload = match status(&summary) {
-        TaskStatus::InputRequired => TaskPayload::InputRequired { input_requests: requests(&summary) },
-        TaskStatus::Completed => TaskPayload::Completed { result: result(&summary) },
+        TaskStatus::InputRequired => TaskPayload::InputRequired {
+            input_requests: requests(&summary),
+        },
+        TaskStatus::Completed => TaskPayload::Completed {
+            result: result(&summary),
+        },
         TaskStatus::Cancelled => TaskPayload::Cancelled,
         _ => TaskPayload::Working,
     };
@@ -50,15 +57,23 @@ pub(super) async fn get(door: &Door, id: &str) -> Result<GetTaskResult, ErrorDat
 pub(super) async fn update(door: &Door, caller: &Caller, params: UpdateTaskParams) -> Result<(), ErrorData> {
     let id = session(&params.task_id)?;
     let summary = door.handle.get(id).await.map_err(refused)?;
-    let asked: BTreeMap<String, &Question> = open(&summary).map(|question| (question.question_id.to_string(), question)).collect();
+    let asked: BTreeMap<String, &Question> = open(&summary)
+        .map(|question| (question.question_id.to_string(), question))
+        .collect();
     for (name, response) in &params.input_responses {
         // A question that is settled meanwhile needs no answer.
         let Some(question) = asked.get(name) else { continue };
-        let misfit = |why: String| ErrorData::invalid_params(format!("the response to {name} does not fit: {why}"), None);
-        let result: ElicitResult = serde_json::from_value(response.clone()).map_err(|error| misfit(error.to_string()))?;
+        let misfit =
+            |why: String| ErrorData::invalid_params(format!("the response to {name} does not fit: {why}"), None);
+        let result: ElicitResult =
+            serde_json::from_value(response.clone()).map_err(|error| misfit(error.to_string()))?;
         let reply = forms::reply(question, &result).map_err(|error| misfit(error.to_string()))?;
         if let Reply::Answer(answer) = reply {
-            match door.handle.answer(id, question.question_id, answer, caller.by.clone()).await {
+            match door
+                .handle
+                .answer(id, question.question_id, answer, caller.by.clone())
+                .await
+            {
                 Ok(_) | Err(CallError::AlreadyAnswered(_) | CallError::NoSuchQuestion(_)) => {}
                 Err(error) => return Err(refused(error)),
             }
@@ -77,7 +92,8 @@ pub(super) async fn cancel(door: &Door, caller: &Caller, id: &str) -> Result<(),
 }
 
 fn session(id: &str) -> Result<SessionId, ErrorData> {
-    id.parse().map_err(|_| ErrorData::invalid_params(format!("there is no task {id:?}"), None))
+    id.parse()
+        .map_err(|_| ErrorData::invalid_params(format!("there is no task {id:?}"), None))
 }
 
 fn status(summary: &Summary) -> TaskStatus {

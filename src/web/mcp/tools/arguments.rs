@@ -215,10 +215,20 @@ impl AnswerQuestion {
     /// The answer in our own terms; whether it fits the question is looked at there.
     pub(super) fn to_answer(&self) -> Answer {
         match self.action {
-            Action::Allow => Answer::Allow { updated_input: None, remember: self.remember },
-            Action::Deny => Answer::Deny { reason: self.reason.clone(), interrupt: false },
-            Action::Choose => Answer::Choose { answers: self.answers.clone() },
-            Action::Submit => Answer::Submit { content: self.content.clone().unwrap_or(Value::Null) },
+            Action::Allow => Answer::Allow {
+                updated_input: None,
+                remember: self.remember,
+            },
+            Action::Deny => Answer::Deny {
+                reason: self.reason.clone(),
+                interrupt: false,
+            },
+            Action::Choose => Answer::Choose {
+                answers: self.answers.clone(),
+            },
+            Action::Submit => Answer::Submit {
+                content: self.content.clone().unwrap_or(Value::Null),
+            },
         }
     }
 }

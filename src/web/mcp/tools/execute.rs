@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rmcp::RoleServer;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CreateTaskResult, ElicitRequest, ElicitResult, InputRequest, InputRequests,
-    InputRequiredResult, InputResponses, SealOptions,
+    CallToolRequestParams, CallToolResponse, CreateTaskResult, ElicitRequest, ElicitResult, InputRequest,
+    InputRequests, InputRequiredResult, InputResponses, SealOptions,
 };
 use rmcp::service::RequestContext;
 use serde::{Deserialize, Serialize};
@@ -46,9 +46,15 @@ struct Kept {
 
 impl Call<'_> {
     /// `execute_with_streaming` and `execute_resumable`
-    pub(super) async fn execute(self, params: CallToolRequestParams, tool: &str) -> Result<CallToolResponse, ToolError> {
+    pub(super) async fn execute(
+        self,
+        params: CallToolRequestParams,
+        tool: &str,
+    ) -> Result<CallToolResponse, ToolError> {
         if let Some(state) = &params.request_state {
-            return self.go_on(tool, state, params.input_responses.unwrap_or_default()).await;
+            return self
+                .go_on(tool, state, params.input_responses.unwrap_or_default())
+                .await;
         }
         self.begin(tool, read(params.arguments)?).await
     }
@@ -56,19 +62,44 @@ impl Call<'_> {
     /// `resume_execution`
     pub(super) async fn resume(self, params: CallToolRequestParams, tool: &str) -> Result<CallToolResponse, ToolError> {
         if let Some(state) = &params.request_state {
-            return self.go_on(tool, state, params.input_responses.unwrap_or_default()).await;
+            return self
+                .go_on(tool, state, params.input_responses.unwrap_or_default())
+                .await;
         }
-        let Resume { session_id, instruction, background, cancel_on_disconnect } = read(params.arguments)?;
+        let Resume {
+            session_id,
+            instruction,
+            background,
+            cancel_on_disconnect,
+        } = read(params.arguments)?;
         let session = self.door.handle.resolve(&session_id).await?;
         // What was told before is not told again.
         let after = self.door.handle.get(session).await?.head;
-        let summary = self.door.handle.resume(session, instruction, None, self.caller.by.clone()).await?;
-        self.begun(tool, &summary, Kept { session, after, cancel_on_disconnect }, background).await
+        let summary = self
+            .door
+            .handle
+            .resume(session, instruction, None, self.caller.by.clone())
+            .await?;
+        self.begun(
+            tool,
+            &summary,
+            Kept {
+                session,
+                after,
+                cancel_on_disconnect,
+            },
+            background,
+        )
+        .await
     }
 
     async fn begin(self, tool: &str, arguments: Execute) -> Result<CallToolResponse, ToolError> {
         let request = arguments.to_request(self.caller.directory.as_deref())?;
-        let new = NewSession { request, env: None, by: self.caller.by.clone() };
+        let new = NewSession {
+            request,
+            env: None,
+            by: self.caller.by.clone(),
+        };
         let summary = self.door.handle.create(new).await?;
         let kept = Kept {
             session: summary.session_id,
@@ -102,7 +133,9 @@ impl Call<'_> {
         let summary = self.door.handle.get(kept.session).await?;
         for waiting in summary.questions.values().filter(|waiting| waiting.answer.is_none()) {
             let id = waiting.question.question_id;
-            let Some(response) = responses.get(&id.to_string()) else { continue };
+            let Some(response) = responses.get(&id.to_string()) else {
+                continue;
+            };
             match self.reply(kept.session, &waiting.question, response).await? {
                 Some(Reply::Later) => return self.finish(kept.session, Narrator::after(kept.after)).await,
                 Some(Reply::Answer(_)) | None => {}
@@ -118,11 +151,20 @@ impl Call<'_> {
         question: &Question,
         response: &serde_json::Value,
     ) -> Result<Option<Reply>, ToolError> {
-        let Ok(result) = serde_json::from_value::<ElicitResult>(response.clone()) else { return Ok(None) };
-        let Ok(reply) = forms::reply(question, &result) else { return Ok(None) };
+        let Ok(result) = serde_json::from_value::<ElicitResult>(response.clone()) else {
+            return Ok(None);
+        };
+        let Ok(reply) = forms::reply(question, &result) else {
+            return Ok(None);
+        };
         if let Reply::Answer(answer) = &reply {
             let by = self.caller.by.clone();
-            match self.door.handle.answer(session, question.question_id, answer.clone(), by).await {
+            match self
+                .door
+                .handle
+                .answer(session, question.question_id, answer.clone(), by)
+                .await
+            {
                 // Somebody was quicker: what counts is that it is answered.
                 Ok(_) | Err(CallError::AlreadyAnswered(_) | CallError::NoSuchQuestion(_)) => {}
                 Err(error) => return Err(error.into()),
@@ -132,8 +174,16 @@ impl Call<'_> {
     }
 
     async fn follow(self, tool: &str, kept: Kept) -> Result<CallToolResponse, ToolError> {
-        let what = Follow { session: kept.session, after: kept.after, questions: Questions::Ask, wait: None };
-        let noted = self.door.notes.note(self.caller, &self.context.id, kept.session, kept.after);
+        let what = Follow {
+            session: kept.session,
+            after: kept.after,
+            questions: Questions::Ask,
+            wait: None,
+        };
+        let noted = self
+            .door
+            .notes
+            .note(self.caller, &self.context.id, kept.session, kept.after);
         let guard = kept.cancel_on_disconnect.then(|| CancelOnDrop::new(self, kept.session));
         let (stop, told) = follow(self.door, self.context, self.caller, what).await?;
         if let Some(guard) = guard
@@ -145,9 +195,14 @@ impl Call<'_> {
             noted.done();
         }
         match stop {
-            Stop::Asked(questions) if self.caller.can_fill_forms && self.caller.era == Era::Stateless => {
-                self.ask(tool, questions, Kept { after: told.after, ..kept })
-            }
+            Stop::Asked(questions) if self.caller.can_fill_forms && self.caller.era == Era::Stateless => self.ask(
+                tool,
+                questions,
+                Kept {
+                    after: told.after,
+                    ..kept
+                },
+            ),
             Stop::Ended | Stop::Asked(_) | Stop::TimeUp => self.finish(kept.session, told).await,
             Stop::Left | Stop::CutOff => Ok(failure(format!(
                 "the call was interrupted; the session goes on. Resume with session_id {}: call get_execution",
@@ -161,11 +216,18 @@ impl Call<'_> {
     fn ask(self, tool: &str, questions: Vec<Question>, kept: Kept) -> Result<CallToolResponse, ToolError> {
         let named = |question: Question| {
             let form = ElicitRequest::new(forms::form(&question));
-            (QuestionId::to_string(&question.question_id), InputRequest::Elicitation(form))
+            (
+                QuestionId::to_string(&question.question_id),
+                InputRequest::Elicitation(form),
+            )
         };
         let requests: InputRequests = questions.into_iter().map(named).collect();
         let options = SealOptions::new().associated_data(tool.as_bytes()).ttl(STATE_TTL);
-        let sealed = self.door.seal.seal_json_with(&kept, &options).map_err(|_| ToolError::BadState)?;
+        let sealed = self
+            .door
+            .seal
+            .seal_json_with(&kept, &options)
+            .map_err(|_| ToolError::BadState)?;
         Ok(InputRequiredResult::new(Some(requests), Some(sealed)).into())
     }
 
@@ -183,7 +245,9 @@ struct CancelOnDrop {
 
 impl CancelOnDrop {
     fn new(call: Call<'_>, session: SessionId) -> Self {
-        Self { armed: Some((call.door.handle.clone(), session, call.caller.by.clone())) }
+        Self {
+            armed: Some((call.door.handle.clone(), session, call.caller.by.clone())),
+        }
     }
 
     fn disarm(mut self) {

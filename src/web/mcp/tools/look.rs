@@ -34,7 +34,11 @@ type Answered = Result<CallToolResponse, ToolError>;
 
 /// `get_execution`
 pub(super) async fn get(call: Call<'_>, arguments: Result<Get, ToolError>) -> Answered {
-    let Get { session_id, after, wait_seconds } = arguments?;
+    let Get {
+        session_id,
+        after,
+        wait_seconds,
+    } = arguments?;
     let session = call.door.handle.resolve(&session_id).await?;
     let what = Follow {
         session,
@@ -49,7 +53,12 @@ pub(super) async fn get(call: Call<'_>, arguments: Result<Get, ToolError>) -> An
 
 /// `list_executions`
 pub(super) async fn list(door: &Door, arguments: Result<List, ToolError>) -> Answered {
-    let List { state, all, before, limit } = arguments?;
+    let List {
+        state,
+        all,
+        before,
+        limit,
+    } = arguments?;
     let limit = limit.unwrap_or(LISTED).clamp(1, LISTED_MAX);
     let before = match before {
         Some(id) => Some(door.handle.resolve(&id).await?),
@@ -58,12 +67,17 @@ pub(super) async fn list(door: &Door, arguments: Result<List, ToolError>) -> Ans
     let mut next_before = None;
     let found = if all || before.is_some() {
         let found = door.handle.recent(before, limit).await?;
-        next_before = found.last().filter(|_| found.len() == limit).map(|last| last.session_id.to_string());
+        next_before = found
+            .last()
+            .filter(|_| found.len() == limit)
+            .map(|last| last.session_id.to_string());
         found
     } else {
         door.handle.list().await?
     };
-    let wanted = found.iter().filter(|summary| state.as_deref().is_none_or(|state| state == summary.shown_state()));
+    let wanted = found
+        .iter()
+        .filter(|summary| state.as_deref().is_none_or(|state| state == summary.shown_state()));
     let sessions: Vec<Execution> = wanted.take(limit).map(|summary| Execution::brief(summary)).collect();
     Ok(shown(&Listed { sessions, next_before }).into())
 }
@@ -73,10 +87,15 @@ pub(super) async fn answer(door: &Door, caller: &Caller, arguments: Result<Answe
     let arguments = arguments?;
     let session = door.handle.resolve(&arguments.session_id).await?;
     let question = match &arguments.question_id {
-        Some(id) => id.parse().map_err(|error| ToolError::Arguments(format!("question_id: {error}")))?,
+        Some(id) => id
+            .parse()
+            .map_err(|error| ToolError::Arguments(format!("question_id: {error}")))?,
         None => only_question(door, session).await?,
     };
-    let summary = door.handle.answer(session, question, arguments.to_answer(), caller.by.clone()).await?;
+    let summary = door
+        .handle
+        .answer(session, question, arguments.to_answer(), caller.by.clone())
+        .await?;
     Ok(Execution::brief(&summary).into_result(false).into())
 }
 
@@ -97,7 +116,9 @@ async fn only_question(door: &Door, session: SessionId) -> Result<QuestionId, To
     match open[..] {
         [] => Err(ToolError::NothingAsked(session)),
         [only] => Ok(only),
-        _ => Err(ToolError::WhichQuestion(open.iter().map(QuestionId::to_string).collect::<Vec<_>>().join(", "))),
+        _ => Err(ToolError::WhichQuestion(
+            open.iter().map(QuestionId::to_string).collect::<Vec<_>>().join(", "),
+        )),
     }
 }
 

@@ -7,9 +7,9 @@ mod arguments;
 mod execute;
 mod look;
 
+use rmcp::handler::server::common::{schema_for_output, schema_for_type};
 use rmcp::model::{CallToolRequestParams, CallToolResponse, Tool, ToolAnnotations};
 use rmcp::service::RequestContext;
-use rmcp::handler::server::common::{schema_for_output, schema_for_type};
 use rmcp::{ErrorData, RoleServer};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -131,8 +131,16 @@ pub(super) fn all() -> Vec<Tool> {
 impl Entry {
     fn to_tool(&self) -> Tool {
         let annotations = match self.effect {
-            Effect::Runs => ToolAnnotations::new().read_only(false).destructive(true).idempotent(false).open_world(true),
-            Effect::Steers => ToolAnnotations::new().read_only(false).destructive(true).idempotent(true).open_world(false),
+            Effect::Runs => ToolAnnotations::new()
+                .read_only(false)
+                .destructive(true)
+                .idempotent(false)
+                .open_world(true),
+            Effect::Steers => ToolAnnotations::new()
+                .read_only(false)
+                .destructive(true)
+                .idempotent(true)
+                .open_world(false),
             Effect::Looks => ToolAnnotations::new().read_only(true).open_world(false),
         };
         let output = if self.name == "list_executions" {
@@ -183,7 +191,11 @@ mod tests {
         for tool in all() {
             let fields = tool.input_schema["properties"].as_object().unwrap();
             for (name, field) in fields {
-                assert!(field.get("description").is_some(), "{}: {name} has no description", tool.name);
+                assert!(
+                    field.get("description").is_some(),
+                    "{}: {name} has no description",
+                    tool.name
+                );
             }
             assert_eq!(tool.input_schema["type"], "object", "{}", tool.name);
             assert_eq!(tool.output_schema.as_ref().unwrap()["type"], "object", "{}", tool.name);
