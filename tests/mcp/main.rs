@@ -4,6 +4,7 @@
 mod support;
 
 mod client;
+mod python;
 mod questions;
 mod relay;
 mod resources;

@@ -209,3 +209,15 @@ async fn guarded<T>(work: impl Future<Output = Result<T, ErrorData>>) -> Result<
     let caught = AssertUnwindSafe(work).catch_unwind().await;
     caught.unwrap_or_else(|_| Err(ErrorData::internal_error("the request failed inside", None)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_its_request_alone() {
+        let error = guarded::<()>(async { panic!("a fault of ours") }).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::INTERNAL_ERROR);
+        assert_eq!(guarded(async { Ok(1) }).await, Ok(1));
+    }
+}

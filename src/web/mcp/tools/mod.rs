@@ -207,7 +207,9 @@ mod tests {
     fn an_argument_that_does_not_fit_is_named() {
         let told = |arguments: Value| {
             let read: Result<arguments::Execute, _> = read(arguments.as_object().cloned());
-            read.and_then(|arguments| arguments.to_request(None)).unwrap_err().to_string()
+            read.and_then(|arguments| arguments.to_request(None))
+                .unwrap_err()
+                .to_string()
         };
         assert!(told(serde_json::json!({"cwd": "/w"})).contains("task"));
         assert!(told(serde_json::json!({"task": "t", "max_turn": 3})).contains("max_turn"));
