@@ -16,7 +16,7 @@ use awc::http::header::{CONTENT_TYPE, HeaderValue};
 use awc::http::{Method, StatusCode};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::AbortHandle;
 
 use super::connection;
@@ -56,6 +56,7 @@ pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
         directory: std::env::current_dir().ok(),
         session: RefCell::default(),
         running: RefCell::default(),
+        starting: Mutex::default(),
     });
     let mut messages = read_messages();
     while let Some(message) = messages.recv().await {
@@ -100,6 +101,8 @@ struct Relay {
     session: RefCell<Session>,
     /// The requests on their way, by their ids as JSON.
     running: RefCell<HashMap<String, AbortHandle>>,
+    /// Held while a daemon is started, so that two requests do not start two.
+    starting: Mutex<()>,
 }
 
 /// The MCP session, where the client's revision has them.
@@ -330,10 +333,12 @@ impl Relay {
 
     /// A request with the headers that go with a message.
     async fn request(&self, method: Method, message: &Value) -> Result<awc::ClientRequest, String> {
-        if connection::find(&self.state_dir).is_none() {
-            find_or_start(&self.state_dir)
-                .await
-                .map_err(|failure| failure.to_string())?;
+        {
+            let _alone = self.starting.lock().await;
+            if connection::find(&self.state_dir).is_none() {
+                let started = find_or_start(&self.state_dir).await;
+                started.map_err(|failure| failure.to_string())?;
+            }
         }
         let daemon = connection::find(&self.state_dir).ok_or("no daemon runs, and none can be started")?;
         let mut request = self

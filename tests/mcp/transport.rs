@@ -48,6 +48,15 @@ fn send_by_hand(daemon: &TestDaemon, client: &Client, method: &str, params: Valu
 
 #[test]
 fn a_stream_is_read_on_after_the_daemon_was_killed() {
+    read_on_after(TestDaemon::kill);
+}
+
+#[test]
+fn a_stream_is_read_on_after_the_daemon_was_stopped() {
+    read_on_after(|daemon| assert_eq!(daemon.terminate(), Some(0)));
+}
+
+fn read_on_after(end: impl FnOnce(&mut TestDaemon)) {
     let mut daemon = TestDaemon::start();
     let mut client = Client::connect(&daemon, SESSIONS);
     let go = daemon.root().join("go");
@@ -64,9 +73,9 @@ fn a_stream_is_read_on_after_the_daemon_was_killed() {
             break;
         }
     }
-    daemon.kill();
+    end(&mut daemon);
     daemon.launch();
-    std::fs::write(&go, "").unwrap();
+    std::fs::write(&go, "").expect("a file");
     client.find_again(&daemon);
     let resumed: Vec<Value> = client.listen(last.as_deref()).collect();
     let answer = resumed.last().expect("the answer");

@@ -11,20 +11,22 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use rmcp::model::{
-    CustomNotification, CustomRequest, CustomResult, ErrorData, JsonRpcError, JsonRpcMessage, JsonRpcNotification,
-    JsonRpcRequest, JsonRpcResponse, RequestId, ServerJsonRpcMessage, ServerNotification, ServerRequest, ServerResult,
-};
+use rmcp::model::ServerJsonRpcMessage;
 use rmcp::transport::streamable_http_server::session::{
     EventId, EventStore, EventStoreError, EventStream, ServerSseMessage,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
+
+mod line;
+
+use self::line::{Line, is_answer};
 
 /// How long the events of a stream are kept, at least until the daemon starts anew.
 const KEPT: Duration = Duration::from_secs(48 * 3600);
@@ -52,6 +54,7 @@ pub(super) struct Events {
     directory: PathBuf,
     live: Mutex<HashMap<String, Arc<Mutex<Live>>>>,
     continuation: Arc<Continuation>,
+    closed: AtomicBool,
 }
 
 /// A stream that is being written by this process.
@@ -65,19 +68,6 @@ struct Live {
     ended: bool,
 }
 
-/// One line of a stream's file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Line {
-    number: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    message: Option<Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    retry_ms: Option<u64>,
-    /// Which call the stream answers; in a line of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    of: Option<Interrupted>,
-}
-
 impl Events {
     /// Streams kept in this directory, which is made; those that are too old are removed.
     pub(super) fn open(directory: &Path, continuation: Arc<Continuation>) -> io::Result<Arc<Self>> {
@@ -87,6 +77,7 @@ impl Events {
             directory: directory.to_owned(),
             live: Mutex::default(),
             continuation,
+            closed: AtomicBool::new(false),
         }))
     }
 
@@ -107,7 +98,15 @@ impl Events {
         }
     }
 
+    /// Takes no more events: what a daemon says while it stops is no answer to a call that goes on without it.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
     fn append(&self, stream: &str, event: &ServerSseMessage) -> io::Result<EventId> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(io::Error::other("the daemon is stopping"));
+        }
         let (live, _) = self.live(stream)?;
         let mut live = lock(&live);
         let message = event.message.as_deref().map(serde_json::to_value).transpose()?;
@@ -280,62 +279,6 @@ impl Tail {
     }
 }
 
-impl Line {
-    fn into_event(self, stream: &str) -> Option<ServerSseMessage> {
-        let id = format!("{}@{stream}", self.number);
-        let retry = self.retry_ms.map(Duration::from_millis);
-        match self.message {
-            Some(message) => Some(ServerSseMessage::new(id, to_message(message)?)),
-            None => Some(ServerSseMessage::priming(id, retry.unwrap_or_default())),
-        }
-    }
-}
-
-/// A message as it was, byte for byte in meaning: read as one of the open kinds, nothing in it is lost.
-fn to_message(message: Value) -> Option<ServerJsonRpcMessage> {
-    let Value::Object(mut fields) = message else {
-        return None;
-    };
-    let id = fields
-        .remove("id")
-        .map(serde_json::from_value::<RequestId>)
-        .transpose()
-        .ok()?;
-    let method = fields
-        .remove("method")
-        .and_then(|method| method.as_str().map(str::to_owned));
-    let params = fields.remove("params");
-    Some(match (method, id) {
-        (Some(method), Some(id)) => {
-            let request = ServerRequest::CustomRequest(CustomRequest::new(method, params));
-            JsonRpcMessage::Request(JsonRpcRequest::new(id, request))
-        }
-        (Some(method), None) => {
-            let notification = ServerNotification::CustomNotification(CustomNotification::new(method, params));
-            JsonRpcMessage::Notification(JsonRpcNotification {
-                jsonrpc: Default::default(),
-                notification,
-            })
-        }
-        (None, id) => match (fields.remove("result"), id) {
-            (Some(result), Some(id)) => JsonRpcMessage::Response(JsonRpcResponse {
-                jsonrpc: Default::default(),
-                id,
-                result: ServerResult::CustomResult(CustomResult(result)),
-            }),
-            (_, id) => {
-                let error: ErrorData = serde_json::from_value(fields.remove("error")?).ok()?;
-                JsonRpcMessage::Error(JsonRpcError::new(id, error))
-            }
-        },
-    })
-}
-
-/// Whether a message answers a request of the client: nothing follows it on the stream of a call.
-fn is_answer(message: &Value) -> bool {
-    message.get("method").is_none()
-}
-
 fn split(event: &str) -> Option<(u64, &str)> {
     let (number, stream) = event.split_once('@')?;
     Some((number.parse().ok()?, stream))
@@ -403,6 +346,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use super::line::to_message;
     use super::*;
     use serde_json::json;
 

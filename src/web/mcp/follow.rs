@@ -101,7 +101,7 @@ pub(super) async fn follow(
     };
     let stop = following.run().await;
     // Whatever was not told yet is told before the result.
-    if following.narrator.has_news() && !matches!(stop, Stop::Left) {
+    if following.narrator.has_news() && !matches!(stop, Stop::Left | Stop::CutOff) {
         following.tell().await;
     }
     Ok((stop, following.narrator))
@@ -119,7 +119,7 @@ impl<'a> Following<'a> {
             let due = self.progress.due(self.narrator.has_news());
             tokio::select! {
                 biased;
-                () = self.context.ct.cancelled() => return Stop::Left,
+                () = self.context.ct.cancelled() => return self.left(),
                 () = until(deadline), if self.has_caught_up() => return Stop::TimeUp,
                 () = tokio::time::sleep_until(due) => self.tell().await,
                 filled = filled(&mut self.asking) => {
@@ -134,6 +134,15 @@ impl<'a> Following<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// All calls are cancelled when the daemon stops, too.
+    fn left(&self) -> Stop {
+        if *self.door.stopping.borrow() {
+            Stop::CutOff
+        } else {
+            Stop::Left
         }
     }
 

@@ -1,6 +1,6 @@
 //! The MCP face, for every client: those of 2026-07-28, which has no sessions, and those of the four revisions before it.
 //!
-//! Read in this order: [`bridge`] (from actix-web to rmcp), [`sessions`] and [`events`] (what outlives a connection, and
+//! Read in this order: `bridge` (from actix-web to rmcp), `sessions` and `events` (what outlives a connection, and
 //! the daemon), `server` (what rmcp asks of us), `tools` (what can be done), `resources` (what can be read).
 //! Nothing here decides anything about sessions of ours: every call goes through the runtime's handle.
 
@@ -76,6 +76,7 @@ pub(crate) fn start(
         levels: Levels::default(),
         notes: notes.clone(),
         subscriptions: Subscriptions::default(),
+        stopping: stopping.clone(),
     };
     let continuation = Arc::new(move |call| interrupted::rest(handle.clone(), notes.clone(), call));
     let options = EndpointOptions {
@@ -146,10 +147,11 @@ impl<S: ServerHandler + Clone + Send + Sync + 'static> Endpoint<S> {
         config.max_request_body_bytes = options.body_bytes_max;
         config.session_store = Some(Arc::new(introductions));
         let stopped = config.cancellation_token.clone();
-        let mut stopping = options.stopping;
+        let (mut stopping, kept) = (options.stopping, Arc::clone(&events));
         runtime.spawn(async move {
             // Streams end first: otherwise the server would wait for them.
             let _ = stopping.wait_for(|stopping| *stopping).await;
+            kept.close();
             stopped.cancel();
         });
         let sessions = Arc::new(Sessions::new(events, options.calls.0));

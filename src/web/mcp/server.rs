@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use rmcp::model::*;
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
+use tokio::sync::watch;
 
 use super::caller::Caller;
 use super::interrupted::Notes;
@@ -35,6 +36,8 @@ pub(super) struct Door {
     pub(super) notes: Notes,
     /// Who wants to hear of which resource.
     pub(super) subscriptions: Subscriptions,
+    /// Turns true when the daemon stops: then calls are cut off, and nobody has left.
+    pub(super) stopping: watch::Receiver<bool>,
 }
 
 /// The handler that rmcp calls; one for each request or session, all of them the same.

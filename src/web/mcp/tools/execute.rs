@@ -186,6 +186,7 @@ impl Call<'_> {
             .note(self.caller, &self.context.id, kept.session, kept.after);
         let guard = kept.cancel_on_disconnect.then(|| CancelOnDrop::new(self, kept.session));
         let (stop, told) = follow(self.door, self.context, self.caller, what).await?;
+        // A daemon that stops cancels nothing.
         if let Some(guard) = guard
             && !matches!(stop, Stop::Left)
         {
