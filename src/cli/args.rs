@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::session::request::{OnQuestion, PermissionMode};
 
 use super::answer::AnswerFlags;
+use super::mcp_config::McpClient;
 use super::units::parse_seconds;
 
 /// Exit codes, for the end of the help text.
@@ -46,6 +47,11 @@ pub(crate) enum Verb {
     Answer(AnswerArgs),
     /// Cancel a session
     Cancel(CancelArgs),
+    /// Speak MCP on standard input and output, for a client that starts its servers itself; starts the daemon when none
+    /// runs
+    Mcp,
+    /// Print what adds this program to an MCP client
+    McpConfig(McpConfigArgs),
     /// Go on with a session that has ended, from its last message or from a checkpoint
     Resume(ResumeArgs),
     /// Begin a session in a copy of another one's conversation
@@ -69,6 +75,17 @@ pub(crate) enum Verb {
     /// Asks one question at the terminal; `run` and `attach` start it
     #[command(hide = true)]
     Prompt,
+}
+
+/// `mcp-config`
+#[derive(Args, Debug)]
+pub(crate) struct McpConfigArgs {
+    /// The client
+    #[arg(value_enum, default_value_t = McpClient::Claude)]
+    pub(crate) client: McpClient,
+    /// Reach the daemon by HTTP, with its token, instead of by `cc-executor mcp`
+    #[arg(long)]
+    pub(crate) http: bool,
 }
 
 /// `serve`

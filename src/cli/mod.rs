@@ -24,8 +24,10 @@ mod follow;
 mod input;
 mod launch;
 mod logs;
+mod mcp_config;
 mod output;
 mod prompt;
+mod relay;
 mod restart;
 mod run;
 mod sandbox;
@@ -80,6 +82,10 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Serve(args) => serve::serve(given_state_dir(cli.state_dir.as_deref())?, args),
         Verb::Completions(args) => completions(args.shell),
         Verb::Prompt => prompt::main(),
+        Verb::McpConfig(args) => {
+            let state_dir = connection::state_dir(cli.state_dir.as_deref())?;
+            mcp_config::mcp_config(&state_dir, cli.state_dir.is_some(), args.client, args.http)
+        }
         Verb::Doctor(args) => doctor::doctor(given_state_dir(cli.state_dir.as_deref())?, &args),
         Verb::Demo(args) => actix_rt::System::new().block_on(demo::demo(&args)),
         Verb::Bench(args) => actix_rt::System::new().block_on(bench::bench(&args)),
@@ -91,6 +97,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         | Verb::Wait(_)
         | Verb::Answer(_)
         | Verb::Cancel(_)
+        | Verb::Mcp
         | Verb::Resume(_)
         | Verb::Fork(_)
         | Verb::Checkpoints(_)
@@ -118,15 +125,20 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
         Verb::Wait(args) => sessions::wait(state_dir, &args).await,
         Verb::Answer(args) => answering::answer(&client()?, &args).await,
         Verb::Cancel(args) => sessions::cancel(&client()?, &args).await,
+        Verb::Mcp => relay::relay(state_dir).await,
         Verb::Resume(args) => conversations::resume(client()?, &args).await,
         Verb::Fork(args) => conversations::fork(client()?, &args).await,
         Verb::Checkpoints(args) => conversations::checkpoints(&client()?, &args).await,
         Verb::Import(args) => conversations::import(state_dir, &args).await,
         Verb::Handover(args) => conversations::handover(&client()?, &args).await,
         Verb::Restart => restart::restart(state_dir).await,
-        Verb::Doctor(_) | Verb::Serve(_) | Verb::Completions(_) | Verb::Prompt | Verb::Demo(_) | Verb::Bench(_) => {
-            Err(Failure::Usage("this verb needs no daemon".to_owned()))
-        }
+        Verb::Doctor(_)
+        | Verb::Serve(_)
+        | Verb::Completions(_)
+        | Verb::Prompt
+        | Verb::McpConfig(_)
+        | Verb::Demo(_)
+        | Verb::Bench(_) => Err(Failure::Usage("this verb needs no daemon".to_owned())),
     }
 }
 

@@ -280,7 +280,8 @@ impl ServerSettings {
 impl LogSettings {
     /// What is logged; none where `level` says something else than levels.
     pub fn targets(&self) -> Option<Targets> {
-        let mut targets = Targets::new();
+        // It tells of each request with all that is in it, and calls each client that leaves an error.
+        let mut targets = Targets::new().with_target("rmcp", LevelFilter::OFF);
         for directive in self.level.split(',').map(str::trim) {
             targets = match directive.split_once('=') {
                 Some((module, level)) if !module.is_empty() => targets.with_target(module, level_of(level)?),

@@ -8,6 +8,7 @@ mod auth;
 mod conversations;
 mod error;
 mod health;
+pub mod mcp;
 mod params;
 mod server;
 mod stream;
@@ -44,17 +45,27 @@ pub struct Faces {
     readiness: Readiness,
     /// How many streams there may be, and when they end.
     streams: Streams,
+    /// The MCP face.
+    mcp: Arc<mcp::Mcp>,
     /// The longest request body, in bytes.
     body_bytes_max: usize,
 }
 
 impl Faces {
-    fn new(settings: &Settings, handle: Handle, access: Access, readiness: Readiness, streams: Streams) -> Self {
+    fn new(
+        settings: &Settings,
+        handle: Handle,
+        access: Access,
+        readiness: Readiness,
+        streams: Streams,
+        mcp: mcp::Mcp,
+    ) -> Self {
         Self {
             handle,
             access,
             readiness,
             streams,
+            mcp: Arc::new(mcp),
             body_bytes_max: settings.limits.body_bytes_max,
         }
     }
@@ -79,6 +90,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(at("/api/sessions/{id}/handover", "GET").route(web::get().to(conversations::handover)))
         .service(at("/api/sessions/{id}/questions/{question}/answer", "POST").route(web::post().to(api::answer)))
         .service(at("/execution/{id}/stream", "GET").route(web::get().to(stream::of_session)))
+        .service(at("/mcp", "GET, POST, DELETE").default_service(web::to(mcp::handle)))
         .service(at("/events", "GET").route(web::get().to(stream::of_all)))
         .default_service(web::to(error::no_such_route));
 }

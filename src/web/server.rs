@@ -15,7 +15,7 @@ use super::auth::Access;
 use super::health::Readiness;
 use super::stream::Streams;
 use super::token::Token;
-use super::{Faces, app, routes};
+use super::{Faces, app, mcp, routes};
 use crate::config::{Paths, ServerSettings, Settings};
 use crate::runtime::Handle;
 
@@ -36,6 +36,9 @@ pub enum ServeError {
         /// By whom, where that may be known.
         by: String,
     },
+    /// The files of the MCP face cannot be made.
+    #[error("cannot keep the state of the MCP face: {0}")]
+    Mcp(#[from] io::Error),
     /// It cannot be listened there.
     #[error("cannot listen on {address}: {source}")]
     CannotListen {
@@ -85,9 +88,15 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let (listener, address) = bind(&settings.server, paths)?;
         let (stopping, stopped) = watch::channel(false);
+        let mcp = mcp::start(
+            &paths.state,
+            handle.clone(),
+            settings.limits.body_bytes_max,
+            stopped.clone(),
+        )?;
         let streams = Streams::new(settings.limits.stream_readers_max, stopped);
         let access = Access::new(token, address.port());
-        let faces = Faces::new(settings, handle, access, readiness, streams);
+        let faces = Faces::new(settings, handle, access, readiness, streams, mcp);
         let grace = Duration::from_millis(settings.server.shutdown_grace_ms);
         let running = HttpServer::new(move || app(&faces, routes))
             .workers(WORKERS)

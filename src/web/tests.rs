@@ -60,8 +60,10 @@ fn ready() -> Readiness {
 fn faces_with(readiness: Readiness) -> Faces {
     let dir = tempfile::tempdir().unwrap();
     let access = Access::new(token(&dir), 8005);
-    let streams = Streams::new(1, watch::channel(false).1);
-    Faces::new(&settings(&dir, 8005), no_runtime(), access, readiness, streams)
+    let stopping = watch::channel(false).1;
+    let streams = Streams::new(1, stopping.clone());
+    let mcp = mcp::start(dir.path(), no_runtime(), BODY_BYTES_MAX, stopping).unwrap();
+    Faces::new(&settings(&dir, 8005), no_runtime(), access, readiness, streams, mcp)
 }
 
 /// What came back: status, headers as text, body.

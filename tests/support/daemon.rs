@@ -103,9 +103,15 @@ impl TestDaemon {
 
     /// This project's command with the daemon's environment, in the working folder.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = self.command_of(Path::new(BINARY));
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// Any program with the daemon's environment, in the working folder.
+    pub(crate) fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
             .env_clear()
             .envs(&self.environment)
             .current_dir(self.work())

@@ -1,0 +1,266 @@
+//! Following a session on behalf of a call: progress while it runs, its questions to whoever can answer, up to its end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rmcp::RoleServer;
+use rmcp::model::ElicitResult;
+use rmcp::service::{RequestContext, ServiceError};
+use tokio::time::Instant;
+
+use super::caller::{Caller, Era};
+use super::forms::{self, Reply};
+use super::log::{self, Level};
+use super::narrate::{Narrator, Turn};
+use super::progress::Progress;
+use super::server::Door;
+use crate::runtime::feed::{Item, Reader};
+use crate::runtime::handle::CallError;
+use crate::session::id::{QuestionId, Seq, SessionId};
+use crate::session::question::Question;
+use crate::session::summary::Summary;
+
+/// How a call's following of a session ended.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The session has ended.
+    Ended,
+    /// These questions wait, and this call cannot have them answered while it runs.
+    Asked(Vec<Question>),
+    /// The time that the caller gave is over.
+    TimeUp,
+    /// The caller cancelled the call, or left.
+    Left,
+    /// The stream broke off: the daemon is stopping.
+    CutOff,
+}
+
+/// What a call does about questions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Questions {
+    /// Shows the caller a form, where it can.
+    Ask,
+    /// Stops at them.
+    StopAt,
+}
+
+/// What is to be followed, and how far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Follow {
+    /// The session.
+    pub(super) session: SessionId,
+    /// The record after which it begins.
+    pub(super) after: Seq,
+    /// What is done about questions.
+    pub(super) questions: Questions,
+    /// How long at most; none for as long as it takes.
+    pub(super) wait: Option<Duration>,
+}
+
+/// A call that follows a session.
+struct Following<'a> {
+    door: &'a Door,
+    context: &'a RequestContext<RoleServer>,
+    caller: &'a Caller,
+    what: Follow,
+    reader: Reader,
+    narrator: Narrator,
+    progress: Progress,
+    /// The last record when the stream began: questions are looked at from there on.
+    head: Option<Seq>,
+    open: BTreeMap<QuestionId, Question>,
+    /// The form that the caller's person has before him.
+    asking: Option<(QuestionId, BoxFuture<'a, Result<ElicitResult, ServiceError>>)>,
+    /// Questions that the person put off: they wait for whoever answers them elsewhere.
+    put_off: Vec<QuestionId>,
+}
+
+/// Follows a session until there is a reason to stop; answers that and what was told.
+pub(super) async fn follow(
+    door: &Door,
+    context: &RequestContext<RoleServer>,
+    caller: &Caller,
+    what: Follow,
+) -> Result<(Stop, Narrator), CallError> {
+    let reader = door.handle.stream(what.session, what.after).await?;
+    let open = open_questions(&*door.handle.get(what.session).await?);
+    let mut following = Following {
+        door,
+        context,
+        caller,
+        what,
+        reader,
+        narrator: Narrator::after(what.after),
+        progress: Progress::of(context),
+        head: None,
+        open,
+        asking: None,
+        put_off: Vec::new(),
+    };
+    let stop = following.run().await;
+    // Whatever was not told yet is told before the result.
+    if following.narrator.has_news() && !matches!(stop, Stop::Left | Stop::CutOff) {
+        following.tell().await;
+    }
+    Ok((stop, following.narrator))
+}
+
+impl<'a> Following<'a> {
+    async fn run(&mut self) -> Stop {
+        let first = format!("session_id {}", self.what.session);
+        self.progress.send(&first, self.narrator.todo()).await;
+        let deadline = self.what.wait.map(|wait| Instant::now() + wait);
+        loop {
+            if let Some(stop) = self.look_at_questions() {
+                return stop;
+            }
+            let due = self.progress.due(self.narrator.has_news());
+            tokio::select! {
+                biased;
+                () = self.context.ct.cancelled() => return self.left(),
+                () = until(deadline), if self.has_caught_up() => return Stop::TimeUp,
+                () = tokio::time::sleep_until(due) => self.tell().await,
+                filled = filled(&mut self.asking) => {
+                    if let Some(stop) = self.take_reply(filled).await {
+                        return stop;
+                    }
+                }
+                item = self.reader.next() => {
+                    let Some(item) = item else { return Stop::CutOff };
+                    if self.take(&item).await {
+                        return Stop::Ended;
+                    }
+                }
+            }
+        }
+    }
+
+    /// All calls are cancelled when the daemon stops, too.
+    fn left(&self) -> Stop {
+        if *self.door.stopping.borrow() {
+            Stop::CutOff
+        } else {
+            Stop::Left
+        }
+    }
+
+    /// Takes an item; answers whether it is the session's end.
+    async fn take(&mut self, item: &Item) -> bool {
+        if let Item::Hello(hello) = item {
+            self.head = Some(Seq(hello.head));
+        }
+        match self.narrator.take(item) {
+            Turn::Nothing => {}
+            Turn::Asked(question) => {
+                self.log(Level::Notice, &question.kind.headline()).await;
+                self.open.insert(question.question_id, *question);
+            }
+            Turn::Settled(id) => {
+                self.open.remove(&id);
+                if self.asking.as_ref().is_some_and(|(asked, _)| *asked == id) {
+                    // Somebody was quicker.
+                    self.asking = None;
+                }
+            }
+            // An end that was not the last word: the session was resumed.
+            Turn::Ended => return self.has_caught_up(),
+        }
+        if let Item::Record(record) = item {
+            let kind = String::from_utf8_lossy(&record.kind);
+            if matches!(&*kind, "session.state" | "notice" | "retry.scheduled") {
+                self.log(Level::Info, &String::from_utf8_lossy(&record.json)).await;
+            }
+        }
+        false
+    }
+
+    fn has_caught_up(&self) -> bool {
+        self.head.is_some_and(|head| self.narrator.after >= head)
+    }
+
+    /// Asks the next question, or stops for those that cannot be asked here.
+    fn look_at_questions(&mut self) -> Option<Stop> {
+        if !self.has_caught_up() || self.open.is_empty() || self.asking.is_some() {
+            return None;
+        }
+        let is_asked_here = self.what.questions == Questions::Ask && self.caller.can_fill_forms;
+        if !is_asked_here || self.caller.era == Era::Stateless {
+            return Some(Stop::Asked(self.open.values().cloned().collect()));
+        }
+        match self
+            .open
+            .values()
+            .find(|question| !self.put_off.contains(&question.question_id))
+        {
+            Some(question) => {
+                let asking = self.context.peer.create_elicitation(forms::form(question));
+                self.asking = Some((question.question_id, asking.boxed()));
+                None
+            }
+            None => Some(Stop::Asked(self.open.values().cloned().collect())),
+        }
+    }
+
+    async fn take_reply(&mut self, filled: Result<ElicitResult, ServiceError>) -> Option<Stop> {
+        let (id, _) = self.asking.take()?;
+        let question = self.open.get(&id)?.clone();
+        let reply = match filled {
+            Ok(result) => forms::reply(&question, &result),
+            Err(error) => {
+                tracing::debug!(%error, "a client cannot ask its person");
+                Ok(Reply::Later)
+            }
+        };
+        match reply {
+            Ok(Reply::Answer(answer)) => {
+                let by = self.caller.by.clone();
+                // An answer that came too late changes nothing: the stream tells who was quicker.
+                if let Err(error) = self.door.handle.answer(self.what.session, id, answer, by).await {
+                    tracing::debug!(%error, "an answer was not taken");
+                }
+                self.open.remove(&id);
+            }
+            // A form that is filled in wrongly is shown again.
+            Err(mismatch) => self.log(Level::Warning, &mismatch.to_string()).await,
+            Ok(Reply::Later) => self.put_off.push(id),
+        }
+        None
+    }
+
+    async fn tell(&mut self) {
+        let news = self.narrator.news();
+        let todo = self.narrator.todo();
+        tokio::select! {
+            () = self.progress.send(&news, todo) => {}
+            () = self.context.ct.cancelled() => {}
+        }
+    }
+
+    async fn log(&mut self, level: Level, text: &str) {
+        log::send(self.door, self.context, self.caller, level, text).await;
+    }
+}
+
+/// The questions that wait: those asked before the stream begins are not told in it.
+pub(super) fn open_questions(summary: &Summary) -> BTreeMap<QuestionId, Question> {
+    let waiting = summary.questions.values().filter(|waiting| waiting.answer.is_none());
+    waiting
+        .map(|waiting| (waiting.question.question_id, waiting.question.clone()))
+        .collect()
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn filled<T>(asking: &mut Option<(QuestionId, BoxFuture<'_, T>)>) -> T {
+    match asking {
+        Some((_, asking)) => asking.await,
+        None => std::future::pending().await,
+    }
+}

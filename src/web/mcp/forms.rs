@@ -1,0 +1,310 @@
+//! Questions as forms: what a client shows a person, and what the filled form means.
+
+use std::collections::BTreeMap;
+
+use rmcp::model::{ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema};
+use serde_json::{Map, Value, json};
+
+use crate::session::question::{Answer, AnswerMismatch, Choice, Question, QuestionKind};
+use crate::session::summary::cut;
+
+/// How much of a tool's input or of a plan a form shows, in bytes.
+const SHOWN_BYTES_MAX: usize = 8 * 1024;
+
+/// What a person wants to be done about a question.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Reply {
+    /// This is the answer.
+    Answer(Answer),
+    /// Nothing for now: the question waits, for whoever answers it elsewhere.
+    Later,
+}
+
+/// The form for a question.
+pub(super) fn form(question: &Question) -> ElicitRequestParams {
+    let (message, fields) = match &question.kind {
+        QuestionKind::Permission {
+            tool,
+            input,
+            reason,
+            suggestions,
+        } => {
+            let why = reason.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+            (
+                format!("Claude asks to use {tool}{why}:\n{}", shown(input)),
+                permission(!suggestions.is_empty()),
+            )
+        }
+        QuestionKind::Plan { plan, input } => {
+            let plan = plan.clone().unwrap_or_else(|| shown(input));
+            (
+                format!("Claude asks you to approve its plan:\n{}", cut(&plan, SHOWN_BYTES_MAX)),
+                permission(false),
+            )
+        }
+        QuestionKind::Choice { questions, .. } => (message_of_choice(questions), choices(questions)),
+        QuestionKind::Form {
+            server,
+            message,
+            schema,
+        } => (format!("{server}: {message}"), schema.clone()),
+    };
+    let schema = serde_json::from_value(fields).unwrap_or_else(|_| free_text());
+    ElicitRequestParams::FormElicitationParams {
+        meta: None,
+        message,
+        requested_schema: schema,
+    }
+}
+
+/// What the filled form says. Declining is a no that the agent is told of; cancelling decides nothing.
+pub(super) fn reply(question: &Question, result: &ElicitResult) -> Result<Reply, AnswerMismatch> {
+    let answer = match result.action {
+        ElicitationAction::Accept => accepted(&question.kind, result.content.as_ref().unwrap_or(&Value::Null))?,
+        ElicitationAction::Decline => deny(None),
+        // Cancelled, or whatever else may come: nothing is decided.
+        _ => return Ok(Reply::Later),
+    };
+    question.kind.check(&answer)?;
+    Ok(Reply::Answer(answer))
+}
+
+fn accepted(kind: &QuestionKind, content: &Value) -> Result<Answer, AnswerMismatch> {
+    match kind {
+        QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => match content["decision"].as_str() {
+            Some("allow") => Ok(Answer::Allow {
+                updated_input: None,
+                remember: content["remember"] == true,
+            }),
+            Some("deny") => Ok(deny(text_of(&content["reason"]))),
+            _ => Err(AnswerMismatch::NeedsYesOrNo),
+        },
+        QuestionKind::Choice { questions, .. } => Ok(Answer::Choose {
+            answers: chosen(questions, content),
+        }),
+        QuestionKind::Form { schema, .. } => Ok(Answer::Submit {
+            content: submitted(schema, content),
+        }),
+    }
+}
+
+fn deny(reason: Option<String>) -> Answer {
+    Answer::Deny {
+        reason,
+        interrupt: false,
+    }
+}
+
+fn permission(can_remember: bool) -> Value {
+    let mut fields = json!({
+        "decision": {"type": "string", "title": "Decision", "oneOf": [
+            {"const": "allow", "title": "Allow"},
+            {"const": "deny", "title": "Deny"},
+        ]},
+        "reason": {"type": "string", "title": "Reason", "description": "Told to Claude when you deny"},
+    });
+    if can_remember {
+        let what = "Do not ask again for the like in this session";
+        fields["remember"] = json!({"type": "boolean", "title": "Remember", "description": what, "default": false});
+    }
+    json!({"type": "object", "properties": fields, "required": ["decision"]})
+}
+
+fn message_of_choice(questions: &[Choice]) -> String {
+    let lines = questions.iter().map(|choice| choice.question.as_str());
+    format!("Claude asks:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// For each question a field `q1`, `q2`, … with its options, and one for words of one's own.
+fn choices(questions: &[Choice]) -> Value {
+    let mut fields = Map::new();
+    let mut required = Vec::new();
+    for (n, choice) in questions.iter().enumerate() {
+        let name = field(n);
+        let title = if choice.header.is_empty() {
+            &choice.question
+        } else {
+            &choice.header
+        };
+        let base = json!({"title": title, "description": choice.question});
+        if choice.options.is_empty() {
+            fields.insert(name.clone(), with(base, json!({"type": "string"})));
+            required.push(name);
+            continue;
+        }
+        let options: Vec<Value> = choice.options.iter().map(option).collect();
+        let kind = if choice.multi_select {
+            json!({"type": "array", "items": {"anyOf": options}})
+        } else {
+            json!({"type": "string", "oneOf": options})
+        };
+        fields.insert(name.clone(), with(base, kind));
+        let other = format!("Instead of the options of {title:?}");
+        fields.insert(
+            format!("{name}_other"),
+            json!({"type": "string", "title": "Other", "description": other}),
+        );
+    }
+    json!({"type": "object", "properties": fields, "required": required})
+}
+
+fn option(option: &crate::session::question::ChoiceOption) -> Value {
+    let title = match option.description.as_str() {
+        "" => option.label.clone(),
+        description => format!("{}: {description}", option.label),
+    };
+    json!({"const": option.label, "title": title})
+}
+
+fn chosen(questions: &[Choice], content: &Value) -> BTreeMap<String, String> {
+    let one = |(n, choice): (usize, &Choice)| {
+        let other = text_of(&content[format!("{}_other", field(n))]);
+        let picked = match &content[field(n)] {
+            Value::Array(labels) => Some(labels.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
+            label => text_of(label),
+        };
+        Some((choice.question.clone(), other.or(picked)?))
+    };
+    questions.iter().enumerate().filter_map(one).collect()
+}
+
+/// The content of another server's form; where a client could only be shown a text field, its text is that content.
+fn submitted(schema: &Value, content: &Value) -> Value {
+    let is_shown = serde_json::from_value::<ElicitationSchema>(schema.clone()).is_ok();
+    match text_of(&content["content"]) {
+        Some(text) if !is_shown => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        _ => content.clone(),
+    }
+}
+
+fn free_text() -> ElicitationSchema {
+    let field = json!({"type": "string", "title": "Content", "description": "The form's content as JSON"});
+    let schema = json!({"type": "object", "properties": {"content": field}, "required": ["content"]});
+    serde_json::from_value(schema).unwrap_or_else(|_| ElicitationSchema::new(BTreeMap::new()))
+}
+
+fn field(n: usize) -> String {
+    format!("q{}", n + 1)
+}
+
+fn with(mut base: Value, more: Value) -> Value {
+    if let (Value::Object(base), Value::Object(more)) = (&mut base, more) {
+        base.extend(more);
+    }
+    base
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned)
+}
+
+/// A tool's input as a person reads it.
+fn shown(input: &Value) -> String {
+    let whole = match input.get("command").and_then(Value::as_str) {
+        Some(command) => command.to_owned(),
+        None => serde_json::to_string_pretty(input).unwrap_or_default(),
+    };
+    cut(&whole, SHOWN_BYTES_MAX).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::id::QuestionId;
+
+    fn ask(kind: Value) -> Question {
+        let kind: QuestionKind = serde_json::from_value(kind).unwrap();
+        Question {
+            question_id: QuestionId(1),
+            request_id: "r".into(),
+            tool_use_id: None,
+            kind,
+        }
+    }
+
+    fn fill(question: &Question, content: Value) -> Result<Reply, AnswerMismatch> {
+        reply(
+            question,
+            &ElicitResult::new(ElicitationAction::Accept).with_content(content),
+        )
+    }
+
+    fn choice() -> Question {
+        ask(json!({"ask": "choice", "input": {}, "questions": [
+            {"question": "Which colour?", "header": "Colour", "options": [{"label": "Red"}, {"label": "Blue", "description": "calm"}]},
+            {"question": "Which sizes?", "multiSelect": true, "options": [{"label": "S"}, {"label": "L"}]},
+        ]}))
+    }
+
+    #[test]
+    fn a_choice_has_titled_options_and_takes_words_of_ones_own() {
+        let shown = serde_json::to_value(form(&choice())).unwrap();
+        let fields = &shown["requestedSchema"]["properties"];
+        assert_eq!(
+            fields["q1"]["oneOf"][1],
+            json!({"const": "Blue", "title": "Blue: calm"})
+        );
+        assert_eq!(fields["q2"]["type"], "array");
+        let answers = |first: &str| {
+            let answers = [("Which colour?", first), ("Which sizes?", "S, L")];
+            Ok(Reply::Answer(Answer::Choose {
+                answers: answers.map(|(q, a)| (q.into(), a.into())).into(),
+            }))
+        };
+        assert_eq!(fill(&choice(), json!({"q1": "Red", "q2": ["S", "L"]})), answers("Red"));
+        assert_eq!(
+            fill(&choice(), json!({"q1_other": "green", "q2": ["S", "L"]})),
+            answers("green")
+        );
+        assert!(fill(&choice(), json!({"q1": "Red"})).is_err(), "a question is left out");
+    }
+
+    #[test]
+    fn a_permission_is_allowed_denied_or_left() {
+        let question =
+            ask(json!({"ask": "permission", "tool": "Bash", "input": {"command": "ls"}, "suggestions": [{}]}));
+        let shown = serde_json::to_value(form(&question)).unwrap();
+        assert_eq!(shown["message"], "Claude asks to use Bash:\nls");
+        assert_eq!(shown["requestedSchema"]["properties"]["remember"]["type"], "boolean");
+        let allow = Answer::Allow {
+            updated_input: None,
+            remember: true,
+        };
+        assert_eq!(
+            fill(&question, json!({"decision": "allow", "remember": true})),
+            Ok(Reply::Answer(allow))
+        );
+        let denied = |reason: Option<&str>| Ok(Reply::Answer(deny(reason.map(str::to_owned))));
+        assert_eq!(
+            fill(&question, json!({"decision": "deny", "reason": "no"})),
+            denied(Some("no"))
+        );
+        assert_eq!(
+            reply(&question, &ElicitResult::new(ElicitationAction::Decline)),
+            denied(None)
+        );
+        assert_eq!(
+            reply(&question, &ElicitResult::new(ElicitationAction::Cancel)),
+            Ok(Reply::Later)
+        );
+        assert!(fill(&question, json!({})).is_err());
+    }
+
+    #[test]
+    fn another_servers_form_is_shown_as_it_is_or_as_text() {
+        let flat = json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]});
+        let question = ask(json!({"ask": "form", "server": "s", "message": "m", "schema": flat}));
+        assert_eq!(
+            serde_json::to_value(form(&question)).unwrap()["requestedSchema"]["properties"]["name"]["type"],
+            "string"
+        );
+        let submit = |content: Value| Ok(Reply::Answer(Answer::Submit { content }));
+        assert_eq!(fill(&question, json!({"name": "Bob"})), submit(json!({"name": "Bob"})));
+        let nested = json!({"type": "object", "properties": {"a": {"type": "object"}}});
+        let question = ask(json!({"ask": "form", "server": "s", "message": "m", "schema": nested}));
+        assert_eq!(
+            fill(&question, json!({"content": "{\"a\": {}}"})),
+            submit(json!({"a": {}}))
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! Log messages to clients, where they asked for them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use rmcp::RoleServer;
+use rmcp::model::{LoggingLevel, LoggingMessageNotificationParam};
+use rmcp::service::RequestContext;
+use serde_json::Value;
+
+use super::caller::{Caller, Era};
+use super::server::Door;
+
+/// The most MCP sessions whose level is remembered.
+const LEVELS_MAX: usize = 4096;
+
+/// How much a message matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    /// For developers.
+    Debug,
+    /// What happens.
+    Info,
+    /// What a person may want to know.
+    Notice,
+    /// What may be wrong.
+    Warning,
+    /// What is wrong.
+    Error,
+}
+
+/// The level that each MCP session asked for, by `logging/setLevel`.
+#[derive(Default)]
+pub(super) struct Levels(Mutex<HashMap<String, Level>>);
+
+impl Levels {
+    /// Remembers a level.
+    pub(super) fn set(&self, mcp_session: String, level: Option<Level>) {
+        let mut levels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if levels.len() >= LEVELS_MAX {
+            // Who asks again is served again; better than to grow without end.
+            levels.clear();
+        }
+        match level {
+            Some(level) => levels.insert(mcp_session, level),
+            None => levels.remove(&mcp_session),
+        };
+    }
+
+    fn of(&self, caller: &Caller) -> Option<Level> {
+        match caller.era {
+            Era::Stateless => caller.log_level,
+            Era::Sessions => {
+                let levels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                levels.get(caller.mcp_session.as_ref()?).copied()
+            }
+        }
+    }
+}
+
+/// Sends a message to the caller if it wants messages of this level.
+pub(super) async fn send(door: &Door, context: &RequestContext<RoleServer>, caller: &Caller, level: Level, text: &str) {
+    let wanted = door.levels.of(caller);
+    if wanted.is_none_or(|wanted| level < wanted) {
+        return;
+    }
+    let data = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+    let message = LoggingMessageNotificationParam::new(level.on_the_wire(), data).with_logger("cc-executor");
+    if let Err(error) = context.peer.notify_logging_message(message).await {
+        tracing::debug!(%error, "a log message is not delivered");
+    }
+}
+
+impl Level {
+    /// The level in rmcp's terms.
+    fn on_the_wire(self) -> LoggingLevel {
+        match self {
+            Self::Debug => LoggingLevel::Debug,
+            Self::Info => LoggingLevel::Info,
+            Self::Notice => LoggingLevel::Notice,
+            Self::Warning => LoggingLevel::Warning,
+            Self::Error => LoggingLevel::Error,
+        }
+    }
+
+    /// What a client asked for; levels above ours mean that it wants nothing of us.
+    pub(super) fn of(wanted: LoggingLevel) -> Option<Self> {
+        match wanted {
+            LoggingLevel::Debug => Some(Self::Debug),
+            LoggingLevel::Info => Some(Self::Info),
+            LoggingLevel::Notice => Some(Self::Notice),
+            LoggingLevel::Warning => Some(Self::Warning),
+            LoggingLevel::Error => Some(Self::Error),
+            LoggingLevel::Critical | LoggingLevel::Alert | LoggingLevel::Emergency => None,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The MCP face, for every client: those of 2026-07-28, which has no sessions, and those of the four revisions before it.
+//!
+//! Read in this order: `bridge` (from actix-web to rmcp), `sessions` and `events` (what outlives a connection, and
+//! the daemon), `server` (what rmcp asks of us), `tools` (what can be done), `resources` (what can be read).
+//! Nothing here decides anything about sessions of ours: every call goes through the runtime's handle.
+
+mod bridge;
+pub(crate) mod caller;
+mod events;
+mod follow;
+mod forms;
+mod interrupted;
+#[expect(
+    deprecated,
+    reason = "deprecated in 2026-07-28, and what clients of all revisions still show"
+)]
+mod log;
+mod narrate;
+mod progress;
+mod prompts;
+mod resources;
+mod result;
+mod server;
+mod sessions;
+mod subscriptions;
+mod tasks;
+mod tools;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::stream::{BoxStream, Stream, StreamExt};
+use rmcp::ServerHandler;
+use rmcp::model::RequestStateCodec;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use self::bridge::Bridge;
+use self::events::Events;
+pub use self::events::{Continuation, Interrupted};
+use self::interrupted::Notes;
+use self::log::Levels;
+use self::server::{Door, Product};
+use self::sessions::{BusyMark, Introductions, Sessions, Uses};
+use self::subscriptions::Subscriptions;
+use super::Faces;
+use crate::agent::launch::{private_directory, write_private};
+use crate::runtime::Handle;
+
+/// Threads of the runtime that MCP has to itself.
+const THREADS: usize = 2;
+
+/// The endpoint of the daemon.
+pub(crate) type Mcp = Endpoint<Product>;
+
+/// Starts the endpoint of the daemon; what outlives it is kept under `state`.
+pub(crate) fn start(
+    state: &Path,
+    handle: Handle,
+    body_bytes_max: usize,
+    stopping: watch::Receiver<bool>,
+) -> io::Result<Mcp> {
+    let directory = state.join("mcp");
+    let notes = Notes::open(&directory.join("calls"))?;
+    let calls = Calls::default();
+    let door = Door {
+        handle: handle.clone(),
+        seal: RequestStateCodec::try_new(seal_key(&directory.join("seal"))?).map_err(io::Error::other)?,
+        calls: calls.clone(),
+        levels: Levels::default(),
+        notes: notes.clone(),
+        subscriptions: Subscriptions::default(),
+        stopping: stopping.clone(),
+    };
+    let continuation = Arc::new(move |call| interrupted::rest(handle.clone(), notes.clone(), call));
+    let options = EndpointOptions {
+        directory: &directory,
+        body_bytes_max,
+        stopping,
+        calls,
+        continuation,
+    };
+    Endpoint::start(Product(Arc::new(door)), options)
+}
+
+/// The key that seals what clients keep for us: made once, so that they may come back after a restart.
+fn seal_key(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::read(path) {
+        Ok(key) if key.len() == SEAL_KEY_BYTES => Ok(key),
+        Ok(_) | Err(_) => {
+            let key: [u8; SEAL_KEY_BYTES] = rand::random();
+            write_private(path, &key)?;
+            Ok(key.to_vec())
+        }
+    }
+}
+
+/// `POST|GET|DELETE /mcp`
+pub(super) async fn handle(faces: web::Data<Faces>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    faces.mcp.handle(request, payload).await
+}
+
+/// How long the key of the seal is.
+const SEAL_KEY_BYTES: usize = 32;
+
+/// How an endpoint is set up.
+pub struct EndpointOptions<'a> {
+    /// Where it keeps what outlives it; made where it is missing.
+    pub directory: &'a Path,
+    /// The longest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// Turns true when it is to end.
+    pub stopping: watch::Receiver<bool>,
+    /// The calls that run.
+    pub calls: Calls,
+    /// What is left of calls that an earlier daemon began.
+    pub continuation: Arc<Continuation>,
+}
+
+/// One MCP endpoint: rmcp's service for a handler, on a runtime of its own, behind actix-web.
+pub struct Endpoint<S> {
+    bridge: Bridge<S>,
+    runtime: Option<Runtime>,
+}
+
+impl<S: ServerHandler + Clone + Send + Sync + 'static> Endpoint<S> {
+    /// An endpoint that serves `handler`.
+    pub fn start(handler: S, options: EndpointOptions<'_>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("mcp")
+            .enable_all()
+            .build()?;
+        let events = Events::open(&options.directory.join("streams"), options.continuation)?;
+        let introductions = Introductions::open(&options.directory.join("sessions"))?;
+        let mut config = StreamableHttpServerConfig::default();
+        // Host and Origin are looked at before, for all routes and against the port; this is a second look.
+        config.allowed_origins = ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"]
+            .map(str::to_owned)
+            .into();
+        config.max_request_body_bytes = options.body_bytes_max;
+        config.session_store = Some(Arc::new(introductions));
+        let stopped = config.cancellation_token.clone();
+        let (mut stopping, kept) = (options.stopping, Arc::clone(&events));
+        runtime.spawn(async move {
+            // Streams end first: otherwise the server would wait for them.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+            kept.close();
+            stopped.cancel();
+        });
+        let sessions = Arc::new(Sessions::new(events, options.calls.0));
+        let bridge = Bridge {
+            service: StreamableHttpService::new(move || Ok(handler.clone()), sessions, config),
+            runtime: runtime.handle().clone(),
+            body_bytes_max: options.body_bytes_max,
+        };
+        Ok(Self {
+            bridge,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// `POST|GET|DELETE /mcp`
+    pub async fn handle(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+        self.bridge.carry(request, payload).await
+    }
+}
+
+impl<S> Drop for Endpoint<S> {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // It may be dropped by another runtime, which must not wait.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The calls that run, by MCP session: a session with a call that runs is not put to rest.
+#[derive(Clone, Default)]
+pub struct Calls(Arc<Uses>);
+
+impl Calls {
+    /// A call runs in this MCP session until the answer is dropped.
+    fn begin(&self, mcp_session: &str) -> BusyMark {
+        self.0.begin(mcp_session)
+    }
+}
+
+/// A stream that may be shared between threads, as rmcp wants it, though only one reads it.
+struct SyncStream<T>(Mutex<BoxStream<'static, T>>);
+
+impl<T> SyncStream<T> {
+    fn new(stream: BoxStream<'static, T>) -> Self {
+        Self(Mutex::new(stream))
+    }
+}
+
+impl<T> Stream for SyncStream<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .poll_next_unpin(cx)
+    }
+}

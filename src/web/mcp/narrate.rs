@@ -1,0 +1,326 @@
+//! What happens in a session, in words: for progress messages while it runs, and as a log of bounded size at the end.
+
+use std::collections::{HashSet, VecDeque};
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::runtime::feed::{Item, Rendered};
+use crate::session::id::{QuestionId, Seq};
+use crate::session::journal::Entry;
+use crate::session::message::Message;
+use crate::session::question::{Question, headline_of_input};
+use crate::session::summary::cut;
+
+/// How many lines the log of a call has.
+const LOG_LINES_MAX: usize = 200;
+
+/// How long one line of it may be, in bytes.
+const LINE_BYTES_MAX: usize = 400;
+
+/// What a reader of a stream should do about an item, besides telling it.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Nothing.
+    Nothing,
+    /// A question was asked.
+    Asked(Box<Question>),
+    /// A question no longer waits.
+    Settled(QuestionId),
+    /// The session has ended.
+    Ended,
+}
+
+/// Tells what happens, one item after the other.
+#[derive(Debug, Default)]
+pub(super) struct Narrator {
+    /// The record that was told last.
+    pub(super) after: Seq,
+    /// What is new since it was last taken.
+    news: String,
+    /// The blocks of text that were shown while they were written.
+    shown: HashSet<(String, u32)>,
+    log: VecDeque<String>,
+    omitted: usize,
+    todo: Todo,
+}
+
+/// The agent's own list of things to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Todo {
+    /// How many are done.
+    pub(super) done: u32,
+    /// How many there are; 0 where there is no list.
+    pub(super) all: u32,
+}
+
+#[derive(Deserialize)]
+struct Record<'a> {
+    kind: &'a str,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    message_id: String,
+    block: u32,
+    part: String,
+    text: String,
+}
+
+impl Narrator {
+    /// Begins after a record.
+    pub(super) fn after(after: Seq) -> Self {
+        Self {
+            after,
+            ..Self::default()
+        }
+    }
+
+    /// Takes an item of the session's stream.
+    pub(super) fn take(&mut self, item: &Item) -> Turn {
+        match item {
+            Item::Hello(_) => Turn::Nothing,
+            Item::Delta(json) => {
+                self.take_delta(json);
+                Turn::Nothing
+            }
+            Item::Record(record) => {
+                self.after = record.seq;
+                read(record).map_or(Turn::Nothing, |entry| self.take_entry(&entry))
+            }
+        }
+    }
+
+    /// What is new since it was last asked for.
+    pub(super) fn news(&mut self) -> String {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether there is anything new.
+    pub(super) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// The list of things to do, as far as it is known.
+    pub(super) fn todo(&self) -> Todo {
+        self.todo
+    }
+
+    /// The lines so far, and how many before them were left out.
+    pub(super) fn into_log(self) -> (Vec<String>, usize) {
+        (self.log.into(), self.omitted)
+    }
+
+    fn take_delta(&mut self, json: &[u8]) {
+        if let Ok(delta) = serde_json::from_slice::<Delta>(json)
+            && delta.part == "text"
+        {
+            self.news.push_str(&delta.text);
+            self.shown.insert((delta.message_id, delta.block));
+        }
+    }
+
+    fn take_entry(&mut self, entry: &Entry) -> Turn {
+        match entry {
+            Entry::SessionState(change) => self.tell(&format!("[{}] {}", change.to, change.reason)),
+            Entry::AttemptStarted(start) if start.attempt.0 > 1 => self.tell(&format!("[attempt {}]", start.attempt)),
+            Entry::AgentMessage(said) => self.take_message(&said.message),
+            Entry::AgentStderr(text) => self.note(&format!("stderr: {}", text.text)),
+            Entry::DraftDropped(_) => self.tell("[the unfinished text is dropped]"),
+            Entry::Progress(progress) => self.tell(&progress.message),
+            Entry::Notice(notice) => self.tell(&format!("[notice] {}", notice.text)),
+            Entry::RetryScheduled(retry) => self.tell(&format!("[next attempt at {}] {}", retry.at, retry.cause)),
+            Entry::ContextRebuilt(why) => self.tell(&format!("[told anew] {}", why.why)),
+            Entry::QuestionAsked(question) => {
+                self.tell(&format!(
+                    "[question {}] {}",
+                    question.question_id,
+                    question.kind.headline()
+                ));
+                return Turn::Asked(Box::new(question.clone()));
+            }
+            Entry::QuestionAnswered(answered) => {
+                self.tell(&format!("[{} answered by {}]", answered.question_id, answered.by));
+                return Turn::Settled(answered.question_id);
+            }
+            Entry::QuestionDelivered(delivered) => return Turn::Settled(delivered.question_id),
+            Entry::QuestionWithdrawn(withdrawn) => {
+                self.tell(&format!("[{} withdrawn] {}", withdrawn.question_id, withdrawn.why));
+                return Turn::Settled(withdrawn.question_id);
+            }
+            Entry::SessionEnded(end) => {
+                self.tell(&format!("[{}] {}", end.outcome.name(), end.summary));
+                return Turn::Ended;
+            }
+            Entry::SessionCreated(_)
+            | Entry::AttemptStarted(_)
+            | Entry::AttemptEnded(_)
+            | Entry::AgentUnknown(_)
+            | Entry::Input(_)
+            | Entry::Checkpoint(_)
+            | Entry::Usage(_)
+            | Entry::Control(_)
+            | Entry::SessionResumed(_) => {}
+        }
+        Turn::Nothing
+    }
+
+    fn take_message(&mut self, message: &Message) {
+        match message {
+            Message::Text {
+                message_id,
+                block,
+                text,
+                ..
+            } => {
+                let was_shown = self.shown.remove(&(message_id.clone(), *block));
+                if was_shown {
+                    self.news.push('\n');
+                    self.note(text);
+                } else {
+                    self.tell(text);
+                }
+            }
+            Message::ToolUse { name, input, .. } => {
+                self.todo.take(name, input);
+                self.tell(&format!("{name}: {}", headline_of_input(input)));
+            }
+            Message::ToolResult {
+                text, is_error: true, ..
+            } => self.tell(&format!("failed: {text}")),
+            Message::PermissionDenied { tool, reason, .. } => self.tell(&format!("{tool} denied: {reason}")),
+            Message::TaskStarted {
+                description,
+                background: true,
+                ..
+            } => self.tell(&format!("[background] {description}")),
+            Message::TaskEnded { status, summary, .. } => self.tell(&format!("[background {status}] {summary}")),
+            Message::ApiRetry {
+                retry,
+                retries_max,
+                error,
+                ..
+            } => {
+                self.tell(&format!("[the API failed: {error}; retry {retry} of {retries_max}]"));
+            }
+            Message::RateLimit { rejected: true, .. } => self.tell("[a usage limit is reached]"),
+            Message::Compacted { .. } => self.tell("[the conversation was compacted]"),
+            Message::Said { text, .. } => self.tell(text),
+            Message::TurnStarted { .. }
+            | Message::Thinking { .. }
+            | Message::ToolResult { is_error: false, .. }
+            | Message::UserText { .. }
+            | Message::TaskStarted { background: false, .. }
+            | Message::BackgroundTasks { .. }
+            | Message::RateLimit { rejected: false, .. }
+            | Message::ConversationReset { .. }
+            | Message::TurnEnded(_) => {}
+        }
+    }
+
+    /// News that is also kept in the log.
+    fn tell(&mut self, text: &str) {
+        if !self.news.is_empty() && !self.news.ends_with('\n') {
+            self.news.push('\n');
+        }
+        self.news.push_str(text);
+        self.news.push('\n');
+        self.note(text);
+    }
+
+    /// A line for the log alone.
+    fn note(&mut self, text: &str) {
+        let short = cut(text.trim(), LINE_BYTES_MAX);
+        let mark = if short.len() < text.trim().len() { "…" } else { "" };
+        self.log.push_back(format!("{}: {short}{mark}", self.after));
+        if self.log.len() > LOG_LINES_MAX {
+            self.log.pop_front();
+            self.omitted += 1;
+        }
+    }
+}
+
+impl Todo {
+    fn take(&mut self, tool: &str, input: &Value) {
+        match tool {
+            "TodoWrite" => {
+                let items = input["todos"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let done = items.iter().filter(|item| item["status"] == "completed").count();
+                self.all = u32::try_from(items.len()).unwrap_or(u32::MAX);
+                self.done = u32::try_from(done).unwrap_or(u32::MAX);
+            }
+            "TaskCreate" => self.all = self.all.saturating_add(1),
+            "TaskUpdate" if input["status"] == "completed" => self.done = self.done.saturating_add(1).min(self.all),
+            _ => {}
+        }
+    }
+}
+
+fn read(record: &Rendered) -> Option<Entry> {
+    let read: Record<'_> = serde_json::from_slice(&record.json).ok()?;
+    Entry::from_json(read.kind, read.data.get()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn record(seq: u64, kind: &str, data: Value) -> Item {
+        let json = json!({"seq": seq, "kind": kind, "data": data}).to_string();
+        let kind = bytes::Bytes::copy_from_slice(kind.as_bytes());
+        Item::Record(Rendered {
+            id: 1,
+            seq: Seq(seq),
+            kind,
+            json: json.into(),
+        })
+    }
+
+    fn said(seq: u64, message: Value) -> Item {
+        record(seq, "agent.message", json!({"offset": 0, "message": message}))
+    }
+
+    fn delta(text: &str) -> Item {
+        let json = json!({"attempt": 1, "message_id": "m", "block": 0, "part": "text", "offset": 0, "text": text});
+        Item::Delta(json.to_string().into())
+    }
+
+    #[test]
+    fn text_that_was_shown_while_it_was_written_is_told_once() {
+        let mut narrator = Narrator::default();
+        narrator.take(&delta("hel"));
+        narrator.take(&delta("lo"));
+        narrator.take(&said(1, json!({"type": "text", "message_id": "m", "text": "hello"})));
+        narrator.take(&said(2, json!({"type": "text", "message_id": "n", "text": "again"})));
+        assert_eq!(narrator.news(), "hello\nagain\n");
+        assert!(!narrator.has_news());
+        assert_eq!(narrator.into_log(), (vec!["1: hello".to_owned(), "2: again".into()], 0));
+    }
+
+    #[test]
+    fn a_log_is_bounded_and_says_what_it_leaves_out() {
+        let mut narrator = Narrator::default();
+        for seq in 1..=LOG_LINES_MAX as u64 + 5 {
+            narrator.take(&record(seq, "notice", json!({"text": "x".repeat(10_000)})));
+        }
+        let (lines, omitted) = narrator.into_log();
+        assert_eq!((lines.len(), omitted), (LOG_LINES_MAX, 5));
+        assert!(lines.iter().all(|line| line.len() < LINE_BYTES_MAX + 20));
+    }
+
+    #[test]
+    fn the_agents_list_counts() {
+        let mut narrator = Narrator::default();
+        let todos = json!({"todos": [{"status": "completed"}, {"status": "pending"}]});
+        let call = |name: &str, input: Value| json!({"type": "tool_use", "message_id": "m", "tool_use_id": "t", "name": name, "input": input});
+        narrator.take(&said(1, call("TodoWrite", todos)));
+        assert_eq!(narrator.todo(), Todo { done: 1, all: 2 });
+        narrator.take(&said(2, call("TaskCreate", json!({}))));
+        narrator.take(&said(3, call("TaskUpdate", json!({"status": "completed"}))));
+        assert_eq!(narrator.todo(), Todo { done: 2, all: 3 });
+    }
+}

@@ -1,0 +1,139 @@
+//! Progress notifications: never more than twenty a second, never silent for long, never going back.
+
+use std::time::Duration;
+
+use rmcp::RoleServer;
+use rmcp::model::{ProgressNotificationParam, ProgressToken};
+use rmcp::service::{Peer, RequestContext};
+use tokio::time::Instant;
+
+use super::narrate::Todo;
+use crate::session::summary::cut;
+
+/// The least time between two notifications.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The most time between two: clients end calls that are silent for a minute.
+const SILENCE_MAX: Duration = Duration::from_secs(25);
+
+/// The longest message, in bytes. What does not fit is shown by its end.
+const MESSAGE_BYTES_MAX: usize = 2 * 1024;
+
+/// Tells one call's client how far it is, if it asked for that.
+pub(super) struct Progress {
+    to: Option<(ProgressToken, Peer<RoleServer>)>,
+    scale: Scale,
+    last: Instant,
+    last_message: String,
+}
+
+impl Progress {
+    /// For the caller of this request.
+    pub(super) fn of(context: &RequestContext<RoleServer>) -> Self {
+        let token = context.meta.get_progress_token();
+        Self {
+            to: token.map(|token| (token, context.peer.clone())),
+            scale: Scale::default(),
+            // The first message goes out at once.
+            last: Instant::now() - PAUSE,
+            last_message: String::new(),
+        }
+    }
+
+    /// When the next notification is due.
+    pub(super) fn due(&self, has_news: bool) -> Instant {
+        self.last + if has_news { PAUSE } else { SILENCE_MAX }
+    }
+
+    /// Sends what is new; where nothing is, what was sent last. Waits while the client does not read.
+    pub(super) async fn send(&mut self, news: &str, todo: Todo) {
+        self.last = Instant::now();
+        let Some((token, peer)) = &self.to else { return };
+        if !news.trim().is_empty() {
+            self.last_message = end_of(news.trim_end_matches('\n'), MESSAGE_BYTES_MAX);
+        }
+        let (progress, total) = self.scale.step(todo);
+        let mut param = ProgressNotificationParam::new(token.clone(), progress).with_message(self.last_message.clone());
+        param.total = total;
+        if let Err(error) = peer.notify_progress(param).await {
+            tracing::debug!(%error, "progress is not delivered");
+        }
+    }
+}
+
+/// Numbers that only grow: steps as they come and, once the agent has a list of things to do, what is done of it.
+#[derive(Debug, Default)]
+struct Scale {
+    /// The steps before there was a list, and what is done of it.
+    level: f64,
+    /// Where the list began.
+    base: Option<f64>,
+    /// Steps since the last thing was done: each goes a part of the way to the next.
+    since: f64,
+    total: f64,
+}
+
+impl Scale {
+    fn step(&mut self, todo: Todo) -> (f64, Option<f64>) {
+        if todo.all == 0 && self.base.is_none() {
+            self.level += 1.0;
+            return (self.level, None);
+        }
+        let base = *self.base.get_or_insert(self.level);
+        let done = base + f64::from(todo.done);
+        if done > self.level {
+            (self.level, self.since) = (done, 0.0);
+        } else {
+            self.since += 1.0;
+        }
+        let progress = self.level + self.since / (self.since + 1.0);
+        self.total = self.total.max(base + f64::from(todo.all)).max(progress.ceil());
+        (progress, Some(self.total))
+    }
+}
+
+/// The end of a text, from a character on, with a mark where something is left out.
+fn end_of(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let skipped = cut(text, text.len() - bytes).len();
+    format!("…{}", &text[text.ceil_char_boundary(skipped)..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_only_grows_and_stays_within_the_total() {
+        let mut scale = Scale::default();
+        let lists = [
+            (0, 0),
+            (0, 0),
+            (0, 3),
+            (0, 3),
+            (1, 3),
+            (1, 3),
+            (1, 2),
+            (2, 5),
+            (0, 0),
+            (5, 5),
+            (5, 5),
+        ];
+        let mut last = 0.0;
+        for (done, all) in lists.into_iter().chain([(5, 5); 6000]) {
+            let (progress, total) = scale.step(Todo { done, all });
+            assert!(progress > last, "{progress} after {last}");
+            assert!(total.is_none_or(|total| progress <= total), "{progress} of {total:?}");
+            last = progress;
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_shown_by_its_end() {
+        assert_eq!(end_of("abc", 3), "abc");
+        assert_eq!(end_of("abcdef", 3), "…def");
+        assert!(end_of(&"é".repeat(10), 5).starts_with('…'));
+    }
+}

@@ -1,0 +1,226 @@
+//! What rmcp asks of us: each request goes to the module that answers it, and none can take the others down.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use rmcp::model::*;
+use rmcp::service::{RequestContext, SubscriptionContext};
+use rmcp::{ErrorData, RoleServer, ServerHandler};
+use tokio::sync::watch;
+
+use super::caller::Caller;
+use super::interrupted::Notes;
+use super::log::{Level, Levels};
+use super::subscriptions::Subscriptions;
+use super::{Calls, prompts, resources, result, tasks, tools};
+use crate::runtime::Handle;
+
+/// Told to models that are given our tools.
+const INSTRUCTIONS: &str = "Runs Claude Code on this machine for hours and does not lose the work. Start a task with \
+    execute_with_streaming (or execute_resumable for long ones); every session has a session_id and goes on when this \
+    call or connection ends. With background: true a call returns at once; then use get_execution with wait_seconds. \
+    A session that needs a person is awaiting_input: ask the user and call answer_question.";
+
+/// What all requests share.
+pub(super) struct Door {
+    /// The door into the runtime.
+    pub(super) handle: Handle,
+    /// Seals what a client keeps for us between two requests.
+    pub(super) seal: RequestStateCodec,
+    /// The calls that run.
+    pub(super) calls: Calls,
+    /// The log levels that clients asked for.
+    pub(super) levels: Levels,
+    /// Which session each call follows, for after a restart.
+    pub(super) notes: Notes,
+    /// Who wants to hear of which resource.
+    pub(super) subscriptions: Subscriptions,
+    /// Turns true when the daemon stops: then calls are cut off, and nobody has left.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// The handler that rmcp calls; one for each request or session, all of them the same.
+#[derive(Clone)]
+pub(crate) struct Product(pub(super) Arc<Door>);
+
+impl ServerHandler for Product {
+    #[expect(
+        deprecated,
+        reason = "logging is deprecated in 2026-07-28, and still what clients show"
+    )]
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_prompts()
+            .enable_resources()
+            .enable_resources_subscribe()
+            .enable_resources_list_changed()
+            .enable_completions()
+            .enable_logging()
+            .enable_tasks()
+            .build();
+        ServerConfig::new(capabilities)
+            .with_server_info(Implementation::new("cc-executor", env!("CARGO_PKG_VERSION")))
+            .with_instructions(INSTRUCTIONS)
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        tools::all().into_iter().find(|tool| tool.name == name)
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult {
+            tools: tools::all(),
+            ..Default::default()
+        })
+    }
+
+    /// rmcp would leave a call unanswered whose tool panics.
+    async fn call_tool(
+        &self,
+        params: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let caller = Caller::of(&context);
+        let _running = caller.mcp_session.as_deref().map(|session| self.0.calls.begin(session));
+        let call = tools::call(&self.0, params, &context, &caller);
+        match AssertUnwindSafe(call).catch_unwind().await {
+            Ok(answered) => answered,
+            Err(_) => Ok(result::failure(
+                "the tool failed inside; the session, if one was started, goes on: call list_executions",
+            )
+            .into()),
+        }
+    }
+
+    async fn list_resources(
+        &self,
+        params: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        guarded(resources::list(&self.0, params.and_then(|params| params.cursor))).await
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(resources::templates())
+    }
+
+    async fn read_resource(
+        &self,
+        params: ReadResourceRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        guarded(resources::read(&self.0, &params.uri)).await.map(Into::into)
+    }
+
+    async fn subscribe(
+        &self,
+        params: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        guarded(self.0.subscriptions.subscribe(&self.0, params.uri, context)).await
+    }
+
+    async fn unsubscribe(
+        &self,
+        params: UnsubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.0.subscriptions.unsubscribe(&params.uri, &context);
+        Ok(())
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        Some(requested.clone())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        guarded(self.0.subscriptions.listen(&self.0, context)).await
+    }
+
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Ok(ListPromptsResult {
+            prompts: prompts::all(),
+            ..Default::default()
+        })
+    }
+
+    async fn get_prompt(
+        &self,
+        params: GetPromptRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        guarded(prompts::get(&self.0, params)).await.map(Into::into)
+    }
+
+    async fn complete(
+        &self,
+        params: CompleteRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        guarded(prompts::complete(&self.0, params)).await
+    }
+
+    #[expect(deprecated, reason = "as above")]
+    async fn set_level(
+        &self,
+        params: SetLevelRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if let Some(session) = Caller::of(&context).mcp_session {
+            self.0.levels.set(session, Level::of(params.level));
+        }
+        Ok(())
+    }
+
+    async fn get_task(&self, params: GetTaskParams, _: RequestContext<RoleServer>) -> Result<GetTaskResult, ErrorData> {
+        guarded(tasks::get(&self.0, &params.task_id)).await
+    }
+
+    async fn update_task(
+        &self,
+        params: UpdateTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        guarded(tasks::update(&self.0, &Caller::of(&context), params)).await
+    }
+
+    async fn cancel_task(
+        &self,
+        params: CancelTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        guarded(tasks::cancel(&self.0, &Caller::of(&context), &params.task_id)).await
+    }
+}
+
+/// A panic becomes an error of this request alone.
+async fn guarded<T>(work: impl Future<Output = Result<T, ErrorData>>) -> Result<T, ErrorData> {
+    let caught = AssertUnwindSafe(work).catch_unwind().await;
+    caught.unwrap_or_else(|_| Err(ErrorData::internal_error("the request failed inside", None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_its_request_alone() {
+        let error = guarded::<()>(async { panic!("a fault of ours") }).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::INTERNAL_ERROR);
+        assert_eq!(guarded(async { Ok(1) }).await, Ok(1));
+    }
+}

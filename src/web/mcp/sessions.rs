@@ -1,0 +1,361 @@
+//! MCP sessions, as clients before 2026-07-28 have them: bounded in number, never ended while a call of theirs runs, and
+//! known again after the daemon was restarted.
+//!
+//! What a client said when it introduced itself is kept in a file. A session that was put to rest, here or by the end of
+//! the daemon, is therefore woken by its next request, and the client notices nothing.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{BoxStream, Stream, StreamExt};
+use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::transport::streamable_http_server::session::local::{
+    LocalSessionManager, LocalSessionManagerError, SessionConfig,
+};
+use rmcp::transport::streamable_http_server::session::{
+    RestoreOutcome, ServerSseMessage, SessionId, SessionManager, SessionState, SessionStore, SessionStoreError,
+};
+
+use super::SyncStream;
+use super::events::{Events, Interrupted, SharedEvents, remove_oldest};
+use crate::agent::launch::write_private;
+
+/// The most sessions that are awake. Beyond it the one that was idle longest is put to rest.
+const AWAKE_MAX: usize = 128;
+
+/// How long a session may be idle before it is put to rest.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+
+/// How long a session that rests is known, at least until the daemon starts anew.
+const KNOWN: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// The most sessions that are known.
+const KNOWN_MAX: usize = 4096;
+
+type Transport = <LocalSessionManager as SessionManager>::Transport;
+type Error = LocalSessionManagerError;
+type Messages = SyncStream<ServerSseMessage>;
+
+/// rmcp's sessions, with our bounds around them.
+pub(super) struct Sessions {
+    inner: LocalSessionManager,
+    events: Arc<Events>,
+    use_of: Arc<Uses>,
+}
+
+/// What each session is in use for.
+#[derive(Default)]
+pub(super) struct Uses(Mutex<HashMap<String, Use>>);
+
+struct Use {
+    /// Its streams that are open and its calls that run.
+    busy: usize,
+    /// When it was last used.
+    at: Instant,
+}
+
+impl Sessions {
+    /// No session yet; what is sent to any is kept in `events`.
+    pub(super) fn new(events: Arc<Events>, use_of: Arc<Uses>) -> Self {
+        let mut inner = LocalSessionManager::default().with_event_store(Arc::new(SharedEvents(Arc::clone(&events))));
+        let mut config = SessionConfig::default();
+        // rmcp would count a call that is silent for a while as idle, and end it.
+        config.keep_alive = None;
+        inner.session_config = config;
+        Self { inner, events, use_of }
+    }
+
+    /// Puts sessions to rest that are idle too long, and so many more that one can be added.
+    async fn make_room(&self) {
+        for id in self.use_of.to_rest() {
+            tracing::debug!(mcp_session = %id, "put to rest");
+            let _ = self.inner.close_session(&SessionId::from(id)).await;
+        }
+    }
+
+    fn used(&self, id: &SessionId, messages: impl Stream<Item = ServerSseMessage> + Send + 'static) -> Messages {
+        let busy = self.use_of.begin(id);
+        SyncStream::new(
+            Busy {
+                messages: messages.boxed(),
+                _busy: busy,
+            }
+            .boxed(),
+        )
+    }
+}
+
+impl SessionManager for Sessions {
+    type Error = Error;
+    type Transport = Transport;
+
+    async fn create_session(&self) -> Result<(SessionId, Transport), Error> {
+        self.make_room().await;
+        let (id, transport) = self.inner.create_session().await?;
+        drop(self.use_of.begin(&id));
+        Ok((id, transport))
+    }
+
+    async fn initialize_session(
+        &self,
+        id: &SessionId,
+        message: ClientJsonRpcMessage,
+    ) -> Result<ServerJsonRpcMessage, Error> {
+        let _busy = self.use_of.begin(id);
+        self.inner.initialize_session(id, message).await
+    }
+
+    async fn has_session(&self, id: &SessionId) -> Result<bool, Error> {
+        self.inner.has_session(id).await
+    }
+
+    async fn close_session(&self, id: &SessionId) -> Result<(), Error> {
+        self.use_of.forget(id);
+        self.events.close_standing(id);
+        self.inner.close_session(id).await
+    }
+
+    async fn create_stream(
+        &self,
+        id: &SessionId,
+        message: ClientJsonRpcMessage,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
+        let call = call_of(id, &message);
+        let messages = SessionManager::create_stream(&self.inner, id, message).await?;
+        let events = Arc::clone(&self.events);
+        let mut call = call;
+        // The first event of a stream names it, and comes before any answer.
+        let noted = messages.inspect(move |event| {
+            if let (Some(first), Some(call)) = (&event.event_id, call.take()) {
+                events.bind(first, call);
+            }
+        });
+        Ok(self.used(id, noted))
+    }
+
+    async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Error> {
+        let _busy = self.use_of.begin(id);
+        self.inner.accept_message(id, message).await
+    }
+
+    async fn create_standalone_stream(
+        &self,
+        id: &SessionId,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
+        let messages = SessionManager::create_standalone_stream(&self.inner, id).await?;
+        Ok(self.used(id, messages))
+    }
+
+    async fn resume(
+        &self,
+        id: &SessionId,
+        last_event_id: String,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
+        let messages = SessionManager::resume(&self.inner, id, last_event_id).await?;
+        Ok(self.used(id, messages))
+    }
+
+    async fn restore_session(&self, id: SessionId) -> Result<RestoreOutcome<Transport>, Error> {
+        self.make_room().await;
+        drop(self.use_of.begin(&id));
+        self.inner.restore_session(id).await
+    }
+
+    // No event store is shown to the service itself: it would keep the calls of 2026-07-28 too, and not cancel them when
+    // their clients leave.
+}
+
+/// The call that a message is, to be found again after a restart.
+fn call_of(id: &SessionId, message: &ClientJsonRpcMessage) -> Option<Interrupted> {
+    match message {
+        JsonRpcMessage::Request(request) => Some(Interrupted {
+            mcp_session: id.to_string(),
+            request: serde_json::to_value(&request.id).ok()?,
+        }),
+        JsonRpcMessage::Response(_) | JsonRpcMessage::Notification(_) | JsonRpcMessage::Error(_) => None,
+    }
+}
+
+impl Uses {
+    /// Marks a session as in use until the answer is dropped.
+    pub(super) fn begin(self: &Arc<Self>, id: &str) -> BusyMark {
+        let mut all = self.lock();
+        let known = all.entry(id.to_owned()).or_insert(Use {
+            busy: 0,
+            at: Instant::now(),
+        });
+        known.busy += 1;
+        drop(all);
+        BusyMark {
+            uses: Arc::clone(self),
+            id: id.to_owned(),
+        }
+    }
+
+    fn forget(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    /// The sessions that should rest, which are forgotten.
+    fn to_rest(&self) -> Vec<String> {
+        let mut all = self.lock();
+        let mut idle: Vec<(Instant, String)> = all
+            .iter()
+            .filter(|(_, used)| used.busy == 0)
+            .map(|(id, used)| (used.at, id.clone()))
+            .collect();
+        idle.sort();
+        let surplus = (all.len() + 1).saturating_sub(AWAKE_MAX);
+        let rest: Vec<String> = idle
+            .into_iter()
+            .enumerate()
+            .filter(|(n, (at, _))| *n < surplus || at.elapsed() > IDLE)
+            .map(|(_, (_, id))| id)
+            .collect();
+        for id in &rest {
+            all.remove(id);
+        }
+        rest
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Use>> {
+        // A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session is in use while this lives.
+pub(super) struct BusyMark {
+    uses: Arc<Uses>,
+    id: String,
+}
+
+impl Drop for BusyMark {
+    fn drop(&mut self) {
+        if let Some(used) = self.uses.lock().get_mut(&self.id) {
+            used.busy = used.busy.saturating_sub(1);
+            used.at = Instant::now();
+        }
+    }
+}
+
+/// A stream that keeps its session in use.
+struct Busy {
+    messages: BoxStream<'static, ServerSseMessage>,
+    _busy: BusyMark,
+}
+
+impl Stream for Busy {
+    type Item = ServerSseMessage;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ServerSseMessage>> {
+        self.messages.poll_next_unpin(cx)
+    }
+}
+
+/// How clients introduced themselves: one file a session.
+pub(super) struct Introductions(PathBuf);
+
+impl Introductions {
+    /// Kept in this directory, which is made; those that are too old are removed.
+    pub(super) fn open(directory: &Path) -> io::Result<Self> {
+        super::private_directory(directory)?;
+        remove_oldest(directory, KNOWN_MAX, KNOWN)?;
+        Ok(Self(directory.to_owned()))
+    }
+
+    /// A session's file; only names that rmcp gives are names.
+    fn path(&self, id: &str) -> Option<PathBuf> {
+        let is_name = id.len() == 36 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        is_name.then(|| self.0.join(id))
+    }
+
+    fn read(&self, id: &str) -> Result<Option<SessionState>, SessionStoreError> {
+        let Some(path) = self.path(id) else { return Ok(None) };
+        match fs::read(path) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn write(&self, id: &str, state: &SessionState) -> Result<(), SessionStoreError> {
+        let path = self.path(id).ok_or("this is no name of a session")?;
+        write_private(&path, &serde_json::to_vec(state)?)?;
+        Ok(())
+    }
+}
+
+type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
+
+impl SessionStore for Introductions {
+    fn load<'s, 'i, 'f>(&'s self, id: &'i str) -> Stored<'f, Option<SessionState>>
+    where
+        's: 'f,
+        'i: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move { self.read(id) })
+    }
+
+    fn store<'s, 'i, 't, 'f>(&'s self, id: &'i str, state: &'t SessionState) -> Stored<'f, ()>
+    where
+        's: 'f,
+        'i: 'f,
+        't: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move { self.write(id, state) })
+    }
+
+    fn delete<'s, 'i, 'f>(&'s self, id: &'i str) -> Stored<'f, ()>
+    where
+        's: 'f,
+        'i: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move {
+            if let Some(path) = self.path(id) {
+                let _ = fs::remove_file(path);
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_that_was_idle_longest_rests_first_and_a_busy_one_never() {
+        let uses = Arc::new(Uses::default());
+        let busy = uses.begin("busy");
+        for n in 0..AWAKE_MAX {
+            drop(uses.begin(&format!("idle {n}")));
+        }
+        assert_eq!(uses.to_rest(), ["idle 0", "idle 1"], "room for one more");
+        assert!(uses.to_rest().is_empty());
+        drop(busy);
+    }
+
+    #[test]
+    fn an_introduction_reads_as_it_is_written_and_other_names_name_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Introductions::open(dir.path()).unwrap();
+        let id = "0193abcd-0000-7000-8000-000000000001";
+        let state: SessionState = serde_json::from_value(serde_json::json!({"initialize_params": {
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}}))
+        .unwrap();
+        kept.write(id, &state).unwrap();
+        assert_eq!(kept.read(id).unwrap().unwrap().initialize_params.client_info.name, "a");
+        assert!(kept.read("../../token").unwrap().is_none());
+        assert!(kept.write("x", &state).is_err());
+    }
+}

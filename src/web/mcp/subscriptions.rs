@@ -1,0 +1,193 @@
+//! Who wants to hear when a resource changes, in both eras: a session's subscription, or a request that listens.
+//!
+//! Each subscriber is a task of its own that reads the stream over all sessions. It tells at most twice a second of the
+//! same resource, and always of the last change.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use rmcp::model::ResourceUpdatedNotificationParam;
+use rmcp::service::{Peer, RequestContext, SubscriptionContext, SubscriptionSink};
+use rmcp::{ErrorData, RoleServer};
+use serde::Deserialize;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::caller::Caller;
+use super::resources::{Address, refused};
+use super::server::Door;
+use crate::runtime::Handle;
+use crate::runtime::feed::{Item, Reader};
+use crate::session::id::SessionId;
+
+/// The least time between two notifications of the same subscriber.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The most subscriptions at a time.
+const SUBSCRIPTIONS_MAX: usize = 1024;
+
+/// The subscriptions of MCP sessions.
+#[derive(Default)]
+pub(super) struct Subscriptions(Mutex<HashMap<(String, String), AbortHandle>>);
+
+/// What somebody wants to hear of.
+struct Wanted {
+    /// Each address as it was given, with what it means.
+    resources: Vec<(String, Address, Option<SessionId>)>,
+    /// That sessions come and go.
+    list: bool,
+}
+
+/// How somebody is told.
+enum Listener {
+    Session(Peer<RoleServer>),
+    Request(SubscriptionSink),
+}
+
+#[derive(Deserialize)]
+struct Changed {
+    session_id: SessionId,
+}
+
+impl Subscriptions {
+    /// `resources/subscribe`, in the era of sessions.
+    pub(super) async fn subscribe(
+        &self,
+        door: &Door,
+        uri: String,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let key = (Caller::of(&context).mcp_session.unwrap_or_default(), uri.clone());
+        let wanted = Wanted::of(&door.handle, vec![uri], false).await?;
+        let reader = door.handle.stream_all(None).await.map_err(refused)?;
+        let mut all = self.lock();
+        all.retain(|_, task| !task.is_finished());
+        if all.len() >= SUBSCRIPTIONS_MAX {
+            return Err(ErrorData::internal_error(
+                "there are too many subscriptions: end some first",
+                None,
+            ));
+        }
+        let task = tokio::spawn(tell(reader, wanted, Listener::Session(context.peer)));
+        if let Some(earlier) = all.insert(key, task.abort_handle()) {
+            earlier.abort();
+        }
+        Ok(())
+    }
+
+    /// `resources/unsubscribe`
+    pub(super) fn unsubscribe(&self, uri: &str, context: &RequestContext<RoleServer>) {
+        let key = (Caller::of(context).mcp_session.unwrap_or_default(), uri.to_owned());
+        if let Some(task) = self.lock().remove(&key) {
+            task.abort();
+        }
+    }
+
+    /// `subscriptions/listen`, from 2026-07-28 on: as long as the request stands.
+    pub(super) async fn listen(&self, door: &Door, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let accepted = context.accepted();
+        let uris = accepted.resource_subscriptions.clone().unwrap_or_default();
+        let list = accepted.resources_list_changed == Some(true);
+        let wanted = Wanted::of(&door.handle, uris, list).await?;
+        let reader = door.handle.stream_all(None).await.map_err(refused)?;
+        tokio::select! {
+            () = context.cancelled() => {}
+            () = tell(reader, wanted, Listener::Request(context.sink().clone())) => {}
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), AbortHandle>> {
+        // A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wanted {
+    async fn of(handle: &Handle, uris: Vec<String>, list: bool) -> Result<Self, ErrorData> {
+        let mut resources = Vec::new();
+        for uri in uris {
+            // An address that means nothing now never changes: nobody is told, and nothing is wrong.
+            let Some(address) = Address::parse(&uri) else { continue };
+            let session = match &address {
+                Address::Session(id) | Address::Log(id, _) | Address::Checkpoints(id) => handle.resolve(id).await.ok(),
+                Address::Active | Address::Sessions | Address::History(_) => None,
+            };
+            resources.push((uri, address, session));
+        }
+        Ok(Self { resources, list })
+    }
+
+    /// Which of them a record of this kind and session changes; empty text stands for the list.
+    fn changed_by(&self, kind: &str, session: SessionId) -> impl Iterator<Item = String> + '_ {
+        let is_state = matches!(
+            kind,
+            "session.created"
+                | "session.state"
+                | "session.ended"
+                | "session.resumed"
+                | "question.asked"
+                | "question.answered"
+                | "question.delivered"
+                | "question.withdrawn"
+                | "attempt.started"
+        );
+        let (is_new, is_checkpoint) = (kind == "session.created", kind == "checkpoint");
+        let touched = move |(uri, address, of): &(String, Address, Option<SessionId>)| {
+            let is_touched = match address {
+                Address::Active | Address::Sessions | Address::History(_) => is_state,
+                Address::Session(_) => is_state && *of == Some(session),
+                Address::Log(..) => *of == Some(session),
+                Address::Checkpoints(_) => is_checkpoint && *of == Some(session),
+            };
+            is_touched.then(|| uri.clone())
+        };
+        let list = (self.list && is_new).then(String::new);
+        self.resources.iter().filter_map(touched).chain(list)
+    }
+}
+
+impl Listener {
+    /// Tells of a change; false when nobody listens any more.
+    fn tell(&self, uri: String) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            match (self, uri.is_empty()) {
+                (Self::Session(peer), false) => peer
+                    .notify_resource_updated(ResourceUpdatedNotificationParam::new(uri))
+                    .await
+                    .is_ok(),
+                (Self::Session(peer), true) => peer.notify_resource_list_changed().await.is_ok(),
+                (Self::Request(sink), false) => sink.notify_resource_updated(uri).await.is_ok(),
+                (Self::Request(sink), true) => sink.notify_resource_list_changed().await.is_ok(),
+            }
+        })
+    }
+}
+
+/// Tells of changes until nobody listens any more.
+async fn tell(mut reader: Reader, wanted: Wanted, listener: Listener) {
+    let mut changed = BTreeSet::new();
+    let mut not_before = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(not_before), if !changed.is_empty() => {
+                for uri in std::mem::take(&mut changed) {
+                    if !listener.tell(uri).await {
+                        return;
+                    }
+                }
+                not_before = Instant::now() + PAUSE;
+            }
+            item = reader.next() => {
+                let Some(item) = item else { return };
+                let Item::Record(record) = item else { continue };
+                if let Ok(Changed { session_id }) = serde_json::from_slice(&record.json) {
+                    changed.extend(wanted.changed_by(&String::from_utf8_lossy(&record.kind), session_id));
+                }
+            }
+        }
+    }
+}

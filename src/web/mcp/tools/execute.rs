@@ -1,0 +1,267 @@
+//! The tools that run a task, and what a call of them comes to when a question is asked or the caller leaves.
+
+use std::time::Duration;
+
+use rmcp::RoleServer;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CreateTaskResult, ElicitRequest, ElicitResult, InputRequest,
+    InputRequests, InputRequiredResult, InputResponses, SealOptions,
+};
+use rmcp::service::RequestContext;
+use serde::{Deserialize, Serialize};
+
+use super::arguments::{Execute, Resume};
+use super::{ToolError, read};
+use crate::runtime::handle::{CallError, NewSession};
+use crate::session::id::{QuestionId, Seq, SessionId};
+use crate::session::question::Question;
+use crate::session::summary::Summary;
+use crate::web::mcp::caller::{Caller, Era};
+use crate::web::mcp::follow::{Follow, Questions, Stop, follow};
+use crate::web::mcp::forms::{self, Reply};
+use crate::web::mcp::narrate::Narrator;
+use crate::web::mcp::result::{Execution, failure};
+use crate::web::mcp::server::Door;
+use crate::web::mcp::tasks;
+
+/// How long a client may keep a question before it answers by calling again.
+const STATE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// One call of a tool.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) door: &'a Door,
+    pub(super) context: &'a RequestContext<RoleServer>,
+    pub(super) caller: &'a Caller,
+}
+
+/// What a client of the stateless era keeps for us while its person answers.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    session: SessionId,
+    /// What the client was told already.
+    after: Seq,
+    cancel_on_disconnect: bool,
+}
+
+impl Call<'_> {
+    /// `execute_with_streaming` and `execute_resumable`
+    pub(super) async fn execute(
+        self,
+        params: CallToolRequestParams,
+        tool: &str,
+    ) -> Result<CallToolResponse, ToolError> {
+        if let Some(state) = &params.request_state {
+            return self
+                .go_on(tool, state, params.input_responses.unwrap_or_default())
+                .await;
+        }
+        self.begin(tool, read(params.arguments)?).await
+    }
+
+    /// `resume_execution`
+    pub(super) async fn resume(self, params: CallToolRequestParams, tool: &str) -> Result<CallToolResponse, ToolError> {
+        if let Some(state) = &params.request_state {
+            return self
+                .go_on(tool, state, params.input_responses.unwrap_or_default())
+                .await;
+        }
+        let Resume {
+            session_id,
+            instruction,
+            background,
+            cancel_on_disconnect,
+        } = read(params.arguments)?;
+        let session = self.door.handle.resolve(&session_id).await?;
+        // What was told before is not told again.
+        let after = self.door.handle.get(session).await?.head;
+        let summary = self
+            .door
+            .handle
+            .resume(session, instruction, None, self.caller.by.clone())
+            .await?;
+        self.begun(
+            tool,
+            &summary,
+            Kept {
+                session,
+                after,
+                cancel_on_disconnect,
+            },
+            background,
+        )
+        .await
+    }
+
+    async fn begin(self, tool: &str, arguments: Execute) -> Result<CallToolResponse, ToolError> {
+        let request = arguments.to_request(self.caller.directory.as_deref())?;
+        let new = NewSession {
+            request,
+            env: None,
+            by: self.caller.by.clone(),
+        };
+        let summary = self.door.handle.create(new).await?;
+        let kept = Kept {
+            session: summary.session_id,
+            after: Seq(0),
+            cancel_on_disconnect: arguments.cancel_on_disconnect,
+        };
+        self.begun(tool, &summary, kept, arguments.background).await
+    }
+
+    /// A session runs: it is a task, is left alone, or is followed.
+    async fn begun(
+        self,
+        tool: &str,
+        summary: &Summary,
+        kept: Kept,
+        background: bool,
+    ) -> Result<CallToolResponse, ToolError> {
+        if self.caller.knows_tasks {
+            return Ok(CreateTaskResult::new(tasks::task(summary)).into());
+        }
+        if background {
+            return Ok(Execution::brief(summary).into_result(false).into());
+        }
+        self.follow(tool, kept).await
+    }
+
+    /// A client of the stateless era calls again, with what its person said.
+    async fn go_on(self, tool: &str, state: &str, responses: InputResponses) -> Result<CallToolResponse, ToolError> {
+        let opened = self.door.seal.open_json_with::<Kept>(state, tool.as_bytes());
+        let kept = opened.map_err(|_| ToolError::BadState)?;
+        let summary = self.door.handle.get(kept.session).await?;
+        for waiting in summary.questions.values().filter(|waiting| waiting.answer.is_none()) {
+            let id = waiting.question.question_id;
+            let Some(response) = responses.get(&id.to_string()) else {
+                continue;
+            };
+            match self.reply(kept.session, &waiting.question, response).await? {
+                Some(Reply::Later) => return self.finish(kept.session, Narrator::after(kept.after)).await,
+                Some(Reply::Answer(_)) | None => {}
+            }
+        }
+        self.follow(tool, kept).await
+    }
+
+    /// Gives one answer; none where it does not fit, so that the question is asked again.
+    async fn reply(
+        self,
+        session: SessionId,
+        question: &Question,
+        response: &serde_json::Value,
+    ) -> Result<Option<Reply>, ToolError> {
+        let Ok(result) = serde_json::from_value::<ElicitResult>(response.clone()) else {
+            return Ok(None);
+        };
+        let Ok(reply) = forms::reply(question, &result) else {
+            return Ok(None);
+        };
+        if let Reply::Answer(answer) = &reply {
+            let by = self.caller.by.clone();
+            match self
+                .door
+                .handle
+                .answer(session, question.question_id, answer.clone(), by)
+                .await
+            {
+                // Somebody was quicker: what counts is that it is answered.
+                Ok(_) | Err(CallError::AlreadyAnswered(_) | CallError::NoSuchQuestion(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(reply))
+    }
+
+    async fn follow(self, tool: &str, kept: Kept) -> Result<CallToolResponse, ToolError> {
+        let what = Follow {
+            session: kept.session,
+            after: kept.after,
+            questions: Questions::Ask,
+            wait: None,
+        };
+        let noted = self
+            .door
+            .notes
+            .note(self.caller, &self.context.id, kept.session, kept.after);
+        let guard = kept.cancel_on_disconnect.then(|| CancelOnDrop::new(self, kept.session));
+        let (stop, told) = follow(self.door, self.context, self.caller, what).await?;
+        // A daemon that stops cancels nothing.
+        if let Some(guard) = guard
+            && !matches!(stop, Stop::Left)
+        {
+            guard.disarm();
+        }
+        if !matches!(stop, Stop::CutOff) {
+            noted.done();
+        }
+        match stop {
+            Stop::Asked(questions) if self.caller.can_fill_forms && self.caller.era == Era::Stateless => self.ask(
+                tool,
+                questions,
+                Kept {
+                    after: told.after,
+                    ..kept
+                },
+            ),
+            Stop::Ended | Stop::Asked(_) | Stop::TimeUp => self.finish(kept.session, told).await,
+            Stop::Left | Stop::CutOff => Ok(failure(format!(
+                "the call was interrupted; the session goes on. Resume with session_id {}: call get_execution",
+                kept.session
+            ))
+            .into()),
+        }
+    }
+
+    /// Asks a client of the stateless era: it shows the forms and calls again.
+    fn ask(self, tool: &str, questions: Vec<Question>, kept: Kept) -> Result<CallToolResponse, ToolError> {
+        let named = |question: Question| {
+            let form = ElicitRequest::new(forms::form(&question));
+            (
+                QuestionId::to_string(&question.question_id),
+                InputRequest::Elicitation(form),
+            )
+        };
+        let requests: InputRequests = questions.into_iter().map(named).collect();
+        let options = SealOptions::new().associated_data(tool.as_bytes()).ttl(STATE_TTL);
+        let sealed = self
+            .door
+            .seal
+            .seal_json_with(&kept, &options)
+            .map_err(|_| ToolError::BadState)?;
+        Ok(InputRequiredResult::new(Some(requests), Some(sealed)).into())
+    }
+
+    async fn finish(self, session: SessionId, told: Narrator) -> Result<CallToolResponse, ToolError> {
+        let execution = Execution::new(&*self.door.handle.get(session).await?, told);
+        let is_failure = execution.is_failure();
+        Ok(execution.into_result(is_failure).into())
+    }
+}
+
+/// Cancels a session when the call that wants this is dropped, which happens when its client leaves.
+struct CancelOnDrop {
+    armed: Option<(crate::runtime::Handle, SessionId, String)>,
+}
+
+impl CancelOnDrop {
+    fn new(call: Call<'_>, session: SessionId) -> Self {
+        Self {
+            armed: Some((call.door.handle.clone(), session, call.caller.by.clone())),
+        }
+    }
+
+    fn disarm(mut self) {
+        self.armed = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some((handle, session, by)) = self.armed.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { handle.cancel(session, by).await.map(drop) });
+        }
+    }
+}

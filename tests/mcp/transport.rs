@@ -1,0 +1,271 @@
+//! What carries the messages: sessions, streams that are resumed, clients that leave, callers that may not.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, SESSIONS, STATELESS, messages};
+use crate::support::daemon::TestDaemon;
+use crate::support::wait::{PATIENCE, until};
+
+fn session_of(message: &Value) -> String {
+    message["params"]["message"]
+        .as_str()
+        .expect("a message")
+        .trim_start_matches("session_id ")
+        .to_owned()
+}
+
+/// Sends a request by hand and answers the connection with nothing of the answer read.
+fn send_by_hand(daemon: &TestDaemon, client: &Client, method: &str, params: Value) -> TcpStream {
+    let (_, message) = client.message(method, params);
+    let address = daemon
+        .base_url()
+        .expect("an address")
+        .trim_start_matches("http://")
+        .to_owned();
+    let mut connection = TcpStream::connect(&address).expect("it listens");
+    connection.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let body = message.to_string();
+    let name = message["params"]["name"].as_str().unwrap_or_default();
+    let session = client
+        .session
+        .as_deref()
+        .map(|id| format!("Mcp-Session-Id: {id}\r\n"))
+        .unwrap_or_default();
+    let revision = if client.session.is_some() { SESSIONS } else { STATELESS };
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nAccept: application/json, text/event-stream\r\n\
+         Content-Type: application/json\r\nMCP-Protocol-Version: {revision}\r\nMcp-Method: {method}\r\nMcp-Name: {name}\r\n\
+         {session}Content-Length: {}\r\n\r\n{body}",
+        daemon.token(),
+        body.len()
+    );
+    connection.write_all(head.as_bytes()).expect("it reads");
+    connection
+}
+
+#[test]
+fn a_stream_is_read_on_after_the_daemon_was_killed() {
+    read_on_after(TestDaemon::kill);
+}
+
+#[test]
+fn a_stream_is_read_on_after_the_daemon_was_stopped() {
+    read_on_after(|daemon| assert_eq!(daemon.terminate(), Some(0)));
+}
+
+fn read_on_after(end: impl FnOnce(&mut TestDaemon)) {
+    let mut daemon = TestDaemon::start();
+    let mut client = Client::connect(&daemon, SESSIONS);
+    let go = daemon.root().join("go");
+    let task = format!("say first ;; wait-file {} ;; say last", go.display());
+    let mut stream = client.call_and_watch("execute_resumable", json!({"task": task, "cwd": daemon.work()}));
+    let mut last = None;
+    loop {
+        let event = stream.event().expect("the stream goes on");
+        last = event.id.or(last);
+        if event
+            .message
+            .is_some_and(|message| message.to_string().contains("first"))
+        {
+            break;
+        }
+    }
+    end(&mut daemon);
+    daemon.launch();
+    std::fs::write(&go, "").expect("a file");
+    client.find_again(&daemon);
+    let resumed: Vec<Value> = client.listen(last.as_deref()).collect();
+    let answer = resumed.last().expect("the answer");
+    let structured = &answer["result"]["structuredContent"];
+    assert_eq!(
+        (&structured["outcome"], &structured["result"]),
+        (&json!("completed"), &json!("last")),
+        "{answer:#}"
+    );
+    let again: Vec<Value> = client.listen(last.as_deref()).collect();
+    assert_eq!(again.last(), Some(answer), "the answer is kept");
+    assert_eq!(
+        client.call("list_executions", json!({}))["isError"],
+        json!(false),
+        "the session is known again"
+    );
+}
+
+#[test]
+fn a_stream_that_broke_is_read_on_without_gap_or_double() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    let go = daemon.root().join("go");
+    let task = format!("say first ;; wait-file {} ;; say last", go.display());
+    let mut stream = client.call_and_watch("execute_resumable", json!({"task": task, "cwd": daemon.work()}));
+    let event = std::iter::from_fn(|| stream.event())
+        .find(|event| event.message.is_some())
+        .unwrap();
+    drop(stream);
+    std::fs::write(&go, "").unwrap();
+    let rest: Vec<Value> = client.listen(event.id.as_deref()).collect();
+    let steps: Vec<f64> = rest
+        .iter()
+        .filter_map(|message| message["params"]["progress"].as_f64())
+        .collect();
+    let first = event.message.unwrap()["params"]["progress"].as_f64().unwrap();
+    assert!(
+        steps.iter().all(|step| *step > first) && steps.windows(2).all(|pair| pair[0] < pair[1]),
+        "{steps:?}"
+    );
+    assert_eq!(
+        rest.last().unwrap()["result"]["structuredContent"]["outcome"],
+        "completed"
+    );
+}
+
+#[test]
+fn a_client_that_leaves_detaches_from_its_session_or_cancels_it_as_it_said() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, STATELESS);
+    for (cancel, end) in [(true, "cancelled"), (false, "completed")] {
+        let go = daemon.root().join(format!("go-{cancel}"));
+        let task = format!("say first ;; wait-file {} ;; say last", go.display());
+        let arguments = json!({"task": task, "cwd": daemon.work(), "cancel_on_disconnect": cancel});
+        // Without a progress token nothing is sent before the result: the client leaves before the first byte.
+        let call = json!({"name": "execute_with_streaming", "arguments": arguments});
+        let connection = send_by_hand(&daemon, &client, "tools/call", call);
+        let id = until("the session", || {
+            let sessions = daemon.get("/api/sessions").1["sessions"].clone();
+            let found = sessions
+                .as_array()?
+                .iter()
+                .find(|view| view["state"] == "running")?
+                .clone();
+            Some(found["session_id"].as_str()?.to_owned())
+        });
+        drop(connection);
+        if !cancel {
+            std::fs::write(&go, "").unwrap();
+        }
+        daemon.wait_for(&id, end);
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_nobody() {
+    let daemon = TestDaemon::start();
+    for revision in [SESSIONS, STATELESS] {
+        let client = Client::connect(&daemon, revision);
+        let call = json!({"name": "execute_with_streaming", "arguments": {"task": "flood 20000", "cwd": daemon.work()},
+            "_meta": {"progressToken": "p"}});
+        let mut connection = send_by_hand(&daemon, &client, "tools/call", call);
+        let other = Client::connect(&daemon, revision);
+        let id = until("the session", || {
+            let sessions = other.call("list_executions", json!({}))["structuredContent"]["sessions"].clone();
+            Some(sessions[0]["session_id"].as_str()?.to_owned())
+        });
+        daemon.wait_for(&id, "completed");
+        let mut answer = Vec::new();
+        let mut buffer = [0; 65536];
+        while !String::from_utf8_lossy(&answer).contains("structuredContent") {
+            let read = connection.read(&mut buffer).expect("the answer comes");
+            assert!(read > 0, "the stream ended without an answer");
+            answer.extend_from_slice(&buffer[..read]);
+        }
+    }
+}
+
+#[test]
+fn sessions_that_were_abandoned_are_put_to_rest_and_wake_again() {
+    let daemon = TestDaemon::start();
+    let first = Client::connect(&daemon, SESSIONS);
+    for _ in 0..500 {
+        Client::connect(&daemon, SESSIONS);
+    }
+    assert!(
+        first.request("tools/list", json!({}))["tools"].is_array(),
+        "the first is known still"
+    );
+    assert_eq!(first.delete(), 202);
+    let (_, message) = first.message("tools/list", json!({}));
+    assert_eq!(first.post(&message).status(), 404, "it has ended");
+}
+
+#[test]
+fn who_may_not_call_is_refused_before_anything_is_read() {
+    let daemon = TestDaemon::start();
+    let url = format!("{}/mcp", daemon.base_url().unwrap());
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let post = |headers: &[(&str, &str)], body: String| {
+        let mut request = agent.post(&url).header("Accept", "application/json, text/event-stream");
+        request = request.header("Content-Type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send(body).unwrap().status().as_u16()
+    };
+    let bearer = format!("Bearer {}", daemon.token());
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": SESSIONS,
+        "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}});
+    assert_eq!(post(&[], hello.to_string()), 401);
+    assert_eq!(
+        post(
+            &[("Authorization", &bearer), ("Origin", "http://evil.example")],
+            hello.to_string()
+        ),
+        403
+    );
+    assert_eq!(
+        post(
+            &[("Authorization", &bearer), ("Host", "evil.example")],
+            hello.to_string()
+        ),
+        403
+    );
+    assert_eq!(post(&[("Authorization", &bearer)], hello.to_string()), 200);
+    let long = format!("{{\"jsonrpc\":\"2.0\",\"x\":\"{}\"}}", "x".repeat(32 * 1024 * 1024));
+    assert_eq!(post(&[("Authorization", &bearer)], long), 413);
+    assert_eq!(post(&[("Authorization", &bearer)], "{".to_owned()), 415);
+}
+
+#[test]
+fn a_daemon_stops_though_streams_are_open() {
+    let mut daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    let mut standing = client.listen(None);
+    let mut call = client.call_and_watch(
+        "execute_resumable",
+        json!({"task": "bash sleep 1000", "cwd": daemon.work()}),
+    );
+    let id = session_of(&call.wait_for("notifications/progress"));
+    daemon.wait_for(&id, "running");
+    assert_eq!(daemon.terminate(), Some(0));
+    assert!(standing.next().is_none());
+    assert!(
+        call.all(|message| message.get("method").is_some()),
+        "no answer was made up"
+    );
+    daemon.launch();
+    daemon.cancel(&id);
+    daemon.wait_for(&id, "cancelled");
+}
+
+#[test]
+fn a_name_that_tasks_lack_is_taken_from_the_body() {
+    let daemon = TestDaemon::start();
+    let id = daemon.create("say hello");
+    daemon.wait_for(&id, "completed");
+    let tasks = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    let client = Client::connect_with(&daemon, STATELESS, tasks);
+    let (_, message) = client.message("tasks/get", json!({"taskId": id}));
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let answer = agent
+        .post(format!("{}/mcp", daemon.base_url().unwrap()))
+        .header("Authorization", format!("Bearer {}", daemon.token()))
+        .header("Accept", "application/json, text/event-stream")
+        .header("Content-Type", "application/json")
+        .header("MCP-Protocol-Version", STATELESS)
+        .header("Mcp-Method", "tasks/get")
+        .send(message.to_string())
+        .unwrap();
+    assert_eq!(messages(answer).result()["status"], "completed");
+}
