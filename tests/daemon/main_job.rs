@@ -102,7 +102,7 @@ fn an_agent_that_does_not_listen_is_killed() {
     let daemon = TestDaemon::start_with(&settings);
     let id = daemon.create("linger ;; say still here ;; silence");
     crate::support::wait::until("the step behind its linger", || {
-        (!texts(&daemon, &id).is_empty()).then_some(())
+        (!daemon.texts(&id).is_empty()).then_some(())
     });
     daemon.cancel(&id);
     daemon.wait_for(&id, "cancelled");
