@@ -101,7 +101,9 @@ fn an_agent_that_does_not_listen_is_killed() {
     ];
     let daemon = TestDaemon::start_with(&settings);
     let id = daemon.create("linger ;; say still here ;; silence");
-    daemon.wait_for(&id, "running");
+    crate::support::wait::until("the step behind its linger", || {
+        (!daemon.texts(&id).is_empty()).then_some(())
+    });
     daemon.cancel(&id);
     daemon.wait_for(&id, "cancelled");
     assert_eq!(daemon.records_of(&id, "attempt.ended")[0]["data"]["exit"], "signal 9");

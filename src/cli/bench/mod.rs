@@ -4,6 +4,7 @@
 //! lost is a failure.
 
 mod recovery;
+mod restart;
 mod scan;
 mod start;
 mod stream;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 
 use super::start::{fill, median_start};
-use super::{Figure, Goal, create, ms};
+use super::{Figure, Goal, create, ms, restart};
 use crate::agent_host::protocol::files;
 use crate::cli::client::Client;
 use crate::cli::exit::Failure;
@@ -50,6 +50,7 @@ pub(super) async fn measure(dir: Option<&Path>, sessions: &[u64], records: &[u64
     for count in sessions {
         figures.extend(recovery(dir, *count).await?);
     }
+    figures.push(restart::measure(dir).await?);
     figures.extend(starts(dir, records).await?);
     Ok(figures)
 }
