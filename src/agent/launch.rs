@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
@@ -107,8 +107,10 @@ pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Re
             Err(_) => tokio::time::sleep(pause).await,
         }
         pause = (pause * 2).min(DIAL_PAUSE_MAX);
-        // It was killed before it listened, or left the place to another one that is gone by now.
-        if pause == DIAL_PAUSE_MAX && matches!(host.try_wait(), Ok(Some(_))) {
+        // A host that was killed holds its lock a moment longer than its socket: then the new one finds that it is not
+        // needed, and leaves. One that was itself killed before it listened is followed by another, more slowly.
+        let is_to_follow = |status: ExitStatus| status.success() || pause == DIAL_PAUSE_MAX;
+        if matches!(host.try_wait(), Ok(Some(status)) if is_to_follow(status)) {
             host = start_host(directory, plan, executable)?;
         }
     }

@@ -132,7 +132,16 @@ impl Client {
 
     /// Opens a session's stream behind the record `after`.
     pub(crate) async fn open_stream(&self, id: &str, after: u64) -> Result<awc::ClientResponse, Failure> {
-        let request = self.request("GET", &format!("/execution/{id}/stream?after={after}"));
+        self.open(&format!("/execution/{id}/stream"), after).await
+    }
+
+    /// Opens the stream of all sessions behind the record with the id `after`.
+    pub(crate) async fn open_stream_of_all(&self, after: u64) -> Result<awc::ClientResponse, Failure> {
+        self.open("/events", after).await
+    }
+
+    async fn open(&self, path: &str, after: u64) -> Result<awc::ClientResponse, Failure> {
+        let request = self.request("GET", &format!("{path}?after={after}"));
         let request = request
             .insert_header(("Accept", "text/event-stream"))
             .insert_header(("Last-Event-ID", after.to_string()))

@@ -60,6 +60,8 @@ pub(crate) struct Follow {
     was_open: bool,
     is_gone: bool,
     retry_delay: Duration,
+    /// Records that came although they had been seen.
+    repeats: usize,
 }
 
 impl Follow {
@@ -76,12 +78,18 @@ impl Follow {
             was_open: false,
             is_gone: false,
             retry_delay: RETRY_DELAY_MIN,
+            repeats: 0,
         }
     }
 
     /// The daemon that is followed.
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// How many records came although they had been seen; they are not handed out again.
+    pub(crate) fn repeats(&self) -> usize {
+        self.repeats
     }
 
     /// What happens next; none at the session's end. Cancel safe.
@@ -174,6 +182,7 @@ impl Follow {
     fn take_record(&mut self, line: &str) -> Result<Option<Happening>, Failure> {
         let record: WireRecord = read(line)?;
         if record.seq <= self.after {
+            self.repeats += 1;
             return Ok(None);
         }
         self.after = record.seq;

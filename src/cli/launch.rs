@@ -64,7 +64,7 @@ fn daemon_command(state_dir: &Path, log: File) -> io::Result<Command> {
 }
 
 /// The path of this program; one that has been replaced is found under its old name.
-fn program() -> io::Result<PathBuf> {
+pub(crate) fn program() -> io::Result<PathBuf> {
     let path = std::env::current_exe()?;
     let text = path.to_string_lossy();
     Ok(text
@@ -101,7 +101,7 @@ async fn wait_until_ready(state_dir: &Path, child: &mut Child, log: &Path) -> Re
 }
 
 /// The last line of the log, and where to find the others.
-fn last_words(log: &Path) -> String {
+pub(crate) fn last_words(log: &Path) -> String {
     let content = fs::read(log).unwrap_or_default();
     let tail = String::from_utf8_lossy(&content[content.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned();
     let last = tail

@@ -2,17 +2,20 @@
 //!
 //! Read `args` first (what can be typed), then `run` and `attach` (the main job), `follow` (a stream through
 //! daemons that come and go), `output` with `draft` and `clean` (what is shown of it), `asking` and `prompt`
-//! (questions at the terminal). Nothing here knows more of the daemon than its REST interface and its streams.
+//! (questions at the terminal); `demo` and `bench` run a daemon of their own in a `sandbox`. Nothing else here knows
+//! more of the daemon than its REST interface and its streams.
 
 mod answer;
 mod answering;
 mod args;
 mod asking;
 mod attach;
+mod bench;
 mod clean;
 mod client;
 mod connection;
 mod conversations;
+mod demo;
 mod describe;
 mod doctor;
 mod draft;
@@ -27,6 +30,7 @@ mod prompt;
 mod relay;
 mod restart;
 mod run;
+mod sandbox;
 mod screen;
 mod serve;
 mod sessions;
@@ -83,6 +87,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             mcp_config::mcp_config(&state_dir, cli.state_dir.is_some(), args.client, args.http)
         }
         Verb::Doctor(args) => doctor::doctor(given_state_dir(cli.state_dir.as_deref())?, &args),
+        Verb::Demo(args) => actix_rt::System::new().block_on(demo::demo(&args)),
+        Verb::Bench(args) => actix_rt::System::new().block_on(bench::bench(&args)),
         verb @ (Verb::Run(_)
         | Verb::Ls(_)
         | Verb::Status(_)
@@ -126,9 +132,13 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
         Verb::Import(args) => conversations::import(state_dir, &args).await,
         Verb::Handover(args) => conversations::handover(&client()?, &args).await,
         Verb::Restart => restart::restart(state_dir).await,
-        Verb::Doctor(_) | Verb::Serve(_) | Verb::Completions(_) | Verb::Prompt | Verb::McpConfig(_) => {
-            Err(Failure::Usage("this verb needs no daemon".to_owned()))
-        }
+        Verb::Doctor(_)
+        | Verb::Serve(_)
+        | Verb::Completions(_)
+        | Verb::Prompt
+        | Verb::McpConfig(_)
+        | Verb::Demo(_)
+        | Verb::Bench(_) => Err(Failure::Usage("this verb needs no daemon".to_owned())),
     }
 }
 

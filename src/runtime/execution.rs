@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::io::SinkWrite;
 use actix::prelude::*;
@@ -30,8 +30,10 @@ use self::intake::Intake;
 use self::prepare::{Prepared, Unprepared, prepare};
 use super::feed::Feeds;
 use super::messages::{Deliver, ExecutionGone, Stop, StoreLost};
+use super::outside::Outside;
 use super::settings::RuntimeSettings;
-use super::supervisor::{Supervisor, now};
+use super::spools::{Spools, Watching};
+use super::supervisor::Supervisor;
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::socket::HostSocket;
 use crate::agent_host::protocol::{LaunchPlan, ToHost};
@@ -40,7 +42,6 @@ use crate::session::journal::{Entry, Input, Text};
 use crate::session::message::InputState;
 use crate::session::opening::{CONTINUE, Groundwork, opening};
 use crate::session::outcome::Ending;
-use crate::session::question::Answer;
 use crate::session::request::Request;
 use crate::session::state::State;
 use crate::session::summary::Summary;
@@ -74,8 +75,10 @@ pub(super) struct Surroundings {
     pub settings: Arc<RuntimeSettings>,
     pub store: Arc<dyn Store>,
     pub feeds: Arc<Feeds>,
+    pub spools: Arc<Spools>,
     /// How many executions may be connecting at once: a daemon that comes back to a thousand agents stays responsive.
     pub connecting: Arc<Semaphore>,
+    pub outside: Outside,
 }
 
 /// The most executions that connect at once.
@@ -104,6 +107,9 @@ pub(super) struct Execution {
     groundwork: Groundwork,
     sink: Option<HostSink>,
     links_lost: u32,
+    /// The agent's output is watched, and when its host was last told to look.
+    watching: Option<Watching>,
+    nudged_at: Option<Instant>,
     intake: Intake,
     /// As it stands in the journal, kept by our own appends.
     summary: Arc<Summary>,
@@ -119,8 +125,6 @@ pub(super) struct Execution {
     /// Lines whose answer from the host has not come.
     writing: BTreeMap<u64, Purpose>,
     next_write: u64,
-    /// Answers that the supervisor brought. It has written them down itself, so our summary may not have them.
-    answers: BTreeMap<QuestionId, Answer>,
     /// Answers that were written to this agent on this link.
     answers_sent: BTreeSet<QuestionId>,
     closing: Closing,
@@ -173,6 +177,8 @@ impl Execution {
             groundwork: Groundwork::default(),
             sink: None,
             links_lost: 0,
+            watching: None,
+            nudged_at: None,
             summary,
             appends_sent: 0,
             appends_acknowledged: 0,
@@ -181,7 +187,6 @@ impl Execution {
             greeted: false,
             writing: BTreeMap::new(),
             next_write: 0,
-            answers: BTreeMap::new(),
             answers_sent: BTreeSet::new(),
             closing,
             clocks: Clocks::new(),
@@ -198,7 +203,7 @@ impl Execution {
 
     /// Prepares the attempt where that has not happened, and opens the link.
     fn connect(&mut self, ctx: &mut Context<Self>) {
-        let (directory, executable) = (self.directory(), self.surroundings.settings.executable.clone());
+        let (directory, hosts) = (self.directory(), Arc::clone(&self.surroundings.outside.hosts));
         let (settings, request) = (Arc::clone(&self.surroundings.settings), Arc::clone(&self.task.request));
         let slots = Arc::clone(&self.surroundings.connecting);
         let (summary, attempt, known) = (Arc::clone(&self.task.summary), self.task.attempt, self.plan.clone());
@@ -220,7 +225,7 @@ impl Execution {
                     })??
                 }
             };
-            let socket = launch::reach(&directory, &prepared.plan, &executable).await?;
+            let socket = hosts.reach(&directory, &prepared.plan).await?;
             Ok((prepared, socket))
         };
         ctx.spawn(
@@ -251,7 +256,7 @@ impl Execution {
             session_id,
             attempt,
             span,
-            at: now(),
+            at: self.surroundings.outside.clock.now(),
             entries,
         };
         let acknowledgement = self.surroundings.store.append(append);
@@ -274,8 +279,8 @@ impl Execution {
         self.settle(ctx);
     }
 
-    /// An actor's futures are not polled in the order they were spawned: an older commit may be heard of later, and says
-    /// nothing new.
+    /// Takes a state of the journal unless it has a newer one: the supervisor tells of answers, and an actor's futures
+    /// are not polled in the order they were spawned, so an older commit may be heard of later.
     fn take_summary(&mut self, summary: &Arc<Summary>, ctx: &mut Context<Self>) {
         let place = |summary: &Summary| (summary.head, summary.through_offset);
         if place(summary) < place(&self.summary) {
@@ -374,11 +379,11 @@ impl Execution {
         let summary = Arc::clone(&self.summary);
         for (id, waiting) in &summary.questions {
             let is_asked_here = waiting.attempt == self.task.attempt;
-            let answer = waiting.answer.as_ref().or_else(|| self.answers.get(id)).cloned();
-            if let Some(answer) = answer.filter(|_| is_asked_here)
+            if let Some(answer) = waiting.answer.as_ref().filter(|_| is_asked_here)
                 && self.answers_sent.insert(*id)
             {
-                self.write_answer(*id, &waiting.question, &answer);
+                self.clocks.sign();
+                self.write_answer(*id, &waiting.question, answer);
             }
         }
     }
@@ -408,8 +413,9 @@ impl Handler<Stop> for Execution {
 impl Handler<Deliver> for Execution {
     type Result = ();
 
-    fn handle(&mut self, Deliver { question, answer }: Deliver, _: &mut Self::Context) {
-        self.answers.insert(question, answer);
+    /// Where no link is up just now, the answer is given on the next one.
+    fn handle(&mut self, Deliver(summary): Deliver, ctx: &mut Self::Context) {
+        self.take_summary(&summary, ctx);
         self.deliver_answers();
     }
 }

@@ -6,7 +6,7 @@
 //! sessions.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::message::{Delta, DeltaPart, Message};
-use crate::store::{Commit, Store, StoreError, Stored};
+use crate::store::{Commit, Store, StoreError, Stored, lock};
 
 mod reader;
 
@@ -337,11 +337,6 @@ fn size_of(item: &Item) -> usize {
             Item::Record(record) => record.json.len() + record.kind.len(),
             Item::Delta(json) => json.len(),
         }
-}
-
-/// A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -112,10 +112,7 @@ pub struct Handle {
 impl Handle {
     pub(super) fn new(surroundings: Surroundings, supervisor: Addr<Supervisor>, registry: Addr<Registry>) -> Self {
         let Surroundings {
-            settings,
-            store,
-            feeds,
-            connecting: _,
+            settings, store, feeds, ..
         } = surroundings;
         Self {
             settings,

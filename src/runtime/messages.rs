@@ -119,13 +119,15 @@ pub(super) struct LookAtClocks;
 #[rtype(result = "()")]
 pub(super) struct Stop;
 
-/// To an execution: this answer is on disk; give it to the agent.
+/// To an execution: an answer is on disk, as this summary says; give it to the agent.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Deliver {
-    pub question: QuestionId,
-    pub answer: Answer,
-}
+pub(super) struct Deliver(pub Arc<Summary>);
+
+/// To an execution: its agent has written.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct SpoolGrew;
 
 /// To the registry: all sessions it holds, newest first.
 #[derive(Message)]

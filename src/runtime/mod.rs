@@ -12,8 +12,10 @@ use tokio::sync::{Semaphore, mpsc};
 use self::execution::{CONNECTING_MAX, Surroundings};
 use self::feed::Feeds;
 use self::messages::{Committed, Recover};
+use self::outside::{Outside, Threads};
 use self::registry::{ENDED_KEPT_MAX, Registry};
 use self::settings::RuntimeSettings;
+use self::spools::Spools;
 use self::supervisor::{Found, Supervisor};
 use crate::session::id::Seq;
 use crate::session::journal::Entry;
@@ -26,8 +28,12 @@ pub mod settings;
 
 mod execution;
 mod messages;
+mod outside;
 mod registry;
+mod spools;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 pub use self::handle::Handle;
 
@@ -71,27 +77,37 @@ impl Runtime {
     /// Starts the actors on a store that `publisher` observes, and takes up the sessions that have not ended. Needs an
     /// actix system.
     pub fn start(settings: RuntimeSettings, store: Arc<dyn Store>, publisher: &Publisher) -> Result<Self, StoreError> {
+        let outside = Outside::real(&settings);
+        Self::start_on(Threads::new(), settings, outside, store, publisher)
+    }
+
+    fn start_on(
+        threads: Threads,
+        settings: RuntimeSettings,
+        outside: Outside,
+        store: Arc<dyn Store>,
+        publisher: &Publisher,
+    ) -> Result<Self, StoreError> {
         let feeds = Arc::new(Feeds::new(Arc::clone(&store))?);
         let found = find_live(&*store)?;
         let recent = store.recent(None, ENDED_KEPT_MAX)?.into_iter().map(Arc::new);
         let known: Vec<_> = recent
             .chain(found.iter().map(|found| Arc::clone(&found.summary)))
             .collect();
+        let Threads { own, executions } = threads;
         let surroundings = Surroundings {
             settings: Arc::new(settings),
             store,
             feeds: Arc::clone(&feeds),
+            spools: Spools::start(&own),
             connecting: Arc::new(Semaphore::new(CONNECTING_MAX)),
+            outside,
         };
-
-        let own_thread = Arbiter::new().handle();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let arbiters: Vec<_> = (0..cores).map(|_| Arbiter::new().handle()).collect();
-        let registry = Registry::start_in_arbiter(&own_thread, |_| Registry::holding(known));
+        let registry = Registry::start_in_arbiter(&own, |_| Registry::holding(known));
         let (fatal_sender, fatal) = mpsc::unbounded_channel();
         let around = surroundings.clone();
         let supervisor =
-            Supervisor::start_in_arbiter(&own_thread, |_| Supervisor::new(around, found, arbiters, fatal_sender));
+            Supervisor::start_in_arbiter(&own, |_| Supervisor::new(around, found, executions, fatal_sender));
         let published = Published {
             supervisor: supervisor.clone(),
             registry: registry.clone(),

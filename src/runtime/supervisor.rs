@@ -118,10 +118,10 @@ impl Supervisor {
 
     /// Decides about an event, writes the decision down, and carries it out once it is on disk.
     fn step(&mut self, id: SessionId, event: &Event, reply: Option<Reply>, ctx: &mut Context<Self>) {
+        let now = self.now();
         let Some(session) = self.sessions.get_mut(&id) else {
             return answer_call(reply, Err(CallError::NoSuchSession(id.to_string())));
         };
-        let now = now();
         let decision = match decide(
             &session.life,
             event,
@@ -267,7 +267,7 @@ impl Supervisor {
             by: new.by,
         };
         let request = Arc::new(created.request.clone());
-        let acknowledgement = self.surroundings.store.create(id, created, now());
+        let acknowledgement = self.surroundings.store.create(id, created, self.now());
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
             if let Ok(commit) = &result {
@@ -287,11 +287,15 @@ impl Supervisor {
             session_id: id,
             attempt: Attempt::NONE,
             span: None,
-            at: now(),
+            at: self.now(),
             entries: vec![Entry::Notice(Text { text })],
         };
         // Nothing depends on it; a store that fails says so to whoever writes next.
         drop(self.surroundings.store.append(append));
+    }
+
+    fn now(&self) -> Timestamp {
+        self.surroundings.outside.clock.now()
     }
 
     fn store_failed(&self, error: &StoreError) {
@@ -360,10 +364,10 @@ impl Handler<Cancel> for Supervisor {
         if self.sessions.contains_key(&session) {
             return self.step(session, &event, Some(reply), ctx);
         }
-        let store = Arc::clone(&self.surroundings.store);
+        let (store, now) = (Arc::clone(&self.surroundings.store), self.now());
         actix_rt::spawn(async move {
             let found = tokio::task::spawn_blocking(move || store.summary(session)).await;
-            answer_call(Some(reply), refuse_for_ended(session, found, &event));
+            answer_call(Some(reply), refuse_for_ended(session, found, &event, now));
         });
     }
 }
@@ -449,12 +453,6 @@ impl Handler<StoreLost> for Supervisor {
     }
 }
 
-/// The time, as precise as the journal keeps it, so that a fold of the journal gives the same state.
-pub(super) fn now() -> Timestamp {
-    let now = Timestamp::now();
-    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
-}
-
 /// Answers a call; the caller may have gone away, and then nobody has to be told.
 fn answer_call(reply: Option<Reply>, result: Result<Arc<Summary>, CallError>) {
     if let Some(reply) = reply {
@@ -467,10 +465,11 @@ fn refuse_for_ended(
     session: SessionId,
     found: Result<Result<Option<Summary>, StoreError>, tokio::task::JoinError>,
     event: &Event,
+    now: Timestamp,
 ) -> Result<Arc<Summary>, CallError> {
     let summary = found.map_err(|_| CallError::Stopping)??;
     let summary = summary.ok_or_else(|| CallError::NoSuchSession(session.to_string()))?;
-    decide(&summary.lifecycle, event, &Default::default(), now(), 0.0)?;
+    decide(&summary.lifecycle, event, &Default::default(), now, 0.0)?;
     Ok(Arc::new(summary))
 }
 

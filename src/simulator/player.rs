@@ -270,6 +270,7 @@ impl Simulator {
             Step::Say(text) => self.say(turn, text),
             Step::Think(text) => self.think(turn, text),
             Step::Deltas(count) => self.deltas(turn, *count),
+            Step::Stamps(count) => self.stamps(turn, *count),
             Step::Line(bytes) => self.long_line(turn, *bytes),
             Step::Flood { lines, bytes } => self.flood(turn, *lines, *bytes),
             Step::Slow(pace) => {

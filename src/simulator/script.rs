@@ -18,6 +18,7 @@ pub(super) enum Step {
     Say(String),
     Think(String),
     Deltas(u64),
+    Stamps(u64),
     Line(usize),
     Flood {
         lines: u64,
@@ -171,6 +172,7 @@ fn speech(word: &str, rest: &str) -> Parsed {
         "say" => text(rest).map(Step::Say),
         "think" => text(rest).map(Step::Think),
         "deltas" => number(rest).map(Step::Deltas),
+        "stamps" => number(rest).map(Step::Stamps),
         "line" => size(rest).map(Step::Line),
         "flood" => flood(rest),
         "slow" => millis(rest).map(Step::Slow),

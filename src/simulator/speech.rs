@@ -1,7 +1,7 @@
 //! Steps in which the model speaks: text, thinking, floods.
 
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -21,11 +21,16 @@ const FLOOD_RECORD_LINES: u64 = 256;
 
 impl Simulator {
     pub(super) fn say(&mut self, turn: &mut Turn, text: &str) -> Result<(), Cut> {
-        self.stream_text(turn, pieces(text).map(str::to_owned))
+        self.stream_text(turn, pieces(text).map(|piece| || piece.to_owned()))
     }
 
     pub(super) fn deltas(&mut self, turn: &mut Turn, count: u64) -> Result<(), Cut> {
-        self.stream_text(turn, (1..=count).map(|number| format!("{number} ")))
+        self.stream_text(turn, (1..=count).map(|number| move || format!("{number} ")))
+    }
+
+    /// Deltas that say when they were written, in nanoseconds since 1970.
+    pub(super) fn stamps(&mut self, turn: &mut Turn, count: u64) -> Result<(), Cut> {
+        self.stream_text(turn, (0..count).map(|_| || format!("{} ", nanoseconds_since_1970())))
     }
 
     pub(super) fn think(&mut self, turn: &mut Turn, text: &str) -> Result<(), Cut> {
@@ -50,7 +55,12 @@ impl Simulator {
         Ok(())
     }
 
-    fn stream_text(&mut self, turn: &mut Turn, pieces: impl Iterator<Item = String>) -> Result<(), Cut> {
+    /// Each piece is made when it is its turn to be sent.
+    fn stream_text(
+        &mut self,
+        turn: &mut Turn,
+        pieces: impl Iterator<Item = impl FnOnce() -> String>,
+    ) -> Result<(), Cut> {
         let message = self.open_message(turn);
         self.send_stream(turn, frames::block_start(&message, json!({"type": "text", "text": ""})));
         let mut text = String::new();
@@ -59,6 +69,7 @@ impl Simulator {
                 self.abandon(turn, &message, &text, &cut);
                 return Err(cut);
             }
+            let piece = piece();
             self.send_stream(
                 turn,
                 frames::block_delta(&message, json!({"type": "text_delta", "text": piece})),
@@ -176,6 +187,12 @@ fn flood_line(line: &mut Vec<u8>, message: &str, number: u64, bytes: usize, sess
     let padding = bytes.saturating_sub(line.len() + tail);
     line.resize(line.len() + padding, b'.');
     let _ = writeln!(line, r#""}}]}},"session_id":"{session}","uuid":"{uuid}"}}"#);
+}
+
+fn nanoseconds_since_1970() -> u128 {
+    // A clock before 1970 is told as 1970.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_nanos()
 }
 
 /// A text in whole words, as many to a piece as keeps the pieces few.

@@ -361,7 +361,7 @@ mod tests {
         let mut writer = transcript(directory.path());
         writer.append("user", Some("a"), &begin("a"), &Value::Null);
         assert_eq!(Transcript::find(directory.path(), "s").as_deref(), Some(writer.path()));
-        assert!(writer.path().ends_with("-home-me-my-project/s.jsonl"));
+        assert!(writer.path().ends_with("-srv-me-my-project/s.jsonl"));
         assert_eq!(Transcript::find(directory.path(), "t"), None);
     }
 }

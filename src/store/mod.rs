@@ -244,6 +244,6 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// Locks. What a panicking thread left behind is used as it is: nothing that changes a value of ours panics halfway.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,7 +15,7 @@ pub(super) struct Draft {
     session_id: SessionId,
     fence: Fence,
     at: Timestamp,
-    entries: Vec<Entry>,
+    entries: Arc<[Entry]>,
     bodies: Vec<String>,
 }
 
@@ -60,7 +60,7 @@ impl Draft {
             session_id,
             fence,
             at,
-            entries,
+            entries: entries.into(),
             bodies,
         })
     }
@@ -80,11 +80,18 @@ impl Draft {
         self.bodies.iter().map(String::len).sum()
     }
 
+    /// Whether it is the first record of a session.
+    pub(super) fn is_create(&self) -> bool {
+        matches!(self.fence, Fence::New(_))
+    }
+
     /// What it becomes in a session that stands at `current`; the records' ids begin at `next_id`.
-    pub(super) fn number(self, current: Option<&Summary>, next_id: i64) -> Result<Commit, StoreError> {
+    ///
+    /// The draft stays as it is, so that it can be tried again where it could not be written.
+    pub(super) fn number(&self, current: Option<&Summary>, next_id: i64) -> Result<Commit, StoreError> {
         let (mut summary, through) = self.pass(current)?;
         let mut records = Vec::with_capacity(self.bodies.len());
-        for ((id, data), entry) in (next_id..).zip(self.bodies).zip(&self.entries) {
+        for ((id, data), entry) in (next_id..).zip(&self.bodies).zip(self.entries.iter()) {
             summary.apply(entry, self.at);
             records.push(Stored {
                 id,
@@ -93,7 +100,7 @@ impl Draft {
                 attempt: summary.lifecycle.attempt,
                 at: self.at,
                 kind: entry.kind().to_owned(),
-                data,
+                data: data.clone(),
             });
         }
         if let Some(through) = through {
@@ -102,7 +109,7 @@ impl Draft {
         Ok(Commit {
             summary: Arc::new(summary),
             records: records.into(),
-            entries: self.entries.into(),
+            entries: Arc::clone(&self.entries),
         })
     }
 

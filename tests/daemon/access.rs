@@ -69,7 +69,7 @@ impl<'a> Caller<'a> {
         let host = if has_host { None } else { Some(host.as_str()) };
         let lines = headers.iter().copied().chain(host);
         let headers: String = lines.map(|line| format!("{line}\r\n")).collect();
-        let mut connection = TcpStream::connect(&self.address).unwrap();
+        let mut connection = TcpStream::connect(&self.address).expect("a connection");
         let length = body.len();
         let request =
             format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
@@ -77,10 +77,10 @@ impl<'a> Caller<'a> {
         let _ = connection.write_all(request.as_bytes());
         let mut answer = Vec::new();
         let _ = connection.read_to_end(&mut answer);
-        let answer = String::from_utf8(answer).unwrap();
+        let answer = String::from_utf8(answer).expect("text");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
         Answer {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            status: head.split(' ').nth(1).expect("a status").parse().expect("a status"),
             head: head.to_lowercase(),
             body: serde_json::from_str(body).unwrap_or_else(|_| json!(body)),
         }

@@ -13,6 +13,19 @@ pub(crate) fn ids(events: &[Event]) -> Vec<u64> {
     events.iter().filter_map(|event| event.id).collect()
 }
 
+/// A reader has seen every record through `head` once and in order.
+pub(crate) fn assert_each_once(seen: &[u64], head: u64) {
+    let misplaced = seen.iter().zip(1..).position(|(seq, expected)| *seq != expected);
+    let around = misplaced.map(|place| &seen[place.saturating_sub(2)..seen.len().min(place + 3)]);
+    assert_eq!(
+        around,
+        None,
+        "{} of {head} were seen; the first that is not in its place",
+        seen.len()
+    );
+    assert_eq!(seen.len() as u64, head, "and none is missing at the end");
+}
+
 /// All records of a session, which must be numbered from 1 without gaps.
 pub(crate) fn whole_journal(daemon: &TestDaemon, id: &str) -> Vec<Value> {
     let records = daemon.records(id);
@@ -72,7 +85,7 @@ pub(crate) fn wait_for_head(daemon: &TestDaemon, id: &str, head: u64) -> u64 {
 
 /// The agent host of a session.
 pub(crate) fn host_pid(daemon: &TestDaemon, id: &str) -> u32 {
-    until("the agent's host", || {
+    until(&format!("the host of {id} in {}", daemon.root().display()), || {
         daemon.family().into_iter().find_map(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
             let words: Vec<_> = line.split(|byte| *byte == 0).collect();

@@ -6,7 +6,9 @@ use std::process::Output;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::checks::{assert_flood_is_journalled, host_pid, ids, lines_written, messages, wait_for_head, whole_journal};
+use crate::checks::{
+    assert_each_once, assert_flood_is_journalled, host_pid, ids, lines_written, messages, wait_for_head, whole_journal,
+};
 use crate::support::daemon::{TestDaemon, signal};
 use crate::support::wait::until;
 
@@ -45,12 +47,7 @@ fn a_daemon_killed_three_times_in_mid_flood_loses_and_doubles_nothing() {
     let view = daemon.wait_for(&id, "completed");
     assert_eq!(view["attempt"], 1);
     let records = whole_journal(&daemon, &id);
-    assert!(
-        seen == (1..=records.len() as u64).collect::<Vec<_>>(),
-        "the reader has {} of {}",
-        seen.len(),
-        records.len()
-    );
+    assert_each_once(&seen, records.len() as u64);
     assert_flood_is_journalled(&daemon, &records, LINE_BYTES);
     assert_eq!(lines_written(&daemon, LINE_BYTES).len(), FLOOD);
 }
@@ -189,7 +186,7 @@ fn a_question_outlives_the_daemon_and_is_answered_after_it() {
     let question = daemon.question(&id);
     daemon.kill();
     daemon.launch();
-    assert_eq!(daemon.view(&id)["state"], "awaiting_input");
+    daemon.wait_for(&id, "awaiting_input");
     assert_eq!(daemon.question(&id), question, "the same question");
     let name = question["question_id"].as_str().unwrap();
     assert_eq!(daemon.answer(&id, name, &json!({"action": "allow"})).0, 200);
@@ -214,13 +211,13 @@ fn an_answer_outlives_the_daemon_that_took_it() {
 }
 
 fn assert_delivered_once(daemon: &TestDaemon, id: &str) {
-    let ran = fs::read_to_string(daemon.work().join("ran")).unwrap();
+    let ran = fs::read_to_string(daemon.work().join("ran")).expect("the tool ran");
     assert_eq!(ran, "ran\n", "what was allowed ran once");
     let records = whole_journal(daemon, id);
     let count = |kind: &str| records.iter().filter(|record| record["kind"] == kind).count();
     assert_eq!((count("question.asked"), count("question.answered")), (1, 1));
     assert_eq!(count("question.delivered"), 1);
-    assert_eq!(messages(&records, "text").last().unwrap()["text"], "done");
+    assert_eq!(messages(&records, "text").last().expect("a text")["text"], "done");
 }
 
 #[test]

@@ -4,26 +4,12 @@ use serde_json::json;
 
 use crate::support::daemon::TestDaemon;
 
-/// The texts the agent said, in order.
-fn texts(daemon: &TestDaemon, id: &str) -> Vec<String> {
-    let said = daemon.records_of(id, "agent.message").into_iter();
-    let texts = said.filter(|record| record["data"]["message"]["type"] == "text");
-    texts
-        .map(|record| {
-            record["data"]["message"]["text"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        })
-        .collect()
-}
-
 #[test]
 fn a_task_runs_to_its_end() {
     let daemon = TestDaemon::start();
     let id = daemon.create("say hello there ;; usage 100 20 0.5");
     let view = daemon.wait_for(&id, "completed");
-    assert_eq!(texts(&daemon, &id), ["hello there"]);
+    assert_eq!(daemon.texts(&id), ["hello there"]);
     assert_eq!((&view["outcome"], &view["attempt"]), (&json!("completed"), &json!(1)));
     let seqs: Vec<_> = daemon
         .records(&id)
@@ -43,7 +29,7 @@ fn a_permission_is_asked_answered_once_and_delivered() {
     let daemon = TestDaemon::start();
     let id = daemon.create("ask-permission touch allowed ;; say done");
     let question = daemon.question(&id);
-    assert_eq!(daemon.view(&id)["state"], "awaiting_input");
+    daemon.wait_for(&id, "awaiting_input");
     assert_eq!(
         (&question["ask"], &question["input"]["command"]),
         (&json!("permission"), &json!("touch allowed"))

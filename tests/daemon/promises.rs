@@ -47,29 +47,16 @@ fn in_the_middle(daemon: &TestDaemon) -> (String, std::path::PathBuf) {
         "flood 50 ;; bash true ;; wait-file {} ;; flood 50 ;; say the end",
         gate.display()
     ));
-    until("the first part", || (texts(daemon, &id).len() == 50).then_some(()));
+    until("the first part", || (daemon.texts(&id).len() == 50).then_some(()));
     until("the tool", || {
         (!daemon.records_of(&id, "checkpoint").is_empty()).then_some(())
     });
     (id, gate)
 }
 
-fn texts(daemon: &TestDaemon, id: &str) -> Vec<String> {
-    let said = daemon.records_of(id, "agent.message").into_iter();
-    let texts = said.filter(|record| record["data"]["message"]["type"] == "text");
-    texts
-        .map(|record| {
-            record["data"]["message"]["text"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        })
-        .collect()
-}
-
 /// Every line once and in order, numbered without gaps.
 fn check_output(daemon: &TestDaemon, id: &str) {
-    let texts = texts(daemon, id);
+    let texts = daemon.texts(id);
     let mut once = texts.clone();
     once.dedup();
     assert_eq!(once.len(), texts.len(), "nothing is doubled: {texts:?}");

@@ -15,19 +15,6 @@ fn sent(daemon: &TestDaemon, id: &str) -> Vec<String> {
         .collect()
 }
 
-fn texts(daemon: &TestDaemon, id: &str) -> Vec<String> {
-    let said = daemon.records_of(id, "agent.message").into_iter();
-    let texts = said.filter(|record| record["data"]["message"]["type"] == "text");
-    texts
-        .map(|record| {
-            record["data"]["message"]["text"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        })
-        .collect()
-}
-
 fn resume(daemon: &TestDaemon, id: &str, body: &Value) -> (u16, Value) {
     daemon.post(&format!("/api/sessions/{id}/resume"), body)
 }
@@ -44,7 +31,7 @@ fn cancelled_after(daemon: &TestDaemon, words: &str) -> String {
     let id = daemon.create(&format!("say {words} ;; silence"));
     until("the agent's words in its transcript", || {
         let transcript = std::fs::read_to_string(transcripts(daemon, &id).first()?).ok()?;
-        (texts(daemon, &id) == [words] && transcript.contains(r#""record":"done""#)).then_some(())
+        (daemon.texts(&id) == [words] && transcript.contains(r#""record":"done""#)).then_some(())
     });
     daemon.cancel(&id);
     daemon.wait_for(&id, "cancelled");
@@ -139,7 +126,7 @@ fn a_session_that_never_started_gets_its_task_first() {
     daemon.launch();
     resume(&daemon, &id, &json!({}));
     daemon.wait_for(&id, "completed");
-    assert_eq!(texts(&daemon, &id), ["the task"]);
+    assert_eq!(daemon.texts(&id), ["the task"]);
 }
 
 #[test]
@@ -149,7 +136,7 @@ fn limits_count_anew_after_a_resume_by_hand() {
     assert_eq!(daemon.wait_for(&id, "failed")["cause"], "max_turns");
     resume(&daemon, &id, &json!({"instruction": "say four ;; say five"}));
     daemon.wait_for(&id, "completed");
-    assert!(texts(&daemon, &id).ends_with(&["four".into(), "five".into()]));
+    assert!(daemon.texts(&id).ends_with(&["four".into(), "five".into()]));
 }
 
 #[test]
@@ -175,13 +162,13 @@ fn a_resumed_session_is_found_again_by_the_next_daemon() {
         &json!({"instruction": format!("say on ;; wait-file {} ;; say done", gate.display())}),
     );
     until("the agent's word", || {
-        texts(&daemon, &id).contains(&"on".to_owned()).then_some(())
+        daemon.texts(&id).contains(&"on".to_owned()).then_some(())
     });
     daemon.kill();
     std::fs::write(gate, "").unwrap();
     daemon.launch();
     assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 2);
-    assert_eq!(texts(&daemon, &id), ["hm", "on", "done"]);
+    assert_eq!(daemon.texts(&id), ["hm", "on", "done"]);
 }
 
 #[test]
@@ -216,7 +203,7 @@ fn a_resume_at_a_checkpoint_cuts_the_conversation_there() {
     assert_eq!(started[2]["data"]["resumed_from"], first);
     let transcript = std::fs::read_to_string(&transcripts(&daemon, &id)[0]).unwrap();
     assert!(transcript.contains("cut_at"), "{transcript}");
-    assert_eq!(texts(&daemon, &id), ["first", "second", "other"]);
+    assert_eq!(daemon.texts(&id), ["first", "second", "other"]);
 }
 
 #[test]
@@ -262,7 +249,7 @@ fn a_fork_is_a_session_of_its_own_and_leaves_the_old_one_alone() {
     assert_eq!((status, &view["name"]), (201, &json!("the copy")), "{view}");
     let copy = view["session_id"].as_str().unwrap();
     daemon.wait_for(copy, "completed");
-    assert_eq!(texts(&daemon, copy), ["forked"]);
+    assert_eq!(daemon.texts(copy), ["forked"]);
     assert_eq!(sent(&daemon, copy), ["say forked"]);
     assert_eq!(daemon.view(copy)["agent_session_id"], copy);
     let origin = &daemon.records(copy)[0]["data"]["request"]["origin"];
@@ -289,7 +276,7 @@ fn a_completed_session_can_be_forked_and_its_fork_is_restarted_as_itself() {
     assert_eq!((status, &view["name"]), (201, &json!("fork of say done")), "{view}");
     let copy = view["session_id"].as_str().unwrap();
     assert_eq!(daemon.wait_for(copy, "completed")["attempt"], 2);
-    assert_eq!(texts(&daemon, copy), ["one", "two"]);
+    assert_eq!(daemon.texts(copy), ["one", "two"]);
 }
 
 #[test]
@@ -338,7 +325,7 @@ fn a_conversation_that_was_begun_outside_is_taken_over_and_given_back() {
     assert_eq!(status, 201, "{view}");
     let id = view["session_id"].as_str().unwrap();
     until("the agent's word", || {
-        (texts(&daemon, id) == ["taken over"]).then_some(())
+        (daemon.texts(id) == ["taken over"]).then_some(())
     });
     assert_eq!(daemon.view(id)["agent_session_id"], conversation);
     let (status, problem) = import(json!({}));
@@ -413,7 +400,7 @@ fn an_agent_that_dies_before_it_has_said_anything_starts_again_under_its_id() {
     let view = daemon.wait_for(&id, "completed");
     assert_eq!((&view["attempt"], &view["agent_session_id"]), (&json!(2), &json!(id)));
     assert!(daemon.records_of(&id, "context.rebuilt").is_empty());
-    assert_eq!(texts(&daemon, &id), ["two"]);
+    assert_eq!(daemon.texts(&id), ["two"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::checks::{assert_flood_is_journalled, ids, whole_journal};
+use crate::checks::{assert_each_once, assert_flood_is_journalled, ids, whole_journal};
 use crate::support::daemon::{Event, TestDaemon};
 
 /// Records of the burst.
@@ -61,25 +61,30 @@ fn in_a_burst_every_reader_gets_every_record_once_and_in_order() {
         fs::write(&gate, "").unwrap();
         let head = daemon.wait_for(&id, "completed")["head"].as_u64().unwrap();
         assert!(head > BURST);
-        let all: Vec<u64> = (1..=head).collect();
         for reader in readers {
             let (seen, connections) = reader.join().unwrap();
-            assert!(seen == all, "{} of {head} after {connections} connections", seen.len());
+            assert_each_once(&seen, head);
             assert!(connections > 1, "it did hang up");
         }
         // The slow one has read nothing of the burst until now.
         let rest: Vec<Event> = slow.collect();
-        let seen = [ids(&begun), ids(&rest)].concat();
-        assert!(seen == all, "{} of {head}", seen.len());
+        assert_each_once(&[ids(&begun), ids(&rest)].concat(), head);
     });
     assert_flood_is_journalled(&daemon, &whole_journal(&daemon, &id), 300);
 }
 
 /// Memory of the daemon alone, in bytes: resident and not of a file.
 fn memory(daemon: &TestDaemon) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("the daemon runs");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .expect("a line of memory");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse::<u64>()
+        .expect("a number of KiB")
+        * 1024
 }
 
 #[test]
@@ -115,6 +120,6 @@ fn readers_that_stand_still_cost_no_memory() {
     );
     for reader in stalled {
         let seen: Vec<u64> = reader.filter_map(|event| event.id).collect();
-        assert!(seen == (1..=head).collect::<Vec<_>>(), "and they miss nothing");
+        assert_each_once(&seen, head);
     }
 }

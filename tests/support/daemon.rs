@@ -266,6 +266,18 @@ impl TestDaemon {
             .collect()
     }
 
+    /// The texts the agent said, in order.
+    pub(crate) fn texts(&self, id: &str) -> Vec<String> {
+        let said = self
+            .records_of(id, "agent.message")
+            .into_iter()
+            .map(|record| record["data"]["message"].clone());
+        let texts = said.filter(|message| message["type"] == "text");
+        texts
+            .map(|message| message["text"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
     fn kinds(&self, id: &str) -> Vec<String> {
         self.records(id)
             .iter()

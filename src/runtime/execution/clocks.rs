@@ -127,6 +127,10 @@ impl Execution {
     /// How long the silence may still last; acts when it has lasted too long.
     fn look_at_silence(&mut self, now: Instant, ctx: &mut Context<Self>) -> Option<Duration> {
         let doing = self.doing();
+        if doing == Doing::Waiting {
+            // An agent that was waited for has its whole time again when the wait is over.
+            self.clocks.sign();
+        }
         let silence = now.duration_since(self.clocks.last_sign);
         if self.clocks.interrupted {
             let left = INTERRUPT_GRACE.saturating_sub(silence);

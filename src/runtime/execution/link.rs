@@ -6,15 +6,27 @@ use futures_util::StreamExt;
 
 use super::*;
 use crate::agent::wire::encode;
-use crate::agent_host::protocol::{Exit, FromHost, LINE_BYTES_MAX, OFFSET_BYTES, PROTOCOL_VERSION, WINDOW_BYTES};
+use crate::agent_host::protocol::{
+    Exit, FromHost, LINE_BYTES_MAX, OFFSET_BYTES, PROTOCOL_VERSION, WINDOW_BYTES, files,
+};
+use crate::runtime::messages::SpoolGrew;
 use crate::session::journal::QuestionRef;
 use crate::session::question::{Answer, Question};
+
+/// A host is nudged no more often than this: by itself it looks again 2 ms after each nudge.
+const NUDGE_PERIOD: Duration = Duration::from_millis(1);
 
 impl Execution {
     pub(super) fn open_link(&mut self, socket: HostSocket, ctx: &mut Context<Self>) {
         let (sink, stream) = socket.split();
         self.sink = Some(SinkWrite::new(sink, ctx));
-        ctx.add_stream(stream);
+        // A frame that was cut off by the host's death is reported again and again: the first error is the last item.
+        let until_error = stream.scan(false, |has_failed, frame| {
+            let item = (!*has_failed).then_some(frame);
+            *has_failed = item.as_ref().is_none_or(Result::is_err);
+            std::future::ready(item)
+        });
+        ctx.add_stream(until_error);
     }
 
     pub(super) fn send(&mut self, message: &ToHost) {
@@ -126,6 +138,7 @@ impl Execution {
         if adopted {
             tracing::info!(session_id = %self.task.session_id, attempt = %self.task.attempt, "a new host adopted the agent");
         }
+        self.watch_spool(ctx);
         let from = self.intake.position();
         self.intake.window = from + WINDOW_BYTES;
         self.send(&ToHost::Read {
@@ -144,6 +157,15 @@ impl Execution {
             None => self.greet(ctx),
         }
         self.settle(ctx);
+    }
+
+    /// Begins to watch the spool, which is there since the host has one open. What it holds already is read anyway.
+    fn watch_spool(&mut self, ctx: &mut Context<Self>) {
+        if self.watching.is_none() {
+            let reader = ctx.address().downgrade().recipient();
+            let path = self.directory().join(files::SPOOL);
+            self.watching = self.surroundings.spools.watch(&path, reader);
+        }
     }
 
     fn written(&mut self, id: u64, ctx: &mut Context<Self>) {
@@ -207,6 +229,19 @@ impl StreamHandler<Result<ws::Frame, ProtocolError>> for Execution {
 
     fn finished(&mut self, ctx: &mut Self::Context) {
         self.link_lost(ctx);
+    }
+}
+
+impl Handler<SpoolGrew> for Execution {
+    type Result = ();
+
+    /// A host that was nudged looks again soon by itself.
+    fn handle(&mut self, _: SpoolGrew, _: &mut Self::Context) {
+        let is_due = self.nudged_at.is_none_or(|at| at.elapsed() >= NUDGE_PERIOD);
+        if is_due && self.greeted {
+            self.nudged_at = Some(Instant::now());
+            self.send(&ToHost::Nudge);
+        }
     }
 }
 

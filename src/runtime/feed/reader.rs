@@ -58,7 +58,10 @@ impl Reader {
     pub(super) fn new(feed: Arc<Feed>, store: Arc<dyn Store>, after: Option<u64>) -> Self {
         let news = feed.news.subscribe();
         let head = lock(&feed.ring).head;
-        let gap = after.is_some_and(|after| after > head);
+        // A record that another reader had from the journal may not have been shown yet.
+        let is_unknown =
+            |after: u64| after > head && !page(&*store, feed.scope, after - 1).is_ok_and(|page| !page.is_empty());
+        let gap = after.is_some_and(is_unknown);
         let after = if gap { 0 } else { after.unwrap_or(head) };
         Self {
             feed,
@@ -79,7 +82,7 @@ impl Reader {
     pub async fn next(&mut self) -> Option<Item> {
         if !self.greeted {
             self.greeted = true;
-            let head = lock(&self.feed.ring).head;
+            let head = lock(&self.feed.ring).head.max(self.after);
             let epoch = self.store.epoch().to_owned();
             return Some(Item::Hello(Hello {
                 resumed: !self.gap,
@@ -117,6 +120,9 @@ impl Reader {
             self.ready
                 .extend(ring.items.iter().skip(skip).take(BATCH_ITEMS_MAX).cloned());
             self.position = Some(position + self.ready.len() as u64);
+        } else if self.after > ring.head && !ring.ended {
+            // What a page brought is on disk and will be shown in a moment. To join before that would double it.
+            return Look::Wait;
         } else if self.after >= ring.floor {
             // Joins the ring: the records it has not had, then what is being written, then what comes.
             let missing = ring.items.iter().filter(|item| match item {

@@ -20,16 +20,34 @@ use crate::store::{Append, Observer};
 struct World {
     store: Arc<MemoryStore>,
     feeds: Arc<Feeds>,
+    publish: Arc<Publish>,
     session: SessionId,
 }
 
+/// Shows commits, at once or when it is let go on: what is on disk is not always shown yet.
 #[derive(Default)]
-struct Publish(OnceLock<Arc<Feeds>>);
+struct Publish {
+    feeds: OnceLock<Arc<Feeds>>,
+    held: Mutex<Option<Vec<Commit>>>,
+}
+
+impl Publish {
+    fn hold(&self) {
+        lock(&self.held).get_or_insert_default();
+    }
+
+    fn go_on(&self) {
+        let held = lock(&self.held).take().unwrap_or_default();
+        held.iter().for_each(|commit| self.committed(commit));
+    }
+}
 
 impl Observer for Publish {
     fn committed(&self, commit: &Commit) {
-        if let Some(feeds) = self.0.get() {
-            feeds.publish(commit);
+        let Some(feeds) = self.feeds.get() else { return };
+        match &mut *lock(&self.held) {
+            Some(held) => held.push(commit.clone()),
+            None => feeds.publish(commit),
         }
     }
 }
@@ -38,8 +56,6 @@ impl World {
     fn new() -> Self {
         let publish = Arc::new(Publish::default());
         let store = Arc::new(MemoryStore::new(publish.clone()));
-        let feeds = Arc::new(Feeds::new(store.clone()).unwrap());
-        assert!(publish.0.set(Arc::clone(&feeds)).is_ok());
         let session = SessionId::new();
         let request = Request {
             task: "t".into(),
@@ -51,7 +67,15 @@ impl World {
             by: "a test".into(),
         };
         drop(store.create(session, created, Timestamp::UNIX_EPOCH));
-        Self { store, feeds, session }
+        // The feed of the session begins behind its first record, as after a daemon's start.
+        let feeds = Arc::new(Feeds::new(store.clone()).unwrap());
+        assert!(publish.feeds.set(Arc::clone(&feeds)).is_ok());
+        Self {
+            store,
+            feeds,
+            publish,
+            session,
+        }
     }
 
     fn append(&self, entries: Vec<Entry>) {
@@ -81,6 +105,11 @@ impl World {
             text: text.to_owned(),
         };
         self.feeds.delta(self.session, self.head(), Attempt(1), &delta);
+    }
+
+    /// The last record that readers are owed without waiting.
+    fn shown(&self) -> Seq {
+        Seq(lock(&self.feeds.feed_of(self.session, self.head().0).ring).head)
     }
 
     fn read(&self, after: u64) -> Reader {
@@ -212,6 +241,8 @@ enum Step {
     Dropped,
     Join(u64),
     Read(usize, usize),
+    Hold,
+    GoOn,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -222,6 +253,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Whole),
         1 => Just(Step::Dropped),
         2 => any::<u64>().prop_map(Step::Join),
+        1 => Just(Step::Hold),
+        1 => Just(Step::GoOn),
         4 => (any::<usize>(), 1usize..40).prop_map(|(reader, items)| Step::Read(reader, items)),
     ];
     proptest::collection::vec(step, 1..80)
@@ -260,10 +293,14 @@ async fn play(steps: Vec<Step>) {
             }
             Step::Read(reader, items) => {
                 let place = reader % readers.len();
-                readers[place].take(items, world.head()).await;
+                let shown = world.shown();
+                readers[place].take(items, shown).await;
             }
+            Step::Hold => world.publish.hold(),
+            Step::GoOn => world.publish.go_on(),
         }
     }
+    world.publish.go_on();
     for seen in &mut readers {
         seen.take(usize::MAX, world.head()).await;
         let draft = seen.drafts.get(&format!("m{message}")).cloned().unwrap_or_default();
@@ -289,6 +326,26 @@ proptest! {
     fn a_reader_that_joins_anywhere_sees_every_record_once_and_drafts_whole(steps in steps()) {
         run(play(steps));
     }
+}
+
+#[test]
+fn a_record_that_is_read_from_the_journal_before_it_is_shown_comes_once() {
+    run(async {
+        let world = World::new();
+        let mut seen = Seen::by(world.read(0), 0);
+        world.publish.hold();
+        world.append(vec![notice("one"), notice("two")]);
+        seen.take(4, world.head()).await;
+        assert_eq!(seen.after, 3, "the page has it");
+        let mut back = Seen::by(world.read(3), 3);
+        back.take(1, world.head()).await;
+        world.publish.go_on();
+        world.append(vec![notice("three")]);
+        for mut seen in [seen, back] {
+            seen.take(usize::MAX, world.head()).await;
+            assert_eq!(seen.after, 4);
+        }
+    });
 }
 
 #[test]

@@ -17,7 +17,7 @@ impl Supervisor {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        let now = now();
+        let now = self.now();
         let deadlines = self.sessions.values().flat_map(|session| session.deadlines(now));
         let Some(next) = deadlines.map(|(at, _)| at).min() else {
             return;
@@ -32,7 +32,7 @@ impl Handler<LookAtClocks> for Supervisor {
 
     fn handle(&mut self, _: LookAtClocks, ctx: &mut Self::Context) {
         self.timer = None;
-        let now = now();
+        let now = self.now();
         let sessions = self.sessions.iter();
         let due: Vec<_> = sessions
             .flat_map(|(id, session)| session.deadlines(now).into_iter().map(move |(at, due)| (*id, at, due)))

@@ -47,17 +47,18 @@ impl Supervisor {
     }
 
     fn write_answer(&mut self, id: SessionId, answered: Answered, reply: Option<Reply>, ctx: &mut Context<Self>) {
+        let now = self.now();
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let (question, answer) = (answered.question_id, answered.answer.clone());
+        let question = answered.question_id;
         session.answering.insert(question);
         let entries = vec![Entry::QuestionAnswered(answered)];
         let append = Append {
             session_id: id,
             attempt: session.life.attempt,
             span: None,
-            at: now(),
+            at: now,
             entries,
         };
         let acknowledgement = self.surroundings.store.append(append);
@@ -65,8 +66,8 @@ impl Supervisor {
         ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
             if let Some(session) = act.sessions.get_mut(&id) {
                 session.answering.remove(&question);
-                if let (Ok(_), Some((_, execution))) = (&result, &session.execution) {
-                    execution.do_send(Deliver { question, answer });
+                if let (Ok(commit), Some((_, execution))) = (&result, &session.execution) {
+                    execution.do_send(Deliver(Arc::clone(&commit.summary)));
                 }
             }
             act.stepped(id, result, &[], reply, ctx);

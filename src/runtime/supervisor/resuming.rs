@@ -39,7 +39,7 @@ impl Supervisor {
         }
         let event = resume_event(&message, &found.summary);
         let policy = &self.surroundings.settings.restart;
-        let allowed = decide(&found.summary.lifecycle, &event, policy, now(), 0.0).map_err(CallError::from);
+        let allowed = decide(&found.summary.lifecycle, &event, policy, self.now(), 0.0).map_err(CallError::from);
         let allowed = allowed
             .and_then(|_| self.check_queue())
             .and_then(|()| self.check_owner(id, found.summary.lifecycle.agent_session_id));

@@ -13,6 +13,7 @@ fn every_step_is_read_as_documented() {
     check("say two\\nlines", Step::Say("two\nlines".into()));
     check("think hm", Step::Think("hm".into()));
     check("deltas 7", Step::Deltas(7));
+    check("stamps 7", Step::Stamps(7));
     check("line 16m", Step::Line(16 << 20));
     check(
         "flood 10",

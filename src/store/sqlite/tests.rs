@@ -73,16 +73,16 @@ fn the_files_are_for_their_owner_only() {
         assert_eq!(mode & 0o777, 0o600);
         files += 1;
     }
-    assert_eq!(files, 3, "the database, its log and the log's index");
+    assert_eq!(files, 4, "the database, its log, the log's index and the ballast");
 }
 
 #[test]
-fn a_closed_store_leaves_one_file() {
+fn a_closed_store_leaves_the_database_and_its_ballast() {
     let directory = Directory::default();
     let store = directory.store();
     new_session(&store);
     store.close();
-    assert_eq!(fs::read_dir(directory.0.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(directory.0.path()).unwrap().count(), 2);
 }
 
 #[test]
@@ -180,13 +180,42 @@ fn a_full_disk_loses_nothing_and_passes() {
     write(&store, append(id, 0, Some((0, 10)), vec![said("before")]));
     store.on_writer("PRAGMA max_page_count = 1");
     let long = said(&"x".repeat(1_000_000));
-    let refused = answered(store.append(append(id, 0, Some((10, 20)), vec![long.clone()])));
-    assert_eq!(refused.unwrap_err(), StoreError::DiskFull);
-    assert_eq!(summary(&store, id).head, Seq(2));
+    let waiting = store.append(append(id, 0, Some((10, 20)), vec![long]));
+    let refused = answered(store.create(SessionId::new(), created(), at()));
+    assert_eq!(refused.unwrap_err(), StoreError::DiskFull, "nothing new is admitted");
+    assert_eq!(summary(&store, id).head, Seq(2), "what does not fit is not shown");
     store.on_writer("PRAGMA max_page_count = 1000000");
-    let written = write(&store, append(id, 0, Some((10, 20)), vec![long]));
+    let written = answered(waiting).unwrap();
     assert_eq!(seqs(&written.records), [3]);
     assert_eq!(seqs(&journal(&store, id)), [1, 2, 3]);
+}
+
+#[test]
+fn a_store_that_is_closed_while_the_disk_is_full_refuses_what_waits() {
+    let directory = Directory::default();
+    let store = directory.store();
+    let id = new_session(&store);
+    store.on_writer("PRAGMA max_page_count = 1");
+    let waiting = store.append(append(id, 0, None, vec![said(&"x".repeat(1_000_000))]));
+    store.close();
+    assert_eq!(answered(waiting).unwrap_err(), StoreError::Closed);
+}
+
+#[test]
+fn the_ballast_is_given_up_first_and_taken_again() {
+    let directory = Directory::default();
+    let ballast = directory.file().with_extension("ballast");
+    let store = directory.store();
+    let id = new_session(&store);
+    assert!(ballast.exists());
+    store.on_writer("PRAGMA max_page_count = 1");
+    let waiting = store.append(append(id, 0, None, vec![said(&"x".repeat(1_000_000))]));
+    let refused = answered(store.create(SessionId::new(), created(), at()));
+    assert_eq!((refused.unwrap_err(), ballast.exists()), (StoreError::DiskFull, false));
+    store.on_writer("PRAGMA max_page_count = 1000000");
+    answered(waiting).unwrap();
+    write(&store, append(id, 0, None, vec![said("after")]));
+    assert!(ballast.exists());
 }
 
 #[test]

@@ -9,12 +9,15 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::oneshot;
 
+use self::room::Ballast;
 use super::reader::{self, integer, key};
 use super::{explain, rebuild};
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
 use crate::store::numbering::Draft;
 use crate::store::{Commit, Observer, StoreError, Stored};
+
+mod room;
 
 /// A group takes no further append once it has this many records …
 const GROUP_RECORDS_MAX: usize = 2048;
@@ -61,6 +64,9 @@ pub(super) struct Writer {
     next_id: i64,
     /// Why nothing is written any more. What a failed commit has left on disk is unknown, so it is never repeated.
     failed: Option<StoreError>,
+    /// The disk was full when something was written last.
+    is_full: bool,
+    ballast: Ballast,
 }
 
 /// What a transaction has changed so far; it becomes true with the commit.
@@ -86,6 +92,8 @@ impl Writer {
             summaries: HashMap::new(),
             next_id: last_id + 1,
             failed: None,
+            is_full: false,
+            ballast: Ballast::beside(path),
         }
     }
 
@@ -96,7 +104,7 @@ impl Writer {
             let behind = match job {
                 Job::Write(first) => {
                     let (group, behind) = gather(first, queue);
-                    self.write(group);
+                    self.write(group, queue);
                     behind
                 }
                 Job::Rebuild(answer) => {
@@ -105,8 +113,7 @@ impl Writer {
                 }
                 #[cfg(test)]
                 Job::Run(sql, done) => {
-                    self.connection.execute_batch(sql).unwrap();
-                    done.send(()).unwrap();
+                    self.run_for_test(sql, &done);
                     None
                 }
             };
@@ -115,39 +122,41 @@ impl Writer {
     }
 
     /// Commits a group, tells the observer, answers; in this order.
-    fn write(&mut self, group: Vec<Write>) {
-        if let Some(error) = &self.failed {
-            group.into_iter().for_each(|write| write.refuse(error.clone()));
-            return;
+    fn write(&mut self, mut group: Vec<Write>, queue: &Receiver<Job>) {
+        while self.failed.is_none() {
+            match self.commit(&group) {
+                Ok(results) => {
+                    self.note_room();
+                    return self.tell(group, results);
+                }
+                Err(error) => self.give_up(&error),
+            }
+            if self.failed.is_none() && !self.wait_for_room(&mut group, queue) {
+                return group.into_iter().for_each(|write| write.refuse(StoreError::Closed));
+            }
         }
-        let (drafts, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|write| (write.draft, write.answer)).unzip();
-        match self.commit(drafts) {
-            Ok(results) => {
-                for (answer, result) in answers.into_iter().zip(results) {
-                    if let Ok(commit) = &result {
-                        self.observer.committed(commit);
-                    }
-                    let _ = answer.send(result);
-                }
+        let error = self.failed.clone().unwrap_or(StoreError::Closed);
+        group.into_iter().for_each(|write| write.refuse(error.clone()));
+    }
+
+    fn tell(&self, group: Vec<Write>, results: Vec<Result<Commit, StoreError>>) {
+        for (write, result) in group.into_iter().zip(results) {
+            if let Ok(commit) = &result {
+                self.observer.committed(commit);
             }
-            Err(error) => {
-                self.give_up(&error);
-                for answer in answers {
-                    let _ = answer.send(Err(error.clone()));
-                }
-            }
+            let _ = write.answer.send(result);
         }
     }
 
-    fn commit(&mut self, drafts: Vec<Draft>) -> Result<Vec<Result<Commit, StoreError>>, StoreError> {
+    fn commit(&mut self, writes: &[Write]) -> Result<Vec<Result<Commit, StoreError>>, StoreError> {
         self.run_sql("BEGIN IMMEDIATE")?;
         let mut group = Group {
             summaries: HashMap::new(),
             next_id: self.next_id,
         };
-        let mut results = Vec::with_capacity(drafts.len());
-        for draft in drafts {
-            match self.write_one(&mut group, draft) {
+        let mut results = Vec::with_capacity(writes.len());
+        for write in writes {
+            match self.write_one(&mut group, &write.draft) {
                 Ok(commit) => results.push(Ok(commit)),
                 Err(Unwritten::One(error)) => results.push(Err(error)),
                 Err(Unwritten::All(error)) => return Err(error),
@@ -162,7 +171,7 @@ impl Writer {
         Ok(results)
     }
 
-    fn write_one(&mut self, group: &mut Group, draft: Draft) -> Result<Commit, Unwritten> {
+    fn write_one(&mut self, group: &mut Group, draft: &Draft) -> Result<Commit, Unwritten> {
         let session_id = draft.session_id();
         let current = match group.summaries.get(&session_id) {
             Some(summary) => Some(Arc::clone(summary)),
@@ -229,7 +238,6 @@ impl Writer {
             tracing::warn!("the journal's transaction could not be rolled back");
         }
         if *error == StoreError::DiskFull {
-            tracing::warn!("the disk is full: nothing was written to the journal");
             return;
         }
         tracing::error!(%error, "the journal failed: nothing is written any more");
@@ -252,6 +260,12 @@ impl Writer {
     fn rebuild(&mut self) -> Result<usize, StoreError> {
         self.summaries.clear();
         rebuild::rebuild(&mut self.connection, &self.path)
+    }
+
+    #[cfg(test)]
+    fn run_for_test(&self, sql: &str, done: &SyncSender<()>) {
+        self.connection.execute_batch(sql).unwrap();
+        done.send(()).unwrap();
     }
 
     fn run_sql(&self, sql: &str) -> Result<(), StoreError> {

@@ -1,0 +1,90 @@
+//! What the runtime has of the world outside: the time, the agents' hosts and threads. Tests put others in their place.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use actix::{Arbiter, ArbiterHandle};
+use futures_util::future::LocalBoxFuture;
+use jiff::Timestamp;
+
+use super::settings::RuntimeSettings;
+use crate::agent::launch::{self, LaunchError};
+use crate::agent::socket::HostSocket;
+use crate::agent_host::protocol::LaunchPlan;
+
+/// The world outside, as every actor sees it.
+#[derive(Clone)]
+pub(super) struct Outside {
+    pub clock: Clock,
+    pub hosts: Arc<dyn Hosts>,
+}
+
+impl Outside {
+    /// The machine's clock, and hosts that are processes of their own.
+    pub(super) fn real(settings: &RuntimeSettings) -> Self {
+        let executable = settings.executable.clone();
+        Self {
+            clock: Clock::reading(Timestamp::now),
+            hosts: Arc::new(HostProcesses { executable }),
+        }
+    }
+}
+
+/// The wall clock.
+#[derive(Clone)]
+pub(super) struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    pub(super) fn reading(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// The time, as precise as the journal keeps it, so that a fold of the journal gives the same state.
+    pub(super) fn now(&self) -> Timestamp {
+        let now = (self.0)();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+}
+
+/// Brings an execution and its agent's host together.
+pub(super) trait Hosts: Send + Sync {
+    /// Opens a link to the host of the prepared attempt in `directory`, starting one where none answers.
+    fn reach<'a>(
+        &'a self,
+        directory: &'a Path,
+        plan: &'a LaunchPlan,
+    ) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>>;
+}
+
+struct HostProcesses {
+    executable: PathBuf,
+}
+
+impl Hosts for HostProcesses {
+    fn reach<'a>(
+        &'a self,
+        directory: &'a Path,
+        plan: &'a LaunchPlan,
+    ) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>> {
+        Box::pin(launch::reach(directory, plan, &self.executable))
+    }
+}
+
+/// Where the actors run.
+pub(super) struct Threads {
+    /// The supervisor's and the registry's.
+    pub own: ArbiterHandle,
+    /// The executions', used in turn; at least one.
+    pub executions: Vec<ArbiterHandle>,
+}
+
+impl Threads {
+    /// One for the supervisor and the registry, and for executions as many as there are cores.
+    pub(super) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            own: Arbiter::new().handle(),
+            executions: (0..cores).map(|_| Arbiter::new().handle()).collect(),
+        }
+    }
+}

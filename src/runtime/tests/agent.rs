@@ -1,0 +1,379 @@
+//! A simulated agent: what the CLI is to its host, played by a script of the test.
+//!
+//! It treats messages as the CLI does: each id is taken once in a conversation, a resumed agent goes on by itself with
+//! a turn that was cut short, and what it said before it died it does not say again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::future::Future;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::lines;
+use crate::agent_host::protocol::Exit;
+use crate::runtime::outside::Clock;
+
+/// How often a tool that runs gives a sign of life.
+const TOOL_PROGRESS: SignedDuration = SignedDuration::from_secs(30);
+
+/// What an agent does from the beginning of its turn on.
+pub(super) type Script = Arc<dyn Fn(Agent) -> LocalBoxFuture<'static, ()> + Send + Sync>;
+
+pub(super) fn script<F: Future<Output = ()> + 'static>(play: impl Fn(Agent) -> F + Send + Sync + 'static) -> Script {
+    Arc::new(move |agent| Box::pin(play(agent)))
+}
+
+/// What is kept of a conversation when its agent dies.
+#[derive(Debug, Default)]
+pub(super) struct Conversation {
+    seen: BTreeSet<Uuid>,
+    /// The messages of the turn that is not over.
+    turn: Vec<Uuid>,
+    /// How many lines were said in it.
+    lines: u32,
+    /// What its agents have done that they do once only.
+    deeds: BTreeSet<String>,
+    /// A time that they keep in mind.
+    remembered: Timestamp,
+}
+
+/// One agent process.
+#[derive(Clone)]
+pub(super) struct Agent(Arc<Process>);
+
+struct Process {
+    clock: Clock,
+    conversation_id: Uuid,
+    conversation: Arc<Mutex<Conversation>>,
+    /// The conversation's file.
+    transcript: PathBuf,
+    state: Mutex<State>,
+    /// Told of every change of the state.
+    changed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    spool: Vec<u8>,
+    exit: Option<Exit>,
+    /// Processes it has started that outlive it.
+    children: Vec<String>,
+    is_at_work: bool,
+    is_idle: bool,
+    /// Answers to its requests, by request.
+    answers: BTreeMap<String, Value>,
+    /// How many ids it has made up.
+    ids: u32,
+}
+
+impl Agent {
+    /// Starts a process. With `goes_on` it goes on by itself with a turn that was cut short.
+    pub(super) fn start(
+        script: &Script,
+        clock: Clock,
+        conversation_id: Uuid,
+        conversation: Arc<Mutex<Conversation>>,
+        transcript: PathBuf,
+        goes_on: bool,
+    ) -> Self {
+        let agent = Self(Arc::new(Process {
+            clock,
+            conversation_id,
+            conversation,
+            transcript,
+            state: Mutex::default(),
+            changed: watch::Sender::default(),
+        }));
+        let turn = agent.conversation().turn.clone();
+        if goes_on && !turn.is_empty() {
+            agent.begin_turn();
+        }
+        let (player, play) = (agent.clone(), Arc::clone(script));
+        actix_rt::spawn(async move {
+            player.until(|state| state.is_at_work.then_some(())).await;
+            tokio::select! {
+                () = play(player.clone()) => {}
+                () = player.gone() => {}
+            }
+        });
+        agent
+    }
+
+    // What its host sees and does.
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
+    pub(super) fn exit(&self) -> Option<Exit> {
+        self.state().exit.clone()
+    }
+
+    pub(super) fn spool_bytes(&self) -> u64 {
+        self.state().spool.len() as u64
+    }
+
+    /// The spool from this offset on, at most so many bytes of it.
+    pub(super) fn spool(&self, from: u64, bytes_max: usize) -> Vec<u8> {
+        let state = self.state();
+        let rest = state.spool.get(from as usize..).unwrap_or_default();
+        rest[..rest.len().min(bytes_max)].to_vec()
+    }
+
+    pub(super) fn children(&self) -> Vec<String> {
+        self.state().children.clone()
+    }
+
+    pub(super) fn end_children(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().children)
+    }
+
+    pub(super) fn end(&self, exit: Exit) {
+        self.state().exit.get_or_insert(exit);
+        self.0.changed.send_replace(());
+    }
+
+    /// Takes a line from its stdin.
+    pub(super) fn hear(&self, line: &str) {
+        let line: Value = serde_json::from_str(line).expect("half a line would kill the CLI");
+        match line["type"].as_str() {
+            Some("user") => self.hear_message(
+                line["uuid"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .parse()
+                    .expect("a uuid of ours"),
+            ),
+            Some("control_request") => self.hear_request(&line),
+            Some("control_response") => {
+                let response = &line["response"];
+                let request_id = response["request_id"].as_str().unwrap_or_default().to_owned();
+                self.state().answers.insert(request_id, response["response"].clone());
+            }
+            other => panic!("the CLI does not know lines of type {other:?}"),
+        }
+        self.0.changed.send_replace(());
+    }
+
+    fn hear_message(&self, input: Uuid) {
+        let mut conversation = self.conversation();
+        if !conversation.seen.insert(input) {
+            let is_over = !conversation.turn.contains(&input);
+            drop(conversation);
+            if is_over {
+                self.print(lines::lifecycle(input, "completed"));
+            }
+            return;
+        }
+        conversation.turn.push(input);
+        drop(conversation);
+        self.note(input);
+        self.print(lines::lifecycle(input, "queued"));
+        self.print(lines::lifecycle(input, "started"));
+        if !self.state().is_at_work {
+            self.begin_turn();
+        }
+    }
+
+    fn hear_request(&self, line: &Value) {
+        let request_id = line["request_id"].as_str().unwrap_or_default();
+        let subtype = line["request"]["subtype"].as_str().unwrap_or_default();
+        let is_idle = self.state().is_idle;
+        let response = if subtype == "initialize" && is_idle {
+            json!({"session_state": "idle"})
+        } else {
+            json!({})
+        };
+        self.print(lines::success(request_id, &response));
+        if subtype == "end_session" {
+            self.end(Exit::Code { code: 0 });
+        }
+    }
+
+    fn begin_turn(&self) {
+        self.print(lines::init());
+        self.print(lines::state("running"));
+        self.state().is_at_work = true;
+        self.0.changed.send_replace(());
+    }
+
+    // What its script does.
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// How many lines were said in the conversation.
+    pub(super) fn lines(&self) -> u32 {
+        self.conversation().lines
+    }
+
+    /// Whether this is the first time in the conversation.
+    pub(super) fn is_first(&self, deed: &str) -> bool {
+        self.conversation().deeds.insert(deed.to_owned())
+    }
+
+    pub(super) fn remembers(&self, time: Timestamp) {
+        self.conversation().remembered = time;
+    }
+
+    pub(super) fn remembered(&self) -> Timestamp {
+        self.conversation().remembered
+    }
+
+    pub(super) async fn works(&self, time: SignedDuration) {
+        tokio::time::sleep(Duration::try_from(time).expect("a positive time")).await;
+    }
+
+    /// Says "line 1", "line 2" and so on.
+    pub(super) fn says_a_line(&self) {
+        let line = {
+            let mut conversation = self.conversation();
+            conversation.lines += 1;
+            conversation.lines
+        };
+        self.print(lines::requesting());
+        let message = self.make_id("msg");
+        lines::text(&message, &format!("line {line}"))
+            .into_iter()
+            .for_each(|line| self.print(line));
+    }
+
+    /// Calls a tool that answers after this time, and gives signs of life until then.
+    pub(super) async fn uses_tool(&self, command: &str, time: SignedDuration) {
+        let (tool, done) = (self.calls_tool(command), self.now() + time);
+        loop {
+            let left = done.duration_since(self.now());
+            self.works(left.clamp(SignedDuration::ZERO, TOOL_PROGRESS)).await;
+            if left <= TOOL_PROGRESS {
+                break;
+            }
+            self.print(lines::tool_progress(&tool));
+        }
+        self.print(lines::tool_result(&tool, "done", false));
+    }
+
+    /// Calls a tool that has not answered yet; gives the call's id.
+    pub(super) fn calls_tool(&self, command: &str) -> String {
+        let (message, tool) = (self.make_id("msg"), self.make_id("toolu"));
+        self.print(lines::tool_use(&message, &tool, command));
+        tool
+    }
+
+    /// Asks for a permission; whether it was granted. What it then does gives no sign of life for so long.
+    pub(super) async fn asks(&self, command: &str, silence: SignedDuration) -> bool {
+        let (tool, request) = (self.calls_tool(command), self.make_id("request"));
+        self.print(lines::permission_request(&request, &tool, command));
+        let answer = self.until(|state| state.answers.remove(&request)).await;
+        let is_allowed = answer["behavior"] == "allow";
+        self.works(silence).await;
+        let result = if is_allowed { "done" } else { "it is not allowed" };
+        self.print(lines::tool_result(&tool, result, !is_allowed));
+        is_allowed
+    }
+
+    pub(super) fn retries_api(&self, attempt: u32) {
+        self.print(lines::api_retry(attempt, Some(500), "server_error"));
+    }
+
+    /// Waits for the reset of a usage limit, as the CLI does with its retry watchdog.
+    pub(super) async fn waits_for_quota(&self, resets_at: Timestamp) {
+        self.print(lines::rate_limit(resets_at.as_second()));
+        for attempt in 1.. {
+            let left = resets_at.duration_since(self.now());
+            if !left.is_positive() {
+                return;
+            }
+            self.print(lines::api_retry(attempt, Some(429), "rate_limit"));
+            self.works(left.min(SignedDuration::from_secs(30))).await;
+        }
+    }
+
+    /// Ends its turn well.
+    pub(super) fn finishes(&self) {
+        self.end_turn(lines::done);
+    }
+
+    pub(super) fn gives_up_on_api(&self) {
+        self.end_turn(|inputs| lines::api_error(inputs, 500));
+    }
+
+    /// Dies by a signal, and leaves a process behind.
+    pub(super) fn crashes(&self) {
+        self.state().children.push("4711 sleep 100000".to_owned());
+        self.end(Exit::Signal { signal: 9 });
+    }
+
+    fn end_turn(&self, result: impl Fn(&[Uuid]) -> Value) {
+        let inputs = std::mem::take(&mut self.conversation().turn);
+        self.print(result(&inputs));
+        for input in inputs {
+            self.print(lines::lifecycle(input, "completed"));
+        }
+        self.print(lines::state("idle"));
+        self.state().is_idle = true;
+    }
+
+    /// Waits until its state gives something.
+    async fn until<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
+        let mut changes = self.changes();
+        loop {
+            if let Some(found) = look(&mut self.state()) {
+                return found;
+            }
+            changes.changed().await.expect("the sender is in the process");
+        }
+    }
+
+    async fn gone(&self) {
+        self.until(|state| state.exit.as_ref().map(drop)).await;
+    }
+
+    /// Writes a line to the spool; of a process that is gone, nothing.
+    fn print(&self, mut line: Value) {
+        let uuid = Uuid::new_v4();
+        line["uuid"] = json!(uuid);
+        line["session_id"] = json!(self.0.conversation_id);
+        let mut state = self.state();
+        if state.exit.is_some() {
+            return;
+        }
+        state.spool.extend(line.to_string().bytes());
+        state.spool.push(b'\n');
+        drop(state);
+        self.0.changed.send_replace(());
+    }
+
+    /// Writes one of our messages into the conversation's file, which is there from the first one on.
+    fn note(&self, input: Uuid) {
+        let mut file = OpenOptions::new();
+        let mut file = file
+            .create(true)
+            .append(true)
+            .open(&self.0.transcript)
+            .expect("the transcript can be written");
+        writeln!(file, "{}", json!({"type": "user", "uuid": input})).expect("the transcript can be written");
+    }
+
+    fn make_id(&self, kind: &str) -> String {
+        let mut state = self.state();
+        state.ids += 1;
+        format!("{kind}_{}_{}", state.ids, Uuid::new_v4().simple())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("no script panics while it holds it")
+    }
+
+    fn conversation(&self) -> MutexGuard<'_, Conversation> {
+        self.0.conversation.lock().expect("no script panics while it holds it")
+    }
+}

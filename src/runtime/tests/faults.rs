@@ -1,0 +1,119 @@
+//! Crash at a chosen place, then look: the store fails at every single commit of a session, and the next daemon
+//! finishes it.
+
+use super::agent::{Agent, Script, script};
+use super::world::{SECOND, World, simulate};
+use crate::session::outcome::Outcome;
+use crate::session::request::{OnQuestion, Request};
+use crate::store::memory::Fault;
+
+/// How many lines the script says.
+const LINES: usize = 6;
+
+/// Something of everything: lines, a tool, a question that is allowed in time, a death in between.
+fn eventful() -> Script {
+    script(|agent: Agent| async move {
+        while (agent.lines() as usize) < LINES {
+            agent.works(SECOND).await;
+            agent.says_a_line();
+            match agent.lines() {
+                2 => agent.uses_tool("make", 2 * SECOND).await,
+                3 if agent.is_first("death") => return agent.crashes(),
+                4 if agent.is_first("question") => assert!(agent.asks("make install", SECOND).await),
+                _ => {}
+            }
+        }
+        agent.finishes();
+    })
+}
+
+fn answered_by_policy(request: &mut Request) {
+    request.on_question = OnQuestion::Allow;
+    request.question_timeout_seconds = Some(60);
+}
+
+/// Asks for the session unless it is on disk: whoever asked was told nothing, or that it was not taken.
+async fn ask(world: &World) {
+    if world.only_session().is_none() {
+        let _ = world.try_create(answered_by_policy).await;
+    }
+}
+
+/// What the last daemon made of it.
+async fn look(world: &World, fault: Fault, nth: u64) {
+    let id = world.only_session().expect("the session was asked for");
+    let (outcome, _) = world.ended(id).await;
+    assert_eq!(outcome, Outcome::Completed, "{fault:?} at commit {nth}");
+    assert_eq!(world.lines(id).len(), LINES, "{fault:?} at commit {nth}");
+    assert_eq!(world.endings(id), ["crashed", "finished"], "{fault:?} at commit {nth}");
+}
+
+/// Lets the n-th commit fail, and another daemon go on; whether there was such a commit.
+async fn fails_at(nth: u64, fault: Fault) -> bool {
+    let mut world = World::new(eventful());
+    world.fail_at(nth, fault);
+    ask(&world).await;
+    let is_over = world.ended_before_fault().await;
+    if !is_over {
+        world.restart();
+        ask(&world).await;
+    }
+    look(&world, fault, nth).await;
+    !is_over
+}
+
+/// Lets every single commit fail, one in each run.
+fn fails_everywhere(fault: Fault) {
+    let mut commits = 0;
+    loop {
+        let mut was_hit = false;
+        simulate(async { was_hit = fails_at(commits + 1, fault).await });
+        if !was_hit {
+            break;
+        }
+        commits += 1;
+    }
+    assert!(commits > 20, "only {commits} commits were tried");
+}
+
+#[test]
+fn a_daemon_that_dies_before_any_commit_loses_nothing_and_doubles_nothing() {
+    fails_everywhere(Fault::DiesBeforeCommit);
+}
+
+#[test]
+fn a_daemon_that_dies_between_any_commit_and_its_acknowledgement_loses_nothing_and_doubles_nothing() {
+    fails_everywhere(Fault::DiesAfterCommit);
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_commit_damages_nothing() {
+    fails_everywhere(Fault::DiskFull);
+}
+
+#[test]
+fn a_commit_that_fails_anywhere_damages_nothing() {
+    fails_everywhere(Fault::CommitFails);
+}
+
+#[test]
+fn a_daemon_that_dies_again_and_again_finishes_all_the_same() {
+    for (nth, fault) in [
+        (2, Fault::DiesAfterCommit),
+        (3, Fault::DiesBeforeCommit),
+        (5, Fault::DiesAfterCommit),
+    ] {
+        simulate(async {
+            let mut world = World::new(eventful());
+            loop {
+                world.fail_at(nth, fault);
+                ask(&world).await;
+                if world.ended_before_fault().await {
+                    break;
+                }
+                world.restart();
+            }
+            look(&world, fault, nth).await;
+        });
+    }
+}

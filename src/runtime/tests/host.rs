@@ -1,0 +1,296 @@
+//! The simulated machine: which agents there are, and the other end of each link to one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix_codec::Framed;
+use awc::{BoxedSocket, ws};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::DuplexStream;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::agent::{Agent, Conversation, Script};
+use crate::agent::launch::LaunchError;
+use crate::agent::socket::HostSocket;
+use crate::agent_host::protocol::{
+    CHUNK_BYTES_MAX, Exit, FRAME_BYTES_MAX, FromHost, LaunchPlan, PROTOCOL_VERSION, ToHost,
+};
+use crate::runtime::outside::{Clock, Hosts};
+use crate::session::id::{Attempt, SessionId};
+
+/// How long a host takes until it listens.
+const HOST_STARTS: Duration = Duration::from_millis(50);
+
+/// How much may be under way on a link; larger than any window.
+const LINK_BYTES: usize = 1024 * 1024;
+
+type Name = (SessionId, Attempt);
+
+/// What outlives a daemon.
+pub(super) struct Machine {
+    script: Script,
+    clock: Clock,
+    /// Where agents keep their conversations.
+    transcripts: PathBuf,
+    agents: Mutex<BTreeMap<Name, Agent>>,
+    conversations: Mutex<BTreeMap<Uuid, Arc<Mutex<Conversation>>>>,
+    complaints: Mutex<Vec<String>>,
+}
+
+impl Machine {
+    pub(super) fn new(script: Script, clock: Clock, transcripts: PathBuf) -> Self {
+        Self {
+            script,
+            clock,
+            transcripts,
+            agents: Mutex::default(),
+            conversations: Mutex::default(),
+            complaints: Mutex::default(),
+        }
+    }
+
+    /// What went on that must not.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        self.complaints.lock().unwrap().clone()
+    }
+
+    /// Agents that are alive, and what agents have left behind.
+    pub(super) fn alive(&self) -> Vec<String> {
+        let agents = self.agents.lock().unwrap();
+        agents.iter().flat_map(|(name, agent)| remains(name, agent)).collect()
+    }
+
+    /// Kills every agent.
+    pub(super) fn kill_agents(&self) {
+        let agents = self.agents.lock().unwrap();
+        agents.values().for_each(|agent| agent.end(Exit::Signal { signal: 9 }));
+    }
+
+    /// The agent of a prepared attempt: started where it never was.
+    fn agent(&self, plan: &LaunchPlan) -> Agent {
+        let name = (plan.session, plan.attempt);
+        let mut agents = self.agents.lock().unwrap();
+        if let Some(agent) = agents.get(&name) {
+            return agent.clone();
+        }
+        let of_session = agents.iter().filter(|((session, _), _)| *session == plan.session);
+        let others: Vec<_> = of_session.flat_map(|(name, agent)| remains(name, agent)).collect();
+        if !others.is_empty() {
+            self.complain(format!("attempt {} starts beside {others:?}", plan.attempt));
+        }
+        let agent = self.start(plan);
+        agents.insert(name, agent.clone());
+        agent
+    }
+
+    fn start(&self, plan: &LaunchPlan) -> Agent {
+        let id = plan.agent_session_id;
+        let transcript = self.transcripts.join(format!("{id}.jsonl"));
+        let resumes = plan.argv.contains(&format!("--resume={id}"));
+        if resumes != transcript.exists() {
+            self.complain(format!(
+                "attempt {}: {:?} with its transcript otherwise",
+                plan.attempt, plan.argv
+            ));
+        }
+        let goes_on = resumes && plan.env.contains_key("CLAUDE_CODE_RESUME_INTERRUPTED_TURN");
+        let conversation = Arc::clone(self.conversations.lock().unwrap().entry(id).or_default());
+        Agent::start(&self.script, self.clock.clone(), id, conversation, transcript, goes_on)
+    }
+
+    fn complain(&self, complaint: String) {
+        self.complaints.lock().unwrap().push(complaint);
+    }
+}
+
+/// What is alive of an attempt.
+fn remains((_, attempt): &Name, agent: &Agent) -> Vec<String> {
+    let own = agent.exit().is_none().then(|| "its agent".to_owned());
+    let alive = own.into_iter().chain(agent.children());
+    alive.map(|what| format!("attempt {attempt}: {what}")).collect()
+}
+
+/// The hosts as one daemon reaches them. Its death ends all its links.
+pub(super) struct SimulatedHosts {
+    pub machine: Arc<Machine>,
+    /// Whether the daemon has died.
+    pub died: watch::Receiver<bool>,
+}
+
+impl Hosts for SimulatedHosts {
+    fn reach<'a>(&'a self, _: &'a Path, plan: &'a LaunchPlan) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>> {
+        Box::pin(async move {
+            tokio::time::sleep(HOST_STARTS).await;
+            if *self.died.borrow() {
+                // What is left of a daemon that died does nothing any more.
+                return std::future::pending().await;
+            }
+            let (daemon, host) = tokio::io::duplex(LINK_BYTES);
+            let link = Link {
+                name: (plan.session, plan.attempt),
+                agent: self.machine.agent(plan),
+                machine: Arc::clone(&self.machine),
+                framed: Framed::new(host, ws::Codec::new().max_size(FRAME_BYTES_MAX)),
+                reading: None,
+                has_told_exit: false,
+            };
+            let mut died = self.died.clone();
+            actix_rt::spawn(async move {
+                tokio::select! {
+                    _ = died.wait_for(|died| *died) => {}
+                    () = link.serve() => {}
+                }
+            });
+            let codec = ws::Codec::new().max_size(FRAME_BYTES_MAX).client_mode();
+            Ok(Framed::new(Box::new(daemon) as BoxedSocket, codec))
+        })
+    }
+}
+
+/// A host's end of one link.
+struct Link {
+    name: Name,
+    agent: Agent,
+    machine: Arc<Machine>,
+    framed: Framed<DuplexStream, ws::Codec>,
+    /// From which offset to which the daemon reads.
+    reading: Option<(u64, u64)>,
+    has_told_exit: bool,
+}
+
+impl Link {
+    /// Serves until either end lets go.
+    async fn serve(mut self) {
+        let mut changes = self.agent.changes();
+        self.say(self.hello()).await;
+        loop {
+            self.pump().await;
+            tokio::select! {
+                frame = self.framed.next() => match frame {
+                    Some(Ok(ws::Frame::Text(json))) => {
+                        let order = serde_json::from_slice(&json).expect("the daemon speaks the protocol");
+                        if order == ToHost::Release {
+                            return self.release();
+                        }
+                        self.obey(order).await;
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
+                },
+                changed = changes.changed() => changed.expect("the link holds the agent"),
+            }
+        }
+    }
+
+    fn hello(&self) -> FromHost {
+        let (session, attempt) = self.name;
+        FromHost::Hello {
+            protocol: PROTOCOL_VERSION,
+            session,
+            attempt,
+            host_pid: 1,
+            agent: None,
+            exit: self.agent.exit(),
+            adopted: false,
+            spool_bytes: self.agent.spool_bytes(),
+        }
+    }
+
+    /// Sends what may be sent, and then the news of the agent's end.
+    async fn pump(&mut self) {
+        while let Some((from, through)) = self.reading {
+            let room = through.saturating_sub(from).min(CHUNK_BYTES_MAX as u64) as usize;
+            let chunk = self.agent.spool(from, room);
+            if chunk.is_empty() {
+                break;
+            }
+            self.reading = Some((from + chunk.len() as u64, through));
+            let frame = [&from.to_le_bytes()[..], &chunk].concat();
+            self.send(ws::Message::Binary(Bytes::from(frame))).await;
+        }
+        let Some(exit) = self.agent.exit().filter(|_| !self.has_told_exit) else {
+            return;
+        };
+        self.has_told_exit = true;
+        let spool_bytes = self.agent.spool_bytes();
+        self.say(FromHost::Exited {
+            exit,
+            spool_bytes,
+            stderr_tail: String::new(),
+        })
+        .await;
+    }
+
+    async fn obey(&mut self, order: ToHost) {
+        match order {
+            ToHost::Read { from, through } => {
+                if from > self.agent.spool_bytes() {
+                    self.complain(&format!("is read from {from}, beyond its end"));
+                }
+                self.reading = Some((from, through));
+            }
+            ToHost::Window { through } => self.reading = self.reading.map(|(from, _)| (from, through)),
+            ToHost::Nudge => {}
+            ToHost::Write { id, .. } if self.agent.exit().is_some() => {
+                let error = "the agent is gone".to_owned();
+                self.say(FromHost::Refused { id, error }).await;
+            }
+            ToHost::Write { id, line } => {
+                self.agent.hear(&line);
+                self.say(FromHost::Written { id }).await;
+            }
+            ToHost::Signal { signal } => self.agent.end(Exit::Signal { signal }),
+            ToHost::CountChildren => {
+                let count = self.agent.children().len();
+                self.say(FromHost::Children { count }).await;
+            }
+            ToHost::EndLeftovers => {
+                if self.agent.exit().is_none() {
+                    self.complain("is alive when its leftovers are ended");
+                }
+                let processes = self.agent.end_children();
+                self.say(FromHost::LeftoversEnded { processes }).await;
+            }
+            ToHost::Release => {}
+        }
+    }
+
+    fn release(&self) {
+        let is_over = self.agent.exit().is_some() && self.agent.children().is_empty();
+        if !is_over {
+            self.complain("is let go while something of it is alive");
+        }
+        let read = self.reading.map_or(0, |(from, _)| from);
+        if read != self.agent.spool_bytes() {
+            self.complain("is let go before all it said is read");
+        }
+    }
+
+    fn complain(&self, what: &str) {
+        self.machine.complain(format!("attempt {} {what}", self.name.1));
+    }
+
+    async fn say(&mut self, message: FromHost) {
+        let json = serde_json::to_string(&message).expect("a message is JSON");
+        self.send(ws::Message::Text(json.into())).await;
+    }
+
+    /// A daemon that has let go hears nothing; the next look at the link says so.
+    async fn send(&mut self, message: ws::Message) {
+        let _ = self.framed.send(message).await;
+    }
+}
+
+impl Drop for Link {
+    /// A panic ends only the task that serves the link: the test has to hear of it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.complain("has a host that panicked");
+        }
+    }
+}

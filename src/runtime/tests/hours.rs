@@ -1,0 +1,161 @@
+//! Long sessions: crashes, restarts and their budget.
+
+use super::agent::{Agent, script};
+use super::world::{HOUR, MINUTE, SECOND, World, simulate};
+use crate::session::journal::Entry;
+use crate::session::outcome::{Cause, Outcome};
+use jiff::SignedDuration;
+
+const PARKED: Outcome = Outcome::Failed { cause: Cause::Parked };
+
+/// Says a line a minute, and dies after every twentieth but the last. Runs into a usage limit at one of them.
+async fn crashes_every_twenty_minutes(agent: Agent, lines: u32, limit_at: Option<u32>) {
+    while agent.lines() < lines {
+        agent.uses_tool(&format!("step {}", agent.lines() + 1), MINUTE).await;
+        agent.says_a_line();
+        if Some(agent.lines()) == limit_at && agent.is_first("limit") {
+            agent.waits_for_quota(agent.now() + 5 * HOUR).await;
+        }
+        if agent.lines().is_multiple_of(20) && agent.lines() < lines {
+            return agent.crashes();
+        }
+    }
+    agent.finishes();
+}
+
+#[test]
+fn ten_hours_with_a_crash_every_twenty_minutes_and_a_wait_for_quota_end_completed() {
+    simulate(async {
+        let world = World::new(script(|agent| crashes_every_twenty_minutes(agent, 300, Some(150))));
+        let begun = world.now();
+        let id = world.create(|_| {}).await;
+        let (outcome, summary) = world.ended(id).await;
+        assert_eq!(outcome, Outcome::Completed);
+        assert_eq!(world.lines(id).len(), 300);
+        let endings = world.endings(id);
+        let count = |name| endings.iter().filter(|ending| **ending == name).count();
+        assert_eq!(
+            (count("crashed"), count("quota"), count("finished")),
+            (14, 1, 1),
+            "{endings:?}"
+        );
+        assert_eq!(summary.result.as_deref(), Some("All is done."));
+        let took = world.now().duration_since(begun);
+        assert!(took >= 10 * HOUR && took < 10 * HOUR + 15 * MINUTE, "{took:?}");
+        let active = SignedDuration::from_millis(summary.active_ms as i64);
+        assert!(active >= 5 * HOUR && active < 5 * HOUR + 15 * MINUTE, "{active:?}");
+    });
+}
+
+#[test]
+fn what_a_dead_agent_left_behind_is_ended_and_listed() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            if agent.is_first("crash") {
+                return agent.crashes();
+            }
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        let leftovers: Vec<_> = world.ends(id).into_iter().map(|end| end.leftovers.len()).collect();
+        assert_eq!(leftovers, [1, 0]);
+    });
+}
+
+#[test]
+fn a_crash_loop_that_writes_a_message_each_time_ends_parked_after_the_charged_restarts_of_the_window() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            agent.crashes();
+        }));
+        let id = world.create(|_| {}).await;
+        let (outcome, summary) = world.ended(id).await;
+        assert_eq!(outcome, PARKED);
+        assert_eq!(
+            world.endings(id),
+            ["crashed"; 6],
+            "a first attempt and restarts_max more"
+        );
+        assert_eq!(world.lines(id).len(), 6);
+        assert!(summary.note.is_some_and(|note| note.contains("restart budget")));
+        let delays = world.delays(id);
+        let ceilings = [1, 2, 4, 8, 16].map(SignedDuration::from_secs);
+        assert_eq!(delays.len(), ceilings.len());
+        assert!(
+            delays.iter().zip(ceilings).all(|(delay, most)| *delay <= most),
+            "{delays:?}"
+        );
+    });
+}
+
+#[test]
+fn a_session_that_crashes_every_twenty_minutes_outlives_the_window_but_not_the_total() {
+    simulate(async {
+        let world = World::new(script(|agent| crashes_every_twenty_minutes(agent, 140, None)));
+        let id = world.create(|_| {}).await;
+        assert_eq!(
+            world.ended(id).await.0,
+            Outcome::Completed,
+            "six restarts, one in any window"
+        );
+        let world = World::new(script(|agent| crashes_every_twenty_minutes(agent, u32::MAX, None)));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, PARKED);
+        assert_eq!(
+            world.endings(id),
+            ["crashed"; 21],
+            "a first attempt and restarts_total_max more"
+        );
+        let delays = world.delays(id);
+        assert!(
+            delays.iter().all(|delay| *delay <= SECOND),
+            "each is the first in its window: {delays:?}"
+        );
+    });
+}
+
+#[test]
+fn an_agent_that_dies_twice_at_the_same_tool_call_is_parked() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            agent.calls_tool("rm -rf build");
+            agent.crashes();
+        }));
+        let id = world.create(|_| {}).await;
+        let (outcome, summary) = world.ended(id).await;
+        assert_eq!((outcome, world.endings(id).len()), (PARKED, 2));
+        assert!(
+            summary
+                .note
+                .is_some_and(|note| note.contains("twice at the same tool call"))
+        );
+    });
+}
+
+#[test]
+fn an_agent_that_falls_silent_is_interrupted_ended_and_started_again() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            if agent.is_first("silence") {
+                return std::future::pending().await;
+            }
+            agent.finishes();
+        }));
+        let begun = world.now();
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["stalled", "finished"]);
+        let notices = world
+            .journal(id)
+            .into_iter()
+            .filter(|(_, entry)| matches!(entry, Entry::Notice(_)));
+        assert_eq!(notices.count(), 1);
+        // 300 s of silence within an answer, 30 s after the interrupt.
+        assert!(world.now().duration_since(begun) < 6 * MINUTE);
+    });
+}

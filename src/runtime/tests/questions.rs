@@ -1,0 +1,132 @@
+//! Questions that wait for a person, and the time that an agent may be at work.
+
+use super::agent::{Agent, script};
+use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
+use crate::session::id::QuestionId;
+use crate::session::journal::Entry;
+use crate::session::outcome::Outcome;
+use crate::session::question::Answer;
+use crate::session::request::OnQuestion;
+use jiff::Timestamp;
+
+const ALLOW: Answer = Answer::Allow {
+    updated_input: None,
+    remember: false,
+};
+
+/// Works for so many minutes, asks once, is silent for four, and says a second line if it may and none if not; then
+/// works again.
+async fn asks_between(agent: Agent, before: i32, after: i32) {
+    agent.says_a_line();
+    agent.uses_tool("configure", before * MINUTE).await;
+    if agent.asks("make install", 4 * MINUTE).await {
+        agent.says_a_line();
+    }
+    agent.uses_tool("check", after * MINUTE).await;
+    agent.finishes();
+}
+
+fn time_of(journal: &[(Timestamp, Entry)], kind: &str) -> Timestamp {
+    let found = journal.iter().find(|(_, entry)| entry.kind() == kind);
+    found.unwrap_or_else(|| panic!("no {kind} in {journal:?}")).0
+}
+
+#[test]
+fn a_question_that_is_open_for_a_day_waits_and_its_answer_is_delivered() {
+    simulate(async {
+        let world = World::new(script(|agent| asks_between(agent, 1, 1)));
+        let id = world.create(|_| {}).await;
+        world.shown(id, "awaiting_input").await;
+        pass(24 * HOUR).await;
+        let waiting = world.summary(id);
+        assert_eq!(waiting.shown_state(), "awaiting_input");
+        let question = *waiting.questions.keys().next().unwrap();
+        world
+            .handle()
+            .answer(id, question, ALLOW, "a test".into())
+            .await
+            .unwrap();
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.lines(id).len(), 2, "the agent was told that it may");
+        assert_eq!(world.endings(id), ["finished"], "the wait was not taken for silence");
+        let journal = world.journal(id);
+        let waited = time_of(&journal, "question.delivered").duration_since(time_of(&journal, "question.asked"));
+        assert!(waited >= 24 * HOUR && waited < 24 * HOUR + SECOND, "{waited:?}");
+    });
+}
+
+#[test]
+fn a_question_that_nobody_answers_is_denied_on_time_where_the_request_says_so() {
+    simulate(async {
+        let world = World::new(script(|agent| asks_between(agent, 1, 1)));
+        let id = world
+            .create(|request| {
+                request.on_question = OnQuestion::Deny;
+                request.question_timeout_seconds = Some(5000);
+            })
+            .await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.lines(id).len(), 1, "the agent was told that it may not");
+        let journal = world.journal(id);
+        let waited = time_of(&journal, "question.answered").duration_since(time_of(&journal, "question.asked"));
+        assert_eq!(waited.as_secs(), 5000);
+        let answered = journal.iter().find_map(|(_, entry)| match entry {
+            Entry::QuestionAnswered(answered) => Some((answered.question_id, answered.by.as_str())),
+            _ => None,
+        });
+        assert_eq!(answered, Some((QuestionId(1), "the request's on_question")));
+    });
+}
+
+#[test]
+fn a_question_of_an_agent_that_died_can_be_answered_and_the_next_agent_has_the_answer() {
+    simulate(async {
+        let mut world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            if agent.asks("make install", SECOND).await {
+                agent.says_a_line();
+            }
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        let asked = world.shown(id, "awaiting_input").await;
+        let question = *asked.questions.keys().next().unwrap();
+        world.kill_agents();
+        world.shown(id, "waiting_retry").await;
+        world
+            .handle()
+            .answer(id, question, ALLOW, "a test".into())
+            .await
+            .unwrap();
+        world.restart();
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.lines(id).len(), 3, "one before the death, two after it");
+        assert_eq!(world.endings(id), ["crashed", "finished"]);
+    });
+}
+
+#[test]
+fn the_wait_for_a_person_does_not_count_towards_the_timeout() {
+    simulate(async {
+        let run = async |before, after| {
+            let world = World::new(script(move |agent| asks_between(agent, before, after)));
+            let id = world.create(|request| request.timeout_seconds = Some(3600)).await;
+            world.shown(id, "awaiting_input").await;
+            pass(10 * HOUR).await;
+            let question = QuestionId(1);
+            world
+                .handle()
+                .answer(id, question, ALLOW, "a test".into())
+                .await
+                .unwrap();
+            let (outcome, summary) = world.ended(id).await;
+            (outcome, summary.updated_at.duration_since(summary.created_at))
+        };
+        let (outcome, took) = run(30, 25).await;
+        assert_eq!(outcome, Outcome::Completed, "59 minutes of work");
+        assert!(took >= 10 * HOUR + 59 * MINUTE, "{took:?}");
+        let (outcome, took) = run(30, 35).await;
+        assert_eq!(outcome, Outcome::TimedOut, "69 minutes of work");
+        assert!(took >= 11 * HOUR && took < 11 * HOUR + MINUTE, "{took:?}");
+    });
+}

@@ -1,0 +1,390 @@
+//! A daemon in simulated time, and what its tests ask of it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use actix::Arbiter;
+use jiff::{SignedDuration, Timestamp};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::agent::Script;
+use super::host::{Machine, SimulatedHosts};
+use crate::runtime::handle::{CallError, Handle, NewSession};
+use crate::runtime::outside::{Clock, Outside, Threads};
+use crate::runtime::settings::RuntimeSettings;
+use crate::runtime::{Publisher, Runtime};
+use crate::session::id::{Seq, SessionId};
+use crate::session::journal::{AttemptEnd, Entry, RetryScheduled};
+use crate::session::message::Message;
+use crate::session::outcome::Outcome;
+use crate::session::patience::Patience;
+use crate::session::request::Request;
+use crate::session::summary::Summary;
+use crate::store::memory::{Fault, MemoryStore};
+use crate::store::{Commit, Observer, PAGE_RECORDS_MAX, Store};
+
+/// The wall clock when a world begins, in seconds.
+const BEGINNING: i64 = 1_800_000_000;
+
+/// How long, in simulated time, anything may take that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(10 * 24 * 3600);
+
+/// How soon a daemon's death is noticed.
+const DEATH_LOOK: Duration = Duration::from_millis(200);
+
+pub(super) const SECOND: SignedDuration = SignedDuration::from_secs(1);
+pub(super) const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+pub(super) const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// Runs a test in simulated time: everything on one thread, whose clock moves on when nobody has anything to do.
+pub(super) fn simulate(test: impl Future<Output = ()>) {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .expect("a runtime starts")
+    };
+    actix::System::with_tokio_rt(runtime).block_on(test);
+}
+
+/// Lets simulated time pass.
+pub(super) async fn pass(time: SignedDuration) {
+    tokio::time::sleep(Duration::try_from(time).expect("a positive time")).await;
+}
+
+/// A machine with a daemon on it.
+pub(super) struct World {
+    machine: Arc<Machine>,
+    settings: RuntimeSettings,
+    clock: Clock,
+    /// How far the wall clock was set ahead, in milliseconds.
+    ahead_ms: Arc<AtomicI64>,
+    daemon: Daemon,
+    /// Reads what is on disk, whatever has become of the daemon's own store.
+    disk: MemoryStore,
+    directory: TempDir,
+}
+
+/// One life of the daemon.
+struct Daemon {
+    runtime: Runtime,
+    store: Arc<MemoryStore>,
+    commits: watch::Receiver<u64>,
+    died: watch::Sender<bool>,
+}
+
+/// Counts the commits, after the runtime was told of each.
+struct Eyes {
+    publisher: Publisher,
+    commits: watch::Sender<u64>,
+}
+
+impl Observer for Eyes {
+    fn committed(&self, commit: &Commit) {
+        self.publisher.committed(commit);
+        self.commits.send_modify(|commits| *commits += 1);
+    }
+}
+
+/// Observes nothing.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn committed(&self, _: &Commit) {}
+}
+
+impl World {
+    /// A world with the default settings, in which every agent plays this script.
+    pub(super) fn new(script: Script) -> Self {
+        Self::with(script, |_| {})
+    }
+
+    pub(super) fn with(script: Script, change: impl FnOnce(&mut RuntimeSettings)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let transcripts = directory.path().join("home/.claude/projects/p");
+        std::fs::create_dir_all(&transcripts).expect("a home");
+        let (clock, ahead_ms) = wall_clock();
+        let mut settings = settings(directory.path().to_owned());
+        change(&mut settings);
+        let machine = Arc::new(Machine::new(script, clock.clone(), transcripts));
+        let disk = MemoryStore::new(Arc::new(Nobody));
+        let daemon = Daemon::start(&disk, &machine, &settings, &clock);
+        Self {
+            machine,
+            settings,
+            clock,
+            ahead_ms,
+            daemon,
+            disk,
+            directory,
+        }
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.daemon.runtime.handle()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Kills every agent.
+    pub(super) fn kill_agents(&self) {
+        self.machine.kill_agents();
+    }
+
+    /// The machine sleeps: its wall clock goes on, its monotonic one does not.
+    pub(super) fn sleeps(&self, time: SignedDuration) {
+        let ms = i64::try_from(time.as_millis()).expect("a short sleep");
+        self.ahead_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Asks for a session.
+    pub(super) async fn create(&self, change: impl FnOnce(&mut Request)) -> SessionId {
+        let created = self.try_create(change).await;
+        created.expect("the session is accepted").session_id
+    }
+
+    pub(super) async fn try_create(&self, change: impl FnOnce(&mut Request)) -> Result<Arc<Summary>, CallError> {
+        let mut request = Request {
+            task: "Say some lines.".into(),
+            cwd: self.directory.path().into(),
+            ..Request::default()
+        };
+        change(&mut request);
+        let (env, by) = (Some(BTreeMap::new()), "a test".to_owned());
+        self.handle().create(NewSession { request, env, by }).await
+    }
+
+    /// Lets the n-th commit of this daemon from now go wrong.
+    pub(super) fn fail_at(&self, nth: u64, fault: Fault) {
+        self.daemon.store.fail_at(nth, fault);
+    }
+
+    /// The daemon dies, if it has not yet, and another one takes over.
+    pub(super) fn restart(&mut self) {
+        self.daemon.store.close();
+        self.daemon.died.send_replace(true);
+        self.daemon = Daemon::start(&self.disk, &self.machine, &self.settings, &self.clock);
+    }
+
+    /// The session on this machine, if there is one.
+    pub(super) fn only_session(&self) -> Option<SessionId> {
+        let sessions = self.disk.recent(None, 2).expect("the disk is readable");
+        assert!(sessions.len() < 2, "one session was asked for: {sessions:?}");
+        sessions.first().map(|summary| summary.session_id)
+    }
+
+    pub(super) fn summary(&self, id: SessionId) -> Summary {
+        let summary = self.disk.summary(id).expect("the disk is readable");
+        summary.expect("the session is on disk")
+    }
+
+    /// Waits until the session looks like this on disk.
+    pub(super) async fn until(&self, id: SessionId, look: impl Fn(&Summary) -> bool) -> Summary {
+        let mut commits = self.daemon.commits.clone();
+        let looking = async {
+            loop {
+                let summary = self.summary(id);
+                if look(&summary) {
+                    return summary;
+                }
+                // A store that failed commits nothing any more; then the time runs out.
+                if commits.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, looking).await;
+        waited.unwrap_or_else(|_| panic!("waited in vain:\n{}", self.story(id)))
+    }
+
+    /// Waits until the session is shown in this state.
+    pub(super) async fn shown(&self, id: SessionId, state: &str) -> Summary {
+        self.until(id, |summary| summary.shown_state() == state).await
+    }
+
+    /// Waits until the session has ended, and holds what it says against what its agents have said: every line once
+    /// and in order.
+    pub(super) async fn ended(&self, id: SessionId) -> (Outcome, Summary) {
+        let summary = self
+            .until(id, |summary| summary.lifecycle.state.outcome().is_some())
+            .await;
+        let outcome = summary.lifecycle.state.outcome().expect("it was waited for");
+        let lines = self.lines(id);
+        let expected: Vec<_> = (1..=lines.len()).map(|line| format!("line {line}")).collect();
+        assert_eq!(lines, expected, "{}", self.story(id));
+        (outcome, summary)
+    }
+
+    /// Waits for the end of the session, or of the daemon by a fault; whether it was the session's. Nobody is told of a
+    /// death of the process, so that is looked for.
+    pub(super) async fn ended_before_fault(&mut self) -> bool {
+        let begun = Instant::now();
+        loop {
+            if self.daemon.store.last_id().is_err() {
+                return false;
+            }
+            let outcome = self
+                .only_session()
+                .and_then(|id| self.summary(id).lifecycle.state.outcome());
+            if outcome.is_some() {
+                return true;
+            }
+            assert!(begun.elapsed() < PATIENCE, "waited in vain");
+            tokio::select! {
+                _ = self.daemon.runtime.failed() => return false,
+                () = tokio::time::sleep(DEATH_LOOK) => {}
+            }
+        }
+    }
+
+    /// The session's records: when, and what.
+    pub(super) fn journal(&self, id: SessionId) -> Vec<(Timestamp, Entry)> {
+        let mut journal = Vec::new();
+        let mut last = Seq::default();
+        loop {
+            let page = self
+                .disk
+                .records(id, last, PAGE_RECORDS_MAX)
+                .expect("the disk is readable");
+            let Some(end) = page.last() else { return journal };
+            last = end.seq;
+            let read = page
+                .iter()
+                .map(|record| (record.at, record.entry().expect("a readable record")));
+            journal.extend(read);
+        }
+    }
+
+    /// The texts that the journal has of its agents.
+    pub(super) fn lines(&self, id: SessionId) -> Vec<String> {
+        let text = |(_, entry)| match entry {
+            Entry::AgentMessage(said) => match said.message {
+                Message::Text { text, .. } => Some(text),
+                _ => None,
+            },
+            _ => None,
+        };
+        self.journal(id).into_iter().filter_map(text).collect()
+    }
+
+    /// How its attempts ended, by the endings' names.
+    pub(super) fn endings(&self, id: SessionId) -> Vec<&'static str> {
+        self.ends(id).iter().map(|end| end.ending.name()).collect()
+    }
+
+    pub(super) fn ends(&self, id: SessionId) -> Vec<AttemptEnd> {
+        let end = |(_, entry)| match entry {
+            Entry::AttemptEnded(end) => Some(end),
+            _ => None,
+        };
+        self.journal(id).into_iter().filter_map(end).collect()
+    }
+
+    /// How long it was told to wait before each next attempt.
+    pub(super) fn delays(&self, id: SessionId) -> Vec<SignedDuration> {
+        let delay = |(now, entry)| match entry {
+            Entry::RetryScheduled(RetryScheduled { at, .. }) => Some(at.duration_since(now)),
+            _ => None,
+        };
+        self.journal(id).into_iter().filter_map(delay).collect()
+    }
+
+    /// The end of the journal, for a person.
+    fn story(&self, id: SessionId) -> String {
+        let journal = self.journal(id);
+        let last = journal.iter().rev().take(30).rev();
+        last.map(|(at, entry)| format!("{at} {entry:?}\n")).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let (complaints, alive) = (self.machine.complaints(), self.machine.alive());
+        assert!(complaints.is_empty(), "{complaints:#?}");
+        assert!(alive.is_empty(), "still alive: {alive:?}");
+    }
+}
+
+impl Daemon {
+    fn start(disk: &MemoryStore, machine: &Arc<Machine>, settings: &RuntimeSettings, clock: &Clock) -> Self {
+        let (publisher, (sender, commits)) = (Publisher::default(), watch::channel(0));
+        let eyes = Arc::new(Eyes {
+            publisher,
+            commits: sender,
+        });
+        let store = Arc::new(disk.reopen(Arc::<Eyes>::clone(&eyes)));
+        let (died, has_died) = watch::channel(false);
+        let hosts = SimulatedHosts {
+            machine: Arc::clone(machine),
+            died: has_died,
+        };
+        let outside = Outside {
+            clock: clock.clone(),
+            hosts: Arc::new(hosts),
+        };
+        let threads = Threads {
+            own: Arbiter::current(),
+            executions: vec![Arbiter::current()],
+        };
+        let known: Arc<dyn Store> = Arc::<MemoryStore>::clone(&store);
+        let started = Runtime::start_on(threads, settings.clone(), outside, known, &eyes.publisher);
+        Self {
+            runtime: started.expect("the store is readable"),
+            store,
+            commits,
+            died,
+        }
+    }
+}
+
+/// A wall clock that goes with tokio's, and how far it is ahead.
+fn wall_clock() -> (Clock, Arc<AtomicI64>) {
+    let beginning = Timestamp::from_second(BEGINNING).expect("a time");
+    let (started, ahead_ms) = (Instant::now(), Arc::new(AtomicI64::new(0)));
+    let ahead = Arc::clone(&ahead_ms);
+    let clock = Clock::reading(move || {
+        let elapsed = SignedDuration::try_from(started.elapsed()).expect("a few days");
+        beginning + elapsed + SignedDuration::from_millis(ahead.load(Ordering::Relaxed))
+    });
+    (clock, ahead_ms)
+}
+
+/// What is on by default, but for checkpoints: a look at the directory's git repository starts a process, which is
+/// real time.
+fn settings(state: PathBuf) -> RuntimeSettings {
+    let home = state.join("home").to_string_lossy().into_owned();
+    RuntimeSettings {
+        sessions: state.join("sessions"),
+        sockets: state.join("sockets"),
+        locks: state.join("locks"),
+        agent_env: [("HOME".to_owned(), home)].into(),
+        stop_grace: Duration::from_secs(10),
+        term_grace: Duration::from_secs(5),
+        patience: Patience {
+            first_message: Duration::from_secs(120),
+            headers: Duration::from_secs(420),
+            stream: Duration::from_secs(300),
+            tool: Duration::from_secs(600),
+        },
+        quota_hold: Duration::from_secs(600),
+        api_hold: Duration::from_secs(1800),
+        checkpoint_interval: Duration::from_secs(24 * 3600),
+        background_grace: Duration::from_secs(60),
+        live_agents_max: 4,
+        queued_sessions_max: 100,
+        ..RuntimeSettings::for_tests()
+    }
+}
