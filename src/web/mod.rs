@@ -90,7 +90,12 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(at("/api/sessions/{id}/handover", "GET").route(web::get().to(conversations::handover)))
         .service(at("/api/sessions/{id}/questions/{question}/answer", "POST").route(web::post().to(api::answer)))
         .service(at("/execution/{id}/stream", "GET").route(web::get().to(stream::of_session)))
-        .service(at("/mcp", "GET, POST, DELETE").default_service(web::to(mcp::handle)))
+        .service(
+            at("/mcp", "DELETE, GET, POST")
+                .route(web::get().to(mcp::handle))
+                .route(web::post().to(mcp::handle))
+                .route(web::delete().to(mcp::handle)),
+        )
         .service(at("/events", "GET").route(web::get().to(stream::of_all)))
         .default_service(web::to(error::no_such_route));
 }
