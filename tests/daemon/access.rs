@@ -146,7 +146,7 @@ fn a_method_that_a_path_has_not_is_405_and_an_unknown_path_404() {
     let caller = Caller::of(&daemon);
     let token = caller.token();
     for (path, methods) in routes() {
-        let answer = caller.call("DELETE", &path, &[&token], "");
+        let answer = caller.call("PUT", &path, &[&token], "");
         assert_eq!((answer.status, answer.problem()), (405, "method_not_allowed"), "{path}");
         assert!(
             answer
