@@ -30,6 +30,7 @@ use self::intake::Intake;
 use self::prepare::{Prepared, Unprepared, prepare};
 use super::feed::Feeds;
 use super::messages::{Deliver, ExecutionGone, Stop, StoreLost};
+use super::metrics::Metrics;
 use super::outside::Outside;
 use super::settings::RuntimeSettings;
 use super::spools::{Spools, Watching};
@@ -75,6 +76,7 @@ pub(super) struct Surroundings {
     pub settings: Arc<RuntimeSettings>,
     pub store: Arc<dyn Store>,
     pub feeds: Arc<Feeds>,
+    pub metrics: Arc<Metrics>,
     pub spools: Arc<Spools>,
     /// How many executions may be connecting at once: a daemon that comes back to a thousand agents stays responsive.
     pub connecting: Arc<Semaphore>,

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use actix::Addr;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::execution::Surroundings;
 use super::feed::{Feeds, Reader};
 use super::messages::{AnswerQuestion, Cancel, Create, Get, List};
+use super::metrics::Metrics;
 use super::registry::Registry;
 use super::settings::RuntimeSettings;
 use super::supervisor::{Supervisor, reply_channel};
@@ -105,6 +107,7 @@ pub struct Handle {
     settings: Arc<RuntimeSettings>,
     store: Arc<dyn Store>,
     feeds: Arc<Feeds>,
+    metrics: Arc<Metrics>,
     supervisor: Addr<Supervisor>,
     registry: Addr<Registry>,
 }
@@ -112,12 +115,17 @@ pub struct Handle {
 impl Handle {
     pub(super) fn new(surroundings: Surroundings, supervisor: Addr<Supervisor>, registry: Addr<Registry>) -> Self {
         let Surroundings {
-            settings, store, feeds, ..
+            settings,
+            store,
+            feeds,
+            metrics,
+            ..
         } = surroundings;
         Self {
             settings,
             store,
             feeds,
+            metrics,
             supervisor,
             registry,
         }
@@ -240,6 +248,13 @@ impl Handle {
         Ok(self.feeds.read(id, after, now.head, true))
     }
 
+    /// What was counted so far and how things stand, in the text format of OpenMetrics; `readers` is how many streams
+    /// are read.
+    pub async fn metrics(&self, readers: usize) -> Result<String, CallError> {
+        let sessions = self.list().await?;
+        Ok(self.metrics.render(&sessions, readers, Timestamp::now()))
+    }
+
     /// Reads the stream over all sessions: the records with ids above `after`, or only what happens from now on.
     /// It has no deltas and does not end.
     pub async fn stream_all(&self, after: Option<i64>) -> Result<Reader, CallError> {
@@ -255,7 +270,8 @@ impl Handle {
         use actix::{AsyncContext, Context};
 
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(super::Publisher::default())));
-        let feeds = Feeds::new(Arc::clone(&store))
+        let metrics = Arc::new(Metrics::new([]));
+        let feeds = Feeds::new(Arc::clone(&store), Arc::clone(&metrics))
             .map(Arc::new)
             .expect("an empty store can be read");
         let settings = Arc::new(RuntimeSettings::for_tests());
@@ -265,6 +281,7 @@ impl Handle {
             settings,
             store,
             feeds,
+            metrics,
             supervisor,
             registry,
         }

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -111,6 +112,9 @@ impl Stored {
 pub trait Observer: Send + Sync + 'static {
     /// These records exist from now on.
     fn committed(&self, commit: &Commit);
+
+    /// A group of appends is on disk, this long after the first of them was handed over.
+    fn group_committed(&self, _waited: Duration) {}
 }
 
 /// Why a store did not do what it was asked.

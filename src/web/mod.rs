@@ -9,6 +9,7 @@ mod conversations;
 mod error;
 mod health;
 pub mod mcp;
+mod metrics;
 mod params;
 mod server;
 mod stream;
@@ -96,6 +97,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
                 .route(web::post().to(mcp::handle))
                 .route(web::delete().to(mcp::handle)),
         )
+        .service(at("/metrics", "GET").route(web::get().to(metrics::metrics)))
         .service(at("/events", "GET").route(web::get().to(stream::of_all)))
         .default_service(web::to(error::no_such_route));
 }

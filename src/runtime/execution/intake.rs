@@ -210,6 +210,9 @@ impl Execution {
 
     fn show_delta(&self, delta: &Delta) {
         let (session, head) = (self.task.session_id, self.summary.head);
+        self.surroundings
+            .metrics
+            .first_sign(session, self.surroundings.outside.clock.now());
         self.surroundings.feeds.delta(session, head, self.task.attempt, delta);
     }
 

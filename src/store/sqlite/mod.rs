@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use rusqlite::ErrorCode;
@@ -79,7 +80,11 @@ impl SqliteStore {
     fn write(&self, draft: Result<Draft, StoreError>) -> Acknowledgement {
         let (answer, acknowledgement) = oneshot::channel();
         match draft {
-            Ok(draft) => self.hand_over_write(Write { draft, answer }),
+            Ok(draft) => self.hand_over_write(Write {
+                draft,
+                answer,
+                since: Instant::now(),
+            }),
             Err(error) => drop(answer.send(Err(error))),
         }
         acknowledgement

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Instant;
 
 use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::oneshot;
@@ -43,6 +44,8 @@ pub(super) enum Job {
 pub(super) struct Write {
     pub(super) draft: Draft,
     pub(super) answer: oneshot::Sender<Result<Commit, StoreError>>,
+    /// When it was handed over.
+    pub(super) since: Instant,
 }
 
 impl Write {
@@ -140,6 +143,9 @@ impl Writer {
     }
 
     fn tell(&self, group: Vec<Write>, results: Vec<Result<Commit, StoreError>>) {
+        if let Some(first) = group.first() {
+            self.observer.group_committed(first.since.elapsed());
+        }
         for (write, result) in group.into_iter().zip(results) {
             if let Ok(commit) = &result {
                 self.observer.committed(commit);
