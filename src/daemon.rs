@@ -21,10 +21,11 @@ use crate::agent::environment::ENCLOSING_SESSION;
 use crate::agent::launch::write_private;
 use crate::config::{Environment, Flag, Paths, Settings, Sources};
 use crate::runtime::settings::RuntimeSettings;
+use crate::runtime::traces::Traces;
 use crate::runtime::{Publisher, Runtime};
 use crate::session::patience::Patience;
-use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Commit, Observer, Store};
 use crate::telemetry::{self, LogTo};
 use crate::web::{Readiness, Server, Token};
 
@@ -73,14 +74,51 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     };
     telemetry::init(&settings.log, &log_to)?;
     let publisher = Arc::new(Publisher::default());
-    let store = Arc::new(SqliteStore::open(
-        &paths.journal(),
-        Arc::<Publisher>::clone(&publisher),
-    )?);
+    let traces = traces(&settings)?;
+    let observer = Arc::new(Observers {
+        publisher: Arc::clone(&publisher),
+        traces: traces.clone(),
+    });
+    let store = Arc::new(SqliteStore::open(&paths.journal(), observer)?);
+    if let Some(traces) = &traces {
+        traces.take_up(&*store)?;
+    }
     let system = actix::System::new();
     let outcome = system.block_on(run(&settings, &paths, store.clone(), &publisher));
     store.close();
+    if let Some(traces) = traces {
+        traces.shut_down();
+    }
     outcome
+}
+
+/// Everybody who is told of commits.
+struct Observers {
+    publisher: Arc<Publisher>,
+    traces: Option<Arc<Traces>>,
+}
+
+impl Observer for Observers {
+    fn committed(&self, commit: &Commit) {
+        self.publisher.committed(commit);
+        if let Some(traces) = &self.traces {
+            traces.committed(commit);
+        }
+    }
+
+    fn group_committed(&self, waited: Duration) {
+        self.publisher.group_committed(waited);
+    }
+}
+
+/// The traces, where they go anywhere.
+fn traces(settings: &Settings) -> anyhow::Result<Option<Arc<Traces>>> {
+    let endpoint = &settings.traces.otlp_endpoint;
+    if endpoint.is_empty() {
+        return Ok(None);
+    }
+    let traces = Traces::to(endpoint).with_context(|| format!("cannot send traces to {endpoint}"))?;
+    Ok(Some(Arc::new(traces)))
 }
 
 /// What is set, and where everything is by that.

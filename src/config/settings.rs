@@ -25,6 +25,8 @@ pub struct Settings {
     pub supervision: SupervisionSettings,
     /// What it tells about itself.
     pub log: LogSettings,
+    /// Where its traces go.
+    pub traces: TraceSettings,
 }
 
 /// `[server]`
@@ -127,6 +129,14 @@ pub struct LogSettings {
     pub files_max: usize,
 }
 
+/// `[traces]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSettings {
+    /// The collector's base URL; empty for no traces.
+    pub otlp_endpoint: String,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -224,6 +234,12 @@ impl Settings {
             return fault(
                 "log.level",
                 "is not understood: write off, error, warn, info, debug or trace, and module=level behind it, with commas between",
+            );
+        }
+        if !self.traces.otlp_endpoint.is_empty() && !self.traces.otlp_endpoint.starts_with("http://") {
+            return fault(
+                "traces.otlp_endpoint",
+                "does not begin with http://: send to a collector on this machine, which can pass it on over TLS",
             );
         }
         if !(self.supervision.max_budget_usd >= 0.0 && self.supervision.max_budget_usd.is_finite()) {

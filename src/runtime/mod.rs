@@ -27,6 +27,7 @@ use crate::store::{Commit, Observer, Store, StoreError};
 pub mod feed;
 pub mod handle;
 pub mod settings;
+pub mod traces;
 
 mod execution;
 mod messages;

@@ -17,3 +17,4 @@ mod resume;
 mod robust;
 mod stream;
 mod stream_load;
+mod watched;
