@@ -16,8 +16,8 @@ pub use environment::Environment;
 use layer::Layer;
 pub use paths::{Paths, PathsError};
 pub use settings::{
-    AgentSettings, Argv, LimitSettings, LogFormat, LogSettings, ServerSettings, Settings, StateSettings,
-    SupervisionSettings,
+    AccessSettings, AgentSettings, Argv, LimitSettings, LogFormat, LogSettings, ServerSettings, Settings,
+    StateSettings, SupervisionSettings,
 };
 
 /// The embedded defaults, comments included.
