@@ -124,6 +124,8 @@ pub(super) struct Execution {
     greeted: bool,
     /// Lines whose answer from the host has not come.
     writing: BTreeMap<u64, Purpose>,
+    /// What the agent is told first was handed to the journal.
+    is_opened: bool,
     next_write: u64,
     /// Answers that were written to this agent on this link.
     answers_sent: BTreeSet<QuestionId>,
@@ -195,6 +197,7 @@ impl Execution {
         }
     }
 
+            is_opened: task_summary.work.is_told(),
     fn directory(&self) -> PathBuf {
         self.surroundings
             .settings
@@ -327,14 +330,15 @@ impl Execution {
         self.close_further(ctx);
     }
 
-    /// What the agent has to be told first on every link: to list its requests, our messages that it is not done with,
-    /// and a first message where there was none.
+    /// What the agent has to be told first on every link: to list its requests, and our messages that it is not done
+    /// with. On the first one of the attempt they are journalled before.
     fn greet(&mut self, ctx: &mut Context<Self>) {
         self.greeted = true;
         self.write_control("initialize");
-        let is_fresh = self.summary.through_offset == 0;
-        if !is_fresh {
-            return self.send_inputs();
+        if std::mem::replace(&mut self.is_opened, true) {
+            // What is on its way to the disk is sent with the rest when it is there.
+            self.intake.send_inputs_when_acknowledged = true;
+            return self.settle(ctx);
         }
         let entries = opening(&self.task.request.task, &self.summary, &self.groundwork, Uuid::new_v4());
         self.append(None, entries, ctx);
