@@ -1,8 +1,13 @@
 //! Crash at a chosen place, then look: the store fails at every single commit of a session, and the next daemon
 //! finishes it.
 
+use std::collections::BTreeSet;
+
 use super::agent::{Agent, Script, script};
 use super::world::{SECOND, World, simulate};
+use crate::session::id::{Attempt, SessionId};
+use crate::session::journal::Entry;
+use crate::session::message::InputState;
 use crate::session::outcome::Outcome;
 use crate::session::request::{OnQuestion, Request};
 use crate::store::memory::Fault;
@@ -46,6 +51,21 @@ async fn look(world: &World, fault: Fault, nth: u64) {
     assert_eq!(outcome, Outcome::Completed, "{fault:?} at commit {nth}");
     assert_eq!(world.lines(id).len(), LINES, "{fault:?} at commit {nth}");
     assert_eq!(world.endings(id), ["crashed", "finished"], "{fault:?} at commit {nth}");
+    assert!(tells_each_once(world, id), "{fault:?} at commit {nth}");
+}
+
+/// Whether no message to an agent is journalled as sent twice in one attempt.
+fn tells_each_once(world: &World, id: SessionId) -> bool {
+    let mut told = BTreeSet::new();
+    let mut attempt = Attempt::NONE;
+    world.journal(id).into_iter().all(|(_, entry)| match entry {
+        Entry::AttemptStarted(start) => {
+            attempt = start.attempt;
+            true
+        }
+        Entry::Input(input) if input.state == InputState::Sent => told.insert((attempt, input.uuid)),
+        _ => true,
+    })
 }
 
 /// Lets the n-th commit fail, and another daemon go on; whether there was such a commit.

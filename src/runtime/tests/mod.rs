@@ -11,5 +11,6 @@ mod host;
 mod hours;
 mod lines;
 mod questions;
+mod reattach;
 mod waits;
 mod world;
