@@ -104,7 +104,11 @@ async fn run(settings: &Settings, paths: &Paths, store: Arc<SqliteStore>, publis
     let _hangup = signal(SignalKind::hangup())?;
     let token = Token::read_or_make(&paths.token())?;
     let mut runtime = Runtime::start(runtime_settings(settings, paths)?, store.clone(), publisher)?;
-    let readiness: Readiness = Arc::new(move || store.last_id().map(drop).map_err(|error| error.to_string()));
+    let readiness: Readiness = Arc::new(move || {
+        let refusal = store.health().borrow().refusal();
+        let looked = refusal.map_or_else(|| store.last_id().map(drop), Err);
+        looked.map_err(|error| error.to_string())
+    });
     let server = Server::build(settings, paths, runtime.handle(), token, readiness)?;
     let stopper = server.stopper();
     announce(paths, server.address())?;

@@ -59,6 +59,9 @@ pub(super) use self::prepare::{agent_environment, daemon_environment};
 /// How often a lost link is opened again without a word from the host in between.
 const LINKS_LOST_MAX: u32 = 5;
 
+/// How long an attempt that finds a full disk waits before it is prepared again.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(2);
+
 /// What an execution is to do.
 pub(super) struct Assignment {
     pub session_id: SessionId,
@@ -241,6 +244,10 @@ impl Execution {
                 self.plan = Some(plan);
                 self.groundwork = groundwork;
                 self.open_link(socket, ctx);
+            }
+            Err(error) if error.is_for_want_of_room() => {
+                tracing::warn!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "no agent yet");
+                ctx.run_later(FULL_DISK_PAUSE, |act, ctx| act.connect(ctx));
             }
             Err(error) => {
                 tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "no agent");

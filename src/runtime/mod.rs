@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use self::execution::{CONNECTING_MAX, Surroundings};
 use self::feed::Feeds;
-use self::messages::{Committed, Recover};
+use self::messages::{Committed, Recover, RoomAgain};
 use self::outside::{Outside, Threads};
 use self::registry::{ENDED_KEPT_MAX, Registry};
 use self::settings::RuntimeSettings;
@@ -20,7 +20,7 @@ use self::supervisor::{Found, Supervisor};
 use crate::session::id::Seq;
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;
-use crate::store::{Commit, Observer, Store, StoreError};
+use crate::store::{Commit, Observer, Shortage, Store, StoreError};
 
 pub mod feed;
 pub mod handle;
@@ -64,6 +64,12 @@ impl Observer for Publisher {
         supervisor.do_send(Committed(Arc::clone(&commit.summary)));
         registry.do_send(Committed(Arc::clone(&commit.summary)));
         feeds.publish(commit);
+    }
+
+    fn room_again(&self, passed: &Shortage) {
+        if let Some(published) = self.runtime.get() {
+            published.supervisor.do_send(RoomAgain(passed.clone()));
+        }
     }
 }
 
