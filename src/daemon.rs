@@ -25,7 +25,7 @@ use crate::runtime::traces::Traces;
 use crate::runtime::{Publisher, Runtime};
 use crate::session::patience::Patience;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Commit, Observer, Store};
+use crate::store::{Commit, Observer, Shortage, Store};
 use crate::telemetry::{self, LogTo};
 use crate::web::{Readiness, Server, Token};
 
@@ -128,6 +128,10 @@ impl Observer for Observers {
     fn group_committed(&self, waited: Duration) {
         self.publisher.group_committed(waited);
     }
+
+    fn room_again(&self, passed: &Shortage) {
+        self.publisher.room_again(passed);
+    }
 }
 
 /// The traces, where they go anywhere.
@@ -167,7 +171,11 @@ async fn run(
     let _hangup = signal(SignalKind::hangup())?;
     let token = Token::read_or_make(&paths.token())?;
     let mut runtime = Runtime::start(runtime_settings(settings, paths)?, store.clone(), publisher)?;
-    let readiness: Readiness = Arc::new(move || store.last_id().map(drop).map_err(|error| error.to_string()));
+    let readiness: Readiness = Arc::new(move || {
+        let refusal = store.health().borrow().refusal();
+        let looked = refusal.map_or_else(|| store.last_id().map(drop), Err);
+        looked.map_err(|error| error.to_string())
+    });
     let server = Server::build(settings, paths, runtime.handle(), token, readiness)?;
     let stopper = server.stopper();
     announce(paths, server.address(), arguments)?;

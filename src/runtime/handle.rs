@@ -15,14 +15,14 @@ use super::messages::{AnswerQuestion, Cancel, Create, Get, List};
 use super::metrics::Metrics;
 use super::registry::Registry;
 use super::settings::RuntimeSettings;
-use super::supervisor::{Supervisor, reply_channel};
+use super::supervisor::{ReplyReceiver, Supervisor, reply_channel};
 use crate::agent::launch;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::{InvalidRequest, Request};
 use crate::session::state::Denied;
-use crate::session::summary::Summary;
-use crate::store::{Store, StoreError, Stored};
+use crate::session::summary::{Summary, WaitingFor};
+use crate::store::{Health, Store, StoreError, Stored};
 
 mod conversations;
 mod directories;
@@ -91,6 +91,9 @@ pub enum CallError {
     /// Too many sessions wait already.
     #[error("{0} sessions wait already: let some finish, or raise `limits.queued_sessions_max`")]
     QueueFull(usize),
+    /// What was asked waits for room on the disk.
+    #[error("this takes effect as soon as it can be written down: {0}")]
+    Delayed(StoreError),
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -152,6 +155,7 @@ impl Handle {
         mut new: NewSession,
         notice: Option<String>,
     ) -> Result<Arc<Summary>, CallError> {
+        self.check_room()?;
         new.request.max_budget_usd = new.request.max_budget_usd.or(self.settings.max_budget_usd);
         new.request.check()?;
         let settings = Arc::clone(&self.settings);
@@ -162,22 +166,46 @@ impl Handle {
         answer.await.unwrap_or(Err(CallError::Stopping))
     }
 
+    /// Nothing is admitted that could not be written down.
+    fn check_room(&self) -> Result<(), StoreError> {
+        self.store.health().borrow().refusal().map_or(Ok(()), Err)
+    }
+
+    /// The answer of the supervisor to what needs a record; on a full disk the caller is not kept waiting for it.
+    async fn written(&self, answer: ReplyReceiver) -> Result<Arc<Summary>, CallError> {
+        let mut health = self.store.health();
+        tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or(Err(CallError::Stopping)),
+            Ok(full) = health.wait_for(|health| health.holds_up().is_some()) => {
+                Err(full.refusal().map_or(CallError::Stopping, CallError::Delayed))
+            }
+        }
+    }
+
+    fn shown(&self, summaries: Vec<Arc<Summary>>) -> Vec<Arc<Summary>> {
+        let health = self.store.health();
+        let health = health.borrow();
+        summaries.into_iter().map(|summary| shown(&health, summary)).collect()
+    }
+
     /// Sessions that have not ended and those that ended lately, newest first; answered from memory by the registry.
     pub async fn list(&self) -> Result<Vec<Arc<Summary>>, CallError> {
-        self.registry.send(List).await.map_err(|_| CallError::Stopping)
+        let found = self.registry.send(List).await.map_err(|_| CallError::Stopping)?;
+        Ok(self.shown(found))
     }
 
     /// Any sessions, newest first, created before `before`; read from the store.
     pub async fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Arc<Summary>>, CallError> {
         let store = Arc::clone(&self.store);
         let recent = blocking(move || store.recent(before, limit)).await??;
-        Ok(recent.into_iter().map(Arc::new).collect())
+        Ok(self.shown(recent.into_iter().map(Arc::new).collect()))
     }
 
     /// One session.
     pub async fn get(&self, id: SessionId) -> Result<Arc<Summary>, CallError> {
         if let Some(summary) = self.registry.send(Get(id)).await.map_err(|_| CallError::Stopping)? {
-            return Ok(summary);
+            return Ok(shown(&self.store.health().borrow(), summary));
         }
         let store = Arc::clone(&self.store);
         let found = blocking(move || store.summary(id)).await??;
@@ -219,7 +247,7 @@ impl Handle {
     pub async fn cancel(&self, id: SessionId, by: String) -> Result<Arc<Summary>, CallError> {
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Cancel { session: id, by, reply });
-        answer.await.unwrap_or(Err(CallError::Stopping))
+        self.written(answer).await
     }
 
     /// Answers a question; answered when that is on disk. The first answer wins.
@@ -239,7 +267,7 @@ impl Handle {
             by,
             reply,
         });
-        answered.await.unwrap_or(Err(CallError::Stopping))
+        self.written(answered).await
     }
 
     /// Reads a session's stream: the records after `after`, then what happens.
@@ -303,6 +331,20 @@ impl fmt::Debug for Handle {
     }
 }
 
+/// A session as it is shown: one that has something to write for which there is no room is paused, and says so.
+fn shown(health: &Health, summary: Arc<Summary>) -> Arc<Summary> {
+    let Some(shortage) = health.holds_up() else {
+        return summary;
+    };
+    if !shortage.waiting.contains(&summary.session_id) {
+        return summary;
+    }
+    let mut summary = Arc::unwrap_or_clone(summary);
+    summary.waiting_for = WaitingFor::Room;
+    summary.note = Some(shortage.refusal().to_string());
+    Arc::new(summary)
+}
+
 /// Runs what reads or writes files off the caller's thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| CallError::Stopping)
@@ -317,8 +359,14 @@ fn prepare(
 ) -> Result<PathBuf, CallError> {
     let resolved = directories::resolve(&settings.allowed_directories, request)?;
     if let Some(env) = env {
-        let failed = |error: std::io::Error| StoreError::Failed(format!("cannot write the session's files: {error}"));
-        launch::private_directory(&settings.session_directory(id)).map_err(failed)?;
+        let directory = settings.session_directory(id);
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::StorageFull => StoreError::DiskFull {
+                directory: settings.sessions.clone(),
+            },
+            _ => StoreError::Failed(format!("cannot write the session's files: {error}")),
+        };
+        launch::private_directory(&directory).map_err(failed)?;
         let json = serde_json::to_vec(&env)
             .map_err(std::io::Error::other)
             .map_err(failed)?;

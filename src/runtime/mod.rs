@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use self::execution::{CONNECTING_MAX, Surroundings};
 use self::feed::Feeds;
-use self::messages::{Committed, Recover};
+use self::messages::{Committed, Recover, RoomAgain};
 use self::metrics::Metrics;
 use self::outside::{Outside, Threads};
 use self::registry::{ENDED_KEPT_MAX, Registry};
@@ -22,7 +22,7 @@ use self::supervisor::{Found, Supervisor};
 use crate::session::id::Seq;
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;
-use crate::store::{Commit, Observer, Store, StoreError};
+use crate::store::{Commit, Observer, Shortage, Store, StoreError};
 
 pub mod feed;
 pub mod handle;
@@ -76,6 +76,12 @@ impl Observer for Publisher {
     fn group_committed(&self, waited: Duration) {
         if let Some(published) = self.runtime.get() {
             published.metrics.group_committed(waited);
+        }
+    }
+
+    fn room_again(&self, passed: &Shortage) {
+        if let Some(published) = self.runtime.get() {
+            published.supervisor.do_send(RoomAgain(passed.clone()));
         }
     }
 }

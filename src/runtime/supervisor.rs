@@ -30,6 +30,7 @@ use crate::store::{Append, Commit, StoreError};
 
 mod clocks;
 mod gone;
+mod notices;
 mod questions;
 mod resuming;
 
@@ -275,24 +276,12 @@ impl Supervisor {
                 tracing::info!(session_id = %id, name = %commit.summary.name, "session created");
                 act.sessions
                     .insert(id, Session::new(request, Arc::clone(&commit.summary)));
-                act.write_notice(id, notice);
+                if let Some(text) = notice {
+                    act.write_notice(id, text);
+                }
             }
             act.stepped(id, result, &[Effect::Enqueue], Some(reply), ctx);
         }));
-    }
-
-    /// Says something in the journal of a session that no attempt works for yet.
-    fn write_notice(&self, id: SessionId, notice: Option<String>) {
-        let Some(text) = notice else { return };
-        let append = Append {
-            session_id: id,
-            attempt: Attempt::NONE,
-            span: None,
-            at: self.now(),
-            entries: vec![Entry::Notice(Text { text })],
-        };
-        // Nothing depends on it; a store that fails says so to whoever writes next.
-        drop(self.surroundings.store.append(append));
     }
 
     fn now(&self) -> Timestamp {
@@ -439,7 +428,10 @@ fn refuse_for_ended(
 }
 
 /// Where a call waits for its answer.
-pub(super) fn reply_channel() -> (Reply, oneshot::Receiver<Result<Arc<Summary>, CallError>>) {
+pub(super) type ReplyReceiver = oneshot::Receiver<Result<Arc<Summary>, CallError>>;
+
+/// Both ends of a call.
+pub(super) fn reply_channel() -> (Reply, ReplyReceiver) {
     oneshot::channel()
 }
 

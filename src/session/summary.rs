@@ -130,6 +130,8 @@ pub enum WaitingFor {
     Quota,
     /// An API that answers.
     Api,
+    /// Room on the disk. Never in a journal, which has no room for it: shown from memory.
+    Room,
 }
 
 impl Summary {
@@ -273,11 +275,13 @@ impl Summary {
     /// The state as it is shown: what a person wants to know first.
     pub fn shown_state(&self) -> &'static str {
         match &self.lifecycle.state {
+            state if self.waiting_for == WaitingFor::Room && state.outcome().is_none() => "paused",
             State::Running if self.is_waiting_for_person() => "awaiting_input",
             State::Running => match self.waiting_for {
                 WaitingFor::Nothing => "running",
                 WaitingFor::Quota => "waiting_quota",
                 WaitingFor::Api => "waiting_api",
+                WaitingFor::Room => "paused",
             },
             state @ (State::Queued
             | State::Starting

@@ -165,9 +165,9 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::Denied(Denied::Completed) => Code::Completed,
         CallError::QueueFull(_) => Code::QueueFull,
         CallError::Stopping => Code::Stopping,
-        CallError::Store(store) => match store {
+        CallError::Delayed(store) | CallError::Store(store) => match store {
             StoreError::NoSuchSession(_) => Code::NoSuchSession,
-            StoreError::DiskFull => Code::DiskFull,
+            StoreError::DiskFull { .. } => Code::DiskFull,
             StoreError::Closed => Code::Stopping,
             StoreError::WrongAttempt { .. }
             | StoreError::WrongOffset { .. }
@@ -256,7 +256,7 @@ mod tests {
     fn a_failed_journal_is_our_fault_and_a_full_disk_says_so() {
         let status = |error: StoreError| Problem::from(CallError::from(error)).status_code().as_u16();
         assert_eq!(status(StoreError::Failed("x".into())), 500);
-        assert_eq!(status(StoreError::DiskFull), 507);
+        assert_eq!(status(StoreError::DiskFull { directory: "/".into() }), 507);
         assert_eq!(status(StoreError::Closed), 503);
     }
 }

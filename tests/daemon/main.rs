@@ -10,6 +10,7 @@ mod checks;
 mod clocks;
 mod crash;
 mod death;
+mod disk;
 mod doctor;
 mod main_job;
 mod promises;

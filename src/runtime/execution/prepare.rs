@@ -42,6 +42,17 @@ pub(super) enum Unprepared {
 }
 
 impl Unprepared {
+    /// Whether there was no room on a disk, which passes.
+    pub(super) fn is_for_want_of_room(&self) -> bool {
+        let is_full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
+        match self {
+            Self::Launch(LaunchError::Prepare { source, .. } | LaunchError::Spawn { source, .. }) => is_full(source),
+            Self::Launch(LaunchError::Plan { .. } | LaunchError::Unreachable(_)) | Self::Lost(_) | Self::Store(_) => {
+                false
+            }
+        }
+    }
+
     /// How an attempt ends that did not begin.
     pub(super) fn ending(&self) -> Ending {
         let message = self.to_string();

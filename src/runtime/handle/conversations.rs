@@ -74,7 +74,7 @@ impl Handle {
             at,
             reply,
         });
-        answer.await.unwrap_or(Err(CallError::Stopping))
+        self.written(answer).await
     }
 
     /// Begins a session in a copy of another one's conversation, which stays as it is.
