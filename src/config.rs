@@ -16,7 +16,7 @@ pub use environment::Environment;
 use layer::Layer;
 pub use paths::{Paths, PathsError};
 pub use settings::{
-    AgentSettings, Argv, LimitSettings, LogFormat, LogSettings, ServerSettings, Settings, StateSettings,
+    AgentSettings, Argv, LimitSettings, LogFormat, LogSettings, McpSettings, ServerSettings, Settings, StateSettings,
     SupervisionSettings,
 };
 

@@ -88,12 +88,7 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let (listener, address) = bind(&settings.server, paths)?;
         let (stopping, stopped) = watch::channel(false);
-        let mcp = mcp::start(
-            &paths.state,
-            handle.clone(),
-            settings.limits.body_bytes_max,
-            stopped.clone(),
-        )?;
+        let mcp = mcp::start(&paths.state, handle.clone(), settings, stopped.clone())?;
         let streams = Streams::new(settings.limits.stream_readers_max, stopped);
         let access = Access::new(token, address.port());
         let faces = Faces::new(settings, handle, access, readiness, streams, mcp);

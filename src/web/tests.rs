@@ -62,8 +62,9 @@ fn faces_with(readiness: Readiness) -> Faces {
     let access = Access::new(token(&dir), 8005);
     let stopping = watch::channel(false).1;
     let streams = Streams::new(1, stopping.clone());
-    let mcp = mcp::start(dir.path(), no_runtime(), BODY_BYTES_MAX, stopping).unwrap();
-    Faces::new(&settings(&dir, 8005), no_runtime(), access, readiness, streams, mcp)
+    let settings = settings(&dir, 8005);
+    let mcp = mcp::start(dir.path(), no_runtime(), &settings, stopping).unwrap();
+    Faces::new(&settings, no_runtime(), access, readiness, streams, mcp)
 }
 
 /// What came back: status, headers as text, body.
