@@ -16,7 +16,7 @@ pub use environment::Environment;
 use layer::Layer;
 pub use paths::{Paths, PathsError};
 pub use settings::{
-    AccessSettings, AgentSettings, Argv, LimitSettings, LogFormat, LogSettings, ServerSettings, Settings,
+    AccessSettings, AgentSettings, Argv, LimitSettings, LogFormat, LogSettings, McpSettings, ServerSettings, Settings,
     StateSettings, SupervisionSettings,
 };
 

@@ -23,6 +23,8 @@ pub struct Settings {
     pub agent: AgentSettings,
     /// The most of everything.
     pub limits: LimitSettings,
+    /// The most of everything of MCP.
+    pub mcp: McpSettings,
     /// When it steps in.
     pub supervision: SupervisionSettings,
     /// What it tells about itself.
@@ -99,6 +101,36 @@ pub struct LimitSettings {
     pub stream_readers_max: usize,
     /// The longest request body, in bytes.
     pub body_bytes_max: usize,
+}
+
+/// `[mcp]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpSettings {
+    /// The most MCP sessions that are awake.
+    pub sessions_awake_max: usize,
+    /// How long one may be idle, in minutes.
+    pub session_idle_minutes: u64,
+    /// The most that are known.
+    pub sessions_known_max: usize,
+    /// How long one at rest is known, in days.
+    pub sessions_known_days: u64,
+    /// The most streams that are kept.
+    pub streams_kept_max: usize,
+    /// The most bytes kept of all of them.
+    pub streams_bytes_max: u64,
+    /// How long one is kept, in hours.
+    pub streams_kept_hours: u64,
+    /// The most bytes kept of one.
+    pub stream_bytes_max: u64,
+    /// The most progress notifications of one call a second.
+    pub progress_per_second_max: u32,
+    /// The most time between two, in seconds.
+    pub progress_silence_seconds: u64,
+    /// The most time between two signs of life on a stream, in seconds.
+    pub keep_alive_seconds: u64,
+    /// The most subscriptions.
+    pub subscriptions_max: usize,
 }
 
 /// `[supervision]`
@@ -278,6 +310,12 @@ impl Settings {
             ("limits.max_live_agents", self.limits.max_live_agents as u64),
             ("limits.stream_readers_max", self.limits.stream_readers_max as u64),
             ("limits.body_bytes_max", self.limits.body_bytes_max as u64),
+            ("mcp.sessions_awake_max", self.mcp.sessions_awake_max as u64),
+            ("mcp.sessions_known_max", self.mcp.sessions_known_max as u64),
+            ("mcp.streams_kept_max", self.mcp.streams_kept_max as u64),
+            ("mcp.progress_per_second_max", self.mcp.progress_per_second_max.into()),
+            ("mcp.progress_silence_seconds", self.mcp.progress_silence_seconds),
+            ("mcp.keep_alive_seconds", self.mcp.keep_alive_seconds),
             (
                 "supervision.restart_period_seconds",
                 self.supervision.restart_period_seconds.into(),

@@ -95,7 +95,7 @@ impl Server {
             &paths.state,
             handle.clone(),
             access.audit().clone(),
-            settings.limits.body_bytes_max,
+            settings,
             stopped.clone(),
         )?;
         let streams = Streams::new(settings.limits.stream_readers_max, stopped);

@@ -68,15 +68,9 @@ fn faces_with(readiness: Readiness) -> Faces {
     let access = access(&dir);
     let stopping = watch::channel(false).1;
     let streams = Streams::new(1, stopping.clone());
-    let mcp = mcp::start(
-        dir.path(),
-        no_runtime(),
-        access.audit().clone(),
-        BODY_BYTES_MAX,
-        stopping,
-    )
-    .unwrap();
-    Faces::new(&settings(&dir, 8005), no_runtime(), access, readiness, streams, mcp)
+    let settings = settings(&dir, 8005);
+    let mcp = mcp::start(dir.path(), no_runtime(), access.audit().clone(), &settings, stopping).unwrap();
+    Faces::new(&settings, no_runtime(), access, readiness, streams, mcp)
 }
 
 /// What came back: status, headers as text, body.

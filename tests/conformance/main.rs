@@ -17,6 +17,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use actix_web::{App, HttpServer, web};
+use cc_executor::config::Settings;
 use cc_executor::web::mcp::{Calls, Endpoint, EndpointOptions};
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -95,6 +96,7 @@ fn serve_fixtures(directory: &Path) -> String {
         let options = EndpointOptions {
             directory: &directory,
             body_bytes_max: BODY_BYTES_MAX,
+            limits: Settings::embedded().expect("the defaults are good").mcp,
             stopping,
             calls: Calls::default(),
             continuation: Arc::new(|_| stream::empty().boxed()),

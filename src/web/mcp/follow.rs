@@ -93,7 +93,7 @@ pub(super) async fn follow(
         what,
         reader,
         narrator: Narrator::after(what.after),
-        progress: Progress::of(context),
+        progress: Progress::of(context, &door.limits),
         head: None,
         open,
         asking: None,

@@ -14,6 +14,7 @@ use super::interrupted::Notes;
 use super::log::{Level, Levels};
 use super::subscriptions::Subscriptions;
 use super::{Calls, prompts, resources, result, tasks, tools};
+use crate::config::McpSettings;
 use crate::runtime::Handle;
 use crate::web::access::audit::Audit;
 
@@ -35,6 +36,8 @@ pub(super) struct Door {
     pub(super) calls: Calls,
     /// The log levels that clients asked for.
     pub(super) levels: Levels,
+    /// The most of everything.
+    pub(super) limits: McpSettings,
     /// Which session each call follows, for after a restart.
     pub(super) notes: Notes,
     /// Who wants to hear of which resource.

@@ -25,9 +25,6 @@ use crate::session::id::SessionId;
 /// The least time between two notifications of the same subscriber.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The most subscriptions at a time.
-const SUBSCRIPTIONS_MAX: usize = 1024;
-
 /// The subscriptions of MCP sessions.
 #[derive(Default)]
 pub(super) struct Subscriptions(Mutex<HashMap<(String, String), AbortHandle>>);
@@ -64,7 +61,7 @@ impl Subscriptions {
         let reader = door.handle.stream_all(None).await.map_err(refused)?;
         let mut all = self.lock();
         all.retain(|_, task| !task.is_finished());
-        if all.len() >= SUBSCRIPTIONS_MAX {
+        if all.len() >= door.limits.subscriptions_max {
             return Err(ErrorData::internal_error(
                 "there are too many subscriptions: end some first",
                 None,
