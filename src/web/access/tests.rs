@@ -66,7 +66,7 @@ impl Site {
             dir.path(),
             handle.clone(),
             access.audit().clone(),
-            4096,
+            &settings,
             stopping.clone(),
         );
         let faces = Faces::new(
