@@ -359,10 +359,18 @@ impl Summary {
     fn take_input(&mut self, input: &Input) {
         // Before an attempt a message only waits: the task goes first.
         self.is_told |= self.lifecycle.state.has_agent();
-        let known = self.inputs.iter_mut().find(|known| known.uuid == input.uuid);
+        let known = self.inputs.iter().position(|known| known.uuid == input.uuid);
         match (input.state, known) {
             (InputState::Completed | InputState::Cancelled, _) => self.inputs.retain(|known| known.uuid != input.uuid),
-            (InputState::Sent | InputState::Queued | InputState::Started, Some(known)) => known.state = input.state,
+            // Sent again, it goes behind what was sent since: a message that waited for its session follows the task.
+            (InputState::Sent, Some(place)) => {
+                let again = self.inputs.remove(place);
+                self.inputs.push(Input {
+                    state: InputState::Sent,
+                    ..again
+                });
+            }
+            (InputState::Queued | InputState::Started, Some(place)) => self.inputs[place].state = input.state,
             (InputState::Sent | InputState::Queued | InputState::Started, None) => self.inputs.push(input.clone()),
         }
     }
@@ -395,7 +403,7 @@ impl Summary {
     fn end_turn(&mut self, end: &TurnEnd) {
         self.waiting_for = WaitingFor::Nothing;
         self.turns = self.turns.saturating_add(end.turns);
-        self.usage = end.usage;
+        self.usage = end.used_after(self.usage);
         // A turn that answers nobody, such as the refusal to resume, has not begun a branch behind the cut.
         if !end.is_error || !end.answers.is_empty() {
             self.cut = None;
@@ -500,6 +508,49 @@ mod tests {
         assert_eq!((kept.state, kept.text.as_deref()), (InputState::Started, Some("hello")));
         summary.apply(&input(InputState::Completed, None), at());
         assert!(summary.inputs.is_empty());
+    }
+
+    #[test]
+    fn a_message_that_waited_is_told_behind_the_task() {
+        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let sent = |n, text: &str| {
+            Entry::Input(Input {
+                uuid: Uuid::from_u128(n),
+                state: InputState::Sent,
+                text: Some(text.to_owned()),
+            })
+        };
+        summary.apply(&sent(1, "and mind the tests"), at());
+        summary.apply(&sent(2, "tidy up"), at());
+        summary.apply(&sent(1, "and mind the tests"), at());
+        let told: Vec<_> = summary
+            .inputs
+            .iter()
+            .filter_map(|input| input.text.as_deref())
+            .collect();
+        assert_eq!(told, ["tidy up", "and mind the tests"]);
+    }
+
+    #[test]
+    fn only_what_its_own_agents_spent_is_a_sessions_cost() {
+        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let cost = |cost_usd| Usage {
+            output_tokens: 10,
+            cost_usd,
+            ..Usage::default()
+        };
+        // A copy's count begins with that of the original, and that of a killed agent's successor falls back.
+        for (total, spent) in [(5.0, Some(0.5)), (5.25, Some(0.25)), (0.5, Some(0.5))] {
+            summary.end_turn(&TurnEnd {
+                usage: cost(total),
+                spent: spent.map(cost),
+                ..TurnEnd::default()
+            });
+        }
+        assert_eq!((summary.usage.cost_usd, summary.usage.output_tokens), (1.25, 30));
+        // A resume that is refused says that nothing was used, and not what since when.
+        summary.end_turn(&TurnEnd::default());
+        assert_eq!(summary.usage.cost_usd, 1.25);
     }
 
     #[test]

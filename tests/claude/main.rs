@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cost;
 mod main_job;
+mod matrix;
 mod recovery;
 mod resume;

@@ -81,6 +81,7 @@ impl Execution {
                 .do_send(super::super::messages::AgentUp { session, attempt });
         }
         self.clocks.sign();
+        self.answers_taken(ctx);
         let mut lines = std::mem::replace(&mut self.intake.lines, Lines::starting_at(0));
         lines.push(bytes, |line| self.take_line(&line));
         self.intake.lines = lines;

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `say TEXT` / `think TEXT` | writes text, or thinks it |
 //! | `slow MS TEXT` | writes the text word by word, pausing before each |
+//! | `wait PATH` | writes nothing until the file exists; for the beginning of an answer |
 //! | `hold PATH TEXT` | writes half of the text, and the rest when the file exists |
 //! | `bash COMMAND` / `bashbg COMMAND` | calls Bash, in the background for `bashbg` |
 //! | `write PATH TEXT` / `read PATH` | calls Write or Read |
@@ -38,6 +39,7 @@ const PLACEHOLDER_ANSWER: &str = "No response requested.";
 pub(crate) enum Step {
     Think(String),
     Text { text: String, pace: Pace },
+    WaitForFile { path: String },
     Tool { name: String, input: Value },
     Fault { fault: Fault, times: u32 },
 }
@@ -215,6 +217,7 @@ fn parse_step(step: &str) -> Result<Step, String> {
             let (milliseconds, words) = number_and_rest(step, rest)?;
             text(words, Pace::PauseBeforeEachWord { milliseconds })
         }
+        "wait" => Step::WaitForFile { path: rest.to_owned() },
         "hold" => {
             let (path, words) = two_words(step, rest)?;
             text(words, Pace::HalfUntilFileExists { path: path.to_owned() })
