@@ -103,6 +103,10 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
         question_timeout_seconds: args.question_timeout,
         keep_background: args.keep_background,
         env_names: env.keys().cloned().collect(),
+        clarify: args.clarify,
+        executor_tools: args.with_executor,
+        // The daemon takes it from the environment.
+        depth: 0,
         origin: None,
     })
 }

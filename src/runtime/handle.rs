@@ -14,6 +14,7 @@ use super::messages::{AnswerQuestion, Cancel, Create, Get, List};
 use super::registry::Registry;
 use super::settings::RuntimeSettings;
 use super::supervisor::{Supervisor, reply_channel};
+use crate::agent::environment::DEPTH_VARIABLE;
 use crate::agent::launch;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::{Answer, AnswerMismatch};
@@ -136,6 +137,8 @@ impl Handle {
         notice: Option<String>,
     ) -> Result<Arc<Summary>, CallError> {
         new.request.max_budget_usd = new.request.max_budget_usd.or(self.settings.max_budget_usd);
+        let above = new.env.as_ref().and_then(|env| env.get(DEPTH_VARIABLE)?.parse().ok());
+        new.request.depth = new.request.depth.max(above.unwrap_or(0));
         new.request.check()?;
         let settings = Arc::clone(&self.settings);
         let (cwd, env) = (new.request.cwd.clone(), new.env.take());

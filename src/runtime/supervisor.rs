@@ -401,7 +401,8 @@ impl Handler<AttemptOver> for Supervisor {
 
     fn handle(&mut self, AttemptOver { session, attempt, end }: AttemptOver, ctx: &mut Self::Context) {
         tracing::info!(session_id = %session, %attempt, ending = end.ending.name(), exit = ?end.exit, "attempt ended");
-        self.step(session, &Event::AttemptEnded { attempt, end }, None, ctx);
+        let analysis = self.analysis(session);
+        self.step(session, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
     }
 }
 
@@ -441,7 +442,8 @@ impl Handler<ExecutionGone> for Supervisor {
             open_tool: None,
             leftovers: vec![],
         };
-        self.step(id, &Event::AttemptEnded { attempt, end }, None, ctx);
+        let analysis = None;
+        self.step(id, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
     }
 }
 
