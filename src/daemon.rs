@@ -58,6 +58,24 @@ pub struct DaemonFile {
     pub port: u16,
     /// Its version.
     pub version: String,
+    /// The arguments it was started with behind `serve`, in a form that holds anywhere.
+    #[serde(default)]
+    pub serve_arguments: Vec<String>,
+}
+
+impl Options {
+    /// Arguments of `serve` that say the same from any directory. The state directory is not among them: whoever
+    /// starts a daemon by them has found them there.
+    pub fn arguments(&self) -> Vec<String> {
+        let config = self.config.as_ref().map(|file| {
+            let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+            format!("--config={}", file.display())
+        });
+        // A flag of its own for a setting is only a shorter way to write it.
+        let settings = self.flags.iter().filter(|flag| flag.key != "state.dir");
+        let settings = settings.map(|Flag { key, value, .. }| format!("--set={key}={value}"));
+        config.into_iter().chain(settings).collect()
+    }
 }
 
 /// Runs a daemon until it is told to stop, or until its journal fails.
@@ -78,7 +96,8 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
         Arc::<Publisher>::clone(&publisher),
     )?);
     let system = actix::System::new();
-    let outcome = system.block_on(run(&settings, &paths, store.clone(), &publisher));
+    let serving = run(&settings, &paths, store.clone(), &publisher, options.arguments());
+    let outcome = system.block_on(serving);
     store.close();
     outcome
 }
@@ -97,7 +116,13 @@ fn settings_and_paths(options: &Options) -> anyhow::Result<(Settings, Paths)> {
 }
 
 /// Starts everything, serves, and stops it again.
-async fn run(settings: &Settings, paths: &Paths, store: Arc<SqliteStore>, publisher: &Publisher) -> anyhow::Result<()> {
+async fn run(
+    settings: &Settings,
+    paths: &Paths,
+    store: Arc<SqliteStore>,
+    publisher: &Publisher,
+    arguments: Vec<String>,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // A terminal that closes is no reason to stop.
@@ -107,7 +132,7 @@ async fn run(settings: &Settings, paths: &Paths, store: Arc<SqliteStore>, publis
     let readiness: Readiness = Arc::new(move || store.last_id().map(drop).map_err(|error| error.to_string()));
     let server = Server::build(settings, paths, runtime.handle(), token, readiness)?;
     let stopper = server.stopper();
-    announce(paths, server.address())?;
+    announce(paths, server.address(), arguments)?;
     tracing::info!(address = %server.address(), state = %paths.state.display(), pid = std::process::id(), "serving");
     let serving = actix::spawn(server.run_until_stopped());
     let outcome = tokio::select! {
@@ -174,13 +199,14 @@ fn read_daemon_file(path: &Path) -> Option<DaemonFile> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-fn announce(paths: &Paths, address: SocketAddr) -> anyhow::Result<()> {
+fn announce(paths: &Paths, address: SocketAddr, serve_arguments: Vec<String>) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let daemon = DaemonFile {
         pid: std::process::id(),
         address,
         port: address.port(),
         version,
+        serve_arguments,
     };
     let path = paths.daemon_file();
     let json = serde_json::to_vec(&daemon)?;

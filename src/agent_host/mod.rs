@@ -67,6 +67,7 @@ use disk::Stored;
 use keeper::Keeper;
 use listen::Door;
 use messages::Leave;
+use proc::Mark;
 use protocol::{LaunchPlan, files};
 
 /// Why a host could not do its work.
@@ -100,6 +101,16 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether anything of an attempt is alive, its agent or what that has started. Needs no host.
+pub fn is_anything_alive(session: SessionId, attempt: Attempt) -> bool {
+    leftovers::count(&Mark::new(&mark_value(session, attempt)), None) > 0
+}
+
+/// Ends the agent of an attempt and all that it has started, where no host can be asked to; says what that was.
+pub async fn end_everything(session: SessionId, attempt: Attempt) -> Vec<String> {
+    leftovers::list(leftovers::end(&Mark::new(&mark_value(session, attempt)), None).await)
 }
 
 fn run(args: impl Iterator<Item = OsString>) -> Result<(), HostError> {

@@ -163,6 +163,9 @@ pub(crate) struct RunArgs {
     /// How long a question waits before --on-question applies
     #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
     pub(crate) question_timeout: Option<u64>,
+    /// Write a checkpoint at least this often while anything happens [default: the daemon's setting]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) checkpoint_interval: Option<u64>,
     /// Leave the agent's background shells running at the end
     #[arg(long)]
     pub(crate) keep_background: bool,

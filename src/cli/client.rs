@@ -75,6 +75,11 @@ impl Client {
         self.connection.pid
     }
 
+    /// The arguments that the daemon was started with, behind `serve`.
+    pub(crate) fn serve_arguments(&self) -> &[String] {
+        &self.connection.serve_arguments
+    }
+
     /// Whether the daemon is up and answers.
     pub(crate) async fn is_healthy(&self) -> bool {
         matches!(self.request("GET", "/healthz").send().await, Ok(answer) if answer.status().is_success())

@@ -24,6 +24,8 @@ pub(crate) struct Connection {
     pub(crate) token: String,
     /// The daemon's process.
     pub(crate) pid: u32,
+    /// The arguments it was started with, behind `serve`.
+    pub(crate) serve_arguments: Vec<String>,
 }
 
 /// What the daemon says of itself in `daemon.json`.
@@ -31,6 +33,9 @@ pub(crate) struct Connection {
 struct DaemonFile {
     pid: u32,
     address: SocketAddr,
+    /// An older daemon does not say.
+    #[serde(default)]
+    serve_arguments: Vec<String>,
 }
 
 /// The directory with the daemon's state: the given one, or what the settings say, as for the daemon itself.
@@ -64,6 +69,7 @@ pub(crate) fn find(state_dir: &Path) -> Option<Connection> {
         base_url: format!("http://{}", daemon.address),
         token: token.trim().to_owned(),
         pid: daemon.pid,
+        serve_arguments: daemon.serve_arguments,
     })
 }
 

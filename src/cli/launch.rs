@@ -23,11 +23,16 @@ const LOG_TAIL_BYTES: usize = 4096;
 
 /// The daemon of this state directory; started when none runs, which is said on standard error.
 pub(crate) async fn find_or_start(state_dir: &Path) -> Result<Client, Failure> {
+    find_or_start_with(state_dir, &[]).await
+}
+
+/// The same, with further arguments for one that is started.
+pub(crate) async fn find_or_start_with(state_dir: &Path, arguments: &[String]) -> Result<Client, Failure> {
     if let Ok(client) = Client::find(state_dir) {
         return Ok(client);
     }
     let log = state_dir.join("logs").join("daemon.log");
-    let mut child = start(state_dir, &log)
+    let mut child = start(state_dir, arguments, &log)
         .map_err(|error| Failure::Failed(format!("cannot start the daemon: {error}; try `cc-executor serve`")))?;
     let client = wait_until_ready(state_dir, &mut child, &log).await?;
     // Somebody else may have started one at the same time: then ours has ended, and theirs is found.
@@ -41,20 +46,22 @@ pub(crate) async fn find_or_start(state_dir: &Path) -> Result<Client, Failure> {
     Ok(client)
 }
 
-fn start(state_dir: &Path, log: &Path) -> io::Result<Child> {
+fn start(state_dir: &Path, arguments: &[String], log: &Path) -> io::Result<Child> {
     let logs = log.parent().unwrap_or(state_dir);
     DirBuilder::new().recursive(true).mode(0o700).create(logs)?;
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
-    daemon_command(state_dir, log)?.spawn()
+    daemon_command(state_dir, arguments, log)?.spawn()
 }
 
 /// The daemon goes on when the terminal is closed: the first thing it does is to make a session of its own, which it
 /// could not if it led a process group.
-fn daemon_command(state_dir: &Path, log: File) -> io::Result<Command> {
+fn daemon_command(state_dir: &Path, arguments: &[String], log: File) -> io::Result<Command> {
     let program = program()?;
     let mut command = Command::new(program);
     command
-        .args(["serve", "--new-session", "--state-dir"])
+        .args(["serve", "--new-session"])
+        .args(arguments)
+        .arg("--state-dir")
         .arg(state_dir)
         .current_dir("/")
         .stdin(Stdio::null())

@@ -1,4 +1,4 @@
-//! `restart`: the running daemon is replaced by one of this program. Agents go on meanwhile.
+//! `restart`: the running daemon is replaced by one of this program with the same arguments. Agents go on meanwhile.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::client::Client;
 use super::connection::is_locked;
 use super::exit::{Exit, Failure};
-use super::launch::find_or_start;
+use super::launch::find_or_start_with;
 use super::screen::print;
 
 /// How long the old daemon may take to end.
@@ -20,7 +20,8 @@ const LOOK_PERIOD: Duration = Duration::from_millis(50);
 
 /// `restart`
 pub(crate) async fn restart(state_dir: &Path) -> Result<Exit, Failure> {
-    let old = Client::find(state_dir)?.pid();
+    let running = Client::find(state_dir)?;
+    let old = running.pid();
     let process = i32::try_from(old).ok().and_then(Pid::from_raw);
     let told = process.map(|process| kill_process(process, Signal::TERM));
     if let Some(Err(error)) = told {
@@ -28,7 +29,7 @@ pub(crate) async fn restart(state_dir: &Path) -> Result<Exit, Failure> {
     }
     wait_for_end(state_dir, old).await?;
     print(&format!("the daemon (pid {old}) has stopped; its agents go on\n"))?;
-    let new = find_or_start(state_dir).await?.pid();
+    let new = find_or_start_with(state_dir, running.serve_arguments()).await?.pid();
     print(&format!(
         "the daemon (pid {new}, version {}) has taken over\n",
         env!("CARGO_PKG_VERSION")

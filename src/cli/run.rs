@@ -101,6 +101,7 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
         timeout_seconds: args.timeout,
         on_question: args.on_question,
         question_timeout_seconds: args.question_timeout,
+        checkpoint_interval_seconds: args.checkpoint_interval,
         keep_background: args.keep_background,
         env_names: env.keys().cloned().collect(),
         clarify: args.clarify,

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! It writes what the agent says into the journal and nothing about the session's lifecycle: that is the supervisor's.
-//! [`link`] talks to the host, [`intake`] turns bytes into records, [`closing`] ends the agent.
+//! [`reach`] finds the host, [`link`] talks to it, [`intake`] turns bytes into records, [`closing`] ends the agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -27,14 +27,14 @@ use self::checkpoints::Checkpoints;
 use self::clocks::Clocks;
 use self::closing::Closing;
 use self::intake::Intake;
-use self::prepare::{Prepared, Unprepared, prepare};
+use self::reach::Reach;
 use super::feed::Feeds;
-use super::messages::{Deliver, ExecutionGone, Stop, StoreLost};
+use super::messages::{Deliver, ExecutionGone, Gone, Stop, StoreLost};
 use super::outside::Outside;
 use super::settings::RuntimeSettings;
 use super::spools::{Spools, Watching};
 use super::supervisor::Supervisor;
-use crate::agent::launch::{self, LaunchError};
+use crate::agent::launch;
 use crate::agent::socket::HostSocket;
 use crate::agent_host::protocol::{LaunchPlan, ToHost};
 use crate::session::id::{Attempt, QuestionId, SessionId};
@@ -53,6 +53,7 @@ mod closing;
 mod intake;
 mod link;
 mod prepare;
+mod reach;
 
 pub(super) use self::prepare::{agent_environment, daemon_environment};
 
@@ -100,13 +101,14 @@ pub(super) struct Execution {
     surroundings: Surroundings,
     supervisor: Addr<Supervisor>,
     /// Reports the end of this actor, however it comes.
-    _guard: Guard,
+    guard: Guard,
     /// Where the host listens and what it was told; known once the attempt is prepared.
     plan: Option<LaunchPlan>,
     /// What was found out about the conversation then.
     groundwork: Groundwork,
     sink: Option<HostSink>,
     links_lost: u32,
+    reach: Reach,
     /// The agent's output is watched, and when its host was last told to look.
     watching: Option<Watching>,
     nudged_at: Option<Instant>,
@@ -122,6 +124,8 @@ pub(super) struct Execution {
     is_up: bool,
     /// The link is up and the agent was greeted on it.
     greeted: bool,
+    /// What the agent is told first was handed to the journal.
+    is_opened: bool,
     /// Lines whose answer from the host has not come.
     writing: BTreeMap<u64, Purpose>,
     next_write: u64,
@@ -139,6 +143,8 @@ struct Guard {
     session: SessionId,
     attempt: Attempt,
     supervisor: Addr<Supervisor>,
+    /// The daemon is on its way down, or this version of it can do nothing for the session.
+    with_daemon: bool,
 }
 
 impl Drop for Guard {
@@ -146,13 +152,17 @@ impl Drop for Guard {
         let Self {
             session,
             attempt,
+            with_daemon,
             ref supervisor,
         } = *self;
-        supervisor.do_send(ExecutionGone {
-            session,
-            attempt,
-            panicked: std::thread::panicking(),
-        });
+        let how = if std::thread::panicking() {
+            Gone::Panicked
+        } else if with_daemon {
+            Gone::WithDaemon
+        } else {
+            Gone::Stopped
+        };
+        supervisor.do_send(ExecutionGone { session, attempt, how });
     }
 }
 
@@ -163,6 +173,7 @@ impl Execution {
             session,
             attempt,
             supervisor: supervisor.clone(),
+            with_daemon: false,
         };
         let summary = Arc::clone(&task.summary);
         let task_summary = Arc::clone(&task.summary);
@@ -172,11 +183,12 @@ impl Execution {
             task,
             surroundings,
             supervisor,
-            _guard: guard,
+            guard,
             plan: None,
             groundwork: Groundwork::default(),
             sink: None,
             links_lost: 0,
+            reach: Reach::default(),
             watching: None,
             nudged_at: None,
             summary,
@@ -185,6 +197,7 @@ impl Execution {
             busy: true,
             is_up: task_summary.lifecycle.state == State::Running,
             greeted: false,
+            is_opened: task_summary.work.is_told(),
             writing: BTreeMap::new(),
             next_write: 0,
             answers_sent: BTreeSet::new(),
@@ -199,54 +212,6 @@ impl Execution {
         self.surroundings
             .settings
             .attempt_directory(self.task.session_id, self.task.attempt)
-    }
-
-    /// Prepares the attempt where that has not happened, and opens the link.
-    fn connect(&mut self, ctx: &mut Context<Self>) {
-        let (directory, hosts) = (self.directory(), Arc::clone(&self.surroundings.outside.hosts));
-        let (settings, request) = (Arc::clone(&self.surroundings.settings), Arc::clone(&self.task.request));
-        let slots = Arc::clone(&self.surroundings.connecting);
-        let (summary, attempt, known) = (Arc::clone(&self.task.summary), self.task.attempt, self.plan.clone());
-        let (store, known_groundwork) = (Arc::clone(&self.surroundings.store), self.groundwork.clone());
-        let connecting = async move {
-            // The semaphore is never closed.
-            let _slot = slots.acquire().await.ok();
-            let prepared = match known {
-                Some(plan) => Prepared {
-                    plan,
-                    groundwork: known_groundwork,
-                },
-                None => {
-                    let prepare = move || prepare(&settings, &*store, &request, &summary, attempt);
-                    let prepared = tokio::task::spawn_blocking(prepare).await;
-                    prepared.map_err(|error| LaunchError::Plan {
-                        path: directory.clone(),
-                        why: error.to_string(),
-                    })??
-                }
-            };
-            let socket = hosts.reach(&directory, &prepared.plan).await?;
-            Ok((prepared, socket))
-        };
-        ctx.spawn(
-            connecting
-                .into_actor(self)
-                .map(|connected, act, ctx| act.connected(connected, ctx)),
-        );
-    }
-
-    fn connected(&mut self, connected: Result<(Prepared, HostSocket), Unprepared>, ctx: &mut Context<Self>) {
-        match connected {
-            Ok((Prepared { plan, groundwork }, socket)) => {
-                self.plan = Some(plan);
-                self.groundwork = groundwork;
-                self.open_link(socket, ctx);
-            }
-            Err(error) => {
-                tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "no agent");
-                self.give_up(error.ending(), ctx);
-            }
-        }
     }
 
     /// Hands entries to the store. With a span they stand for bytes of the spool.
@@ -299,15 +264,16 @@ impl Execution {
     }
 
     /// The journal has another writer for this session, or is broken: this execution is a ghost. It leaves the agent
-    /// alone, whose output is safe in its spool.
+    /// alone, whose output is safe in its spool; a fresh execution takes over from what is on disk.
     fn store_refused(&mut self, error: StoreError, ctx: &mut Context<Self>) {
         if error == StoreError::Closed {
-            // The daemon is on its way down.
+            self.guard.with_daemon = true;
             return ctx.stop();
         }
         tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "append refused");
         let is_ghost = matches!(error, StoreError::WrongAttempt { .. } | StoreError::WrongOffset { .. });
         if !is_ghost {
+            self.guard.with_daemon = true;
             self.supervisor.do_send(StoreLost(error));
         }
         ctx.stop();
@@ -327,14 +293,15 @@ impl Execution {
         self.close_further(ctx);
     }
 
-    /// What the agent has to be told first on every link: to list its requests, our messages that it is not done with,
-    /// and a first message where there was none.
+    /// What the agent has to be told first on every link: to list its requests, and our messages that it is not done
+    /// with. On the first one of the attempt they are journalled before.
     fn greet(&mut self, ctx: &mut Context<Self>) {
         self.greeted = true;
         self.write_control("initialize");
-        let is_fresh = self.summary.through_offset == 0;
-        if !is_fresh {
-            return self.send_inputs();
+        if std::mem::replace(&mut self.is_opened, true) {
+            // What is on its way to the disk is sent with the rest when it is there.
+            self.intake.send_inputs_when_acknowledged = true;
+            return self.settle(ctx);
         }
         let told = self.summary.told(&self.task.request.task);
         let entries = opening(&told, &self.summary, &self.groundwork, Uuid::new_v4());

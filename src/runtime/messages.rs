@@ -101,7 +101,18 @@ pub(super) struct AttemptOver {
 pub(super) struct ExecutionGone {
     pub session: SessionId,
     pub attempt: Attempt,
-    pub panicked: bool,
+    pub how: Gone,
+}
+
+/// How an execution went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// Its work is done, or the journal took it for a ghost; the session's state tells which.
+    Stopped,
+    /// By a panic.
+    Panicked,
+    /// With the daemon, or because only another daemon can do its work.
+    WithDaemon,
 }
 
 /// To the supervisor: the store failed, and nothing can be promised any more.

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use super::settings::RuntimeSettings;
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::socket::HostSocket;
-use crate::agent_host::protocol::LaunchPlan;
+use crate::agent_host::{self, protocol::LaunchPlan};
+use crate::session::id::{Attempt, SessionId};
 
 /// The world outside, as every actor sees it.
 #[derive(Clone)]
@@ -54,6 +55,12 @@ pub(super) trait Hosts: Send + Sync {
         directory: &'a Path,
         plan: &'a LaunchPlan,
     ) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>>;
+
+    /// Whether anything of the attempt is alive, which needs no host to be found out.
+    fn is_anything_alive(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, bool>;
+
+    /// Ends all that is alive of the attempt where no host can be asked to; says what that was.
+    fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>>;
 }
 
 struct HostProcesses {
@@ -67,6 +74,16 @@ impl Hosts for HostProcesses {
         plan: &'a LaunchPlan,
     ) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>> {
         Box::pin(launch::reach(directory, plan, &self.executable))
+    }
+
+    fn is_anything_alive(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, bool> {
+        let looking = tokio::task::spawn_blocking(move || agent_host::is_anything_alive(session, attempt));
+        // Where nobody could look, the agent counts as alive: it must not be doubled.
+        Box::pin(async move { looking.await.unwrap_or(true) })
+    }
+
+    fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>> {
+        Box::pin(agent_host::end_everything(session, attempt))
     }
 }
 

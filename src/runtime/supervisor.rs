@@ -13,14 +13,15 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use self::gone::Faults;
 use super::execution::{Assignment, Execution, Surroundings};
 use super::handle::CallError;
 use super::messages::{
-    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Create, Deliver, ExecutionGone, LookAtClocks, Recover,
-    Reply, Stop, StoreLost,
+    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Create, Deliver, LookAtClocks, Recover, Reply, Stop,
+    StoreLost,
 };
 use crate::session::id::{Attempt, QuestionId, SessionId};
-use crate::session::journal::{Answered, AttemptEnd, Created, Entry, Text};
+use crate::session::journal::{Answered, Created, Entry, Text};
 use crate::session::outcome::Ending;
 use crate::session::request::Request;
 use crate::session::state::{Effect, Event, Lifecycle, State, decide};
@@ -28,11 +29,9 @@ use crate::session::summary::Summary;
 use crate::store::{Append, Commit, StoreError};
 
 mod clocks;
+mod gone;
 mod questions;
 mod resuming;
-
-/// How often an execution of one attempt may panic before the attempt is given up.
-const PANICS_MAX: u32 = 3;
 
 /// Decides about every session that has not ended.
 pub(super) struct Supervisor {
@@ -60,8 +59,8 @@ struct Session {
     execution: Option<(Attempt, Addr<Execution>)>,
     /// Questions whose answer is on its way to the disk.
     answering: BTreeSet<QuestionId>,
-    /// How often executions of the current attempt have panicked.
-    panics: u32,
+    /// What went wrong with executions of the current attempt.
+    faults: Faults,
 }
 
 impl Session {
@@ -73,7 +72,7 @@ impl Session {
             summary,
             execution: None,
             answering: BTreeSet::new(),
-            panics: 0,
+            faults: Faults::default(),
         }
     }
 
@@ -198,9 +197,11 @@ impl Supervisor {
             Effect::Enqueue => self.queue.push_back(id),
             Effect::Start(attempt) => {
                 // Acknowledgements may be heard of out of order, so the stop may have come first, to nobody.
-                let session = self.sessions.get(&id);
-                let is_stopping = session.is_some_and(|session| matches!(session.life.state, State::Stopping { .. }));
-                self.start_execution(id, attempt, is_stopping.then_some(Ending::Stopped), ctx);
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.faults = Faults::default();
+                    let end_with = session.end_with();
+                    self.start_execution(id, attempt, end_with, ctx);
+                }
             }
             Effect::Stop(attempt) => self.stop_execution(id, attempt),
             // The state holds the time; all deadlines are armed after every step.
@@ -313,10 +314,9 @@ impl Supervisor {
             .sessions
             .iter()
             .filter(|(_, session)| session.life.state.has_agent());
-        let attempts: Vec<_> = with_agent.map(|(id, session)| (*id, session.life.clone())).collect();
-        for (id, life) in attempts {
-            let end_with = matches!(life.state, State::Stopping { .. }).then_some(Ending::Stopped);
-            self.start_execution(id, life.attempt, end_with, ctx);
+        let attempts = with_agent.map(|(id, session)| (*id, session.life.attempt, session.end_with()));
+        for (id, attempt, end_with) in attempts.collect::<Vec<_>>() {
+            self.start_execution(id, attempt, end_with, ctx);
         }
         self.dispatch(ctx);
         self.arm_clocks(ctx);
@@ -324,6 +324,11 @@ impl Supervisor {
 }
 
 impl Session {
+    /// What a fresh execution is to end its agent with, if anything.
+    fn end_with(&self) -> Option<Ending> {
+        matches!(self.life.state, State::Stopping { .. }).then_some(Ending::Stopped)
+    }
+
     /// Takes a summary that is newer than the one it has.
     fn take(&mut self, summary: &Arc<Summary>) {
         if summary.head > self.summary.head {
@@ -403,47 +408,6 @@ impl Handler<AttemptOver> for Supervisor {
         tracing::info!(session_id = %session, %attempt, ending = end.ending.name(), exit = ?end.exit, "attempt ended");
         let analysis = self.analysis(session);
         self.step(session, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
-    }
-}
-
-impl Handler<ExecutionGone> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, gone: ExecutionGone, ctx: &mut Self::Context) {
-        let ExecutionGone {
-            session: id,
-            attempt,
-            panicked,
-        } = gone;
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        if session
-            .execution
-            .as_ref()
-            .is_none_or(|(current, _)| *current != attempt)
-        {
-            return;
-        }
-        session.execution = None;
-        let is_over = !session.life.state.has_agent() || session.life.attempt != attempt;
-        if !panicked || is_over {
-            return;
-        }
-        session.panics += 1;
-        tracing::error!(session_id = %id, %attempt, panics = session.panics, "the execution panicked");
-        if session.panics < PANICS_MAX {
-            // A fresh execution ends the agent and whatever it left behind, and then reports the ending.
-            return self.start_execution(id, attempt, Some(Ending::Panicked), ctx);
-        }
-        let end = AttemptEnd {
-            ending: Ending::Panicked,
-            exit: None,
-            open_tool: None,
-            leftovers: vec![],
-        };
-        let analysis = None;
-        self.step(id, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
     }
 }
 

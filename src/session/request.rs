@@ -66,6 +66,9 @@ pub struct Request {
     /// How long a question waits before `on_question` applies, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub question_timeout_seconds: Option<u64>,
+    /// While anything happens there is a checkpoint at least this often, in seconds; the daemon's setting when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_interval_seconds: Option<u64>,
     /// Whether background shells are left running at the end.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keep_background: bool,
@@ -250,6 +253,9 @@ impl Request {
         if self.question_timeout_seconds == Some(0) {
             return Err(InvalidRequest::NotPositive("question_timeout_seconds"));
         }
+        if self.checkpoint_interval_seconds == Some(0) {
+            return Err(InvalidRequest::NotPositive("checkpoint_interval_seconds"));
+        }
         Ok(())
     }
 
@@ -339,6 +345,7 @@ mod tests {
         assert!(check(|r| r.max_turns = Some(0)).contains("max_turns"));
         assert!(check(|r| r.max_budget_usd = Some(f64::NAN)).contains("max_budget_usd"));
         assert!(check(|r| r.timeout_seconds = Some(0)).contains("timeout_seconds"));
+        assert!(check(|r| r.checkpoint_interval_seconds = Some(0)).contains("checkpoint_interval_seconds"));
         assert!(check(|r| r.model = Some("a\0b".into())).contains("NUL"));
         assert!(check(|r| r.name = Some("x".repeat(81))).contains("name"));
         assert!(check(|r| r.depth = DEPTH_MAX + 1).contains("do the work here"));

@@ -39,6 +39,9 @@ pub struct Restarts {
     uncharged_in_row: u32,
     /// Where the last charged ending struck: its name and the tool call that was open.
     last_place: Option<(String, String)>,
+    /// How often in a row charged endings have struck there again.
+    #[serde(default)]
+    struck_again: u32,
 }
 
 /// The most charged endings whose times are kept; a larger `restarts_max` has the same effect.
@@ -59,10 +62,14 @@ pub enum Verdict {
 }
 
 impl Restarts {
-    /// Counts a charged ending at `now`, with the tool call that was open, and says what follows.
-    pub fn charge(&mut self, ending: &str, open_tool: Option<&str>, policy: &RestartPolicy, now: Timestamp) -> Verdict {
+    /// Counts a charged ending at `now`, with the tool call that was open.
+    pub fn count_charged(&mut self, ending: &str, open_tool: Option<&str>, now: Timestamp) {
         let place = open_tool.map(|tool| (ending.to_owned(), tool.to_owned()));
-        let poison = place.is_some() && place == self.last_place;
+        self.struck_again = if place.is_some() && place == self.last_place {
+            self.struck_again.saturating_add(1)
+        } else {
+            0
+        };
         self.last_place = place;
         self.uncharged_in_row = 0;
         self.charged_total = self.charged_total.saturating_add(1);
@@ -70,7 +77,11 @@ impl Restarts {
         if self.charged_at.len() > CHARGED_KEPT_MAX {
             self.charged_at.remove(0);
         }
-        if poison {
+    }
+
+    /// Whether to go on after the charged ending that was counted last, at `now`.
+    pub fn verdict(&self, policy: &RestartPolicy, now: Timestamp) -> Verdict {
+        if self.struck_again > 0 {
             return Verdict::Poison;
         }
         let in_window = self.in_window(policy, now);
@@ -142,6 +153,12 @@ mod tests {
         assert_eq!(crash_delay(u32::MAX, 1.0).as_secs(), 60);
     }
 
+    /// Counts a crash at this second and judges it.
+    fn crash(restarts: &mut Restarts, tool: Option<&str>, policy: &RestartPolicy, second: i64) -> Verdict {
+        restarts.count_charged("crashed", tool, at(second));
+        restarts.verdict(policy, at(second))
+    }
+
     #[test]
     fn the_window_slides_and_the_total_does_not() {
         let policy = RestartPolicy {
@@ -152,21 +169,21 @@ mod tests {
         };
         let mut restarts = Restarts::default();
         assert_eq!(
-            restarts.charge("crashed", None, &policy, at(0)),
+            crash(&mut restarts, None, &policy, 0),
             Verdict::Restart { in_window: 1 }
         );
         assert_eq!(
-            restarts.charge("crashed", None, &policy, at(10)),
+            crash(&mut restarts, None, &policy, 10),
             Verdict::Restart { in_window: 2 }
         );
         let mut tight = restarts.clone();
-        assert_eq!(tight.charge("crashed", None, &policy, at(20)), Verdict::BudgetSpent);
+        assert_eq!(crash(&mut tight, None, &policy, 20), Verdict::BudgetSpent);
         assert_eq!(
-            restarts.charge("crashed", None, &policy, at(200)),
+            crash(&mut restarts, None, &policy, 200),
             Verdict::Restart { in_window: 1 }
         );
         assert_eq!(
-            restarts.charge("crashed", None, &policy, at(400)),
+            crash(&mut restarts, None, &policy, 400),
             Verdict::BudgetSpent,
             "three in all are spent"
         );
@@ -177,17 +194,14 @@ mod tests {
         let policy = RestartPolicy::default();
         let mut restarts = Restarts::default();
         assert_eq!(
-            restarts.charge("crashed", Some("Bash x"), &policy, at(0)),
+            crash(&mut restarts, Some("Bash x"), &policy, 0),
             Verdict::Restart { in_window: 1 }
         );
         let mut elsewhere = restarts.clone();
         assert_eq!(
-            elsewhere.charge("crashed", Some("Bash y"), &policy, at(1)),
+            crash(&mut elsewhere, Some("Bash y"), &policy, 1),
             Verdict::Restart { in_window: 2 }
         );
-        assert_eq!(
-            restarts.charge("crashed", Some("Bash x"), &policy, at(1)),
-            Verdict::Poison
-        );
+        assert_eq!(crash(&mut restarts, Some("Bash x"), &policy, 1), Verdict::Poison);
     }
 }

@@ -23,7 +23,7 @@ use super::id::Attempt;
 use super::journal::{AttemptEnd, Entry, StateChange};
 use super::message::Message;
 use super::outcome::{Ending, Outcome, StopFor};
-use super::restart::{RestartPolicy, Restarts};
+use super::restart::Restarts;
 
 /// Where a session stands; each state holds what makes sense in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -257,10 +257,7 @@ impl Lifecycle {
     fn end_attempt(&mut self, end: &AttemptEnd, at: Timestamp) {
         match &end.ending {
             ending if ending.is_charged() => {
-                // Only the count is kept here; the verdict was taken when the ending was decided about.
-                let policy = RestartPolicy::default();
-                self.restarts
-                    .charge(ending.name(), end.open_tool.as_deref(), &policy, at);
+                self.restarts.count_charged(ending.name(), end.open_tool.as_deref(), at);
             }
             Ending::Quota { .. } | Ending::ApiDown { .. } => {
                 self.restarts.count_uncharged();

@@ -111,6 +111,11 @@ impl Turns {
         self.open_tools.is_empty()
     }
 
+    /// Whether a message of ours was journalled for the agent of this attempt.
+    pub fn is_told(&self) -> bool {
+        self.last_input.is_some()
+    }
+
     /// Whether the result for our last message has come.
     pub fn is_answered(&self) -> bool {
         self.answered.is_some()

@@ -36,6 +36,35 @@ fn a_restart_takes_over_and_agents_go_on() {
 }
 
 #[test]
+fn a_restart_keeps_the_arguments_of_the_old_daemon() {
+    let daemon = TestDaemon::stopped(&[]);
+    std::fs::write(daemon.work().join("mine.toml"), "[supervision]\nmax_budget_usd = 3.5\n").unwrap();
+    let line = ["serve", "--config", "mine.toml", "--set", "limits.max_live_agents=7"];
+    let mut old = daemon.command(&line).spawn().expect("it starts");
+    let said = |not: u32| {
+        let file = std::fs::read(daemon.state().join("daemon.json")).ok()?;
+        let said: Value = serde_json::from_slice(&file).ok()?;
+        (said["pid"] != not).then_some(said)
+    };
+    let before = until("the daemon to serve", || said(0));
+    // Twice: the arguments of a daemon that was started by `restart` are kept as well, and do not grow.
+    for _ in 0..2 {
+        let (code, told) = run(&daemon, &["restart"]);
+        assert_eq!(code, Some(0), "{told}");
+    }
+    old.wait().unwrap();
+    let after = until("the new daemon to serve", || said(old.id()));
+    assert_eq!(after["serve_arguments"], before["serve_arguments"]);
+    assert_eq!(after["serve_arguments"].as_array().map(Vec::len), Some(2), "{after}");
+    let id = daemon.create("say hi");
+    daemon.wait_for(&id, "completed");
+    let created = &daemon.records_of(&id, "session.created")[0];
+    assert_eq!(created["data"]["request"]["max_budget_usd"], 3.5, "{created}");
+    signal(after["pid"].as_u64().unwrap() as u32, rustix::process::Signal::TERM);
+    until("the last process to end", || daemon.family().is_empty().then_some(()));
+}
+
+#[test]
 fn a_restart_of_nothing_says_so() {
     let daemon = TestDaemon::stopped(&[]);
     assert_eq!(run(&daemon, &["restart"]).0, Some(4));

@@ -49,10 +49,16 @@ impl Checkpoints {
 }
 
 impl Execution {
+    /// What the request says, or else the daemon's settings.
+    fn checkpoint_interval(&self) -> Duration {
+        let asked_for = self.task.request.checkpoint_interval_seconds.map(Duration::from_secs);
+        asked_for.unwrap_or(self.surroundings.settings.checkpoint_interval)
+    }
+
     /// Writes a checkpoint behind the message that was just taken, if it is due and nothing is open. `is_step` is
     /// whether that message ends a step of the work; others are checkpoints only once an interval.
     pub(super) fn checkpoint_if_clear(&mut self, is_step: bool, offset: u64) {
-        let interval = self.surroundings.settings.checkpoint_interval;
+        let interval = self.checkpoint_interval();
         let is_due = is_step || self.checkpoints.last.elapsed() >= interval;
         if !is_due || !self.checkpoints.work.is_between_tools() {
             return;
@@ -72,7 +78,7 @@ impl Execution {
 
     /// Looks where the directory's git repository stands: at most once an interval, and off the actors' threads.
     pub(super) fn look_at_git(&mut self, ctx: &mut Context<Self>) {
-        let interval = self.surroundings.settings.checkpoint_interval;
+        let interval = self.checkpoint_interval();
         if self
             .checkpoints
             .looked

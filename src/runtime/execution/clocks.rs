@@ -53,6 +53,12 @@ impl Clocks {
         self.asked_for_children = None;
     }
 
+    /// Nothing is heard of the agent, through no fault of its own.
+    fn hold(&mut self) {
+        self.sign();
+        self.waiting.1 = self.last_sign;
+    }
+
     /// Notes what a message says about waits.
     pub(super) fn note(&mut self, message: &Message) {
         if let Message::RateLimit {
@@ -73,6 +79,11 @@ impl Execution {
             ctx.cancel_future(timer);
         }
         if self.closing.is_begun() {
+            return;
+        }
+        if self.reach.is_failing() {
+            self.clocks.hold();
+            self.clocks.timer = Some(ctx.run_later(LOOK_MAX, |act, ctx| act.look_at_clocks(ctx)));
             return;
         }
         let now = Instant::now();

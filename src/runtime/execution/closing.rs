@@ -100,6 +100,8 @@ impl Execution {
         self.closing.ending = Some(ending);
         if self.greeted {
             self.ask_to_end(ctx);
+        } else {
+            self.hurry(ctx);
         }
     }
 

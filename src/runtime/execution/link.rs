@@ -100,6 +100,8 @@ impl Execution {
                     "the agent host speaks protocol {protocol}, this daemon {PROTOCOL_VERSION}: upgrade the daemon"
                 );
                 tracing::error!(session_id = %self.task.session_id, "{message}");
+                self.notice(message, ctx);
+                self.guard.with_daemon = true;
                 ctx.stop();
             }
             FromHost::Hello {
@@ -134,7 +136,7 @@ impl Execution {
     }
 
     fn hello(&mut self, exit: Option<Exit>, spool_bytes: u64, adopted: bool, ctx: &mut Context<Self>) {
-        self.links_lost = 0;
+        self.host_answers(ctx);
         if adopted {
             tracing::info!(session_id = %self.task.session_id, attempt = %self.task.attempt, "a new host adopted the agent");
         }
@@ -193,7 +195,8 @@ impl Execution {
         self.answers_sent.clear();
         self.links_lost += 1;
         if self.links_lost > LINKS_LOST_MAX {
-            return self.give_up(Ending::Crashed, ctx);
+            let why = "the link to it is lost again and again".to_owned();
+            return self.host_missing(Ending::Crashed, why, ctx);
         }
         tracing::warn!(session_id = %self.task.session_id, attempt = %self.task.attempt, "link to the agent host lost");
         self.connect(ctx);

@@ -1,7 +1,7 @@
 //! A task is clarified before it is run, whatever dies in between.
 
 use super::agent::{Agent, Script, script};
-use super::faults::Case;
+use super::faults::{Case, tells_each_once};
 use super::world::{HOUR, SECOND, World, pass, simulate};
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::journal::Entry;
@@ -178,6 +178,7 @@ const FRAIL: Case = Case {
             ["crashed", "finished", "crashed", "finished"],
             "{context}"
         );
+        assert!(tells_each_once(world, id), "{context}");
         for kind in ["question.asked", "question.answered", "task.refined"] {
             assert_eq!(count(world, id, kind), 1, "{kind}, {context}");
         }

@@ -1,9 +1,13 @@
 //! Crash at a chosen place, then look: the store fails at every single commit of a session, and the next daemon
 //! finishes it.
 
+use std::collections::BTreeSet;
+
 use super::agent::{Agent, Script, script};
 use super::world::{SECOND, World, simulate};
-use crate::session::id::SessionId;
+use crate::session::id::{Attempt, SessionId};
+use crate::session::journal::Entry;
+use crate::session::message::InputState;
 use crate::session::outcome::Outcome;
 use crate::session::request::{OnQuestion, Request};
 use crate::store::memory::Fault;
@@ -48,8 +52,23 @@ const EVENTFUL: Case = Case {
     look: |world, id, context| {
         assert_eq!(world.lines(id).len(), LINES, "{context}");
         assert_eq!(world.endings(id), ["crashed", "finished"], "{context}");
+        assert!(tells_each_once(world, id), "{context}");
     },
 };
+
+/// Whether no message to an agent is journalled as sent twice in one attempt.
+pub(super) fn tells_each_once(world: &World, id: SessionId) -> bool {
+    let mut told = BTreeSet::new();
+    let mut attempt = Attempt::NONE;
+    world.journal(id).into_iter().all(|(_, entry)| match entry {
+        Entry::AttemptStarted(start) => {
+            attempt = start.attempt;
+            true
+        }
+        Entry::Input(input) if input.state == InputState::Sent => told.insert((attempt, input.uuid)),
+        _ => true,
+    })
+}
 
 impl Case {
     /// Asks for the session unless it is on disk: whoever asked was told nothing, or that it was not taken.

@@ -40,6 +40,8 @@ pub(super) struct Machine {
     agents: Mutex<BTreeMap<Name, Agent>>,
     conversations: Mutex<BTreeMap<Uuid, Arc<Mutex<Conversation>>>>,
     complaints: Mutex<Vec<String>>,
+    /// Whether no host can be had, and how often one was asked for meanwhile.
+    hostless: Mutex<Option<u32>>,
 }
 
 impl Machine {
@@ -51,7 +53,31 @@ impl Machine {
             agents: Mutex::default(),
             conversations: Mutex::default(),
             complaints: Mutex::default(),
+            hostless: Mutex::default(),
         }
+    }
+
+    /// From now on no host can be had, nor reached.
+    pub(super) fn loses_hosts(&self) {
+        *self.hostless.lock().unwrap() = Some(0);
+    }
+
+    /// Hosts can be had again; how often one was asked for in vain.
+    pub(super) fn has_hosts_again(&self) -> u32 {
+        self.hostless.lock().unwrap().take().unwrap_or_default()
+    }
+
+    fn refuses_host(&self) -> bool {
+        let mut hostless = self.hostless.lock().unwrap();
+        if let Some(asked) = hostless.as_mut() {
+            *asked += 1;
+        }
+        hostless.is_some()
+    }
+
+    /// How much the agent of this attempt has written.
+    pub(super) fn spool_bytes(&self, name: Name) -> u64 {
+        self.agents.lock().unwrap()[&name].spool_bytes()
     }
 
     /// What went on that must not.
@@ -130,6 +156,10 @@ impl Hosts for SimulatedHosts {
                 // What is left of a daemon that died does nothing any more.
                 return std::future::pending().await;
             }
+            if self.machine.refuses_host() {
+                let (program, source) = ("cc-executor".into(), std::io::Error::other("no process can be started"));
+                return Err(LaunchError::Spawn { program, source });
+            }
             let (daemon, host) = tokio::io::duplex(LINK_BYTES);
             let link = Link {
                 name: (plan.session, plan.attempt),
@@ -149,6 +179,25 @@ impl Hosts for SimulatedHosts {
             let codec = ws::Codec::new().max_size(FRAME_BYTES_MAX).client_mode();
             Ok(Framed::new(Box::new(daemon) as BoxedSocket, codec))
         })
+    }
+
+    fn is_anything_alive(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, bool> {
+        let agents = self.machine.agents.lock().unwrap();
+        let name = (session, attempt);
+        let is_alive = agents.get(&name).is_some_and(|agent| !remains(&name, agent).is_empty());
+        Box::pin(std::future::ready(is_alive))
+    }
+
+    fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>> {
+        let agents = self.machine.agents.lock().unwrap();
+        let name = (session, attempt);
+        let ended = agents.get(&name).map(|agent| {
+            let ended = remains(&name, agent);
+            agent.end(Exit::Signal { signal: 15 });
+            agent.end_children();
+            ended
+        });
+        Box::pin(std::future::ready(ended.unwrap_or_default()))
     }
 }
 

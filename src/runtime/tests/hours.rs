@@ -159,3 +159,28 @@ fn an_agent_that_falls_silent_is_interrupted_ended_and_started_again() {
         assert!(world.now().duration_since(begun) < 6 * MINUTE);
     });
 }
+
+#[test]
+fn a_request_says_how_often_there_is_a_checkpoint() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            for _ in 0..30 {
+                agent.works(10 * SECOND).await;
+                agent.says_a_line();
+            }
+            agent.finishes();
+        }));
+        let count = async |interval: Option<u64>| {
+            let id = world
+                .create(|request| request.checkpoint_interval_seconds = interval)
+                .await;
+            assert_eq!(world.ended(id).await.0, Outcome::Completed);
+            let journal = world.journal(id).into_iter();
+            journal
+                .filter(|(_, entry)| matches!(entry, Entry::Checkpoint(_)))
+                .count()
+        };
+        assert_eq!(count(None).await, 1, "at the end of the turn");
+        assert_eq!(count(Some(60)).await, 1 + 5, "five minutes of work");
+    });
+}

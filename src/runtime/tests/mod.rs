@@ -12,5 +12,6 @@ mod host;
 mod hours;
 mod lines;
 mod questions;
+mod reattach;
 mod waits;
 mod world;

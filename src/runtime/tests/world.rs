@@ -21,14 +21,14 @@ use crate::runtime::outside::{Clock, Outside, Threads};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::{Publisher, Runtime};
 use crate::session::id::{Attempt, Seq, SessionId};
-use crate::session::journal::{AttemptEnd, Entry, RetryScheduled};
+use crate::session::journal::{AttemptEnd, Entry, RetryScheduled, Text};
 use crate::session::message::Message;
 use crate::session::outcome::Outcome;
 use crate::session::patience::Patience;
 use crate::session::request::Request;
 use crate::session::summary::Summary;
 use crate::store::memory::{Fault, MemoryStore};
-use crate::store::{Commit, Observer, PAGE_RECORDS_MAX, Store};
+use crate::store::{Append, Commit, Observer, PAGE_RECORDS_MAX, Span, Store};
 
 /// The wall clock when a world begins, in seconds.
 const BEGINNING: i64 = 1_800_000_000;
@@ -140,6 +140,44 @@ impl World {
     /// Kills every agent.
     pub(super) fn kill_agents(&self) {
         self.machine.kill_agents();
+    }
+
+    /// From now on no agent host can be had, nor reached.
+    pub(super) fn loses_hosts(&self) {
+        self.machine.loses_hosts();
+    }
+
+    /// Agent hosts can be had again; how often one was asked for in vain.
+    pub(super) fn has_hosts_again(&self) -> u32 {
+        self.machine.has_hosts_again()
+    }
+
+    /// Somebody else journals all that the agent of the first attempt has written so far, as one notice.
+    pub(super) async fn is_overtaken(&self, id: SessionId) {
+        let attempt = Attempt(1);
+        let span = Span {
+            from: self.summary(id).through_offset,
+            through: self.machine.spool_bytes((id, attempt)),
+        };
+        let text = "written by another".to_owned();
+        let append = Append {
+            session_id: id,
+            attempt,
+            span: Some(span),
+            at: self.now(),
+            entries: vec![Entry::Notice(Text { text })],
+        };
+        let written = self.daemon.store.append(append).await;
+        written.expect("the store answers").expect("it is not refused");
+    }
+
+    /// What the journal tells a person.
+    pub(super) fn notices(&self, id: SessionId) -> Vec<String> {
+        let notice = |(_, entry)| match entry {
+            Entry::Notice(notice) => Some(notice.text),
+            _ => None,
+        };
+        self.journal(id).into_iter().filter_map(notice).collect()
     }
 
     /// The machine sleeps: its wall clock goes on, its monotonic one does not.

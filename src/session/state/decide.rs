@@ -227,11 +227,10 @@ fn after_ending(life: &Lifecycle, end: &AttemptEnd, around: &Surroundings<'_>) -
             wait(life, later(now, api_delay(in_row, jitter)), &sentence)
         }
         Ending::Crashed | Ending::Panicked | Ending::Stalled | Ending::LostContext { .. } | Ending::Stopped => {
-            match life
-                .restarts
-                .clone()
-                .charge(end.ending.name(), end.open_tool.as_deref(), policy, now)
-            {
+            // The fold counts the ending when it is journalled; it is judged as counted.
+            let mut restarts = life.restarts.clone();
+            restarts.count_charged(end.ending.name(), end.open_tool.as_deref(), now);
+            match restarts.verdict(policy, now) {
                 Verdict::Restart { in_window } => wait(life, later(now, crash_delay(in_window, jitter)), &sentence),
                 Verdict::BudgetSpent if policy.restarts_max == 0 => failed(Cause::Crashed),
                 Verdict::BudgetSpent => {

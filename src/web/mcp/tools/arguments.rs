@@ -43,6 +43,9 @@ pub(super) struct Execute {
     pub(super) max_budget_usd: Option<f64>,
     /// The most time at work, in seconds
     pub(super) timeout_seconds: Option<u64>,
+    /// While anything happens there is a checkpoint at least this often, in seconds. Default: the daemon's setting
+    #[serde(alias = "checkpoint_interval_seconds")]
+    pub(super) checkpoint_interval: Option<u64>,
     /// Give the agent these very tools and resources, so that it can start sessions and read those of others
     pub(super) executor_tools: bool,
     /// Return at once with the session_id, and let it run
@@ -195,6 +198,7 @@ impl Execute {
             max_turns: self.max_turns,
             max_budget_usd: self.max_budget_usd,
             timeout_seconds: self.timeout_seconds,
+            checkpoint_interval_seconds: self.checkpoint_interval,
             executor_tools: self.executor_tools,
             ..Request::default()
         })

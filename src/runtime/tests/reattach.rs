@@ -1,0 +1,95 @@
+//! Agents without an execution or without a host: somebody takes them up again, and nobody doubles them.
+
+use super::agent::{Agent, script};
+use super::world::{MINUTE, World, pass, simulate};
+use crate::session::outcome::{Cause, Outcome};
+
+/// Says a line, works for half an hour with signs of life, and says another one.
+async fn works_between_lines(agent: Agent) {
+    agent.says_a_line();
+    agent.uses_tool("make", 30 * MINUTE).await;
+    agent.says_a_line();
+    agent.finishes();
+}
+
+#[test]
+fn an_execution_that_the_journal_takes_for_a_ghost_is_followed_by_a_fresh_one() {
+    simulate(async {
+        let world = World::new(script(works_between_lines));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.open_tool().is_some()).await;
+        pass(MINUTE).await;
+        world.is_overtaken(id).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["finished"]);
+        assert_eq!(world.lines(id).len(), 2);
+    });
+}
+
+#[test]
+fn an_attempt_whose_executions_are_ghosts_again_and_again_is_ended_and_charged() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            for n in 0..12 {
+                agent.uses_tool(&format!("step {n}"), 2 * MINUTE).await;
+            }
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        pass(MINUTE).await;
+        for _ in 0..6 {
+            world.is_overtaken(id).await;
+            pass(2 * MINUTE).await;
+        }
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["panicked", "finished"]);
+    });
+}
+
+#[test]
+fn an_agent_without_a_host_is_reached_for_ever_more_slowly_and_its_session_goes_on() {
+    simulate(async {
+        let mut world = World::new(script(works_between_lines));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.open_tool().is_some()).await;
+        world.loses_hosts();
+        world.restart();
+        pass(20 * MINUTE).await;
+        assert_eq!(world.summary(id).shown_state(), "running");
+        let tries = world.has_hosts_again();
+        assert!((20..30).contains(&tries), "{tries}");
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["finished"]);
+        assert_eq!(world.lines(id).len(), 2);
+        let notices = world.notices(id);
+        assert_eq!(notices.len(), 2, "{notices:?}");
+        assert!(notices[0].contains("no process can be started"), "{notices:?}");
+    });
+}
+
+#[test]
+fn a_session_that_is_cancelled_while_its_agent_has_no_host_ends_with_its_agent() {
+    simulate(async {
+        let mut world = World::new(script(works_between_lines));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.open_tool().is_some()).await;
+        world.loses_hosts();
+        world.restart();
+        pass(2 * MINUTE).await;
+        world.handle().cancel(id, "a test".into()).await.unwrap();
+        assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
+        assert_eq!(world.endings(id), ["stopped"]);
+        assert!(world.notices(id).iter().any(|notice| notice.contains("its agent")));
+    });
+}
+
+#[test]
+fn a_session_for_which_no_host_can_be_started_has_no_agent_and_fails() {
+    simulate(async {
+        let world = World::new(script(works_between_lines));
+        world.loses_hosts();
+        let id = world.create(|_| {}).await;
+        let cause = Cause::NotStarted;
+        assert_eq!(world.ended(id).await.0, Outcome::Failed { cause });
+    });
+}
