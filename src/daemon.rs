@@ -278,6 +278,7 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         ..
     } = settings;
     Ok(RuntimeSettings {
+        state: paths.state.clone(),
         sessions: paths.sessions(),
         sockets: paths.runtime.clone(),
         locks: paths.locks(),

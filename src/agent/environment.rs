@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::session::request::{PermissionMode, Request};
 
 /// Environment variables of an enclosing Claude session, which an agent of ours must not inherit.
-pub const ENCLOSING_SESSION: [&str; 7] = [
+pub const ENCLOSING_SESSION: [&str; 8] = [
     "CLAUDECODE",
     "CLAUDE_CODE_SESSION_ID",
     "CLAUDE_CODE_ENTRYPOINT",
@@ -19,7 +20,14 @@ pub const ENCLOSING_SESSION: [&str; 7] = [
     "CLAUDE_CODE_SSE_PORT",
     "CLAUDE_PID",
     crate::agent_host::protocol::ATTEMPT_MARK,
+    DEPTH_VARIABLE,
 ];
+
+/// Tells whoever an agent starts how many agents stand above it: what it asks for in turn is that deep.
+pub const DEPTH_VARIABLE: &str = "CC_EXECUTOR_DEPTH";
+
+/// What the MCP servers of an agent call us.
+const OWN_MCP_SERVER: &str = "cc-executor";
 
 /// What the CLI is told for long unattended runs, unless the caller says otherwise.
 ///
@@ -170,6 +178,17 @@ pub fn arguments(
         flag("mcp-config", &path.to_string_lossy());
     }
     (argv, files)
+}
+
+/// The MCP configuration that gives an agent our own tools and resources: our relay, at the daemon whose state this is.
+/// `depth` is that of the sessions it may start.
+pub fn own_mcp_config(executable: &Path, state: &Path, depth: u32) -> String {
+    let server = json!({
+        "command": executable,
+        "args": ["mcp", "--state-dir", state],
+        "env": {DEPTH_VARIABLE: depth.to_string()},
+    });
+    json!({"mcpServers": {OWN_MCP_SERVER: server}}).to_string()
 }
 
 /// The agent's whole environment: `base` is the caller's, `configured` the operator's, which wins.

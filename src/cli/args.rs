@@ -169,6 +169,12 @@ pub(crate) struct RunArgs {
     /// Leave the agent's background shells running at the end
     #[arg(long)]
     pub(crate) keep_background: bool,
+    /// Find out first whether the task is ambiguous, and ask if it is; nothing is changed before that
+    #[arg(long)]
+    pub(crate) clarify: bool,
+    /// Give the agent the MCP tools and resources of this daemon
+    #[arg(long)]
+    pub(crate) with_executor: bool,
     /// Do not follow the session: print its id
     #[arg(long, short)]
     pub(crate) detach: bool,

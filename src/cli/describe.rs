@@ -1,5 +1,6 @@
 //! Each record in one line of plain words: what `logs` prints, and what the live view is made of.
 
+use crate::session::clarify::Clarifications;
 use crate::session::journal::{AttemptEnd, AttemptStart, Entry, Progress, StateChange};
 use crate::session::message::{InputState, Message, TurnEnd};
 use crate::session::question::{Answer, headline_of_input};
@@ -44,6 +45,7 @@ pub(crate) fn describe(entry: &Entry) -> String {
         Entry::AttemptEnded(end) => describe_end(end),
         Entry::RetryScheduled(retry) => format!("next attempt at {}: {}", units::clock(retry.at), retry.cause),
         Entry::ContextRebuilt(why) => format!("a fresh agent was told the story so far: {}", why.why),
+        Entry::TaskRefined(refined) => describe_refined(&refined.clarifications),
         Entry::SessionResumed(resumed) => match &resumed.instruction {
             Some(instruction) => format!("resumed by {}: {instruction}", resumed.by),
             None => format!("resumed by {}", resumed.by),
@@ -51,6 +53,21 @@ pub(crate) fn describe(entry: &Entry) -> String {
         Entry::SessionEnded(end) => format!("{}: {}", end.outcome.name(), end.summary),
     };
     one_line(&text, LINE_CHARS_MAX)
+}
+
+fn describe_refined(clarifications: &Clarifications) -> String {
+    if let Some(why) = &clarifications.left_open {
+        return format!("the questions about the task stay open: {why}");
+    }
+    let answers = clarifications.answers.iter();
+    let answers: Vec<String> = answers
+        .map(|(question, answer)| format!("{question} {answer}"))
+        .collect();
+    if answers.is_empty() {
+        "the task is clear".to_owned()
+    } else {
+        format!("the task is settled: {}", answers.join("; "))
+    }
 }
 
 /// What an answer says, as a participle.

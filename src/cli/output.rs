@@ -137,6 +137,7 @@ impl Renderer {
                 self.quiet(&format!("· {}", describe(entry)), out);
             }
             Entry::QuestionAsked(_) => self.marked(&self.styles.ask.clone(), &format!("? {}", describe(entry)), out),
+            Entry::TaskRefined(_) => self.marked(&self.styles.ask.clone(), &format!("✓ {}", describe(entry)), out),
             Entry::QuestionAnswered(_) => self.marked(&self.styles.ask.clone(), &format!("✓ {}", describe(entry)), out),
             Entry::Notice(_) | Entry::RetryScheduled(_) | Entry::ContextRebuilt(_) | Entry::SessionResumed(_) => {
                 self.marked(&self.styles.warn.clone(), &format!("! {}", describe(entry)), out);
@@ -175,6 +176,7 @@ impl Renderer {
             StateName::Queued
             | StateName::Starting
             | StateName::Running
+            | StateName::Asking
             | StateName::WaitingRetry
             | StateName::Completed
             | StateName::Failed

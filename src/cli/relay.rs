@@ -24,7 +24,8 @@ use super::exit::{Exit, Failure};
 use super::launch::find_or_start;
 use super::screen::eprint;
 use super::sse::Parser;
-use crate::web::mcp::caller::DIRECTORY_HEADER;
+use crate::agent::environment::DEPTH_VARIABLE;
+use crate::web::mcp::caller::{DEPTH_HEADER, DIRECTORY_HEADER};
 
 /// The longest message of the client, in bytes.
 const MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -54,6 +55,7 @@ pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
         http: awc::Client::builder().disable_timeout().finish(),
         state_dir: state_dir.to_owned(),
         directory: std::env::current_dir().ok(),
+        depth: std::env::var(DEPTH_VARIABLE).ok().and_then(|depth| depth.parse().ok()),
         session: RefCell::default(),
         running: RefCell::default(),
         starting: Mutex::default(),
@@ -98,6 +100,8 @@ struct Relay {
     state_dir: PathBuf,
     /// Where it was started: what a request without a directory means.
     directory: Option<PathBuf>,
+    /// How many agents stand above it, where one started it.
+    depth: Option<u32>,
     session: RefCell<Session>,
     /// The requests on their way, by their ids as JSON.
     running: RefCell<HashMap<String, AbortHandle>>,
@@ -354,6 +358,9 @@ impl Relay {
             .map(|path| HeaderValue::from_bytes(path.as_os_str().as_bytes()))
         {
             request = request.insert_header((DIRECTORY_HEADER, directory));
+        }
+        if let Some(depth) = self.depth {
+            request = request.insert_header((DEPTH_HEADER, depth));
         }
         if is_stateless(message) {
             for (name, value) in stateless_headers(message) {

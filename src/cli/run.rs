@@ -104,6 +104,10 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
         checkpoint_interval_seconds: args.checkpoint_interval,
         keep_background: args.keep_background,
         env_names: env.keys().cloned().collect(),
+        clarify: args.clarify,
+        executor_tools: args.with_executor,
+        // The daemon takes it from the environment.
+        depth: 0,
         origin: None,
     })
 }

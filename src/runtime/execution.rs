@@ -312,7 +312,8 @@ impl Execution {
             self.intake.send_inputs_when_acknowledged = true;
             return self.settle(ctx);
         }
-        let entries = opening(&self.task.request.task, &self.summary, &self.groundwork, Uuid::new_v4());
+        let told = self.summary.told(&self.task.request.task);
+        let entries = opening(&told, &self.summary, &self.groundwork, Uuid::new_v4());
         self.append(None, entries, ctx);
         self.intake.send_inputs_when_acknowledged = true;
     }

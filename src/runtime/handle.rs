@@ -16,6 +16,7 @@ use super::metrics::Metrics;
 use super::registry::Registry;
 use super::settings::RuntimeSettings;
 use super::supervisor::{ReplyReceiver, Supervisor, reply_channel};
+use crate::agent::environment::DEPTH_VARIABLE;
 use crate::agent::launch;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::{Answer, AnswerMismatch};
@@ -157,6 +158,8 @@ impl Handle {
     ) -> Result<Arc<Summary>, CallError> {
         self.check_room()?;
         new.request.max_budget_usd = new.request.max_budget_usd.or(self.settings.max_budget_usd);
+        let above = new.env.as_ref().and_then(|env| env.get(DEPTH_VARIABLE)?.parse().ok());
+        new.request.depth = new.request.depth.max(above.unwrap_or(0));
         new.request.check()?;
         let settings = Arc::clone(&self.settings);
         let (request, env) = (new.request.clone(), new.env.take());

@@ -11,6 +11,8 @@ use crate::session::restart::RestartPolicy;
 /// The runtime's settings.
 #[derive(Clone, Debug)]
 pub struct RuntimeSettings {
+    /// The daemon's state directory.
+    pub state: PathBuf,
     /// Where each session has its directory.
     pub sessions: PathBuf,
     /// Where hosts listen.
@@ -78,6 +80,7 @@ impl RuntimeSettings {
     /// Settings under which nothing can be started.
     pub(crate) fn for_tests() -> Self {
         Self {
+            state: PathBuf::new(),
             sessions: PathBuf::new(),
             sockets: PathBuf::new(),
             locks: PathBuf::new(),

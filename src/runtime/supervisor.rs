@@ -395,7 +395,8 @@ impl Handler<AttemptOver> for Supervisor {
 
     fn handle(&mut self, AttemptOver { session, attempt, end }: AttemptOver, ctx: &mut Self::Context) {
         tracing::info!(session_id = %session, %attempt, ending = end.ending.name(), exit = ?end.exit, "attempt ended");
-        self.step(session, &Event::AttemptEnded { attempt, end }, None, ctx);
+        let analysis = self.analysis(session);
+        self.step(session, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
     }
 }
 

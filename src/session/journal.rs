@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
+use super::clarify::Clarifications;
 use super::id::{Attempt, QuestionId, Seq, SessionId};
 use super::message::{InputState, Message, Usage};
 use super::outcome::{Ending, Outcome, StopFor};
@@ -95,6 +96,8 @@ entries! {
     RetryScheduled(RetryScheduled) = "retry.scheduled",
     /// A fresh agent was told the story so far, because the old conversation was lost.
     ContextRebuilt(Why) = "context.rebuilt",
+    /// The task is clear, and run as it stands here.
+    TaskRefined(Box<Refined>) = "task.refined",
     /// An ended session goes on by hand.
     SessionResumed(Resumed) = "session.resumed",
     /// The session has ended.
@@ -303,6 +306,16 @@ pub struct RetryScheduled {
 pub struct Why {
     /// Why, in a sentence.
     pub why: String,
+}
+
+/// Data of `task.refined`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refined {
+    /// The task with what was made clear about it.
+    pub task: String,
+    /// What was made clear.
+    #[serde(flatten)]
+    pub clarifications: Clarifications,
 }
 
 /// Data of `session.resumed`.

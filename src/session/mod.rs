@@ -3,9 +3,10 @@
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`], [`message`] and
 //! [`question`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`patience`], [`restart`] and [`state`]
 //! (what follows), [`journal`] (how it is recorded), [`summary`] (the fold of a journal), [`opening`] and [`digest`]
-//! (what an agent is told first).
+//! (what an agent is told first), [`clarify`] (what may come before the work).
 
 pub mod checkpoint;
+pub mod clarify;
 pub mod digest;
 pub mod id;
 pub mod journal;

@@ -13,6 +13,9 @@ pub const TASK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The longest name, in characters.
 pub const NAME_CHARS_MAX: usize = 80;
 
+/// The most agents above a session: agents that start agents end here.
+pub const DEPTH_MAX: u32 = 3;
+
 /// A request to run one task, as it stands in the journal: checked, its directory absolute.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -72,6 +75,15 @@ pub struct Request {
     /// Names of environment variables the caller gave; their values are never journalled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env_names: Vec<String>,
+    /// Whether the task is analysed first, and a person asked where it is ambiguous.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub clarify: bool,
+    /// Whether the agent is given this daemon's own MCP tools and resources.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub executor_tools: bool,
+    /// How many agents stand above it: an agent that a person's session starts is at 1.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub depth: u32,
     /// The conversation it begins from, where that is not a new one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -160,6 +172,10 @@ pub enum OnQuestion {
     Allow,
 }
 
+fn is_zero(depth: &u32) -> bool {
+    *depth == 0
+}
+
 impl OnQuestion {
     fn is_wait(&self) -> bool {
         *self == Self::Wait
@@ -184,6 +200,12 @@ pub enum InvalidRequest {
     /// The directory is not absolute.
     #[error("cwd {0:?} is not absolute: give the whole path")]
     RelativeDirectory(PathBuf),
+    /// Too many agents stand above it.
+    #[error("{depth} agents stand above this session, and at most {DEPTH_MAX} may: do the work here instead")]
+    TooDeep {
+        /// How many.
+        depth: u32,
+    },
     /// A limit is zero, negative or not a number.
     #[error("{0} must be more than 0")]
     NotPositive(&'static str),
@@ -210,6 +232,9 @@ impl Request {
         }
         if !self.cwd.is_absolute() {
             return Err(InvalidRequest::RelativeDirectory(self.cwd.clone()));
+        }
+        if self.depth > DEPTH_MAX {
+            return Err(InvalidRequest::TooDeep { depth: self.depth });
         }
         self.check_limits()?;
         self.check_arguments()
@@ -323,6 +348,7 @@ mod tests {
         assert!(check(|r| r.checkpoint_interval_seconds = Some(0)).contains("checkpoint_interval_seconds"));
         assert!(check(|r| r.model = Some("a\0b".into())).contains("NUL"));
         assert!(check(|r| r.name = Some("x".repeat(81))).contains("name"));
+        assert!(check(|r| r.depth = DEPTH_MAX + 1).contains("do the work here"));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! ```text
 //!  queued ─► starting ─► running ──────────► completed | failed(cause)
 //!    ▲           │          │
-//!    └─ waiting_retry ◄─────┤        any live state ─► stopping ─► cancelled | timed_out
+//!    ├─ waiting_retry ◄─────┤        any live state ─► stopping ─► cancelled | timed_out
+//!    └─ asking ◄────────────┘
 //! ```
 //!
 //! [`decide()`] answers an [`Event`] with journal entries and effects, or with a reason why not. The next state is
@@ -17,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::decide::{Decision, Denied, Effect, Event, decide};
+use super::clarify::Clarify;
 use super::id::Attempt;
-
 use super::journal::{AttemptEnd, Entry, StateChange};
 use super::message::Message;
 use super::outcome::{Ending, Outcome, StopFor};
@@ -34,6 +35,8 @@ pub enum State {
     Starting,
     /// An agent works on it.
     Running,
+    /// The task is ambiguous, and a person is asked before an agent works on it.
+    Asking,
     /// The last attempt failed; another follows.
     WaitingRetry {
         /// When.
@@ -62,6 +65,8 @@ pub enum StateName {
     Starting,
     /// [`State::Running`]
     Running,
+    /// [`State::Asking`]
+    Asking,
     /// [`State::WaitingRetry`]
     WaitingRetry,
     /// [`State::Stopping`]
@@ -83,6 +88,7 @@ impl StateName {
             Self::Queued => "queued",
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Asking => "asking",
             Self::WaitingRetry => "waiting_retry",
             Self::Stopping => "stopping",
             Self::Completed => "completed",
@@ -106,6 +112,7 @@ impl State {
             Self::Queued => StateName::Queued,
             Self::Starting => StateName::Starting,
             Self::Running => StateName::Running,
+            Self::Asking => StateName::Asking,
             Self::WaitingRetry { .. } => StateName::WaitingRetry,
             Self::Stopping { .. } => StateName::Stopping,
             Self::Ended { outcome } => name_of_outcome(*outcome),
@@ -116,7 +123,7 @@ impl State {
     pub fn has_agent(&self) -> bool {
         match self {
             Self::Starting | Self::Running | Self::Stopping { .. } => true,
-            Self::Queued | Self::WaitingRetry { .. } | Self::Ended { .. } => false,
+            Self::Queued | Self::Asking | Self::WaitingRetry { .. } | Self::Ended { .. } => false,
         }
     }
 
@@ -124,7 +131,12 @@ impl State {
     pub fn outcome(&self) -> Option<Outcome> {
         match self {
             Self::Ended { outcome } => Some(*outcome),
-            Self::Queued | Self::Starting | Self::Running | Self::WaitingRetry { .. } | Self::Stopping { .. } => None,
+            Self::Queued
+            | Self::Starting
+            | Self::Running
+            | Self::Asking
+            | Self::WaitingRetry { .. }
+            | Self::Stopping { .. } => None,
         }
     }
 }
@@ -150,6 +162,9 @@ pub struct Lifecycle {
     pub agent_session_id: Option<Uuid>,
     /// What is remembered of its restarts.
     pub restarts: Restarts,
+    /// How far the clarification of its task has come.
+    #[serde(default)]
+    pub clarify: Clarify,
 }
 
 impl Default for Lifecycle {
@@ -159,6 +174,7 @@ impl Default for Lifecycle {
             attempt: Attempt::NONE,
             agent_session_id: None,
             restarts: Restarts::default(),
+            clarify: Clarify::Unasked,
         }
     }
 }
@@ -173,7 +189,17 @@ impl Lifecycle {
                 self.agent_session_id = Some(start.agent_session_id);
             }
             Entry::AttemptEnded(end) => self.end_attempt(end, at),
-            Entry::SessionResumed(_) => self.restarts = Restarts::default(),
+            Entry::SessionResumed(_) => {
+                self.restarts = Restarts::default();
+                self.analyse_again();
+            }
+            Entry::SessionCreated(created) if created.request.clarify => self.clarify = Clarify::Analysing,
+            Entry::QuestionAsked(question) if self.is_asking() => {
+                self.clarify = Clarify::Asking {
+                    question: question.question_id,
+                };
+            }
+            Entry::TaskRefined(_) => self.clarify = Clarify::Settled,
             Entry::SessionEnded(end) => self.state = State::Ended { outcome: end.outcome },
             Entry::AgentMessage(said) => match &said.message {
                 Message::ConversationReset { agent_session_id } => self.agent_session_id = Some(*agent_session_id),
@@ -199,11 +225,24 @@ impl Lifecycle {
         }
     }
 
+    /// Whether a question that is recorded now is our own about the task: an agent asks only while it lives.
+    fn is_asking(&self) -> bool {
+        self.clarify == Clarify::Analysing && self.state == State::Asking
+    }
+
+    /// A question about the task does not outlive the end of its session; a resumed one finds out anew what to ask.
+    fn analyse_again(&mut self) {
+        if matches!(self.clarify, Clarify::Asking { .. }) {
+            self.clarify = Clarify::Analysing;
+        }
+    }
+
     fn change_state(&mut self, change: &StateChange) {
         self.state = match change.to {
             StateName::Queued => State::Queued,
             StateName::Starting => State::Starting,
             StateName::Running => State::Running,
+            StateName::Asking => State::Asking,
             StateName::WaitingRetry => State::WaitingRetry {
                 at: change.until.unwrap_or(Timestamp::MIN),
             },
@@ -239,6 +278,7 @@ impl Lifecycle {
     }
 }
 
+mod clarifying;
 mod decide;
 #[cfg(test)]
 mod walk;

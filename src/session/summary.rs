@@ -3,6 +3,7 @@
 //! The store keeps it beside the records and writes both in one transaction; folding all records again must give the
 //! same, which is what the tests hold it against.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::clarify::{self, Clarifications, Clarify};
 use super::id::{Attempt, QuestionId, Seq, SessionId};
 use super::journal::{Created, Entry, Input, Record, Resumed};
 use super::message::{InputState, Message, TurnEnd, Usage};
@@ -81,6 +83,9 @@ pub struct Summary {
     /// What had been used when it was last resumed by hand: its limits count from there.
     #[serde(default)]
     pub used_before: Used,
+    /// What was made clear about the task before it was run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clarifications: Option<Clarifications>,
     /// An agent was given the task.
     #[serde(default)]
     pub is_told: bool,
@@ -164,6 +169,7 @@ impl Summary {
             active_ms: 0,
             active_since: None,
             used_before: Used::default(),
+            clarifications: None,
             is_told: false,
             has_spoken: false,
             lost: None,
@@ -232,6 +238,10 @@ impl Summary {
             Entry::AttemptStarted(_) => {
                 self.started_at.get_or_insert(at);
                 self.through_offset = 0;
+                if self.lifecycle.clarify == Clarify::Analysing {
+                    // The verdict is the one that this attempt gives.
+                    (self.result, self.structured_output) = (None, None);
+                }
             }
             Entry::Input(input) => self.take_input(input),
             Entry::AgentMessage(said) => self.take_message(&said.message),
@@ -256,6 +266,12 @@ impl Summary {
                 self.inputs.clear();
                 self.lost = None;
             }
+            Entry::TaskRefined(refined) => {
+                // What the analysis was told is done with, and what it said is no result of the task.
+                self.inputs.clear();
+                (self.result, self.structured_output) = (None, None);
+                self.clarifications = Some(refined.clarifications.clone());
+            }
             Entry::SessionEnded(end) => {
                 self.ended_at = Some(at);
                 self.note = Some(end.summary.clone());
@@ -277,6 +293,7 @@ impl Summary {
         match &self.lifecycle.state {
             state if self.waiting_for == WaitingFor::Room && state.outcome().is_none() => "paused",
             State::Running if self.is_waiting_for_person() => "awaiting_input",
+            State::Asking => "awaiting_input",
             State::Running => match self.waiting_for {
                 WaitingFor::Nothing => "running",
                 WaitingFor::Quota => "waiting_quota",
@@ -414,6 +431,16 @@ impl Summary {
         if end.structured_output.is_some() {
             self.structured_output = end.structured_output.clone();
         }
+    }
+
+    /// What an agent of this session is told first of its `task`.
+    pub fn told<'a>(&self, task: &'a str) -> Cow<'a, str> {
+        let nothing = Clarifications::default();
+        clarify::told(
+            task,
+            self.lifecycle.clarify,
+            self.clarifications.as_ref().unwrap_or(&nothing),
+        )
     }
 
     /// The text of the input with this id, while the agent is not done with it.

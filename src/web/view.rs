@@ -7,9 +7,11 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::session::clarify::Clarifications;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::message::Usage;
 use crate::session::question::Question;
+use crate::session::state::State;
 use crate::session::summary::{Summary, Waiting};
 
 /// A session.
@@ -45,6 +47,9 @@ pub struct SessionView<'a> {
     agent_session_id: Option<Uuid>,
     /// Questions that are open or whose answer is not delivered.
     questions: Vec<QuestionView<'a>>,
+    /// What was made clear about the task before it was run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clarifications: Option<&'a Clarifications>,
     /// The record of the last checkpoint.
     checkpoint: Option<Seq>,
     /// The last final text.
@@ -84,8 +89,10 @@ impl<'a> SessionView<'a> {
     /// The view of a summary.
     pub fn of(summary: &'a Summary) -> Self {
         let outcome = summary.lifecycle.state.outcome();
-        let orphans =
-            |waiting: &Waiting| !summary.lifecycle.state.has_agent() || waiting.attempt != summary.lifecycle.attempt;
+        let lifecycle = &summary.lifecycle;
+        // Our own question about the task waits for no agent.
+        let is_kept = lifecycle.state.has_agent() || lifecycle.state == State::Asking;
+        let orphans = |waiting: &Waiting| !is_kept || waiting.attempt != lifecycle.attempt;
         Self {
             session_id: summary.session_id,
             short_id: summary.session_id.short(),
@@ -110,6 +117,7 @@ impl<'a> SessionView<'a> {
                 .values()
                 .map(|waiting| QuestionView::of(waiting, orphans(waiting)))
                 .collect(),
+            clarifications: summary.clarifications.as_ref(),
             checkpoint: summary.checkpoint,
             result: summary.result.as_deref(),
             structured_output: summary.structured_output.as_ref(),
@@ -165,7 +173,6 @@ mod tests {
     use crate::session::outcome::{Cause, Outcome};
     use crate::session::question::QuestionKind;
     use crate::session::request::Request;
-    use crate::session::state::State;
 
     fn summary() -> Summary {
         let request = Request {

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clarify;
 mod cost;
 mod main_job;
 mod matrix;

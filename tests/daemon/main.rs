@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod checks;
+mod clarify;
 mod clocks;
 mod crash;
 mod death;

@@ -8,5 +8,6 @@ mod python;
 mod questions;
 mod relay;
 mod resources;
+mod smart;
 mod tools;
 mod transport;

@@ -135,6 +135,28 @@ fn a_call_outlives_the_daemon_that_took_it() {
 }
 
 #[test]
+fn agents_that_start_agents_end_somewhere() {
+    let mut daemon = TestDaemon::start();
+    for (above, is_refused) in [("3", false), ("4", true)] {
+        daemon.set("CC_EXECUTOR_DEPTH", above);
+        let mut relay = Relay::start(&daemon);
+        relay.introduce();
+        relay.send(&call(1, "execute_with_streaming", json!({"task": "say hello"})));
+        let result = relay.answer().1["result"].clone();
+        assert_eq!(result["isError"], is_refused, "{result:#}");
+        let told = result["content"][0]["text"].as_str().unwrap();
+        assert_eq!(told.contains("do the work here"), is_refused, "{told}");
+        let output = daemon.command(&["run", "say hello"]).output().unwrap();
+        assert_eq!(
+            output.status.success(),
+            !is_refused,
+            "the command line is no way round it"
+        );
+        relay.end();
+    }
+}
+
+#[test]
 fn what_is_no_message_is_answered_as_such() {
     let daemon = TestDaemon::start();
     let mut relay = Relay::start(&daemon);

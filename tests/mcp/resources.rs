@@ -88,6 +88,24 @@ fn a_subscriber_is_told_of_changes_in_both_eras() {
 }
 
 #[test]
+fn whoever_is_introduced_hears_of_new_sessions_also_after_a_restart() {
+    const CHANGED: &str = "notifications/resources/list_changed";
+    let mut daemon = TestDaemon::start();
+    let mut client = Client::connect(&daemon, SESSIONS);
+    let mut standing = client.listen(None);
+    let id = daemon.create("say hello");
+    standing.wait_for(CHANGED);
+    daemon.wait_for(&id, "completed");
+    daemon.kill();
+    daemon.launch();
+    client.find_again(&daemon);
+    let mut standing = client.listen(None);
+    let id = daemon.create("say hello again");
+    standing.wait_for(CHANGED);
+    daemon.wait_for(&id, "completed");
+}
+
+#[test]
 fn ids_and_days_are_completed_and_prompts_are_filled_in() {
     let daemon = TestDaemon::start();
     let id = daemon.create("bash sleep 1000");

@@ -1,14 +1,16 @@
 //! Before an attempt: how its agent is started, written down once, and what is known of its conversation.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use crate::agent::environment::{self, Conversation, Remaining};
+use crate::agent::environment::{self, Conversation, DEPTH_VARIABLE, Remaining};
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::transcript::{self, Seen};
 use crate::agent_host::protocol::LaunchPlan;
 use crate::runtime::settings::RuntimeSettings;
+use crate::session::clarify::{self, Clarify};
 use crate::session::digest::Digest;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::opening::Groundwork;
@@ -99,12 +101,15 @@ pub(super) fn prepare(
         source,
     };
     launch::private_directory(&temporary).map_err(failed)?;
-    let (arguments, side_files) = environment::arguments(request, conversation, remaining, &directory);
+    let as_run = as_run(settings, request, summary.lifecycle.clarify);
+    let (arguments, side_files) = environment::arguments(&as_run, conversation, remaining, &directory);
+    let mut env = environment::environment(agent_env, &settings.agent_env, conversation, &temporary);
+    env.insert(DEPTH_VARIABLE.to_owned(), (request.depth + 1).to_string());
     let plan = LaunchPlan {
         session,
         attempt,
         argv: settings.agent_command.iter().cloned().chain(arguments).collect(),
-        env: environment::environment(agent_env, &settings.agent_env, conversation, &temporary),
+        env,
         cwd: request.cwd.clone(),
         socket: settings.socket(session, attempt),
         transcript_lock: settings.locks.join(format!("{agent_session_id}.lock")),
@@ -113,6 +118,20 @@ pub(super) fn prepare(
     };
     launch::prepare(&directory, &plan, &side_files)?;
     Ok(Prepared { plan, groundwork })
+}
+
+/// The request as this attempt runs it.
+fn as_run<'a>(settings: &RuntimeSettings, request: &'a Request, clarify: Clarify) -> Cow<'a, Request> {
+    match clarify {
+        Clarify::Analysing | Clarify::Asking { .. } => Cow::Owned(clarify::for_analysis(request)),
+        Clarify::Unasked | Clarify::Settled if request.executor_tools => {
+            let own = environment::own_mcp_config(&settings.executable, &settings.state, request.depth + 1);
+            let mut request = request.clone();
+            request.mcp_config.push(own);
+            Cow::Owned(request)
+        }
+        Clarify::Unasked | Clarify::Settled => Cow::Borrowed(request),
+    }
 }
 
 /// The conversation this attempt works in, as the transcripts stand.

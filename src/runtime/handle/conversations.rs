@@ -92,6 +92,8 @@ impl Handle {
         let name = fork.name.unwrap_or_else(|| format!("fork of {}", summary.name));
         request.name = Some(name.chars().take(NAME_CHARS_MAX).collect());
         request.task = instruction.unwrap_or_else(|| CONTINUE.to_owned());
+        // What it was asked about is known to the copy.
+        request.clarify = false;
         request.origin = Some(Origin {
             session_id: Some(id),
             agent_session_id,

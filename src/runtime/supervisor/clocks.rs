@@ -69,7 +69,7 @@ impl Session {
                 .saturating_sub(self.summary.used_until(now).active_ms);
             deadlines.push((after_ms(now, left_ms), Due::Event(Event::TimeUp)));
         }
-        if is_going {
+        if is_going || self.life.state == State::Asking {
             deadlines.extend(
                 self.question_deadlines()
                     .map(|(at, question)| (at, Due::Unanswered(question))),

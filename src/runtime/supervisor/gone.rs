@@ -67,7 +67,8 @@ impl Supervisor {
                 open_tool: None,
                 leftovers,
             };
-            act.step(id, &Event::AttemptEnded { attempt, end }, None, ctx);
+            let analysis = None;
+            act.step(id, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
         }));
     }
 }

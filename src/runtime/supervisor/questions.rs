@@ -1,6 +1,7 @@
 //! Answers: the first one wins, is written down, and then goes to the agent.
 
 use super::*;
+use crate::session::clarify::{Analysis, Clarify, Verdict};
 use crate::session::question::Answer;
 use crate::session::request::OnQuestion;
 
@@ -16,7 +17,7 @@ impl Handler<AnswerQuestion> for Supervisor {
             reply,
         } = message;
         match self.check_answer(session, question, &answer) {
-            Ok(()) => self.write_answer(
+            Ok(()) => self.take_answer(
                 session,
                 Answered {
                     question_id: question,
@@ -44,6 +45,40 @@ impl Supervisor {
             return Err(CallError::AlreadyAnswered(question));
         }
         Ok(waiting.question.kind.check(answer)?)
+    }
+
+    /// An answer goes to the agent that asked; one to our own question about the task decides what is run.
+    fn take_answer(&mut self, id: SessionId, answered: Answered, reply: Option<Reply>, ctx: &mut Context<Self>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let question = answered.question_id;
+        if session.life.clarify != (Clarify::Asking { question }) {
+            return self.write_answer(id, answered, reply, ctx);
+        }
+        session.answering.insert(question);
+        let event = Event::Answer {
+            answered,
+            task: session.request.task.clone(),
+            uuid: Uuid::new_v4(),
+        };
+        self.step(id, &event, reply, ctx);
+    }
+
+    /// What the analysis that has just ended says, where one has. All that its agent said is in the summary by now: a
+    /// commit is told of before whoever asked for it goes on.
+    pub(super) fn analysis(&self, id: SessionId) -> Option<Box<Analysis>> {
+        let session = self.sessions.get(&id)?;
+        if session.life.clarify != Clarify::Analysing {
+            return None;
+        }
+        let summary = &session.summary;
+        Some(Box::new(Analysis {
+            verdict: Verdict::read(summary.structured_output.as_ref(), summary.result.as_deref()),
+            task: session.request.task.clone(),
+            question_id: QuestionId(summary.questions_asked + 1),
+            uuid: Uuid::new_v4(),
+        }))
     }
 
     fn write_answer(&mut self, id: SessionId, answered: Answered, reply: Option<Reply>, ctx: &mut Context<Self>) {
@@ -99,7 +134,7 @@ impl Supervisor {
             OnQuestion::Allow => kind.first_options().unwrap_or_else(deny),
         };
         let by = "the request's on_question".to_owned();
-        self.write_answer(
+        self.take_answer(
             id,
             Answered {
                 question_id: question,

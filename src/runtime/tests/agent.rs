@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::lines;
 use crate::agent_host::protocol::Exit;
 use crate::runtime::outside::Clock;
+use crate::session::opening::CONTINUE;
 
 /// How often a tool that runs gives a sign of life.
 const TOOL_PROGRESS: SignedDuration = SignedDuration::from_secs(30);
@@ -41,6 +42,8 @@ pub(super) struct Conversation {
     lines: u32,
     /// What its agents have done that they do once only.
     deeds: BTreeSet<String>,
+    /// What it was told last.
+    told: String,
     /// A time that they keep in mind.
     remembered: Timestamp,
 }
@@ -145,13 +148,11 @@ impl Agent {
     pub(super) fn hear(&self, line: &str) {
         let line: Value = serde_json::from_str(line).expect("half a line would kill the CLI");
         match line["type"].as_str() {
-            Some("user") => self.hear_message(
-                line["uuid"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .parse()
-                    .expect("a uuid of ours"),
-            ),
+            Some("user") => {
+                let input = line["uuid"].as_str().unwrap_or_default();
+                let told = line["message"]["content"].as_str().unwrap_or_default();
+                self.hear_message(input.parse().expect("a uuid of ours"), told);
+            }
             Some("control_request") => self.hear_request(&line),
             Some("control_response") => {
                 let response = &line["response"];
@@ -163,7 +164,7 @@ impl Agent {
         self.0.changed.send_replace(());
     }
 
-    fn hear_message(&self, input: Uuid) {
+    fn hear_message(&self, input: Uuid, told: &str) {
         let mut conversation = self.conversation();
         if !conversation.seen.insert(input) {
             let is_over = !conversation.turn.contains(&input);
@@ -174,6 +175,9 @@ impl Agent {
             return;
         }
         conversation.turn.push(input);
+        if told != CONTINUE {
+            told.clone_into(&mut conversation.told);
+        }
         drop(conversation);
         self.note(input);
         self.print(lines::lifecycle(input, "queued"));
@@ -297,9 +301,19 @@ impl Agent {
         }
     }
 
+    /// What it was told last, but for requests to go on.
+    pub(super) fn told(&self) -> String {
+        self.conversation().told.clone()
+    }
+
     /// Ends its turn well.
     pub(super) fn finishes(&self) {
-        self.end_turn(lines::done);
+        self.finishes_with("All is done.");
+    }
+
+    /// The same with a result of its own.
+    pub(super) fn finishes_with(&self, result: &str) {
+        self.end_turn(|inputs| lines::done(inputs, result));
     }
 
     pub(super) fn gives_up_on_api(&self) {

@@ -37,25 +37,27 @@ fn answered_by_policy(request: &mut Request) {
     request.question_timeout_seconds = Some(60);
 }
 
-/// Asks for the session unless it is on disk: whoever asked was told nothing, or that it was not taken.
-async fn ask(world: &World) {
-    if world.only_session().is_none() {
-        let _ = world.try_create(answered_by_policy).await;
-    }
+/// A session whose every commit goes wrong once.
+pub(super) struct Case {
+    pub(super) script: fn() -> Script,
+    /// What is asked for.
+    pub(super) request: fn(&mut Request),
+    /// Looks at what the last daemon made of it.
+    pub(super) look: fn(&World, SessionId, &str),
 }
 
-/// What the last daemon made of it.
-async fn look(world: &World, fault: Fault, nth: u64) {
-    let id = world.only_session().expect("the session was asked for");
-    let (outcome, _) = world.ended(id).await;
-    assert_eq!(outcome, Outcome::Completed, "{fault:?} at commit {nth}");
-    assert_eq!(world.lines(id).len(), LINES, "{fault:?} at commit {nth}");
-    assert_eq!(world.endings(id), ["crashed", "finished"], "{fault:?} at commit {nth}");
-    assert!(tells_each_once(world, id), "{fault:?} at commit {nth}");
-}
+const EVENTFUL: Case = Case {
+    script: eventful,
+    request: answered_by_policy,
+    look: |world, id, context| {
+        assert_eq!(world.lines(id).len(), LINES, "{context}");
+        assert_eq!(world.endings(id), ["crashed", "finished"], "{context}");
+        assert!(tells_each_once(world, id), "{context}");
+    },
+};
 
 /// Whether no message to an agent is journalled as sent twice in one attempt.
-fn tells_each_once(world: &World, id: SessionId) -> bool {
+pub(super) fn tells_each_once(world: &World, id: SessionId) -> bool {
     let mut told = BTreeSet::new();
     let mut attempt = Attempt::NONE;
     world.journal(id).into_iter().all(|(_, entry)| match entry {
@@ -68,31 +70,51 @@ fn tells_each_once(world: &World, id: SessionId) -> bool {
     })
 }
 
-/// Lets the n-th commit fail, and another daemon go on; whether there was such a commit.
-async fn fails_at(nth: u64, fault: Fault) -> bool {
-    let mut world = World::new(eventful());
-    world.fail_at(nth, fault);
-    ask(&world).await;
-    let is_over = world.ended_before_fault().await;
-    if !is_over {
-        world.restart();
-        ask(&world).await;
+impl Case {
+    /// Asks for the session unless it is on disk: whoever asked was told nothing, or that it was not taken.
+    async fn ask(&self, world: &World) {
+        if world.only_session().is_none() {
+            let _ = world.try_create(self.request).await;
+        }
     }
-    look(&world, fault, nth).await;
-    !is_over
+
+    async fn look_at(&self, world: &World, fault: Fault, nth: u64) {
+        let context = format!("{fault:?} at commit {nth}");
+        let id = world.only_session().expect("the session was asked for");
+        assert_eq!(world.ended(id).await.0, Outcome::Completed, "{context}");
+        (self.look)(world, id, &context);
+    }
+
+    /// Lets the n-th commit fail, and another daemon go on; whether there was such a commit.
+    async fn fails_at(&self, nth: u64, fault: Fault) -> bool {
+        let mut world = World::new((self.script)());
+        world.fail_at(nth, fault);
+        self.ask(&world).await;
+        let is_over = world.ended_before_fault().await;
+        if !is_over {
+            world.restart();
+            self.ask(&world).await;
+        }
+        self.look_at(&world, fault, nth).await;
+        !is_over
+    }
+
+    /// Lets every single commit fail, one in each run; answers how many there were.
+    pub(super) fn fails_everywhere(&self, fault: Fault) -> u64 {
+        let mut commits = 0;
+        loop {
+            let mut was_hit = false;
+            simulate(async { was_hit = self.fails_at(commits + 1, fault).await });
+            if !was_hit {
+                return commits;
+            }
+            commits += 1;
+        }
+    }
 }
 
-/// Lets every single commit fail, one in each run.
 fn fails_everywhere(fault: Fault) {
-    let mut commits = 0;
-    loop {
-        let mut was_hit = false;
-        simulate(async { was_hit = fails_at(commits + 1, fault).await });
-        if !was_hit {
-            break;
-        }
-        commits += 1;
-    }
+    let commits = EVENTFUL.fails_everywhere(fault);
     assert!(commits > 20, "only {commits} commits were tried");
 }
 
@@ -127,13 +149,13 @@ fn a_daemon_that_dies_again_and_again_finishes_all_the_same() {
             let mut world = World::new(eventful());
             loop {
                 world.fail_at(nth, fault);
-                ask(&world).await;
+                EVENTFUL.ask(&world).await;
                 if world.ended_before_fault().await {
                     break;
                 }
                 world.restart();
             }
-            look(&world, fault, nth).await;
+            EVENTFUL.look_at(&world, fault, nth).await;
         });
     }
 }

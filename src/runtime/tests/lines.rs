@@ -94,8 +94,8 @@ pub(super) fn rate_limit(resets_at_seconds: i64) -> Value {
 }
 
 /// A turn that ended well.
-pub(super) fn done(inputs: &[Uuid]) -> Value {
-    let mut frame = result(inputs, "All is done.");
+pub(super) fn done(inputs: &[Uuid], text: &str) -> Value {
+    let mut frame = result(inputs, text);
     frame["terminal_reason"] = json!("completed");
     frame["stop_reason"] = json!("end_turn");
     frame

@@ -6,6 +6,7 @@
 //! session were ever alive at once, or if one of them was treated as no host would.
 
 mod agent;
+mod clarify;
 mod faults;
 mod host;
 mod hours;

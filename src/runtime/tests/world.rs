@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::agent::Script;
 use super::host::{Machine, SimulatedHosts};
+use crate::agent::launch;
 use crate::runtime::handle::{CallError, Handle, NewSession};
 use crate::runtime::outside::{Clock, Outside, Threads};
 use crate::runtime::settings::RuntimeSettings;
@@ -283,6 +284,14 @@ impl World {
                 () = tokio::time::sleep(DEATH_LOOK) => {}
             }
         }
+    }
+
+    /// How the agent of an attempt was started.
+    pub(super) fn argv(&self, id: SessionId, attempt: u32) -> Vec<String> {
+        let plan = launch::plan(&self.settings.attempt_directory(id, Attempt(attempt)));
+        plan.expect("the plan is readable")
+            .expect("the attempt was prepared")
+            .argv
     }
 
     /// The session's records: when, and what.

@@ -3,10 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::clarifying::{after_analysis, answer};
 use super::{Lifecycle, State, StateName, name_of_outcome};
+use crate::session::clarify::{Analysis, Clarify};
 use crate::session::id::{Attempt, Seq};
 use crate::session::journal::{
-    AttemptEnd, AttemptStart, Control, Entry, Input, Resumed, RetryScheduled, SessionEnd, StateChange, Text,
+    Answered, AttemptEnd, AttemptStart, Control, Entry, Input, Resumed, RetryScheduled, SessionEnd, StateChange, Text,
 };
 use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
 use crate::session::restart::{QUOTA_UNKNOWN_DELAY, RestartPolicy, Verdict, api_delay, crash_delay};
@@ -32,6 +34,17 @@ pub enum Event {
         attempt: Attempt,
         /// How it ended.
         end: AttemptEnd,
+        /// What it says, where it was to find out whether the task is clear.
+        analysis: Option<Box<Analysis>>,
+    },
+    /// Somebody answers our own question about the task.
+    Answer {
+        /// The answer.
+        answered: Answered,
+        /// The task as it was asked for.
+        task: String,
+        /// The id of the next message.
+        uuid: Uuid,
     },
     /// The wait before the next attempt is over.
     RetryDue {
@@ -105,7 +118,17 @@ pub fn decide(
     match event {
         Event::SlotFree { fresh, checkpoint } => Ok(start(life, *fresh, *checkpoint)),
         Event::AgentUp { attempt } => Ok(agent_up(life, *attempt)),
-        Event::AttemptEnded { attempt, end } => Ok(attempt_ended(life, *attempt, end, policy, now, jitter)),
+        Event::AttemptEnded { attempt, end, analysis } => {
+            let analysis = analysis.as_deref();
+            Ok(attempt_ended(
+                life,
+                *attempt,
+                end,
+                analysis,
+                &Surroundings { policy, now, jitter },
+            ))
+        }
+        Event::Answer { answered, task, uuid } => Ok(answer(life, answered, task, *uuid)),
         Event::RetryDue { attempt } => Ok(retry_due(life, *attempt)),
         Event::Cancel { by } => cancel(life, by),
         Event::TimeUp => Ok(time_up(life)),
@@ -118,6 +141,13 @@ pub fn decide(
             Ok(decision)
         }
     }
+}
+
+/// What decides about restarts besides the session itself.
+struct Surroundings<'a> {
+    policy: &'a RestartPolicy,
+    now: Timestamp,
+    jitter: f64,
 }
 
 fn start(life: &Lifecycle, fresh: Uuid, checkpoint: Option<Seq>) -> Decision {
@@ -154,24 +184,32 @@ fn attempt_ended(
     life: &Lifecycle,
     attempt: Attempt,
     end: &AttemptEnd,
-    policy: &RestartPolicy,
-    now: Timestamp,
-    jitter: f64,
+    analysis: Option<&Analysis>,
+    around: &Surroundings<'_>,
 ) -> Decision {
     if attempt != life.attempt || !life.state.has_agent() {
         return Decision::default();
     }
     let mut decision = match life.state {
         State::Stopping { stop_for } => ended(life, stop_for.outcome(), stop_sentence(stop_for)),
-        State::Queued | State::Starting | State::Running | State::WaitingRetry { .. } | State::Ended { .. } => {
-            after_ending(life, end, policy, now, jitter)
-        }
+        State::Queued
+        | State::Starting
+        | State::Running
+        | State::Asking
+        | State::WaitingRetry { .. }
+        | State::Ended { .. } => match analysis {
+            Some(analysis) if end.ending == Ending::Finished && life.clarify == Clarify::Analysing => {
+                after_analysis(life, analysis)
+            }
+            Some(_) | None => after_ending(life, end, around),
+        },
     };
     decision.entries.insert(0, Entry::AttemptEnded(end.clone()));
     decision
 }
 
-fn after_ending(life: &Lifecycle, end: &AttemptEnd, policy: &RestartPolicy, now: Timestamp, jitter: f64) -> Decision {
+fn after_ending(life: &Lifecycle, end: &AttemptEnd, around: &Surroundings<'_>) -> Decision {
+    let Surroundings { policy, now, jitter } = *around;
     let sentence = end.ending.to_string();
     let failed = |cause| ended(life, Outcome::Failed { cause }, &sentence);
     match &end.ending {
@@ -217,6 +255,7 @@ fn retry_due(life: &Lifecycle, attempt: Attempt) -> Decision {
         State::Queued
         | State::Starting
         | State::Running
+        | State::Asking
         | State::WaitingRetry { .. }
         | State::Stopping { .. }
         | State::Ended { .. } => Decision::default(),
@@ -229,7 +268,7 @@ fn cancel(life: &Lifecycle, by: &str) -> Result<Decision, Denied> {
         by: by.to_owned(),
     });
     let mut decision = match &life.state {
-        State::Queued | State::WaitingRetry { .. } => {
+        State::Queued | State::Asking | State::WaitingRetry { .. } => {
             ended(life, Outcome::Cancelled, stop_sentence(StopFor::Cancelled))
         }
         State::Starting | State::Running => stop(life, StopFor::Cancelled),
@@ -245,7 +284,9 @@ fn cancel(life: &Lifecycle, by: &str) -> Result<Decision, Denied> {
 
 fn time_up(life: &Lifecycle) -> Decision {
     match &life.state {
-        State::Queued | State::WaitingRetry { .. } => ended(life, Outcome::TimedOut, stop_sentence(StopFor::TimedOut)),
+        State::Queued | State::Asking | State::WaitingRetry { .. } => {
+            ended(life, Outcome::TimedOut, stop_sentence(StopFor::TimedOut))
+        }
         State::Starting | State::Running => stop(life, StopFor::TimedOut),
         State::Stopping { .. } | State::Ended { .. } => Decision::default(),
     }
@@ -270,6 +311,7 @@ fn resume(life: &Lifecycle, resumed: &Resumed) -> Result<Decision, Denied> {
         live @ (State::Queued
         | State::Starting
         | State::Running
+        | State::Asking
         | State::WaitingRetry { .. }
         | State::Stopping { .. }) => Err(Denied::StillLive(live.name())),
     }
@@ -311,7 +353,7 @@ fn wait(life: &Lifecycle, at: Timestamp, sentence: &str) -> Decision {
     }
 }
 
-fn ended(life: &Lifecycle, outcome: Outcome, sentence: &str) -> Decision {
+pub(super) fn ended(life: &Lifecycle, outcome: Outcome, sentence: &str) -> Decision {
     let end = SessionEnd {
         outcome,
         summary: sentence.to_owned(),
@@ -326,7 +368,7 @@ fn ended(life: &Lifecycle, outcome: Outcome, sentence: &str) -> Decision {
     }
 }
 
-fn change(life: &Lifecycle, to: StateName, reason: &str) -> Entry {
+pub(super) fn change(life: &Lifecycle, to: StateName, reason: &str) -> Entry {
     let change = StateChange {
         from: life.state.name(),
         to,
@@ -337,7 +379,7 @@ fn change(life: &Lifecycle, to: StateName, reason: &str) -> Entry {
     Entry::SessionState(change)
 }
 
-fn stop_sentence(stop_for: StopFor) -> &'static str {
+pub(super) fn stop_sentence(stop_for: StopFor) -> &'static str {
     match stop_for {
         StopFor::Cancelled => "the session was cancelled",
         StopFor::TimedOut => "the session's time is up",

@@ -7,11 +7,13 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::*;
-use crate::session::id::{Attempt, Seq};
-use crate::session::journal::{AttemptEnd, Entry, Input, Resumed};
+use crate::session::clarify::{Analysis, Clarify, Verdict};
+use crate::session::id::{Attempt, QuestionId, Seq};
+use crate::session::journal::{Answered, AttemptEnd, Entry, Input, Resumed};
 use crate::session::message::InputState;
 use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
-use crate::session::restart::RestartPolicy;
+use crate::session::question::Answer;
+use crate::session::restart::{RestartPolicy, Restarts};
 
 /// A session as the walk sees it, with what the outside world would know.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -25,6 +27,10 @@ struct Node {
     charged: u32,
     /// Steps of the clock.
     ticks: i64,
+    /// The question about the task that waits for its answer.
+    asked: Option<QuestionId>,
+    /// How often `task.refined` was recorded.
+    refined: u32,
 }
 
 const TICKS_MAX: i64 = 12;
@@ -101,14 +107,62 @@ fn alphabet(life: &Lifecycle) -> Vec<Event> {
         events.extend(endings.iter().map(|e| Event::AttemptEnded {
             attempt,
             end: end(e.clone()),
+            analysis: analysis(life, None),
         }));
+        events.extend([AMBIGUOUS, CLEAR].map(|verdict| Event::AttemptEnded {
+            attempt,
+            end: end(Ending::Finished),
+            analysis: analysis(life, Some(verdict)),
+        }));
+    }
+    for question_id in [QuestionId(1), QuestionId(2)] {
+        events.extend(answers().map(|answer| settle(question_id, answer)));
     }
     events
 }
 
+const AMBIGUOUS: &str =
+    r#"{"ambiguous": true, "questions": [{"question": "Which?", "options": [{"label": "A"}, {"label": "B"}]}]}"#;
+const CLEAR: &str = r#"{"ambiguous": false}"#;
+
+/// The end of an analysis, as the supervisor reports it for a session that is being clarified.
+fn analysis(life: &Lifecycle, verdict: Option<&str>) -> Option<Box<Analysis>> {
+    let is_analysing = life.clarify == Clarify::Analysing;
+    let asked = u32::from(life.restarts != Restarts::default());
+    is_analysing.then(|| {
+        Box::new(Analysis {
+            verdict: Verdict::read(None, verdict),
+            task: "tidy up".into(),
+            question_id: QuestionId(1 + asked),
+            uuid: Uuid::from_u128(8),
+        })
+    })
+}
+
+fn answers() -> [Answer; 3] {
+    let deny = |interrupt| Answer::Deny {
+        reason: None,
+        interrupt,
+    };
+    let answers = [("Which?".to_owned(), "A".to_owned())].into();
+    [Answer::Choose { answers }, deny(false), deny(true)]
+}
+
+fn settle(question_id: QuestionId, answer: Answer) -> Event {
+    Event::Answer {
+        answered: Answered {
+            question_id,
+            answer,
+            by: "a person".into(),
+        },
+        task: "tidy up".into(),
+        uuid: Uuid::from_u128(8),
+    }
+}
+
 fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Node) {
     let context = format!("{:?} on {:?} gave {decision:?}", event, before.life);
-    if let Event::AttemptEnded { attempt, end } = event
+    if let Event::AttemptEnded { attempt, end, .. } = event
         && before.live.contains(attempt)
         && !decision.entries.is_empty()
     {
@@ -157,6 +211,75 @@ fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Nod
         "no restart past the budget: {context}"
     );
     check_promises(before, event, after, &context);
+    check_clarifying(before, event, decision, after, &context);
+}
+
+/// Promises about a task that is clarified before it is run.
+fn check_clarifying(before: &Node, event: &Event, decision: &Decision, after: &mut Node, context: &str) {
+    for entry in &decision.entries {
+        match entry {
+            Entry::QuestionAsked(question) => {
+                assert_eq!(after.asked, None, "one question at a time: {context}");
+                after.asked = Some(question.question_id);
+            }
+            Entry::QuestionAnswered(answered) => {
+                assert_eq!(
+                    after.asked.take(),
+                    Some(answered.question_id),
+                    "only what is asked is answered: {context}"
+                );
+            }
+            Entry::SessionEnded(_) => after.asked = None,
+            Entry::TaskRefined(_) => {
+                after.refined += 1;
+                assert_eq!(
+                    after.life.restarts, before.life.restarts,
+                    "clarifying is no restart: {context}"
+                );
+                assert!(
+                    decision.entries.iter().any(|entry| matches!(entry, Entry::Input(_))),
+                    "whoever runs the task is told it: {context}"
+                );
+            }
+            _ => {}
+        }
+    }
+    let is_asking = after.life.state == State::Asking;
+    assert_eq!(
+        is_asking,
+        after.asked.is_some(),
+        "a person is asked in one state only: {context}"
+    );
+    assert_eq!(
+        is_asking,
+        matches!(after.life.clarify, Clarify::Asking { .. }) && after.life.state.outcome().is_none(),
+        "the clarification and the state agree: {context}"
+    );
+    assert!(
+        !is_asking || after.live.is_empty(),
+        "no agent works on an open question: {context}"
+    );
+    assert_eq!(
+        after.refined,
+        u32::from(after.life.clarify == Clarify::Settled),
+        "a task is settled once, and stays settled: {context}"
+    );
+    let is_completed = after.life.state.outcome() == Some(Outcome::Completed);
+    let is_clarifying = matches!(after.life.clarify, Clarify::Analysing | Clarify::Asking { .. });
+    assert!(
+        !(is_completed && is_clarifying),
+        "an analysis is no completion: {context}"
+    );
+    if let (Event::Answer { .. }, Some(_)) = (event, before.asked)
+        && !decision.entries.is_empty()
+        && after.life.state.outcome().is_none()
+    {
+        assert_eq!(
+            decision.effects,
+            [Effect::Enqueue],
+            "an answered task is run: {context}"
+        );
+    }
 }
 
 /// Promises about where an edge leads.
@@ -166,7 +289,7 @@ fn check_promises(before: &Node, event: &Event, after: &Node, context: &str) {
         let stays = match &after.life.state {
             State::Stopping { stop_for } => *stop_for == StopFor::Cancelled,
             State::Ended { outcome } => *outcome == Outcome::Cancelled,
-            State::Queued | State::Starting | State::Running | State::WaitingRetry { .. } => false,
+            State::Queued | State::Starting | State::Running | State::Asking | State::WaitingRetry { .. } => false,
         };
         assert!(stays, "a cancelled session stays cancelled: {context}");
     }
@@ -186,12 +309,30 @@ fn check_promises(before: &Node, event: &Event, after: &Node, context: &str) {
 
 #[test]
 fn every_edge_keeps_the_promises() {
+    let names = walk_from(Clarify::Unasked);
+    assert_eq!(names.len(), 9, "the walk reaches every state but one: {names:?}");
+    assert!(
+        !names.contains(&StateName::Asking),
+        "nobody is asked who did not want it"
+    );
+    let names = walk_from(Clarify::Analysing);
+    assert_eq!(names.len(), 10, "the walk reaches every state: {names:?}");
+}
+
+/// Walks over all that can be reached; answers the states that were seen.
+fn walk_from(clarify: Clarify) -> HashSet<StateName> {
+    let life = Lifecycle {
+        clarify,
+        ..Lifecycle::default()
+    };
     let first = Node {
-        life: Lifecycle::default(),
+        life,
         live: vec![],
         cancelled: false,
         charged: 0,
         ticks: 0,
+        asked: None,
+        refined: 0,
     };
     let mut seen = HashSet::from([first.clone()]);
     let mut queue = VecDeque::from([first]);
@@ -214,8 +355,8 @@ fn every_edge_keeps_the_promises() {
             }
         }
     }
-    assert_eq!(names.len(), 9, "the walk reaches every state: {names:?}");
     assert!(seen.len() > 500, "the walk is worth its name: {} nodes", seen.len());
+    names
 }
 
 /// Follows a list of events from a new session, the clock standing still, and answers the end.
@@ -244,6 +385,7 @@ fn a_crash_loop_that_writes_a_message_each_time_ends_parked() {
         events.extend([slot(), Event::AgentUp { attempt }]);
         events.push(Event::AttemptEnded {
             attempt,
+            analysis: None,
             end: end(Ending::Crashed),
         });
         events.push(Event::RetryDue { attempt });
@@ -265,6 +407,7 @@ fn without_restarts_a_dead_agent_fails_as_crashed() {
     };
     let ended = Event::AttemptEnded {
         attempt: Attempt(1),
+        analysis: None,
         end: end(Ending::Crashed),
     };
     let life = follow(&policy, &[slot(), ended]);
@@ -280,6 +423,7 @@ fn without_restarts_a_dead_agent_fails_as_crashed() {
 fn waiting_for_quota_is_never_charged_and_can_be_turned_off() {
     let quota = Event::AttemptEnded {
         attempt: Attempt(1),
+        analysis: None,
         end: end(Ending::Quota {
             resets_at: Some(now(99)),
         }),
@@ -304,6 +448,7 @@ fn waiting_for_quota_is_never_charged_and_can_be_turned_off() {
 fn a_lost_conversation_is_not_resumed() {
     let lost = Event::AttemptEnded {
         attempt: Attempt(1),
+        analysis: None,
         end: end(Ending::LostContext { message: "gone".into() }),
     };
     let life = follow(&policy(), &[slot(), lost]);
@@ -320,6 +465,7 @@ fn a_repeated_cancel_is_accepted_quietly_and_a_late_one_refused() {
     assert_eq!(decide(&life, &cancel, &policy(), now(0), 0.0), Ok(Decision::default()));
     let done = Event::AttemptEnded {
         attempt: Attempt(1),
+        analysis: None,
         end: end(Ending::Finished),
     };
     let life = follow(&policy(), &[slot(), done]);

@@ -15,6 +15,9 @@ use crate::web::access;
 /// The header in which our relay tells where it was started: the directory that a request without one means.
 pub(crate) const DIRECTORY_HEADER: &str = "X-CC-Executor-Directory";
 
+/// The header in which our relay tells how many agents stand above it.
+pub(crate) const DEPTH_HEADER: &str = "X-CC-Executor-Depth";
+
 /// The header that names the MCP session.
 const SESSION_HEADER: &str = "Mcp-Session-Id";
 
@@ -43,6 +46,8 @@ pub(super) struct Caller {
     pub(super) mcp_session: Option<String>,
     /// Where it works, if it said so.
     pub(super) directory: Option<PathBuf>,
+    /// How many agents stand above what it starts.
+    pub(super) depth: u32,
     /// What this request wants to have logged, in the stateless era.
     pub(super) log_level: Option<Level>,
     /// Whose token it has; none only where a handler is served without our guard.
@@ -65,10 +70,11 @@ impl Caller {
             era: if is_stateless { Era::Stateless } else { Era::Sessions },
             can_fill_forms,
             knows_tasks: is_stateless && capabilities.supports_tasks(),
-            mcp_session: header(SESSION_HEADER)
-                .and_then(|id| id.to_str().ok())
-                .map(str::to_owned),
+            mcp_session: context.extensions.get::<Parts>().and_then(mcp_session),
             directory: header(DIRECTORY_HEADER).map(|path| OsStr::from_bytes(path.as_bytes()).into()),
+            depth: header(DEPTH_HEADER)
+                .and_then(|depth| depth.to_str().ok()?.parse().ok())
+                .unwrap_or(0),
             log_level: context.meta.log_level().and_then(Level::of),
             signed_in: context
                 .extensions
@@ -77,6 +83,12 @@ impl Caller {
             by: named(context.client_info().map(|client| client.name).as_deref()),
         }
     }
+}
+
+/// The MCP session that a request names.
+pub(super) fn mcp_session(parts: &Parts) -> Option<String> {
+    let id = parts.headers.get(SESSION_HEADER)?;
+    id.to_str().ok().map(str::to_owned)
 }
 
 /// `mcp`, with the client's name where it has one that can be shown.

@@ -134,6 +134,7 @@ impl Narrator {
             Entry::Notice(notice) => self.tell(&format!("[notice] {}", notice.text)),
             Entry::RetryScheduled(retry) => self.tell(&format!("[next attempt at {}] {}", retry.at, retry.cause)),
             Entry::ContextRebuilt(why) => self.tell(&format!("[told anew] {}", why.why)),
+            Entry::TaskRefined(refined) => self.tell(&format!("[the task is settled] {}", refined.task)),
             Entry::QuestionAsked(question) => {
                 self.tell(&format!(
                     "[question {}] {}",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use rmcp::model::*;
-use rmcp::service::{RequestContext, SubscriptionContext};
+use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use tokio::sync::watch;
 
@@ -20,7 +20,7 @@ use crate::web::access::audit::Audit;
 
 /// Told to models that are given our tools.
 const INSTRUCTIONS: &str = "Runs Claude Code on this machine for hours and does not lose the work. Start a task with \
-    execute_with_streaming (or execute_resumable for long ones); every session has a session_id and goes on when this \
+    execute_with_streaming (or execute_resumable for long ones, smart_execution where it is not clear what is meant); every session has a session_id and goes on when this \
     call or connection ends. With background: true a call returns at once; then use get_execution with wait_seconds. \
     A session that needs a person is awaiting_input: ask the user and call answer_question.";
 
@@ -151,6 +151,12 @@ impl ServerHandler for Product {
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         guarded(self.0.subscriptions.listen(&self.0, context)).await
+    }
+
+    /// Whoever is introduced in the era of sessions hears of sessions that come and go; one that was put to rest is
+    /// introduced again when it wakes.
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        self.0.subscriptions.follow_list(&self.0, context).await;
     }
 
     async fn list_prompts(

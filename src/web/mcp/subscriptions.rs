@@ -8,14 +8,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http::request::Parts;
 use rmcp::model::ResourceUpdatedNotificationParam;
-use rmcp::service::{Peer, RequestContext, SubscriptionContext, SubscriptionSink};
+use rmcp::service::{NotificationContext, Peer, RequestContext, SubscriptionContext, SubscriptionSink};
 use rmcp::{ErrorData, RoleServer};
 use serde::Deserialize;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::caller::Caller;
+use super::caller::{self, Caller};
 use super::resources::{Address, refused};
 use super::server::Door;
 use crate::runtime::Handle;
@@ -24,6 +25,12 @@ use crate::session::id::SessionId;
 
 /// The least time between two notifications of the same subscriber.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether anybody still listens, while nothing changes.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// The kind of record by which the list of resources changes.
+const CREATED: &str = "session.created";
 
 /// The subscriptions of MCP sessions.
 #[derive(Default)]
@@ -74,6 +81,27 @@ impl Subscriptions {
         Ok(())
     }
 
+    /// Tells an MCP session of sessions of ours that come and go, as the declared capability says, until it ends. Beyond
+    /// the most subscriptions nobody more is told.
+    pub(super) async fn follow_list(&self, door: &Door, context: NotificationContext<RoleServer>) {
+        let session = context.extensions.get::<Parts>().and_then(caller::mcp_session);
+        let (Some(session), Ok(reader)) = (session, door.handle.stream_all(None).await) else {
+            return;
+        };
+        let wanted = Wanted {
+            resources: Vec::new(),
+            list: true,
+        };
+        let task = || tokio::spawn(tell(reader, wanted, Listener::Session(context.peer))).abort_handle();
+        let mut all = self.lock();
+        all.retain(|_, task| !task.is_finished());
+        if all.len() < door.limits.subscriptions_max
+            && let Some(earlier) = all.insert((session, String::new()), task())
+        {
+            earlier.abort();
+        }
+    }
+
     /// `resources/unsubscribe`
     pub(super) fn unsubscribe(&self, uri: &str, context: &RequestContext<RoleServer>) {
         let key = (Caller::of(context).mcp_session.unwrap_or_default(), uri.to_owned());
@@ -117,6 +145,12 @@ impl Wanted {
         Ok(Self { resources, list })
     }
 
+    /// Whether a record of this kind can be of interest, before anything is made of it: most are not to those who only
+    /// want to hear of sessions that come and go.
+    fn may_be_changed_by(&self, kind: &str) -> bool {
+        !self.resources.is_empty() || (self.list && kind == CREATED)
+    }
+
     /// Which of them a record of this kind and session changes; empty text stands for the list.
     fn changed_by(&self, kind: &str, session: SessionId) -> impl Iterator<Item = String> + '_ {
         let is_state = matches!(
@@ -131,7 +165,7 @@ impl Wanted {
                 | "question.withdrawn"
                 | "attempt.started"
         );
-        let (is_new, is_checkpoint) = (kind == "session.created", kind == "checkpoint");
+        let (is_new, is_checkpoint) = (kind == CREATED, kind == "checkpoint");
         let touched = move |(uri, address, of): &(String, Address, Option<SessionId>)| {
             let is_touched = match address {
                 Address::Active | Address::Sessions | Address::History(_) => is_state,
@@ -147,6 +181,14 @@ impl Wanted {
 }
 
 impl Listener {
+    /// Whether nobody can be told any more; a request that listens is ended by its own context.
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Session(peer) => peer.is_transport_closed(),
+            Self::Request(_) => false,
+        }
+    }
+
     /// Tells of a change; false when nobody listens any more.
     fn tell(&self, uri: String) -> BoxFuture<'_, bool> {
         Box::pin(async move {
@@ -178,11 +220,19 @@ async fn tell(mut reader: Reader, wanted: Wanted, listener: Listener) {
                 }
                 not_before = Instant::now() + PAUSE;
             }
+            () = tokio::time::sleep(LOOK), if changed.is_empty() => {
+                if listener.is_gone() {
+                    return;
+                }
+            }
             item = reader.next() => {
                 let Some(item) = item else { return };
                 let Item::Record(record) = item else { continue };
-                if let Ok(Changed { session_id }) = serde_json::from_slice(&record.json) {
-                    changed.extend(wanted.changed_by(&String::from_utf8_lossy(&record.kind), session_id));
+                let kind = String::from_utf8_lossy(&record.kind);
+                if wanted.may_be_changed_by(&kind)
+                    && let Ok(Changed { session_id }) = serde_json::from_slice(&record.json)
+                {
+                    changed.extend(wanted.changed_by(&kind, session_id));
                 }
             }
         }

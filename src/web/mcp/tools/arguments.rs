@@ -14,7 +14,7 @@ use crate::session::request::{PermissionMode, Request};
 /// The longest wait of `get_execution`, in seconds: above it clients give the call up.
 pub(super) const WAIT_SECONDS_MAX: u64 = 3600;
 
-/// `execute_with_streaming` and `execute_resumable`
+/// `execute_with_streaming`, `execute_resumable` and `smart_execution`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["task"]))]
@@ -43,6 +43,11 @@ pub(super) struct Execute {
     pub(super) max_budget_usd: Option<f64>,
     /// The most time at work, in seconds
     pub(super) timeout_seconds: Option<u64>,
+    /// While anything happens there is a checkpoint at least this often, in seconds. Default: the daemon's setting
+    #[serde(alias = "checkpoint_interval_seconds")]
+    pub(super) checkpoint_interval: Option<u64>,
+    /// Give the agent these very tools and resources, so that it can start sessions and read those of others
+    pub(super) executor_tools: bool,
     /// Return at once with the session_id, and let it run
     pub(super) background: bool,
     /// Cancel the session when this call is cancelled or its connection is lost. Default: it goes on
@@ -193,6 +198,8 @@ impl Execute {
             max_turns: self.max_turns,
             max_budget_usd: self.max_budget_usd,
             timeout_seconds: self.timeout_seconds,
+            checkpoint_interval_seconds: self.checkpoint_interval,
+            executor_tools: self.executor_tools,
             ..Request::default()
         })
     }

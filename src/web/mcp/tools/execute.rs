@@ -11,7 +11,7 @@ use rmcp::service::RequestContext;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::{Execute, Resume};
-use super::{ToolError, read};
+use super::{SMART, ToolError, read};
 use crate::runtime::handle::{CallError, NewSession};
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::Question;
@@ -46,7 +46,7 @@ struct Kept {
 }
 
 impl Call<'_> {
-    /// `execute_with_streaming` and `execute_resumable`
+    /// `execute_with_streaming`, `execute_resumable` and `smart_execution`
     pub(super) async fn execute(
         self,
         params: CallToolRequestParams,
@@ -91,7 +91,9 @@ impl Call<'_> {
     }
 
     async fn begin(self, tool: &str, arguments: Execute) -> Result<CallToolResponse, ToolError> {
-        let request = arguments.to_request(self.caller.directory.as_deref())?;
+        let mut request = arguments.to_request(self.caller.directory.as_deref())?;
+        request.clarify = tool == SMART;
+        request.depth = self.caller.depth;
         let new = NewSession {
             request,
             env: None,

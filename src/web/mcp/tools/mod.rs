@@ -64,6 +64,9 @@ enum Effect {
     Looks,
 }
 
+/// The tool that clarifies a task before it is run.
+const SMART: &str = "smart_execution";
+
 const TOOLS: &[Entry] = &[
     Entry {
         name: "execute_with_streaming",
@@ -80,6 +83,15 @@ const TOOLS: &[Entry] = &[
         description: "As execute_with_streaming, for long tasks: the first progress message carries the session_id, \
             checkpoints are written as it goes, and should this call be interrupted the session can be resumed or read \
             on by that id.",
+        input: schema_for_type::<arguments::Execute>,
+        effect: Effect::Runs,
+    },
+    Entry {
+        name: SMART,
+        title: "Find out what is meant, then run the task",
+        description: "As execute_with_streaming, for a task that may be ambiguous: the agent first looks at what is \
+            there without changing anything; if the task can be understood in more than one way, the user is asked; \
+            then the task is run as it was settled.",
         input: schema_for_type::<arguments::Execute>,
         effect: Effect::Runs,
     },
@@ -165,7 +177,7 @@ pub(super) async fn call(
     let name = params.name.to_string();
     let call = execute::Call { door, context, caller };
     let outcome = match name.as_str() {
-        "execute_with_streaming" | "execute_resumable" => call.execute(params, &name).await,
+        "execute_with_streaming" | "execute_resumable" | SMART => call.execute(params, &name).await,
         "resume_execution" => call.resume(params, &name).await,
         "get_execution" => look::get(call, read(params.arguments)).await,
         "list_executions" => look::list(door, read(params.arguments)).await,
