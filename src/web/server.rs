@@ -25,7 +25,9 @@ const WORKERS: usize = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address is not one of this machine alone.
-    #[error("the setting `server.host` is {0}, which is not a loopback address")]
+    #[error(
+        "the setting `server.host` is {0}, which is not a loopback address: use `ssh -L`, or a reverse proxy of this machine"
+    )]
     NotLoopback(String),
     /// Somebody listens there already.
     #[error("port {port} is taken{by}: choose another with `server.port` (0 takes any that is free)")]

@@ -25,7 +25,7 @@ pub(super) fn resolve_one(allowed: &[PathBuf], given: &Path) -> Result<PathBuf, 
     if !allowed.is_empty() {
         // Of what is outside nothing is told, not even whether it is there.
         let is_allowed = resolved.as_ref().is_ok_and(|path| is_within(allowed, path));
-        if !is_allowed && (resolved.is_ok() || !is_spelled_within(allowed, given)) {
+        if !is_allowed && (resolved.is_ok() || !breaks_off_within(allowed, given)) {
             return Err(CallError::DirectoryNotAllowed {
                 path: given.display().to_string(),
                 allowed: listed(allowed),
@@ -47,10 +47,10 @@ fn is_within(allowed: &[PathBuf], path: &Path) -> bool {
         .any(|dir| path.starts_with(dir))
 }
 
-/// Whether a path that leads nowhere was at least meant to be below an allowed directory.
-fn is_spelled_within(allowed: &[PathBuf], path: &Path) -> bool {
-    let climbs = path.components().any(|part| part.as_os_str() == "..");
-    !climbs && allowed.iter().any(|dir| path.starts_with(dir))
+/// Whether a path that leads nowhere breaks off below an allowed directory.
+fn breaks_off_within(allowed: &[PathBuf], path: &Path) -> bool {
+    let there = path.ancestors().find_map(|above| above.canonicalize().ok());
+    there.is_some_and(|above| is_within(allowed, &above))
 }
 
 fn listed(allowed: &[PathBuf]) -> String {
@@ -115,7 +115,13 @@ mod tests {
     fn nothing_is_told_of_what_is_outside() {
         let (_root, root) = tree();
         let allowed = [root.join("ok")];
-        for path in ["out/missing", "ok/../out/missing", "missing"] {
+        for path in [
+            "out/missing",
+            "ok/../out/missing",
+            "ok/escape/missing",
+            "missing/in",
+            "missing",
+        ] {
             assert_eq!(outcome(&allowed, &root.join(path)), "not allowed", "{path}");
         }
         assert!(outcome(&allowed, &root.join("ok/missing")).contains("missing"));

@@ -56,17 +56,11 @@ impl NamedTokens {
 
     /// Who holds a token.
     pub(super) fn holder(&self, token: &Fingerprint, now: Timestamp) -> Option<(String, Role)> {
-        // All are compared: how long that takes tells nothing.
-        let found = self.0.all().iter().fold(None, |found: Option<NamedToken>, named| {
-            if named.sha256.is(token) {
-                Some(named.clone())
-            } else {
-                found
-            }
-        });
+        let all = self.0.all();
+        let found = all.iter().find(|named| named.sha256.is(token));
         found
             .filter(|named| !named.has_expired(now))
-            .map(|named| (named.name, named.role))
+            .map(|named| (named.name.clone(), named.role))
     }
 
     /// All tokens, in the order in which they were made.

@@ -71,7 +71,7 @@ impl SignIns {
     pub(super) fn token_of(&self, cookie: &str, now: Timestamp) -> Option<Fingerprint> {
         let given = Fingerprint::of(cookie);
         let all = self.kept.all();
-        let found = all.iter().filter(|sign_in| sign_in.cookie_sha256.is(&given)).last();
+        let found = all.iter().find(|sign_in| sign_in.cookie_sha256.is(&given));
         found
             .filter(|sign_in| sign_in.expires_at > now)
             .map(|sign_in| sign_in.token_sha256)
