@@ -383,10 +383,9 @@ impl Counted {
         self.sessions_ended.get_or_create(&labels).inc();
     }
 
-    /// Usage is told as a total. One that is lower than before belongs to a fresh conversation, and counts from 0.
+    /// Usage is told as a total, which never falls.
     fn add_usage(&self, before: &mut Usage, now: Usage) {
-        let fresh = now.cost_usd < before.cost_usd || now.tokens() < before.tokens();
-        let from = if fresh { Usage::default() } else { *before };
+        let from = *before;
         let kinds = [
             ("input", now.input_tokens, from.input_tokens),
             ("output", now.output_tokens, from.output_tokens),
@@ -398,7 +397,7 @@ impl Counted {
                 .get_or_create(&ByKind { kind })
                 .inc_by(now.saturating_sub(from));
         }
-        self.cost_usd.inc_by(now.cost_usd - from.cost_usd);
+        self.cost_usd.inc_by((now.cost_usd - from.cost_usd).max(0.0));
         *before = now;
     }
 }

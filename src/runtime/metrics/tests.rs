@@ -91,6 +91,7 @@ impl Life {
             synthetic: false,
             turns: 1,
             usage,
+            spent: None,
         };
         self.say(
             second,
@@ -166,14 +167,6 @@ fn a_life_is_counted() {
         assert_has(&text, line);
     }
     assert!(lock(&life.metrics.seen).is_empty(), "an ended session is let go of");
-}
-
-#[test]
-fn a_fresh_conversation_counts_its_cost_from_nothing() {
-    let mut life = Life::begin();
-    life.end_turn(1, 2.0, 100);
-    life.end_turn(2, 0.5, 10);
-    assert_has(&life.text(2), "cc_executor_cost_usd_total 2.5");
 }
 
 #[test]

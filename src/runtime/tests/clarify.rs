@@ -89,9 +89,10 @@ fn an_ambiguous_task_waits_for_a_person_over_a_restart_and_is_run_in_the_same_co
         world.restart();
         pass(24 * HOUR).await;
         let question = *asked.questions.keys().next().unwrap();
-        let answering = world.handle().answer(id, question, choose("Red"), "a test".into());
+        let handle = world.handle();
+        let answering = handle.answer(id, question, choose("Red"), "a test".into());
         answering.await.unwrap();
-        let again = world.handle().answer(id, question, choose("Blue"), "too late".into());
+        let again = handle.answer(id, question, choose("Blue"), "too late".into());
         assert!(again.await.is_err(), "the first answer wins");
         let (outcome, summary) = world.ended(id).await;
         assert_eq!((outcome, world.lines(id).len()), (Outcome::Completed, 1));
@@ -155,9 +156,8 @@ fn a_session_cancelled_while_it_asks_finds_out_anew_when_it_is_resumed() {
         let asked = world.shown(id, "awaiting_input").await;
         assert_eq!(asked.questions.keys().copied().collect::<Vec<_>>(), [QuestionId(2)]);
         assert_eq!(mode(&world, id, 2), "plan");
-        let answering = world
-            .handle()
-            .answer(id, QuestionId(2), choose("Blue"), "a test".into());
+        let handle = world.handle();
+        let answering = handle.answer(id, QuestionId(2), choose("Blue"), "a test".into());
         answering.await.unwrap();
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
     });
