@@ -13,24 +13,26 @@ const ONE_ANSWER: (u64, u64) = (1000, 50);
 /// Cost and tokens of a completed session.
 fn used(daemon: &TestDaemon, id: &str) -> (f64, (u64, u64)) {
     let view = daemon.wait_for(id, "completed");
-    let tokens = |kind: &str| view["usage"][kind].as_u64().unwrap();
-    let cost = view["cost_usd"].as_f64().unwrap();
+    let tokens = |kind: &str| view["usage"][kind].as_u64().expect("a number");
+    let cost = view["cost_usd"].as_f64().expect("a number");
     (cost, (tokens("input_tokens"), tokens("output_tokens")))
 }
 
 fn begun(daemon: &TestDaemon, path: &str, body: &Value) -> String {
     let (status, view) = daemon.post(path, body);
     assert_eq!(status, 201, "{view}");
-    view["session_id"].as_str().unwrap().to_owned()
+    view["session_id"].as_str().expect("a text").to_owned()
 }
 
 /// The count in the CLI's own result, which goes on from that of the conversation.
 fn counted_by_the_cli(daemon: &TestDaemon, id: &str) -> f64 {
-    let spool = std::fs::read_to_string(daemon.state().join(format!("sessions/{id}/1/stdout.jsonl"))).unwrap();
-    let mut lines = spool.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.find(|line| line["type"] == "result").unwrap()["total_cost_usd"]
+    let spool = std::fs::read_to_string(daemon.state().join(format!("sessions/{id}/1/stdout.jsonl"))).expect("a spool");
+    let mut lines = spool
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    lines.find(|line| line["type"] == "result").expect("there is one")["total_cost_usd"]
         .as_f64()
-        .unwrap()
+        .expect("there is one")
 }
 
 #[test]

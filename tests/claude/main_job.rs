@@ -28,7 +28,7 @@ pub(crate) fn with_claude_and(api: &MessagesApi, environment: &[(&str, &str)]) -
 /// Gives the open question of a session this answer.
 pub(crate) fn answer(daemon: &TestDaemon, id: &str, answer: &Value) {
     let question = daemon.question(id);
-    let name = question["question_id"].as_str().unwrap();
+    let name = question["question_id"].as_str().expect("a text");
     let (status, view) = daemon.answer(id, name, answer);
     assert_eq!(status, 200, "{view}");
 }

@@ -36,11 +36,14 @@ fn resume(daemon: &TestDaemon, id: &str, body: &Value) {
 /// The last state of the message that was added, and the attempt that says so.
 fn state_of_added(daemon: &TestDaemon, id: &str) -> (Value, Value) {
     let inputs = daemon.records_of(id, "input");
-    let added = inputs.iter().find(|input| input["data"]["text"] == ADDED).unwrap();
+    let added = inputs
+        .iter()
+        .find(|input| input["data"]["text"] == ADDED)
+        .expect("there is one");
     let last = inputs
         .iter()
         .rfind(|input| input["data"]["uuid"] == added["data"]["uuid"])
-        .unwrap();
+        .expect("there is one");
     (last["data"]["state"].clone(), last["attempt"].clone())
 }
 
