@@ -75,6 +75,7 @@ impl Digest {
             | Entry::Notice(_)
             | Entry::RetryScheduled(_)
             | Entry::ContextRebuilt(_)
+            | Entry::ClockJumped(_)
             | Entry::SessionResumed(_)
             | Entry::SessionEnded(_) => {}
         }

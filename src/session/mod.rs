@@ -5,6 +5,7 @@
 //! (what follows), [`journal`] (how it is recorded), [`summary`] (the fold of a journal), [`opening`] and [`digest`]
 //! (what an agent is told first).
 
+mod active;
 pub mod checkpoint;
 pub mod digest;
 pub mod id;

@@ -81,6 +81,9 @@ pub struct Summary {
     /// What had been used when it was last resumed by hand: its limits count from there.
     #[serde(default)]
     pub used_before: Used,
+    /// From when to when one was at work the last time, as it is counted in `active_ms`.
+    #[serde(default)]
+    pub active_last: Option<(Timestamp, Timestamp)>,
     /// An agent was given the task.
     #[serde(default)]
     pub is_told: bool,
@@ -165,6 +168,7 @@ impl Summary {
             is_told: false,
             has_spoken: false,
             lost: None,
+            active_last: None,
             cut: None,
         }
     }
@@ -193,35 +197,6 @@ impl Summary {
         self.work.take(entry);
         self.take_entry(entry, at);
         self.keep_time(at);
-    }
-
-    /// How long an agent was at work for it until `now`, in milliseconds.
-    pub fn active_ms_until(&self, now: Timestamp) -> u64 {
-        let running = self
-            .active_since
-            .map_or(0, |since| now.duration_since(since).as_millis().max(0));
-        self.active_ms
-            .saturating_add(u64::try_from(running).unwrap_or(u64::MAX))
-    }
-
-    /// What was used until `now` since it was last resumed by hand.
-    pub fn used_until(&self, now: Timestamp) -> Used {
-        Used {
-            turns: self.turns.saturating_sub(self.used_before.turns),
-            cost_usd: (self.usage.cost_usd - self.used_before.cost_usd).max(0.0),
-            active_ms: self.active_ms_until(now).saturating_sub(self.used_before.active_ms),
-        }
-    }
-
-    fn keep_time(&mut self, at: Timestamp) {
-        match (self.takes_slot(), self.active_since) {
-            (true, None) => self.active_since = Some(at),
-            (false, Some(_)) => {
-                self.active_ms = self.active_ms_until(at);
-                self.active_since = None;
-            }
-            (true, Some(_)) | (false, None) => {}
-        }
     }
 
     fn take_entry(&mut self, entry: &Entry, at: Timestamp) {
@@ -258,6 +233,7 @@ impl Summary {
                 self.ended_at = Some(at);
                 self.note = Some(end.summary.clone());
                 self.questions.clear();
+            Entry::ClockJumped(jump) => self.take_jump(jump, at),
             }
             Entry::SessionCreated(_)
             | Entry::AgentUnknown(_)

@@ -179,7 +179,7 @@ impl World {
         self.journal(id).into_iter().filter_map(notice).collect()
     }
 
-    /// The machine sleeps: its wall clock goes on, its monotonic one does not.
+    /// The machine sleeps: its wall clock goes on, its monotonic one does not. Less than no time sets the clock back.
     pub(super) fn sleeps(&self, time: SignedDuration) {
         let ms = i64::try_from(time.as_millis()).expect("a short sleep");
         self.ahead_ms.fetch_add(ms, Ordering::Relaxed);

@@ -160,6 +160,7 @@ impl Narrator {
             | Entry::AttemptEnded(_)
             | Entry::AgentUnknown(_)
             | Entry::Input(_)
+            | Entry::ClockJumped(_)
             | Entry::Checkpoint(_)
             | Entry::Usage(_)
             | Entry::Control(_)
