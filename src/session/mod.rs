@@ -9,6 +9,7 @@ mod active;
 pub mod checkpoint;
 pub mod digest;
 pub mod id;
+pub mod interruption;
 pub mod journal;
 pub mod message;
 pub mod opening;

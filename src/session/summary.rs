@@ -66,6 +66,9 @@ pub struct Summary {
     pub usage: Usage,
     /// The model, once the agent has named it.
     pub model: Option<String>,
+    /// The agent's version, once it has named it.
+    #[serde(default)]
+    pub agent_version: Option<String>,
     /// The record of the last checkpoint.
     pub checkpoint: Option<Seq>,
     /// The last final text, cut at [`RESULT_BYTES_MAX`].
@@ -78,12 +81,12 @@ pub struct Summary {
     pub active_ms: u64,
     /// Since when one is at work, while one is.
     pub active_since: Option<Timestamp>,
-    /// What had been used when it was last resumed by hand: its limits count from there.
-    #[serde(default)]
-    pub used_before: Used,
     /// From when to when one was at work the last time, as it is counted in `active_ms`.
     #[serde(default)]
     pub active_last: Option<(Timestamp, Timestamp)>,
+    /// What had been used when it was last resumed by hand: its limits count from there.
+    #[serde(default)]
+    pub used_before: Used,
     /// An agent was given the task.
     #[serde(default)]
     pub is_told: bool,
@@ -158,17 +161,18 @@ impl Summary {
             turns: 0,
             usage: Usage::default(),
             model: None,
+            agent_version: None,
             checkpoint: None,
             result: None,
             structured_output: None,
             note: None,
             active_ms: 0,
             active_since: None,
+            active_last: None,
             used_before: Used::default(),
             is_told: false,
             has_spoken: false,
             lost: None,
-            active_last: None,
             cut: None,
         }
     }
@@ -229,11 +233,11 @@ impl Summary {
                 self.inputs.clear();
                 self.lost = None;
             }
+            Entry::ClockJumped(jump) => self.take_jump(jump, at),
             Entry::SessionEnded(end) => {
                 self.ended_at = Some(at);
                 self.note = Some(end.summary.clone());
                 self.questions.clear();
-            Entry::ClockJumped(jump) => self.take_jump(jump, at),
             }
             Entry::SessionCreated(_)
             | Entry::AgentUnknown(_)
@@ -341,7 +345,12 @@ impl Summary {
 
     fn take_message(&mut self, message: &Message) {
         match message {
-            Message::TurnStarted { model, .. } => self.model = Some(model.clone()),
+            Message::TurnStarted {
+                model, agent_version, ..
+            } => {
+                self.model = Some(model.clone());
+                self.agent_version = Some(agent_version.clone());
+            }
             // While it waits out a usage limit the CLI goes on announcing retries.
             Message::ApiRetry { error, .. } if error == "rate_limit" && self.waiting_for == WaitingFor::Quota => {}
             Message::ApiRetry { .. } => self.waiting_for = WaitingFor::Api,

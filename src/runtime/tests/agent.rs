@@ -51,6 +51,7 @@ pub(super) struct Agent(Arc<Process>);
 
 struct Process {
     clock: Clock,
+    version: String,
     conversation_id: Uuid,
     conversation: Arc<Mutex<Conversation>>,
     /// The conversation's file.
@@ -79,6 +80,7 @@ impl Agent {
     pub(super) fn start(
         script: &Script,
         clock: Clock,
+        version: String,
         conversation_id: Uuid,
         conversation: Arc<Mutex<Conversation>>,
         transcript: PathBuf,
@@ -86,6 +88,7 @@ impl Agent {
     ) -> Self {
         let agent = Self(Arc::new(Process {
             clock,
+            version,
             conversation_id,
             conversation,
             transcript,
@@ -199,7 +202,7 @@ impl Agent {
     }
 
     fn begin_turn(&self) {
-        self.print(lines::init());
+        self.print(lines::init(&self.0.version));
         self.print(lines::state("running"));
         self.state().is_at_work = true;
         self.0.changed.send_replace(());

@@ -408,6 +408,7 @@ fn settings(state: PathBuf) -> RuntimeSettings {
         sessions: state.join("sessions"),
         sockets: state.join("sockets"),
         locks: state.join("locks"),
+        agent_command: vec!["2.1.330".to_owned()],
         agent_env: [("HOME".to_owned(), home)].into(),
         stop_grace: Duration::from_secs(10),
         term_grace: Duration::from_secs(5),
