@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use self::clocks::{Jumps, Retry};
 use self::gone::Faults;
 use super::execution::{Assignment, Execution, Surroundings};
 use super::handle::CallError;
@@ -45,6 +46,7 @@ pub(super) struct Supervisor {
     next_arbiter: usize,
     /// The timer of the next deadline.
     timer: Option<SpawnHandle>,
+    jumps: Jumps,
     /// Tells the daemon that the store failed.
     fatal: mpsc::UnboundedSender<StoreError>,
 }
@@ -62,6 +64,9 @@ struct Session {
     answering: BTreeSet<QuestionId>,
     /// What went wrong with executions of the current attempt.
     faults: Faults,
+    retry: Retry,
+    /// A jump of the clock is on its way to the disk: until then its time at work is not known.
+    jumping: bool,
 }
 
 impl Session {
@@ -74,6 +79,8 @@ impl Session {
             execution: None,
             answering: BTreeSet::new(),
             faults: Faults::default(),
+            retry: Retry::default(),
+            jumping: false,
         }
     }
 
@@ -112,6 +119,7 @@ impl Supervisor {
             arbiters,
             next_arbiter: 0,
             timer: None,
+            jumps: Jumps::default(),
             fatal,
         }
     }
@@ -435,7 +443,3 @@ pub(super) type ReplyReceiver = oneshot::Receiver<Result<Arc<Summary>, CallError
 pub(super) fn reply_channel() -> (Reply, ReplyReceiver) {
     oneshot::channel()
 }
-
-/// The longest time between two looks at the clock while a deadline is ahead: a machine that slept, or whose clock was
-/// set, is noticed this soon.
-const CLOCK_LOOK_MAX: Duration = Duration::from_secs(30);

@@ -68,6 +68,9 @@ pub struct Summary {
     pub usage: Usage,
     /// The model, once the agent has named it.
     pub model: Option<String>,
+    /// The agent's version, once it has named it.
+    #[serde(default)]
+    pub agent_version: Option<String>,
     /// The record of the last checkpoint.
     pub checkpoint: Option<Seq>,
     /// The last final text, cut at [`RESULT_BYTES_MAX`].
@@ -80,6 +83,9 @@ pub struct Summary {
     pub active_ms: u64,
     /// Since when one is at work, while one is.
     pub active_since: Option<Timestamp>,
+    /// From when to when one was at work the last time, as it is counted in `active_ms`.
+    #[serde(default)]
+    pub active_last: Option<(Timestamp, Timestamp)>,
     /// What had been used when it was last resumed by hand: its limits count from there.
     #[serde(default)]
     pub used_before: Used,
@@ -162,12 +168,14 @@ impl Summary {
             turns: 0,
             usage: Usage::default(),
             model: None,
+            agent_version: None,
             checkpoint: None,
             result: None,
             structured_output: None,
             note: None,
             active_ms: 0,
             active_since: None,
+            active_last: None,
             used_before: Used::default(),
             clarifications: None,
             is_told: false,
@@ -201,35 +209,6 @@ impl Summary {
         self.work.take(entry);
         self.take_entry(entry, at);
         self.keep_time(at);
-    }
-
-    /// How long an agent was at work for it until `now`, in milliseconds.
-    pub fn active_ms_until(&self, now: Timestamp) -> u64 {
-        let running = self
-            .active_since
-            .map_or(0, |since| now.duration_since(since).as_millis().max(0));
-        self.active_ms
-            .saturating_add(u64::try_from(running).unwrap_or(u64::MAX))
-    }
-
-    /// What was used until `now` since it was last resumed by hand.
-    pub fn used_until(&self, now: Timestamp) -> Used {
-        Used {
-            turns: self.turns.saturating_sub(self.used_before.turns),
-            cost_usd: (self.usage.cost_usd - self.used_before.cost_usd).max(0.0),
-            active_ms: self.active_ms_until(now).saturating_sub(self.used_before.active_ms),
-        }
-    }
-
-    fn keep_time(&mut self, at: Timestamp) {
-        match (self.takes_slot(), self.active_since) {
-            (true, None) => self.active_since = Some(at),
-            (false, Some(_)) => {
-                self.active_ms = self.active_ms_until(at);
-                self.active_since = None;
-            }
-            (true, Some(_)) | (false, None) => {}
-        }
     }
 
     fn take_entry(&mut self, entry: &Entry, at: Timestamp) {
@@ -272,6 +251,7 @@ impl Summary {
                 (self.result, self.structured_output) = (None, None);
                 self.clarifications = Some(refined.clarifications.clone());
             }
+            Entry::ClockJumped(jump) => self.take_jump(jump, at),
             Entry::SessionEnded(end) => {
                 self.ended_at = Some(at);
                 self.note = Some(end.summary.clone());
@@ -394,7 +374,12 @@ impl Summary {
 
     fn take_message(&mut self, message: &Message) {
         match message {
-            Message::TurnStarted { model, .. } => self.model = Some(model.clone()),
+            Message::TurnStarted {
+                model, agent_version, ..
+            } => {
+                self.model = Some(model.clone());
+                self.agent_version = Some(agent_version.clone());
+            }
             // While it waits out a usage limit the CLI goes on announcing retries.
             Message::ApiRetry { error, .. } if error == "rate_limit" && self.waiting_for == WaitingFor::Quota => {}
             Message::ApiRetry { .. } => self.waiting_for = WaitingFor::Api,

@@ -54,6 +54,7 @@ pub(super) struct Agent(Arc<Process>);
 
 struct Process {
     clock: Clock,
+    version: String,
     conversation_id: Uuid,
     conversation: Arc<Mutex<Conversation>>,
     /// The conversation's file.
@@ -84,6 +85,7 @@ impl Agent {
     pub(super) fn start(
         script: &Script,
         clock: Clock,
+        version: String,
         conversation_id: Uuid,
         conversation: Arc<Mutex<Conversation>>,
         transcript: PathBuf,
@@ -91,6 +93,7 @@ impl Agent {
     ) -> Self {
         let agent = Self(Arc::new(Process {
             clock,
+            version,
             conversation_id,
             conversation,
             transcript,
@@ -209,7 +212,7 @@ impl Agent {
     }
 
     fn begin_turn(&self) {
-        self.print(lines::init());
+        self.print(lines::init(&self.0.version));
         self.print(lines::state("running"));
         self.state().is_at_work = true;
         self.0.changed.send_replace(());
