@@ -75,7 +75,7 @@ pub(crate) fn start(
         calls: calls.clone(),
         levels: Levels::default(),
         notes: notes.clone(),
-        subscriptions: Subscriptions::default(),
+        subscriptions: Subscriptions::open(&directory.join("subscriptions"))?,
         stopping: stopping.clone(),
     };
     let continuation = Arc::new(move |call| interrupted::rest(handle.clone(), notes.clone(), call));

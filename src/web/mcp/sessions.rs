@@ -33,10 +33,10 @@ const AWAKE_MAX: usize = 128;
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
 /// How long a session that rests is known, at least until the daemon starts anew.
-const KNOWN: Duration = Duration::from_secs(14 * 24 * 3600);
+pub(super) const KNOWN: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// The most sessions that are known.
-const KNOWN_MAX: usize = 4096;
+pub(super) const KNOWN_MAX: usize = 4096;
 
 type Transport = <LocalSessionManager as SessionManager>::Transport;
 type Error = LocalSessionManagerError;

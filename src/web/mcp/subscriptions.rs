@@ -4,6 +4,8 @@
 //! same resource, and always of the last change.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,14 +19,20 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::caller::{self, Caller};
+use super::events::remove_oldest;
 use super::resources::{Address, refused};
 use super::server::Door;
+use crate::agent::launch::{private_directory, write_private};
 use crate::runtime::Handle;
 use crate::runtime::feed::{Item, Reader};
 use crate::session::id::SessionId;
 
 /// The least time between two notifications of the same subscriber.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long it is kept what a session wants to hear of, and of how many sessions: as long as they are known.
+const KEPT: Duration = super::sessions::KNOWN;
+const KEPT_MAX: usize = super::sessions::KNOWN_MAX;
 
 /// How often it is looked whether anybody still listens, while nothing changes.
 const LOOK: Duration = Duration::from_secs(60);
@@ -35,9 +43,15 @@ const CREATED: &str = "session.created";
 /// The most subscriptions at a time.
 const SUBSCRIPTIONS_MAX: usize = 1024;
 
-/// The subscriptions of MCP sessions.
-#[derive(Default)]
-pub(super) struct Subscriptions(Mutex<HashMap<(String, String), AbortHandle>>);
+/// The subscriptions of MCP sessions. What each session wants to hear of stands in a file, so that one that was put to
+/// rest, here or by the end of the daemon, hears of it again when it wakes.
+pub(super) struct Subscriptions {
+    /// By session and address; none for the list.
+    tasks: Mutex<HashMap<Key, AbortHandle>>,
+    directory: PathBuf,
+}
+
+type Key = (String, Option<String>);
 
 /// What somebody wants to hear of.
 struct Wanted {
@@ -59,6 +73,16 @@ struct Changed {
 }
 
 impl Subscriptions {
+    /// What sessions want to hear of is kept in `directory`, which is made where it is missing.
+    pub(super) fn open(directory: &Path) -> io::Result<Self> {
+        private_directory(directory)?;
+        remove_oldest(directory, KEPT_MAX, KEPT)?;
+        Ok(Self {
+            tasks: Mutex::default(),
+            directory: directory.to_owned(),
+        })
+    }
+
     /// `resources/subscribe`, in the era of sessions.
     pub(super) async fn subscribe(
         &self,
@@ -66,8 +90,16 @@ impl Subscriptions {
         uri: String,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        let key = (Caller::of(&context).mcp_session.unwrap_or_default(), uri.clone());
-        let wanted = Wanted::of(&door.handle, vec![uri], false).await?;
+        let session = Caller::of(&context).mcp_session.unwrap_or_default();
+        let wanted = Wanted::of(&door.handle, vec![uri.clone()], false).await?;
+        self.begin(door, (session.clone(), Some(uri)), wanted, context.peer)
+            .await?;
+        self.remember(&session);
+        Ok(())
+    }
+
+    /// Tells a session of what it wants to hear of, as long as it is awake.
+    async fn begin(&self, door: &Door, key: Key, wanted: Wanted, peer: Peer<RoleServer>) -> Result<(), ErrorData> {
         let reader = door.handle.stream_all(None).await.map_err(refused)?;
         let mut all = self.lock();
         all.retain(|_, task| !task.is_finished());
@@ -77,39 +109,72 @@ impl Subscriptions {
                 None,
             ));
         }
-        let task = tokio::spawn(tell(reader, wanted, Listener::Session(context.peer)));
+        let task = tokio::spawn(tell(reader, wanted, Listener::Session(peer)));
         if let Some(earlier) = all.insert(key, task.abort_handle()) {
             earlier.abort();
         }
         Ok(())
     }
 
-    /// Tells an MCP session of sessions of ours that come and go, as the declared capability says, until it ends. Beyond
-    /// the most subscriptions nobody more is told.
-    pub(super) async fn follow_list(&self, door: &Door, context: NotificationContext<RoleServer>) {
-        let session = context.extensions.get::<Parts>().and_then(caller::mcp_session);
-        let (Some(session), Ok(reader)) = (session, door.handle.stream_all(None).await) else {
-            return;
-        };
-        let wanted = Wanted {
-            resources: Vec::new(),
-            list: true,
-        };
-        let task = || tokio::spawn(tell(reader, wanted, Listener::Session(context.peer))).abort_handle();
-        let mut all = self.lock();
-        all.retain(|_, task| !task.is_finished());
-        if all.len() < SUBSCRIPTIONS_MAX
-            && let Some(earlier) = all.insert((session, String::new()), task())
-        {
-            earlier.abort();
+    /// Keeps what a session wants to hear of for when it wakes; a session without a name has nothing to wake by.
+    fn remember(&self, session: &str) {
+        let Some(path) = self.path(session) else { return };
+        let all = self.lock();
+        let uris: Vec<&String> = all
+            .keys()
+            .filter(|(of, _)| of == session)
+            .filter_map(|(_, uri)| uri.as_ref())
+            .collect();
+        let written = serde_json::to_vec(&uris)
+            .map_err(io::Error::other)
+            .and_then(|json| write_private(&path, &json));
+        if let Err(error) = written {
+            tracing::warn!(%error, "subscriptions cannot be kept: they end with the session's sleep");
         }
+    }
+
+    /// What a session wanted to hear of before it was put to rest.
+    fn remembered(&self, session: &str) -> Vec<String> {
+        let kept = self.path(session).and_then(|path| std::fs::read(path).ok());
+        kept.and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_default()
+    }
+
+    /// A session's file; only names that rmcp gives are names.
+    fn path(&self, session: &str) -> Option<PathBuf> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let is_name = (1..=64).contains(&session.len()) && session.bytes().all(fits);
+        is_name.then(|| self.directory.join(session))
+    }
+
+    /// Tells an MCP session that was introduced, or wakes, of sessions of ours that come and go, as the declared
+    /// capability says, and of what it had subscribed to.
+    pub(super) async fn introduced(
+        &self,
+        door: &Door,
+        context: NotificationContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let Some(session) = context.extensions.get::<Parts>().and_then(caller::mcp_session) else {
+            return Ok(());
+        };
+        let list = Wanted::of(&door.handle, Vec::new(), true).await?;
+        self.begin(door, (session.clone(), None), list, context.peer.clone())
+            .await?;
+        for uri in self.remembered(&session) {
+            let wanted = Wanted::of(&door.handle, vec![uri.clone()], false).await?;
+            self.begin(door, (session.clone(), Some(uri)), wanted, context.peer.clone())
+                .await?;
+        }
+        Ok(())
     }
 
     /// `resources/unsubscribe`
     pub(super) fn unsubscribe(&self, uri: &str, context: &RequestContext<RoleServer>) {
-        let key = (Caller::of(context).mcp_session.unwrap_or_default(), uri.to_owned());
-        if let Some(task) = self.lock().remove(&key) {
+        let session = Caller::of(context).mcp_session.unwrap_or_default();
+        let task = self.lock().remove(&(session.clone(), Some(uri.to_owned())));
+        if let Some(task) = task {
             task.abort();
+            self.remember(&session);
         }
     }
 
@@ -127,9 +192,9 @@ impl Subscriptions {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), AbortHandle>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, AbortHandle>> {
         // A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
