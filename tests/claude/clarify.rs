@@ -58,17 +58,42 @@ fn an_ambiguous_task_is_asked_about_and_then_done_in_the_same_conversation() {
 }
 
 #[test]
-fn a_clear_task_is_done_at_once_and_words_are_as_good_as_structured_output() {
+fn a_clear_task_is_done_at_once() {
     let api = MessagesApi::start();
     let daemon = with_claude(&api);
     let id = daemon.create_with(json!({"task": format!("FAKE: {}", verdict(false)), "clarify": true}));
     let view = daemon.wait_for(&id, "completed");
     assert_eq!(view["attempt"], 2);
     assert_eq!(daemon.records_of(&id, "notice"), Vec::<Value>::new());
-    let task = r#"FAKE: say ```json\n{"ambiguous": false}\n```"#;
-    let id = daemon.create_with(json!({"task": task, "clarify": true}));
-    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 2);
-    assert_eq!(daemon.records_of(&id, "notice"), Vec::<Value>::new());
+}
+
+#[test]
+fn a_task_whose_analysis_is_mere_words_is_run_as_it_stands() {
+    let api = MessagesApi::start();
+    let daemon = with_claude(&api);
+    let id = daemon.create_with(json!({"task": "FAKE: say it is clear to me", "clarify": true}));
+    let view = daemon.wait_for(&id, "completed");
+    assert_eq!(
+        (&view["attempt"], &view["result"]),
+        (&json!(2), &json!("it is clear to me"))
+    );
+    assert_eq!(daemon.records_of(&id, "notice").len(), 1);
+}
+
+#[test]
+fn a_command_that_changes_something_is_not_run_in_an_analysis_even_where_a_rule_allows_it() {
+    let api = MessagesApi::start();
+    let daemon = with_claude(&api);
+    let made = daemon.work().join("made");
+    let task = format!("FAKE: bash touch {} ;; {}", made.display(), verdict(true));
+    let id = daemon.create_with(json!({"task": task, "clarify": true, "allowed_tools": ["Bash"]}));
+    daemon.question(&id);
+    let results = messages(&daemon, &id, "tool_result");
+    assert_eq!(results[0]["is_error"], true, "{results:?}");
+    assert!(!made.exists());
+    daemon.answer(&id, "q1", &json!({"action": "deny"}));
+    daemon.wait_for(&id, "completed");
+    assert!(made.exists(), "the work itself has the rule");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What can be read of sessions, and who is told of changes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 
-use crate::client::{Client, SESSIONS, STATELESS};
+use crate::client::{Client, Messages, SESSIONS, STATELESS};
 use crate::support::daemon::TestDaemon;
 
 const ACTIVE: &str = "resource://cc-executor/active-sessions";
@@ -87,22 +89,52 @@ fn a_subscriber_is_told_of_changes_in_both_eras() {
     daemon.wait_for(&id, "completed");
 }
 
+/// Reads the stream until it has told of all these methods, while sessions come and go: whoever is introduced is
+/// listened for a moment later. Answers what it told.
+fn told_of(daemon: &TestDaemon, stream: &mut Messages, methods: &[&str]) -> Vec<Value> {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let id = daemon.create("say hello");
+                daemon.wait_for(&id, "completed");
+            }
+        });
+        let mut told = Vec::new();
+        while !methods
+            .iter()
+            .all(|method| told.iter().any(|message: &Value| message["method"] == *method))
+        {
+            let Some(message) = stream.next() else { break };
+            told.push(message);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        told
+    })
+}
+
 #[test]
-fn whoever_is_introduced_hears_of_new_sessions_also_after_a_restart() {
+fn whoever_is_introduced_hears_of_new_sessions_and_what_it_subscribed_to_also_after_a_restart() {
     const CHANGED: &str = "notifications/resources/list_changed";
+    const UPDATED: &str = "notifications/resources/updated";
     let mut daemon = TestDaemon::start();
     let mut client = Client::connect(&daemon, SESSIONS);
-    let mut standing = client.listen(None);
-    let id = daemon.create("say hello");
-    standing.wait_for(CHANGED);
-    daemon.wait_for(&id, "completed");
+    let told = told_of(&daemon, &mut client.listen(None), &[CHANGED]);
+    assert!(told.iter().any(|message| message["method"] == CHANGED), "{told:?}");
+    client.request("resources/subscribe", json!({"uri": ACTIVE}));
+    let other = json!({"uri": "resource://cc-executor/sessions"});
+    client.request("resources/subscribe", other.clone());
+    client.request("resources/unsubscribe", other);
     daemon.kill();
     daemon.launch();
     client.find_again(&daemon);
-    let mut standing = client.listen(None);
-    let id = daemon.create("say hello again");
-    standing.wait_for(CHANGED);
-    daemon.wait_for(&id, "completed");
+    let told = told_of(&daemon, &mut client.listen(None), &[CHANGED, UPDATED]);
+    assert!(told.iter().any(|message| message["method"] == CHANGED), "{told:?}");
+    let updated: Vec<&Value> = told.iter().filter(|message| message["method"] == UPDATED).collect();
+    assert!(
+        !updated.is_empty() && updated.iter().all(|message| message["params"]["uri"] == ACTIVE),
+        "{told:?}"
+    );
 }
 
 #[test]

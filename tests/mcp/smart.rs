@@ -11,7 +11,7 @@ const VERDICT: &str = r#"{"ambiguous": true, "questions": [{"question": "Which c
 fn with_verdict(verdict: &str) -> TestDaemon {
     let mut daemon = TestDaemon::stopped(&[]);
     let script = daemon.root().join("script");
-    std::fs::write(&script, format!("say {verdict}\n---\nsay done")).unwrap();
+    std::fs::write(&script, format!("say {verdict}\n---\nsay done")).expect("the script is written");
     let command = json!([BINARY, "simulate", "--script", script]);
     daemon.set("CC_EXECUTOR__AGENT__COMMAND", &command.to_string());
     daemon.launch();
@@ -29,7 +29,7 @@ fn check_end(daemon: &TestDaemon, result: &Value, colour: &str) {
         (&json!("completed"), &json!("done"), &json!(2)),
         "{result:#}"
     );
-    let refined = daemon.records_of(structured["session_id"].as_str().unwrap(), "task.refined");
+    let refined = daemon.records_of(structured["session_id"].as_str().expect("an id"), "task.refined");
     assert_eq!(refined[0]["data"]["answers"]["Which colour?"], colour);
     assert!(
         structured["log"].to_string().contains("[the task is settled] paint it"),

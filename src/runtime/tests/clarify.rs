@@ -3,6 +3,7 @@
 use super::agent::{Agent, Script, script};
 use super::faults::{Case, tells_each_once};
 use super::world::{HOUR, SECOND, World, pass, simulate};
+use crate::runtime::handle::CallError;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::journal::Entry;
 use crate::session::outcome::Outcome;
@@ -47,10 +48,12 @@ fn to_clarify(request: &mut Request) {
     request.permission_mode = Some(PermissionMode::AcceptEdits);
 }
 
-fn choose(answer: &str) -> Answer {
-    Answer::Choose {
-        answers: [("Which?".to_owned(), answer.to_owned())].into(),
-    }
+async fn answer(world: &World, id: SessionId, question: QuestionId, label: &str) -> Result<(), CallError> {
+    let answer = Answer::Choose {
+        answers: [("Which?".to_owned(), label.to_owned())].into(),
+    };
+    let handle = world.handle();
+    handle.answer(id, question, answer, "a test".into()).await.map(drop)
 }
 
 fn count(world: &World, id: SessionId, kind: &str) -> usize {
@@ -89,11 +92,9 @@ fn an_ambiguous_task_waits_for_a_person_over_a_restart_and_is_run_in_the_same_co
         world.restart();
         pass(24 * HOUR).await;
         let question = *asked.questions.keys().next().unwrap();
-        let handle = world.handle();
-        let answering = handle.answer(id, question, choose("Red"), "a test".into());
-        answering.await.unwrap();
-        let again = handle.answer(id, question, choose("Blue"), "too late".into());
-        assert!(again.await.is_err(), "the first answer wins");
+        answer(&world, id, question, "Red").await.unwrap();
+        let again = answer(&world, id, question, "Blue").await;
+        assert!(again.is_err(), "the first answer wins");
         let (outcome, summary) = world.ended(id).await;
         assert_eq!((outcome, world.lines(id).len()), (Outcome::Completed, 1));
         assert!(refined(&world, id).ends_with("Which?\nRed"));
@@ -156,9 +157,7 @@ fn a_session_cancelled_while_it_asks_finds_out_anew_when_it_is_resumed() {
         let asked = world.shown(id, "awaiting_input").await;
         assert_eq!(asked.questions.keys().copied().collect::<Vec<_>>(), [QuestionId(2)]);
         assert_eq!(mode(&world, id, 2), "plan");
-        let handle = world.handle();
-        let answering = handle.answer(id, QuestionId(2), choose("Blue"), "a test".into());
-        answering.await.unwrap();
+        answer(&world, id, QuestionId(2), "Blue").await.unwrap();
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
     });
 }

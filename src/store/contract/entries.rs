@@ -5,10 +5,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::session::checkpoint::Checkpoint;
+use crate::session::clarify::Clarifications;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{
-    Answered, AttemptEnd, AttemptStart, Created, Entry, Input, QuestionRef, Resumed, Said, SessionEnd, StateChange,
-    Text, Withdrawn,
+    Answered, AttemptEnd, AttemptStart, Created, Entry, Input, QuestionRef, Refined, Resumed, Said, SessionEnd,
+    StateChange, Text, Withdrawn,
 };
 use crate::session::message::{InputState, Message, TurnEnd, Usage};
 use crate::session::outcome::{Ending, Outcome};
@@ -200,4 +201,14 @@ pub(in crate::store) fn attempt_ended(ending: Ending) -> Entry {
         open_tool: None,
         leftovers: vec![],
     })
+}
+
+pub(in crate::store) fn task_refined(task: &str) -> Entry {
+    let answers = [("Which?".to_owned(), "this".to_owned())].into();
+    let clarifications = Clarifications {
+        answers,
+        left_open: None,
+    };
+    let task = clarifications.refine(task);
+    Entry::TaskRefined(Box::new(Refined { task, clarifications }))
 }

@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::entries::{
     agent_text, append, asked, at, attempt_ended, checkpoint, delivered, ended, input, question_answered, resumed,
-    started, state, turn_ended, usage, withdrawn,
+    started, state, task_refined, turn_ended, usage, withdrawn,
 };
 use super::{Ignore, Place, answered, journal, new_session, summary};
 use crate::session::journal::{Entry, Record};
@@ -105,12 +105,14 @@ fn any_entry() -> impl Strategy<Value = Sketch> {
         (number.clone(), 0.0..1e3_f64).prop_map(|(n, cost)| usage(n, cost)),
         number.clone().prop_map(asked),
         number.clone().prop_map(question_answered),
+        "\\PC{0,20}".prop_map(|task| task_refined(&task)),
         number.clone().prop_map(delivered),
         number.prop_map(withdrawn),
         prop::sample::select(vec![
             StateName::Queued,
             StateName::Starting,
             StateName::Running,
+            StateName::Asking,
             StateName::WaitingRetry
         ])
         .prop_map(state),

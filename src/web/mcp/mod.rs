@@ -83,7 +83,7 @@ pub(crate) fn start(
         levels: Levels::default(),
         limits: settings.mcp,
         notes: notes.clone(),
-        subscriptions: Subscriptions::default(),
+        subscriptions: Subscriptions::open(&directory.join("subscriptions"), settings.mcp)?,
         stopping: stopping.clone(),
     };
     let continuation = Arc::new(move |call| interrupted::rest(handle.clone(), notes.clone(), call));

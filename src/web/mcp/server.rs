@@ -156,7 +156,9 @@ impl ServerHandler for Product {
     /// Whoever is introduced in the era of sessions hears of sessions that come and go; one that was put to rest is
     /// introduced again when it wakes.
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        self.0.subscriptions.follow_list(&self.0, context).await;
+        if let Err(error) = guarded(self.0.subscriptions.introduced(&self.0, context)).await {
+            tracing::warn!(%error, "a session is not told of changes");
+        }
     }
 
     async fn list_prompts(

@@ -3,7 +3,9 @@
 //! Each subscriber is a task of its own that reads the stream over all sessions. It tells at most twice a second of the
 //! same resource, and always of the last change.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,8 +19,11 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::caller::{self, Caller};
+use super::kept::{Bounds, Kept};
 use super::resources::{Address, refused};
 use super::server::Door;
+use crate::agent::launch::write_private;
+use crate::config::McpSettings;
 use crate::runtime::Handle;
 use crate::runtime::feed::{Item, Reader};
 use crate::session::id::SessionId;
@@ -32,9 +37,15 @@ const LOOK: Duration = Duration::from_secs(60);
 /// The kind of record by which the list of resources changes.
 const CREATED: &str = "session.created";
 
-/// The subscriptions of MCP sessions.
-#[derive(Default)]
-pub(super) struct Subscriptions(Mutex<HashMap<(String, String), AbortHandle>>);
+/// The subscriptions of MCP sessions. What each session wants to hear of stands in a file, so that one that was put to
+/// rest, here or by the end of the daemon, hears of it again when it wakes.
+pub(super) struct Subscriptions {
+    /// By session and address; none for the list.
+    tasks: Mutex<HashMap<Key, AbortHandle>>,
+    kept: Kept,
+}
+
+type Key = (String, Option<String>);
 
 /// What somebody wants to hear of.
 struct Wanted {
@@ -56,6 +67,20 @@ struct Changed {
 }
 
 impl Subscriptions {
+    /// What sessions want to hear of is kept in `directory`, which is made where it is missing, for as long as they are
+    /// known.
+    pub(super) fn open(directory: &Path, limits: McpSettings) -> io::Result<Self> {
+        let bounds = Bounds {
+            files_max: limits.sessions_known_max,
+            bytes_max: u64::MAX,
+            age_max: Duration::from_secs(limits.sessions_known_days.saturating_mul(24 * 3600)),
+        };
+        Ok(Self {
+            tasks: Mutex::default(),
+            kept: Kept::open(directory, bounds)?,
+        })
+    }
+
     /// `resources/subscribe`, in the era of sessions.
     pub(super) async fn subscribe(
         &self,
@@ -63,8 +88,16 @@ impl Subscriptions {
         uri: String,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        let key = (Caller::of(&context).mcp_session.unwrap_or_default(), uri.clone());
-        let wanted = Wanted::of(&door.handle, vec![uri], false).await?;
+        let session = Caller::of(&context).mcp_session.unwrap_or_default();
+        let wanted = Wanted::of(&door.handle, vec![uri.clone()], false).await?;
+        self.begin(door, (session.clone(), Some(uri)), wanted, context.peer)
+            .await?;
+        self.remember(&session);
+        Ok(())
+    }
+
+    /// Tells a session of what it wants to hear of, as long as it is awake.
+    async fn begin(&self, door: &Door, key: Key, wanted: Wanted, peer: Peer<RoleServer>) -> Result<(), ErrorData> {
         let reader = door.handle.stream_all(None).await.map_err(refused)?;
         let mut all = self.lock();
         all.retain(|_, task| !task.is_finished());
@@ -74,39 +107,75 @@ impl Subscriptions {
                 None,
             ));
         }
-        let task = tokio::spawn(tell(reader, wanted, Listener::Session(context.peer)));
+        let task = tokio::spawn(tell(reader, wanted, Listener::Session(peer)));
         if let Some(earlier) = all.insert(key, task.abort_handle()) {
             earlier.abort();
         }
         Ok(())
     }
 
-    /// Tells an MCP session of sessions of ours that come and go, as the declared capability says, until it ends. Beyond
-    /// the most subscriptions nobody more is told.
-    pub(super) async fn follow_list(&self, door: &Door, context: NotificationContext<RoleServer>) {
-        let session = context.extensions.get::<Parts>().and_then(caller::mcp_session);
-        let (Some(session), Ok(reader)) = (session, door.handle.stream_all(None).await) else {
-            return;
-        };
-        let wanted = Wanted {
-            resources: Vec::new(),
-            list: true,
-        };
-        let task = || tokio::spawn(tell(reader, wanted, Listener::Session(context.peer))).abort_handle();
-        let mut all = self.lock();
-        all.retain(|_, task| !task.is_finished());
-        if all.len() < door.limits.subscriptions_max
-            && let Some(earlier) = all.insert((session, String::new()), task())
-        {
-            earlier.abort();
+    /// Keeps what a session wants to hear of for when it wakes; a session without a name has nothing to wake by.
+    fn remember(&self, session: &str) {
+        let Some(path) = self.path(session) else { return };
+        let all = self.lock();
+        let uris: Vec<&String> = all
+            .keys()
+            .filter(|(of, _)| of == session)
+            .filter_map(|(_, uri)| uri.as_ref())
+            .collect();
+        let written = serde_json::to_vec(&uris)
+            .map_err(io::Error::other)
+            .and_then(|json| write_private(&path, &json));
+        let awake: HashSet<String> = all.keys().map(|(of, _)| of.clone()).collect();
+        drop(all);
+        self.kept.grew(1, 0, || Box::new(move |name| awake.contains(name)));
+        if let Err(error) = written {
+            tracing::warn!(%error, "subscriptions cannot be kept: they end with the session's sleep");
         }
+    }
+
+    /// What a session wanted to hear of before it was put to rest.
+    fn remembered(&self, session: &str) -> Vec<String> {
+        let kept = self.path(session).and_then(|path| std::fs::read(path).ok());
+        kept.and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_default()
+    }
+
+    /// A session's file; only names that rmcp gives are names.
+    fn path(&self, session: &str) -> Option<PathBuf> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let is_name = (1..=64).contains(&session.len()) && session.bytes().all(fits);
+        is_name.then(|| self.kept.path(session))
+    }
+
+    /// Tells an MCP session that was introduced, or wakes, of sessions of ours that come and go, as the declared
+    /// capability says, and of what it had subscribed to.
+    pub(super) async fn introduced(
+        &self,
+        door: &Door,
+        context: NotificationContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let Some(session) = context.extensions.get::<Parts>().and_then(caller::mcp_session) else {
+            return Ok(());
+        };
+        let list = Wanted::of(&door.handle, Vec::new(), true).await?;
+        self.begin(door, (session.clone(), None), list, context.peer.clone())
+            .await?;
+        for uri in self.remembered(&session) {
+            let wanted = Wanted::of(&door.handle, vec![uri.clone()], false).await?;
+            self.begin(door, (session.clone(), Some(uri)), wanted, context.peer.clone())
+                .await?;
+        }
+        Ok(())
     }
 
     /// `resources/unsubscribe`
     pub(super) fn unsubscribe(&self, uri: &str, context: &RequestContext<RoleServer>) {
-        let key = (Caller::of(context).mcp_session.unwrap_or_default(), uri.to_owned());
-        if let Some(task) = self.lock().remove(&key) {
+        let session = Caller::of(context).mcp_session.unwrap_or_default();
+        let task = self.lock().remove(&(session.clone(), Some(uri.to_owned())));
+        if let Some(task) = task {
             task.abort();
+            self.remember(&session);
         }
     }
 
@@ -124,9 +193,9 @@ impl Subscriptions {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, String), AbortHandle>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, AbortHandle>> {
         // A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
