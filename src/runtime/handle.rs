@@ -174,13 +174,14 @@ impl Handle {
         self.store.health().borrow().refusal().map_or(Ok(()), Err)
     }
 
-    /// The answer of the supervisor to what needs a record; on a full disk the caller is not kept waiting for it.
-    async fn written(&self, answer: ReplyReceiver) -> Result<Arc<Summary>, CallError> {
+    /// The answer of the supervisor to what needs a record of this session; while that waits for room on the disk the
+    /// caller is not kept waiting too.
+    async fn written(&self, id: SessionId, answer: ReplyReceiver) -> Result<Arc<Summary>, CallError> {
         let mut health = self.store.health();
         tokio::select! {
             biased;
             answer = answer => answer.unwrap_or(Err(CallError::Stopping)),
-            Ok(full) = health.wait_for(|health| health.holds_up().is_some()) => {
+            Ok(full) = health.wait_for(|health| health.holds_up(id).is_some()) => {
                 Err(full.refusal().map_or(CallError::Stopping, CallError::Delayed))
             }
         }
@@ -250,7 +251,7 @@ impl Handle {
     pub async fn cancel(&self, id: SessionId, by: String) -> Result<Arc<Summary>, CallError> {
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Cancel { session: id, by, reply });
-        self.written(answer).await
+        self.written(id, answer).await
     }
 
     /// Answers a question; answered when that is on disk. The first answer wins.
@@ -270,7 +271,7 @@ impl Handle {
             by,
             reply,
         });
-        self.written(answered).await
+        self.written(id, answered).await
     }
 
     /// Reads a session's stream: the records after `after`, then what happens.
@@ -336,12 +337,9 @@ impl fmt::Debug for Handle {
 
 /// A session as it is shown: one that has something to write for which there is no room is paused, and says so.
 fn shown(health: &Health, summary: Arc<Summary>) -> Arc<Summary> {
-    let Some(shortage) = health.holds_up() else {
+    let Some(shortage) = health.holds_up(summary.session_id) else {
         return summary;
     };
-    if !shortage.waiting.contains(&summary.session_id) {
-        return summary;
-    }
     let mut summary = Arc::unwrap_or_clone(summary);
     summary.waiting_for = WaitingFor::Room;
     summary.note = Some(shortage.refusal().to_string());

@@ -45,10 +45,10 @@ impl Health {
         }
     }
 
-    /// The full disk for which something waits.
-    pub fn holds_up(&self) -> Option<&Shortage> {
+    /// The full disk for which something of this session waits.
+    pub fn holds_up(&self, session_id: SessionId) -> Option<&Shortage> {
         match self {
-            Self::Full(shortage) if !shortage.waiting.is_empty() => Some(shortage),
+            Self::Full(shortage) if shortage.waiting.contains(&session_id) => Some(shortage),
             Self::Good | Self::Full(_) | Self::Failed(_) => None,
         }
     }

@@ -16,6 +16,7 @@ mod crash;
 mod death;
 mod disk;
 mod doctor;
+mod faults;
 mod main_job;
 mod promises;
 mod resume;

@@ -149,10 +149,12 @@ impl Execution {
         self.send(&ToHost::Read {
             from,
             through: self.intake.window,
+            nudged: self.watching.is_some(),
         });
         match exit {
             Some(exit) => {
                 self.greeted = true;
+                self.closing.found_gone();
                 self.agent_gone(exit, spool_bytes, ctx);
             }
             None if self.closing.is_begun() => {

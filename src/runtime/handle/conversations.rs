@@ -74,7 +74,7 @@ impl Handle {
             at,
             reply,
         });
-        self.written(answer).await
+        self.written(id, answer).await
     }
 
     /// Begins a session in a copy of another one's conversation, which stays as it is.

@@ -249,7 +249,7 @@ fn a_full_disk_is_seen_with_those_who_wait_for_it_and_so_is_its_end() {
     // The first may be refused while the ballast is given up, and nobody waits yet.
     answered(store.create(SessionId::new(), created(), at())).unwrap_err();
     let refused = answered(store.create(SessionId::new(), created(), at())).unwrap_err();
-    let shortage = health.borrow().holds_up().cloned().expect("somebody waits");
+    let shortage = health.borrow().holds_up(waiting).cloned().expect("somebody waits");
     assert_eq!(shortage.waiting, [waiting].into(), "and nobody else");
     assert_eq!(health.borrow().refusal(), Some(refused));
     store.on_writer("PRAGMA max_page_count = 1000000");
