@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod as_client;
 mod main_job;
 mod recovery;
 mod resume;

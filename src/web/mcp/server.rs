@@ -1,19 +1,18 @@
 //! What rmcp asks of us: each request goes to the module that answers it, and none can take the others down.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use rmcp::model::*;
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use tokio::sync::watch;
 
 use super::caller::Caller;
+use super::guard::{answered, guarded};
 use super::interrupted::Notes;
 use super::log::{Level, Levels};
 use super::subscriptions::Subscriptions;
-use super::{Calls, prompts, resources, result, tasks, tools};
+use super::{Calls, prompts, resources, tasks, tools};
 use crate::config::McpSettings;
 use crate::runtime::Handle;
 
@@ -83,7 +82,6 @@ impl ServerHandler for Product {
         })
     }
 
-    /// rmcp would leave a call unanswered whose tool panics.
     async fn call_tool(
         &self,
         params: CallToolRequestParams,
@@ -92,13 +90,7 @@ impl ServerHandler for Product {
         let caller = Caller::of(&context);
         let _running = caller.mcp_session.as_deref().map(|session| self.0.calls.begin(session));
         let call = tools::call(&self.0, params, &context, &caller);
-        match AssertUnwindSafe(call).catch_unwind().await {
-            Ok(answered) => answered,
-            Err(_) => Ok(result::failure(
-                "the tool failed inside; the session, if one was started, goes on: call list_executions",
-            )
-            .into()),
-        }
+        answered(call).await
     }
 
     async fn list_resources(
@@ -207,23 +199,5 @@ impl ServerHandler for Product {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         guarded(tasks::cancel(&self.0, &Caller::of(&context), &params.task_id)).await
-    }
-}
-
-/// A panic becomes an error of this request alone.
-async fn guarded<T>(work: impl Future<Output = Result<T, ErrorData>>) -> Result<T, ErrorData> {
-    let caught = AssertUnwindSafe(work).catch_unwind().await;
-    caught.unwrap_or_else(|_| Err(ErrorData::internal_error("the request failed inside", None)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_request_alone() {
-        let error = guarded::<()>(async { panic!("a fault of ours") }).await.unwrap_err();
-        assert_eq!(error.code, ErrorCode::INTERNAL_ERROR);
-        assert_eq!(guarded(async { Ok(1) }).await, Ok(1));
     }
 }

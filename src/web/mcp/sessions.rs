@@ -25,6 +25,7 @@ use rmcp::transport::streamable_http_server::session::{
 use super::SyncStream;
 use super::events::{Events, Interrupted, SharedEvents};
 use super::kept::{Bounds, Kept};
+use super::outflow::unhurried;
 use crate::agent::launch::write_private;
 use crate::config::McpSettings;
 
@@ -127,17 +128,16 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
-        let call = call_of(id, &message);
+        let mut call = call_of(id, &message);
         let messages = SessionManager::create_stream(&self.inner, id, message).await?;
         let events = Arc::clone(&self.events);
-        let mut call = call;
         // The first event of a stream names it, and comes before any answer.
         let noted = messages.inspect(move |event| {
             if let (Some(first), Some(call)) = (&event.event_id, call.take()) {
                 events.bind(first, call);
             }
         });
-        Ok(self.used(id, noted))
+        Ok(self.used(id, unhurried(noted.boxed())))
     }
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Error> {
