@@ -22,6 +22,23 @@ const INSTRUCTIONS: &str = "Runs Claude Code on this machine for hours and does 
     call or connection ends. With background: true a call returns at once; then use get_execution with wait_seconds. \
     A session that needs a person is awaiting_input: ask the user and call answer_question.";
 
+/// The methods that take parameters.
+const METHODS: [&str; 13] = [
+    "completion/complete",
+    "logging/setLevel",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "subscriptions/listen",
+    "tasks/get",
+    "tools/call",
+    "tools/list",
+];
+
 /// What all requests share.
 pub(super) struct Door {
     /// The door into the runtime.
@@ -179,6 +196,20 @@ impl ServerHandler for Product {
             self.0.levels.set(session, Level::of(params.level));
         }
         Ok(())
+    }
+
+    /// What rmcp could not read as any request it knows: a method that nobody has, or parameters of another shape.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let method = request.method;
+        if METHODS.contains(&method.as_str()) {
+            let told = format!("the parameters of {method} are not of the shape that the protocol has for it");
+            return Err(ErrorData::invalid_params(told, None));
+        }
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, method, None))
     }
 
     async fn get_task(&self, params: GetTaskParams, _: RequestContext<RoleServer>) -> Result<GetTaskResult, ErrorData> {
