@@ -8,10 +8,9 @@ use serde_json::Value;
 /// A tool whose schemas hold nothing that validators do not know. Ours are made from Rust types and name the widths of
 /// its integers as formats; validators warn of each in their users' terminals.
 pub(super) fn plain(mut tool: Tool) -> Tool {
-    for schema in [Some(&mut tool.input_schema), tool.output_schema.as_mut()] {
-        if let Some(schema) = schema {
-            strip(Arc::make_mut(schema));
-        }
+    strip(Arc::make_mut(&mut tool.input_schema));
+    if let Some(schema) = &mut tool.output_schema {
+        strip(Arc::make_mut(schema));
     }
     tool
 }
