@@ -46,7 +46,8 @@ impl Client {
     pub(crate) fn connect_with(daemon: &TestDaemon, revision: &'static str, capabilities: Value) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_connect(Some(PATIENCE));
+            .timeout_connect(Some(PATIENCE))
+            .timeout_recv_response(Some(PATIENCE));
         let mut client = Self {
             agent: config.build().into(),
             url: format!("{}/mcp", daemon.base_url().expect("the daemon serves")),

@@ -13,6 +13,9 @@ use crate::transport::{send_by_hand, session_of};
 /// What the daemon's memory may grow by in these tests, in bytes: far more than it does, far less than a leak would.
 const GROWTH_MAX: u64 = 64 * 1024 * 1024;
 
+/// As many notifications as there can be.
+const EAGER: (&str, &str) = ("CC_EXECUTOR__MCP__PROGRESS_PER_SECOND_MAX", "1000000");
+
 /// The daemon's resident memory, in bytes.
 fn memory(daemon: &TestDaemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
@@ -44,8 +47,7 @@ fn assert_bounded(daemon: &TestDaemon, before: u64) {
 
 #[test]
 fn a_flood_at_a_client_that_stops_reading_holds_up_nobody_and_is_read_on_afterwards() {
-    // As many notifications as there can be: at the usual rate the socket would hold them all.
-    let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__MCP__PROGRESS_PER_SECOND_MAX", "1000")]);
+    let daemon = TestDaemon::start_with(&[EAGER]);
     let client = Client::connect(&daemon, SESSIONS);
     let before = memory(&daemon);
     let arguments = json!({"task": "flood 20000 1000 ;; say last", "cwd": daemon.work()});
@@ -73,6 +75,7 @@ fn a_flood_at_a_client_that_stops_reading_holds_up_nobody_and_is_read_on_afterwa
     let rest: Vec<Value> = client.listen(first.id.as_deref()).collect();
     let answer = rest.last().expect("the answer");
     assert_eq!(answer["result"]["structuredContent"]["result"], "last", "{answer:#}");
+    eprintln!(rest.len(), serde_json::to_string(&rest).unwrap().len());
     let steps: Vec<f64> = rest
         .iter()
         .filter_map(|message| message["params"]["progress"].as_f64())
@@ -83,7 +86,7 @@ fn a_flood_at_a_client_that_stops_reading_holds_up_nobody_and_is_read_on_afterwa
 
 #[test]
 fn a_flood_at_a_client_without_a_session_that_stops_reading_is_bounded_too() {
-    let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__MCP__PROGRESS_PER_SECOND_MAX", "1000")]);
+    let daemon = TestDaemon::start_with(&[EAGER]);
     let client = Client::connect(&daemon, STATELESS);
     let before = memory(&daemon);
     let call = json!({"name": "execute_with_streaming", "_meta": {"progressToken": "p"},
@@ -115,20 +118,26 @@ fn five_hundred_abandoned_sessions_cost_little_and_end_no_call_that_runs() {
     daemon.wait_for(&id, "running");
     let idle = Client::connect(&daemon, SESSIONS);
     let (before, files) = (memory(&daemon), open_files(&daemon));
+    let mut others = Vec::new();
     for n in 0..500 {
         let abandoned = Client::connect(&daemon, SESSIONS);
-        if n % 10 == 0 {
-            // Its standing stream is opened, has something to tell, and is abandoned as well.
-            abandoned.request("resources/subscribe", json!({"uri": "resource://cc-executor/sessions"}));
-            drop(abandoned.listen(None));
+        if n % 25 == 0 {
+            // Its standing stream tells something, and is abandoned as well.
+            let sessions = json!({"uri": "resource://cc-executor/sessions"});
+            abandoned.request("resources/subscribe", sessions);
+            let mut standing = abandoned.listen(None);
+            others.push(daemon.create("say hello"));
+            standing.wait_for("notifications/resources/updated");
         }
     }
-    daemon.wait_for(&daemon.create("say hello"), "completed");
+    for other in others {
+        daemon.wait_for(&other, "completed");
+    }
     assert_bounded(&daemon, before);
     until("the abandoned to be put to rest", || {
         // Each new session puts the oldest to rest.
         Client::connect(&daemon, SESSIONS);
-        (open_files(&daemon) < files + 100).then_some(())
+        (open_files(&daemon) < files + 10).then_some(())
     });
     assert!(idle.request("tools/list", json!({}))["tools"].is_array(), "it is woken");
     std::fs::write(&go, "").expect("a file");
