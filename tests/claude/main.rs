@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod as_client;
 mod clarify;
 mod cost;
 mod main_job;

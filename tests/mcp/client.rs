@@ -59,7 +59,8 @@ impl Client {
     fn unintroduced(daemon: &TestDaemon, revision: &'static str, capabilities: Value, token: String) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_connect(Some(PATIENCE));
+            .timeout_connect(Some(PATIENCE))
+            .timeout_recv_response(Some(PATIENCE));
         Self {
             agent: config.build().into(),
             url: format!("{}/mcp", daemon.base_url().expect("the daemon serves")),

@@ -9,6 +9,7 @@ pub(crate) mod caller;
 mod events;
 mod follow;
 mod forms;
+mod guard;
 mod interrupted;
 mod kept;
 #[expect(
@@ -17,10 +18,12 @@ mod kept;
 )]
 mod log;
 mod narrate;
+mod outflow;
 mod progress;
 mod prompts;
 mod resources;
 mod result;
+mod schema;
 mod server;
 mod sessions;
 mod steer;
@@ -47,6 +50,7 @@ use tokio::sync::watch;
 use self::bridge::Bridge;
 use self::events::Events;
 pub use self::events::{Continuation, Interrupted};
+pub use self::guard::answered;
 use self::interrupted::Notes;
 use self::log::Levels;
 use self::server::{Door, Product};

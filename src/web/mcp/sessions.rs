@@ -25,6 +25,7 @@ use rmcp::transport::streamable_http_server::session::{
 use super::SyncStream;
 use super::events::{Events, Interrupted, SharedEvents};
 use super::kept::{Bounds, Kept};
+use super::outflow::unhurried;
 use crate::agent::launch::write_private;
 use crate::config::McpSettings;
 
@@ -37,6 +38,9 @@ pub(super) struct Sessions {
     inner: LocalSessionManager,
     events: Arc<Events>,
     use_of: Arc<Uses>,
+    /// Sessions that were put to rest and whose work has not ended yet. rmcp closes a session once more when it does,
+    /// which may be after a request has woken it, and must not end it again.
+    falling_asleep: Mutex<Vec<String>>,
     /// The most sessions that are awake. Beyond it the one that was idle longest is put to rest.
     awake_max: usize,
     /// How long a session may be idle before it is put to rest.
@@ -66,6 +70,7 @@ impl Sessions {
             inner,
             events,
             use_of,
+            falling_asleep: Mutex::default(),
             awake_max: limits.sessions_awake_max,
             idle_max: Duration::from_secs(limits.session_idle_minutes.saturating_mul(60)),
         }
@@ -76,8 +81,20 @@ impl Sessions {
         for id in self.use_of.to_rest(self.awake_max, self.idle_max) {
             tracing::debug!(mcp_session = %id, "put to rest");
             self.events.close_session(&id);
-            let _ = self.inner.close_session(&SessionId::from(id)).await;
+            let id = SessionId::from(id);
+            // A caller may have named a session that there is none of.
+            if self.inner.has_session(&id).await.unwrap_or(false) {
+                lock(&self.falling_asleep).push(id.to_string());
+                let _ = self.inner.close_session(&id).await;
+            }
         }
+    }
+
+    /// Whether this is the end of a session's work that was put to rest; told once.
+    fn has_fallen_asleep(&self, id: &str) -> bool {
+        let mut falling = lock(&self.falling_asleep);
+        let at = falling.iter().position(|known| known == id);
+        at.map(|at| falling.swap_remove(at)).is_some()
     }
 
     fn used(&self, id: &SessionId, messages: impl Stream<Item = ServerSseMessage> + Send + 'static) -> Messages {
@@ -117,6 +134,9 @@ impl SessionManager for Sessions {
     }
 
     async fn close_session(&self, id: &SessionId) -> Result<(), Error> {
+        if self.has_fallen_asleep(id) {
+            return Ok(());
+        }
         self.use_of.forget(id);
         self.events.close_session(id);
         self.inner.close_session(id).await
@@ -127,17 +147,16 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
-        let call = call_of(id, &message);
+        let mut call = call_of(id, &message);
         let messages = SessionManager::create_stream(&self.inner, id, message).await?;
         let events = Arc::clone(&self.events);
-        let mut call = call;
         // The first event of a stream names it, and comes before any answer.
         let noted = messages.inspect(move |event| {
             if let (Some(first), Some(call)) = (&event.event_id, call.take()) {
                 events.bind(first, call);
             }
         });
-        Ok(self.used(id, noted))
+        Ok(self.used(id, unhurried(noted.boxed())))
     }
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Error> {
@@ -250,9 +269,13 @@ impl Uses {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Use>> {
-        // A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
+}
+
+/// A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A session is in use while this lives.
