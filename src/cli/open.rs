@@ -117,8 +117,8 @@ mod tests {
             "firefox /f"
         );
         assert_eq!(
-            argv(&[("BROWSER", "chromium --app=file://%s:w3m")]).unwrap(),
-            "chromium --app=file:///f"
+            argv(&[("BROWSER", "chromium --app=%s:w3m")]).unwrap(),
+            "chromium --app=/f"
         );
         assert_eq!(argv(&[("WAYLAND_DISPLAY", "wayland-0")]).unwrap(), "xdg-open /f");
         assert_eq!(argv(&[]), None);

@@ -35,20 +35,20 @@ fn what_is_changed_is_kept_with_whose_token_it_was() {
     let client = Client::with_token(&daemon, &token(&daemon, "hands", "operator"));
     let begun = client.call(
         "execute_resumable",
-        json!({"task": "silence", "cwd": daemon.work(), "background": true}),
+        json!({"task": "max-turns", "cwd": daemon.work(), "background": true}),
     );
     let id = begun["structuredContent"]["session_id"]
         .as_str()
         .expect("an id")
         .to_owned();
+    daemon.wait_for(&id, "failed");
     client.call("list_executions", json!({}));
     client.call("get_execution", json!({"session_id": id}));
+    let again = json!({"session_id": id, "instruction": "silence", "background": true});
+    Client::connect(&daemon, SESSIONS).call("resume_execution", again);
+    daemon.wait_for(&id, "running");
     client.call("control_execution", json!({"session_id": id, "action": "cancel"}));
     daemon.wait_for(&id, "cancelled");
-    let owner = Client::connect(&daemon, SESSIONS);
-    let again = json!({"session_id": id, "instruction": "say done"});
-    owner.call("resume_execution", again);
-    daemon.wait_for(&id, "completed");
     let shown: Vec<String> = kept(&daemon)
         .iter()
         .map(|entry| {
@@ -60,8 +60,8 @@ fn what_is_changed_is_kept_with_whose_token_it_was() {
     assert_eq!(
         shown,
         [
-            "owner admin resume done",
             "hands operator cancel done",
+            "owner admin resume done",
             "hands operator create done"
         ],
         "looking is not kept"

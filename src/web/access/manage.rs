@@ -22,12 +22,14 @@ const PAGE_ENTRIES_MAX: usize = 500;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::web) struct NewToken {
-    /// 1 to 32 of `a-z 0-9 _ -`.
+    /// 1 to 32 of `a-z 0-9 _ -`; not `owner`.
+    #[schema(pattern = "^[a-z0-9_-]{1,32}$")]
     name: String,
     /// What it may do.
     role: Role,
     /// After how many seconds it opens nothing any more; absent for never.
     #[serde(default)]
+    #[schema(minimum = 1)]
     expires_in_seconds: Option<u64>,
 }
 
@@ -75,6 +77,10 @@ pub(in crate::web) struct AuditPage {
 }
 
 /// `GET /api/tokens`
+#[utoipa::path(
+    get, path = "/api/tokens", tag = "access", operation_id = "listTokens",
+    responses((status = 200, description = "All tokens but the machine's own, without their secrets", body = Tokens)),
+)]
 pub(in crate::web) async fn tokens(faces: Data<Faces>) -> HttpResponse {
     let now = Timestamp::now();
     let tokens = faces.access.0.tokens.all();
@@ -83,6 +89,11 @@ pub(in crate::web) async fn tokens(faces: Data<Faces>) -> HttpResponse {
 }
 
 /// `POST /api/tokens`
+#[utoipa::path(
+    post, path = "/api/tokens", tag = "access", operation_id = "createToken",
+    request_body = NewToken,
+    responses((status = 201, description = "The token, with its secret", body = TokenView)),
+)]
 pub(in crate::web) async fn create_token(faces: Data<Faces>, new: Json<NewToken>) -> Result<HttpResponse, Problem> {
     let NewToken {
         name,
@@ -103,6 +114,11 @@ pub(in crate::web) async fn create_token(faces: Data<Faces>, new: Json<NewToken>
 }
 
 /// `DELETE /api/tokens/{name}`: browsers that were signed in with it are signed out.
+#[utoipa::path(
+    delete, path = "/api/tokens/{name}", tag = "access", operation_id = "revokeToken",
+    params(("name" = String, Path, description = "What the token is called")),
+    responses((status = 204, description = "It opens nothing any more")),
+)]
 pub(in crate::web) async fn revoke_token(faces: Data<Faces>, name: Path<String>) -> Result<HttpResponse, Problem> {
     let (access, revoked) = (faces.access.clone(), name.clone());
     let revoked = web::block(move || access.0.tokens.revoke(&revoked)).await;
@@ -120,6 +136,11 @@ pub(in crate::web) async fn revoke_token(faces: Data<Faces>, name: Path<String>)
 }
 
 /// `POST /api/sign-in-links`: the link may do what its maker may.
+#[utoipa::path(
+    post, path = "/api/sign-in-links", tag = "access", operation_id = "createSignInLink",
+    request_body = Option<NewLink>,
+    responses((status = 201, description = "A link for one browser, to be used once, within minutes", body = LinkView)),
+)]
 pub(in crate::web) async fn create_link(
     faces: Data<Faces>,
     signed_by: ReqData<SignedBy>,
@@ -143,6 +164,14 @@ pub(in crate::web) async fn create_link(
 }
 
 /// `GET /api/audit`
+#[utoipa::path(
+    get, path = "/api/audit", tag = "access", operation_id = "listAudit",
+    params(
+        ("cursor" = Option<u64>, Query, description = "`next_cursor` of the page before"),
+        ("limit" = Option<u64>, Query, description = "The length of a page; 50 when absent, 500 at most", minimum = 1),
+    ),
+    responses((status = 200, description = "What was changed and by whom, the newest first", body = AuditPage)),
+)]
 pub(in crate::web) async fn audit(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, &["cursor", "limit"])?;
     let limit = params.limit(PAGE_ENTRIES, PAGE_ENTRIES_MAX)?;

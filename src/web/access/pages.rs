@@ -9,6 +9,7 @@ use actix_web::{Error, HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::Access;
 use super::audit::{Entry, Outcome};
@@ -30,12 +31,22 @@ const DEAD_LINK: &str = "This link was used already, or is too old.";
 const WRONG_TOKEN: &str = "That is no token of this daemon, or one that has expired.";
 
 /// What is typed into the form.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(in crate::web) struct SignInForm {
+    /// The token.
     token: String,
 }
 
 /// `GET /sign-in?code=…`: uses a link up.
+#[utoipa::path(
+    get, path = "/sign-in", tag = "access", operation_id = "useSignInLink",
+    params(("code" = Option<String>, Query, description = "The code of the link")),
+    responses(
+        (status = 200, description = "The browser is signed in; the page leads on", content_type = "text/html"),
+        (status = 303, description = "The browser is signed in"),
+        (status = 401, description = "How to sign in", content_type = "text/html"),
+    ),
+)]
 pub(in crate::web) async fn use_link(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, &["code"])?;
     let Some(code) = params.text("code") else {
@@ -48,6 +59,14 @@ pub(in crate::web) async fn use_link(faces: Data<Faces>, request: HttpRequest) -
 }
 
 /// `POST /sign-in`: a token, typed into the form.
+#[utoipa::path(
+    post, path = "/sign-in", tag = "access", operation_id = "signIn",
+    request_body(content = SignInForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 303, description = "The browser is signed in"),
+        (status = 401, description = "How to sign in", content_type = "text/html"),
+    ),
+)]
 pub(in crate::web) async fn use_token(
     faces: Data<Faces>,
     request: HttpRequest,
@@ -59,6 +78,10 @@ pub(in crate::web) async fn use_token(
 }
 
 /// `POST /sign-out`
+#[utoipa::path(
+    post, path = "/sign-out", tag = "access", operation_id = "signOut",
+    responses((status = 204, description = "The browser's cookie opens nothing any more")),
+)]
 pub(in crate::web) async fn sign_out(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let name = faces.access.cookie_name();
     let cookies: Vec<String> = request.cookies().map_or_else(
