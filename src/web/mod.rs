@@ -9,6 +9,7 @@ mod conversations;
 mod error;
 mod health;
 pub mod mcp;
+mod page;
 mod params;
 mod server;
 mod stream;
@@ -97,6 +98,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
                 .route(web::delete().to(mcp::handle)),
         )
         .service(at("/events", "GET").route(web::get().to(stream::of_all)))
+        .configure(page::routes)
         .default_service(web::to(error::no_such_route));
 }
 

@@ -1,0 +1,3 @@
+// The past needs no more than times in the reader's zone.
+
+import "./common.js";
