@@ -211,6 +211,7 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         locks: paths.locks(),
         executable: own_program().context("cannot find this program's own file")?,
         agent_command: agent.command.as_slice().to_vec(),
+        allowed_directories: settings.access.allowed_directories.clone(),
         agent_env: agent.env.clone(),
         spool_reserve_bytes: agent.spool_reserve_bytes,
         stop_grace: Duration::from_secs(agent.stop_grace_seconds),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -15,6 +15,8 @@ use crate::session::restart::RestartPolicy;
 pub struct Settings {
     /// Where the daemon listens.
     pub server: ServerSettings,
+    /// Who may do what.
+    pub access: AccessSettings,
     /// Where it keeps things.
     pub state: StateSettings,
     /// What it runs.
@@ -41,6 +43,20 @@ pub struct ServerSettings {
     pub headers_timeout_seconds: u64,
     /// The most connections.
     pub connections_max: usize,
+}
+
+/// `[access]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessSettings {
+    /// The directories in or below which sessions may work; empty for anywhere.
+    pub allowed_directories: Vec<PathBuf>,
+    /// How long a browser stays signed in, in days.
+    pub sign_in_days: u64,
+    /// How long a link that signs in can be used, in minutes.
+    pub sign_in_link_minutes: u64,
+    /// How long the audit log grows before it becomes the older one, in bytes.
+    pub audit_bytes_max: u64,
 }
 
 /// `[state]`; [`super::Paths`] has the outcome.
@@ -198,7 +214,7 @@ impl Settings {
         if self.server.address().is_none() {
             return fault(
                 "server.host",
-                "is not a loopback address: who reaches the daemon can run commands as you, so it listens on 127.0.0.1, ::1 or localhost only; use an SSH tunnel from elsewhere",
+                "is not a loopback address: who reaches the daemon can run commands as you, so it listens on 127.0.0.1, ::1 or localhost only; from elsewhere use an SSH tunnel (`ssh -L 8005:127.0.0.1:8005 HOST`), or put a reverse proxy on this machine in front that asks who it is, speaks TLS and calls 127.0.0.1",
             );
         }
         for (key, dir) in [
@@ -208,6 +224,9 @@ impl Settings {
             if !dir.is_empty() && !Path::new(dir).is_absolute() {
                 return fault(key, "is not an absolute path");
             }
+        }
+        if self.access.allowed_directories.iter().any(|dir| !dir.is_absolute()) {
+            return fault("access.allowed_directories", "holds a path that is not absolute");
         }
         if self
             .agent
@@ -237,6 +256,9 @@ impl Settings {
         let limits = [
             ("server.headers_timeout_seconds", self.server.headers_timeout_seconds),
             ("server.connections_max", self.server.connections_max as u64),
+            ("access.sign_in_days", self.access.sign_in_days),
+            ("access.sign_in_link_minutes", self.access.sign_in_link_minutes),
+            ("access.audit_bytes_max", self.access.audit_bytes_max),
             ("limits.max_live_agents", self.limits.max_live_agents as u64),
             ("limits.stream_readers_max", self.limits.stream_readers_max as u64),
             ("limits.body_bytes_max", self.limits.body_bytes_max as u64),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::Addr;
@@ -23,6 +23,7 @@ use crate::session::summary::Summary;
 use crate::store::{Store, StoreError, Stored};
 
 mod conversations;
+mod directories;
 
 pub use self::conversations::{Fork, Handover};
 
@@ -59,6 +60,14 @@ pub enum CallError {
         path: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// The settings keep sessions out of the directory.
+    #[error("no session may work in {path}: `access.allowed_directories` allows {allowed}")]
+    DirectoryNotAllowed {
+        /// The directory.
+        path: String,
+        /// Where sessions may work.
+        allowed: String,
     },
     /// The session has no such checkpoint.
     #[error("the session has no checkpoint {0}: `cc-executor checkpoints` lists them")]
@@ -138,8 +147,8 @@ impl Handle {
         new.request.max_budget_usd = new.request.max_budget_usd.or(self.settings.max_budget_usd);
         new.request.check()?;
         let settings = Arc::clone(&self.settings);
-        let (cwd, env) = (new.request.cwd.clone(), new.env.take());
-        new.request.cwd = blocking(move || prepare(&settings, id, &cwd, env)).await??;
+        let (request, env) = (new.request.clone(), new.env.take());
+        new.request.cwd = blocking(move || prepare(&settings, id, &request, env)).await??;
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Create { id, new, notice, reply });
         answer.await.unwrap_or(Err(CallError::Stopping))
@@ -298,17 +307,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 fn prepare(
     settings: &RuntimeSettings,
     id: SessionId,
-    cwd: &Path,
+    request: &Request,
     env: Option<BTreeMap<String, String>>,
 ) -> Result<PathBuf, CallError> {
-    let bad = |why: String| CallError::BadDirectory {
-        path: cwd.display().to_string(),
-        why,
-    };
-    let resolved = cwd.canonicalize().map_err(|error| bad(error.to_string()))?;
-    if !resolved.is_dir() {
-        return Err(bad("it is not a directory".to_owned()));
-    }
+    let resolved = directories::resolve(&settings.allowed_directories, request)?;
     if let Some(env) = env {
         let failed = |error: std::io::Error| StoreError::Failed(format!("cannot write the session's files: {error}"));
         launch::private_directory(&settings.session_directory(id)).map_err(failed)?;

@@ -6,6 +6,9 @@
 mod support;
 
 mod access;
+mod access_paths;
+mod access_roles;
+mod access_wire;
 mod checks;
 mod clocks;
 mod crash;

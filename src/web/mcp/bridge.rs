@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -24,6 +24,7 @@ use tokio::runtime;
 use tokio::task::AbortHandle;
 
 use super::sessions::Sessions;
+use crate::web::access::Caller;
 use crate::web::error::{Code, Problem};
 
 /// The header that names what a request is about; the client must send it with `tasks/*`.
@@ -100,6 +101,9 @@ fn to_rmcp(request: &HttpRequest, body: Bytes) -> Option<http::Request<Full<Byte
     *converted.method_mut() = http::Method::from_bytes(request.method().as_str().as_bytes()).ok()?;
     *converted.uri_mut() = http::Uri::try_from(request.uri().to_string()).ok()?;
     *converted.headers_mut() = headers;
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        converted.extensions_mut().insert(caller.clone());
+    }
     Some(converted)
 }
 

@@ -22,6 +22,7 @@ mod resources;
 mod result;
 mod server;
 mod sessions;
+mod steer;
 mod subscriptions;
 mod tasks;
 mod tools;
@@ -50,6 +51,7 @@ use self::server::{Door, Product};
 use self::sessions::{BusyMark, Introductions, Sessions, Uses};
 use self::subscriptions::Subscriptions;
 use super::Faces;
+use super::access::audit::Audit;
 use crate::agent::launch::{private_directory, write_private};
 use crate::runtime::Handle;
 
@@ -63,6 +65,7 @@ pub(crate) type Mcp = Endpoint<Product>;
 pub(crate) fn start(
     state: &Path,
     handle: Handle,
+    audit: Audit,
     body_bytes_max: usize,
     stopping: watch::Receiver<bool>,
 ) -> io::Result<Mcp> {
@@ -71,6 +74,7 @@ pub(crate) fn start(
     let calls = Calls::default();
     let door = Door {
         handle: handle.clone(),
+        audit,
         seal: RequestStateCodec::try_new(seal_key(&directory.join("seal"))?).map_err(io::Error::other)?,
         calls: calls.clone(),
         levels: Levels::default(),

@@ -15,6 +15,7 @@ use super::log::{Level, Levels};
 use super::subscriptions::Subscriptions;
 use super::{Calls, prompts, resources, result, tasks, tools};
 use crate::runtime::Handle;
+use crate::web::access::audit::Audit;
 
 /// Told to models that are given our tools.
 const INSTRUCTIONS: &str = "Runs Claude Code on this machine for hours and does not lose the work. Start a task with \
@@ -26,6 +27,8 @@ const INSTRUCTIONS: &str = "Runs Claude Code on this machine for hours and does 
 pub(super) struct Door {
     /// The door into the runtime.
     pub(super) handle: Handle,
+    /// What was done, and by whom.
+    pub(super) audit: Audit,
     /// Seals what a client keeps for us between two requests.
     pub(super) seal: RequestStateCodec,
     /// The calls that run.

@@ -29,7 +29,7 @@ const ASSETS: &[Asset] = &[
 ];
 
 /// `GET /assets/{name}`
-pub(super) async fn get(name: Path<String>) -> HttpResponse {
+pub(in crate::web) async fn get(name: Path<String>) -> HttpResponse {
     match ASSETS.iter().find(|(known, _, _)| *known == name.as_str()) {
         Some((_, kind, text)) => HttpResponse::Ok().insert_header((CONTENT_TYPE, *kind)).body(*text),
         None => Problem::new(Code::NoSuchRoute, format!("there is no asset {:?}", name.as_str())).error_response(),

@@ -53,7 +53,7 @@ struct Found {
 }
 
 /// `GET /history`
-pub(super) async fn page(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let params = Params::of(&request, &["q", "state", "before"])?;
     let before = match params.text("before") {
         Some(id) => Some(faces.handle.resolve(id).await?),

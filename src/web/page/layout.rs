@@ -5,13 +5,10 @@ use actix_web::http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLI
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use maud::{DOCTYPE, Markup, html};
 
-use super::caller::Caller;
+use super::caller::Reader;
 use crate::runtime::handle::CallError;
+use crate::web::access::pages::PAGE_POLICY;
 use crate::web::error::Problem;
-
-/// Nothing but our own files, nothing written into the page itself, nobody's frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-                      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Which place of the site a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +25,7 @@ pub(super) enum Place {
 pub(super) struct Page<'a> {
     pub(super) title: &'a str,
     pub(super) place: Place,
-    pub(super) caller: &'a Caller,
+    pub(super) caller: &'a Reader,
     /// The module that brings it to life.
     pub(super) module: &'static str,
     pub(super) main: Markup,
@@ -66,7 +63,7 @@ impl Page<'_> {
                 }
                 body class=(class) {
                     a.skip href="#main" { "Skip to the content" }
-                    (banner(self.place))
+                    (banner(self.place, self.caller))
                     main #main tabindex="-1" { (self.main) }
                     p #announcer.visually-hidden role="status" aria-live="polite" {}
                 }
@@ -107,7 +104,7 @@ impl ResponseError for Refusal {
         let page = Page {
             title: "cc-executor",
             place: Place::Session,
-            caller: &Caller::default(),
+            caller: &Reader::default(),
             module: "common.js",
             main: html! {
                 div.refusal {
@@ -125,13 +122,13 @@ fn sealed(status: StatusCode) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
     response
         .content_type("text/html; charset=utf-8")
-        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((CONTENT_SECURITY_POLICY, PAGE_POLICY))
         .insert_header((REFERRER_POLICY, "no-referrer"))
         .insert_header((HeaderName::from_static("cross-origin-opener-policy"), "same-origin"));
     response
 }
 
-fn banner(place: Place) -> Markup {
+fn banner(place: Place, caller: &Reader) -> Markup {
     let current = |of: Place| (of == place).then_some("page");
     html! {
         header.banner {
@@ -141,6 +138,12 @@ fn banner(place: Place) -> Markup {
                 a href="/history" aria-current=[current(Place::History)] { "History" }
             }
             p #connection role="status" data-connection="idle" { span.dot aria-hidden="true" {} span.words { "" } }
+            @if caller.csrf.is_some() {
+                form data-leave data-action="/sign-out" {
+                    button.small type="submit" { "Sign out" }
+                    p.problem role="alert" hidden {}
+                }
+            }
         }
         noscript { p.noscript { "This page shows what stands in the journal now. To see it live and to answer, allow its scripts." } }
     }

@@ -129,7 +129,8 @@ impl<'a> Tamed<'a> {
             }),
             Event::End(TagEnd::Image) => Event::End(TagEnd::Link),
             Event::Html(html) | Event::InlineHtml(html) => Event::Text(html),
-            Event::Start(Tag::Table(alignments)) => Event::Start(Tag::Table(alignments)),
+            Event::Start(Tag::HtmlBlock) => Event::Start(Tag::Paragraph),
+            Event::End(TagEnd::HtmlBlock) => Event::End(TagEnd::Paragraph),
             Event::TaskListMarker(is_done) => own_html(if is_done { "☑ " } else { "☐ " }),
             other => other,
         })

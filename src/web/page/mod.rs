@@ -24,18 +24,9 @@ mod tool;
 mod transcript;
 mod words;
 
-use actix_web::web::{self, ServiceConfig};
-
-use super::at;
-
-/// The routes of the page; all but the assets need a caller who signed in.
-pub(super) fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(at("/", "GET").route(web::get().to(sessions::page)))
-        .service(at("/parts", "GET").route(web::get().to(sessions::parts)))
-        .service(at("/history", "GET").route(web::get().to(history::page)))
-        .service(at("/assets/{name}", "GET").route(web::get().to(assets::get)))
-        .service(at("/execution/{id}", "GET").route(web::get().to(session::page)))
-        .service(at("/execution/{id}/parts", "GET").route(web::get().to(session::parts)))
-        .service(at("/execution/{id}/timeline", "GET").route(web::get().to(timeline::fragment)))
-        .service(at("/execution/{id}/transcript", "GET").route(web::get().to(transcript::fragment)));
-}
+pub(super) use self::assets::get as asset;
+pub(super) use self::history::page as history;
+pub(super) use self::session::{page as session, parts as session_parts};
+pub(super) use self::sessions::{page as sessions, parts as sessions_parts};
+pub(super) use self::timeline::fragment as timeline;
+pub(super) use self::transcript::fragment as transcript;

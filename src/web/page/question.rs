@@ -20,7 +20,7 @@ mod rights;
 pub(super) fn asked(item: &Item<'_>, question: &Question) -> Markup {
     let line = format!("Question {}: {}", question.question_id, question.kind.headline());
     let more = html! { details { summary { "What is asked" } (content(&question.kind, item.room)) } };
-    event(item, "question", line, more)
+    event(item, "asking", line, more)
 }
 
 /// Its answer in the transcript.
@@ -46,7 +46,7 @@ pub(super) fn answered(item: &Item<'_>, answered: &Answered) -> Markup {
         Answer::Submit { content } => ("answered", tool::json(content, item.room)),
     };
     let line = format!("Question {} {word} by {}", answered.question_id, answered.by);
-    event(item, "question", line, more)
+    event(item, "asking", line, more)
 }
 
 /// The open questions of a session with their forms; `near` is where a list of several sessions says whose they are.
@@ -137,6 +137,9 @@ fn content(kind: &QuestionKind, room: Room<'_>) -> Markup {
         QuestionKind::Choice { .. } => html! {},
         QuestionKind::Plan { plan: Some(plan), .. } => {
             html! { div.markdown { (markdown::render(room.cut(plan))) } (room.rest(plan)) }
+        }
+        QuestionKind::Plan { plan: None, input } if input.as_object().is_none_or(serde_json::Map::is_empty) => {
+            html! { p { "The plan is what it wrote last." } }
         }
         QuestionKind::Plan { plan: None, input } => tool::json(input, room),
         QuestionKind::Form { message, .. } => html! { p { (visible(message)) } },

@@ -12,6 +12,7 @@ use crate::session::journal::{
     AttemptEnd, AttemptStart, Created, Entry, Input, Progress, Resumed, SessionEnd, StateChange,
 };
 use crate::session::message::{InputState, TurnEnd};
+use crate::session::state::StateName;
 use crate::store::Stored;
 
 mod message;
@@ -82,7 +83,7 @@ pub(super) fn render(item: &Item<'_>) -> Markup {
         Entry::QuestionAnswered(answered) => question::answered(item, answered),
         Entry::QuestionWithdrawn(withdrawn) => event(
             item,
-            "question",
+            "asking",
             format!("Question {} no longer waits: {}", withdrawn.question_id, withdrawn.why),
             html! {},
         ),
@@ -193,8 +194,17 @@ fn request(created: &Created) -> Markup {
     }
 }
 
-/// What the agent does is seen without being told; waiting and ending are not.
+/// Waiting is told; what the agent does is seen, and its end has a record of its own.
 fn state_change(item: &Item<'_>, change: &StateChange) -> Markup {
+    match change.to {
+        StateName::Queued | StateName::WaitingRetry | StateName::Stopping => {}
+        StateName::Starting
+        | StateName::Running
+        | StateName::Completed
+        | StateName::Failed
+        | StateName::Cancelled
+        | StateName::TimedOut => return nothing(item),
+    }
     let line = format!("{}: {}", words::state_word(change.to.as_str()), change.reason);
     let until = html! { @if let Some(until) = change.until { p.when { "Until " (time(until, Form::Clock)) } } };
     event(item, "muted", line, until)
@@ -233,8 +243,11 @@ fn checkpoint_mark(item: &Item<'_>, checkpoint: &Checkpoint) -> Markup {
     };
     let line = html! {
         p.line {
-            "Checkpoint after " (words::count(u64::from(checkpoint.turns), "turn", "turns"))
-            ", " (words::usd(checkpoint.usage.cost_usd))
+            "Checkpoint"
+            @if checkpoint.turns > 0 {
+                " after " (words::count(u64::from(checkpoint.turns), "turn", "turns"))
+                ", " (words::usd(checkpoint.usage.cost_usd))
+            }
             @if let Some(git) = &checkpoint.git {
                 ", at commit " code { (git.commit.chars().take(10).collect::<String>()) }
                 @if git.dirty { " with changes" }

@@ -19,7 +19,11 @@ use crate::web::Faces;
 use crate::web::params::Params;
 
 /// `GET /execution/{id}`: with the last records, or those around `seq`.
-pub(super) async fn page(faces: Data<Faces>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, Refusal> {
+pub(in crate::web) async fn page(
+    faces: Data<Faces>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Refusal> {
     let params = Params::of(&request, &["seq"])?;
     let seq = params.number("seq")?.map(Seq);
     let id = faces.handle.resolve(&id).await?;
@@ -67,7 +71,11 @@ pub(super) async fn page(faces: Data<Faces>, request: HttpRequest, id: Path<Stri
 }
 
 /// `GET /execution/{id}/parts`: what of it changes, besides the transcript.
-pub(super) async fn parts(faces: Data<Faces>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, Refusal> {
+pub(in crate::web) async fn parts(
+    faces: Data<Faces>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Refusal> {
     let caller = caller::of(&request);
     let id = faces.handle.resolve(&id).await?;
     let summary = faces.handle.get(id).await?;
@@ -125,7 +133,7 @@ fn head(summary: &Summary, may_act: bool) -> Markup {
                     button #fork.small type="button" data-opens="fork-dialog" { "Fork" }
                 }
             }
-            @if let Some(doing) = words::doing(summary) { p.doing { (visible(doing)) } }
+            @if let Some(doing) = words::doing(summary) { p.doing { (visible(&doing)) } }
             (facts(summary))
         }
     }

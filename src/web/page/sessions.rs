@@ -25,7 +25,7 @@ const ENDED_MAX: usize = 20;
 const DIRECTORIES_MAX: usize = 12;
 
 /// `GET /`
-pub(super) async fn page(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let caller = caller::of(&request);
     let sessions = gather(&faces).await?;
     let page = Page {
@@ -46,7 +46,7 @@ pub(super) async fn page(faces: Data<Faces>, request: HttpRequest) -> Result<Htt
 }
 
 /// `GET /parts`: what of it changes.
-pub(super) async fn parts(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(in crate::web) async fn parts(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let caller = caller::of(&request);
     let sessions = gather(&faces).await?;
     Ok(fragment(html! {
@@ -147,7 +147,7 @@ fn row(summary: &Summary, now: Timestamp) -> Markup {
                 a.name href={ "/execution/" (summary.session_id) } { (visible(&summary.name)) }
                 (badge(summary.shown_state()))
             }
-            @if let Some(doing) = words::doing(summary) { p.doing { (visible(doing)) } }
+            @if let Some(doing) = words::doing(summary) { p.doing { (visible(&doing)) } }
             p.facts {
                 span.mono { (summary.session_id.short()) }
                 span.cwd.mono { (summary.cwd.display()) }

@@ -36,6 +36,9 @@ fn about(summary: &Summary) -> Markup {
             dt { "Asked for" } dd { (time(summary.created_at, Form::Date)) }
             @if let Some(started) = summary.started_at { dt { "Begun" } dd { (time(started, Form::Date)) } }
             @if let Some(ended) = summary.ended_at { dt { "Ended" } dd { (time(ended, Form::Date)) } }
+            @if let Some(model) = &summary.model { dt { "Model" } dd { (visible(model)) } }
+            dt { "Turns, cost" }
+            dd { (summary.turns) ", " (words::usd(usage.cost_usd)) }
             dt { "Tokens" }
             dd {
                 (words::amount(usage.input_tokens)) " in, " (words::amount(usage.output_tokens)) " out, "

@@ -58,7 +58,7 @@ struct Found {
 }
 
 /// `GET /execution/{id}/timeline`
-pub(super) async fn fragment(
+pub(in crate::web) async fn fragment(
     faces: Data<Faces>,
     request: HttpRequest,
     id: Path<String>,

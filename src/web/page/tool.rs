@@ -4,9 +4,12 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::diff::{self, Size};
-use super::text::{Room, visible};
+use super::text::{Room, one_line, visible};
 use super::{code, markdown};
 use crate::session::question::headline_of_input;
+
+/// The most characters of an input in one line.
+const HEADLINE_CHARS_MAX: usize = 160;
 
 /// A change of a file that a tool would make: the path, and each text with what replaces it.
 struct Edit<'a> {
@@ -32,8 +35,14 @@ pub(super) fn input(tool: &str, input: &Value, room: Room<'_>) -> Markup {
 }
 
 /// The input in one line.
-pub(super) fn headline(input: &Value) -> String {
-    visible(&headline_of_input(input))
+pub(super) fn headline(tool: &str, input: &Value) -> String {
+    let told = match tool {
+        "TodoWrite" => progress(input),
+        "AskUserQuestion" => questions(input),
+        "ExitPlanMode" => text(input, "plan").map(|plan| one_line(plan, HEADLINE_CHARS_MAX)),
+        _ => None,
+    };
+    told.unwrap_or_else(|| visible(&headline_of_input(input)))
 }
 
 /// How much an editing tool changes; none for other tools.
@@ -111,6 +120,27 @@ fn command(input: &Value, room: Room<'_>) -> Markup {
     }
 }
 
+/// `2 of 5 done: what is being done`.
+fn progress(input: &Value) -> Option<String> {
+    let todos = input.get("todos")?.as_array()?;
+    let with = |status: &'static str| todos.iter().filter(move |todo| text(todo, "status") == Some(status));
+    let done = format!("{} of {} done", with("completed").count(), todos.len());
+    let now = with("in_progress").find_map(|todo| text(todo, "content"));
+    Some(now.map_or_else(
+        || done.clone(),
+        |now| format!("{done}: {}", one_line(now, HEADLINE_CHARS_MAX)),
+    ))
+}
+
+fn questions(input: &Value) -> Option<String> {
+    let questions = input.get("questions")?.as_array()?;
+    let texts: Vec<&str> = questions
+        .iter()
+        .map(|one| text(one, "question"))
+        .collect::<Option<_>>()?;
+    Some(one_line(&texts.join(" / "), HEADLINE_CHARS_MAX))
+}
+
 fn todos(input: &Value) -> Option<Markup> {
     let todos = input.get("todos")?.as_array()?;
     let item = |todo: &Value| Some((text(todo, "status")?.to_owned(), visible(text(todo, "content")?)));
@@ -172,6 +202,17 @@ mod tests {
                 "{tool}"
             );
         }
+    }
+
+    #[test]
+    fn a_line_says_what_matters() {
+        let todos = json!([{"status": "completed", "content": "a"}, {"status": "in_progress", "content": "b"}]);
+        assert_eq!(headline("TodoWrite", &json!({"todos": todos})), "1 of 2 done: b");
+        assert_eq!(
+            headline("AskUserQuestion", &json!({"questions": [{"question": "Why?"}]})),
+            "Why?"
+        );
+        assert_eq!(headline("Bash", &json!({"command": "ls\nrm x"})), "ls…");
     }
 
     #[test]

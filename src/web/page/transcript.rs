@@ -46,7 +46,7 @@ pub(super) struct Manner {
 }
 
 /// `GET /execution/{id}/transcript`: a chunk of records as HTML.
-pub(super) async fn fragment(
+pub(in crate::web) async fn fragment(
     faces: Data<Faces>,
     request: HttpRequest,
     id: Path<String>,

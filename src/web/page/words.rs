@@ -104,11 +104,17 @@ pub(super) fn active(summary: &Summary, now: Timestamp) -> String {
     duration(SignedDuration::from_millis(ms))
 }
 
-/// What a session is at right now, for lists: its open tool call, or the sentence about its state.
-pub(super) fn doing(summary: &Summary) -> Option<&str> {
+/// What a session is at right now, for lists: what it asks, its open tool call, or the sentence about its state.
+pub(super) fn doing(summary: &Summary) -> Option<String> {
+    let mut open = summary.questions.values().filter(|waiting| waiting.answer.is_none());
+    if let Some(waiting) = open.next() {
+        return Some(waiting.question.kind.headline());
+    }
     let is_live = summary.lifecycle.state.outcome().is_none();
     let tool = summary.work.open_tool().filter(|_| is_live);
-    tool.or(summary.note.as_deref()).filter(|text| !text.is_empty())
+    tool.or(summary.note.as_deref())
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
 }
 
 #[cfg(test)]

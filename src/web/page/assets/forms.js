@@ -37,6 +37,7 @@ const BODIES = {
     resume: (form) => filled({ instruction: text(form, "instruction") }),
     branch: branchBody,
     answer: answerBody,
+    leave: () => undefined,
 };
 
 async function send(form, submitter) {
@@ -76,6 +77,10 @@ function done(kind, form, answer) {
         sessionStorage.removeItem("task");
         if (answer.warnings?.length) sessionStorage.setItem(`warnings ${answer.session_id}`, answer.warnings.join("; "));
         location.assign(`/execution/${answer.session_id}`);
+        return;
+    }
+    if (kind === "leave") {
+        location.reload();
         return;
     }
     form.closest("dialog")?.close();

@@ -193,7 +193,7 @@ fn call(item: &Item<'_>, name: &str, input: &Value) -> Markup {
         details data-status=(status) {
             summary {
                 span.label { (visible(name)) } " "
-                span.headline { (tool::headline(input)) }
+                span.headline { (tool::headline(name, input)) }
                 @if let Some(size) = tool::size(name, input) {
                     " " span.size { span.added { "+" (size.added) } " " span.removed { "−" (size.removed) } }
                 }
