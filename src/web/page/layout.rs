@@ -33,7 +33,7 @@ pub(super) struct Page<'a> {
 
 /// A page that cannot be shown, for people.
 #[derive(Debug)]
-pub(super) struct Refusal(Problem);
+pub(in crate::web) struct Refusal(Problem);
 
 impl Page<'_> {
     /// The page as an answer.

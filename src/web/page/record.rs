@@ -12,6 +12,7 @@ use crate::session::journal::{
     AttemptEnd, AttemptStart, Created, Entry, Input, Progress, Resumed, SessionEnd, StateChange,
 };
 use crate::session::message::{InputState, TurnEnd};
+use crate::session::outcome::Ending;
 use crate::session::state::StateName;
 use crate::store::Stored;
 
@@ -262,8 +263,8 @@ fn checkpoint_mark(item: &Item<'_>, checkpoint: &Checkpoint) -> Markup {
 pub(super) fn checkpoint_controls(seq: Seq) -> Markup {
     html! {
         span.actions {
-            button.small type="button" data-resume-from=(seq) aria-label={ "Resume from checkpoint " (seq) } { "Resume from here" }
-            button.small type="button" data-fork-from=(seq) aria-label={ "Fork from checkpoint " (seq) } { "Fork from here" }
+            button.small type="button" data-resume-from=(seq) aria-label={ "Resume from here: checkpoint " (seq) } { "Resume from here" }
+            button.small type="button" data-fork-from=(seq) aria-label={ "Fork from here: checkpoint " (seq) } { "Fork from here" }
         }
     }
 }
@@ -284,7 +285,7 @@ fn attempt_end(item: &Item<'_>, end: &AttemptEnd) -> Markup {
     };
     let more = html! {
         @if let Some(tool) = &end.open_tool { p { "It was at " code { (visible(tool)) } } }
-        @if let Some(exit) = &end.exit { p { "Its process: " (visible(exit)) } }
+        @if let Some(exit) = end.exit.as_ref().filter(|_| end.ending != Ending::Finished) { p { "Its process: " (visible(exit)) } }
         @if !end.leftovers.is_empty() {
             p { "Left behind, and ended:" }
             ul { @for left in &end.leftovers { li { code { (visible(left)) } } } }

@@ -157,6 +157,7 @@ fn row(summary: &Summary, now: Timestamp) -> Markup {
                 span { (words::active(summary, now)) " at work" }
                 span {
                     @if let Some(ended) = ended { "ended " (time(ended, Form::Ago)) }
+                    @else if let Some(started) = summary.started_at { "started " (time(started, Form::Ago)) }
                     @else { "asked for " (time(summary.created_at, Form::Ago)) }
                 }
             }

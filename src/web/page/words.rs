@@ -3,7 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
+use super::text::one_line;
+use crate::session::outcome::Outcome;
 use crate::session::summary::Summary;
+
+/// The most characters of what a session is at.
+const DOING_CHARS_MAX: usize = 200;
 
 /// How a script shows a time; without one it stands there in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,14 +109,17 @@ pub(super) fn active(summary: &Summary, now: Timestamp) -> String {
     duration(SignedDuration::from_millis(ms))
 }
 
-/// What a session is at right now, for lists: what it asks, its open tool call, or the sentence about its state.
+/// What a session is at, for lists: what it asks, its open tool call, its result, or the sentence about its state.
 pub(super) fn doing(summary: &Summary) -> Option<String> {
     let mut open = summary.questions.values().filter(|waiting| waiting.answer.is_none());
     if let Some(waiting) = open.next() {
         return Some(waiting.question.kind.headline());
     }
-    let is_live = summary.lifecycle.state.outcome().is_none();
-    let tool = summary.work.open_tool().filter(|_| is_live);
+    let outcome = summary.lifecycle.state.outcome();
+    if let (Some(Outcome::Completed), Some(result)) = (outcome, &summary.result) {
+        return Some(one_line(result, DOING_CHARS_MAX));
+    }
+    let tool = summary.work.open_tool().filter(|_| outcome.is_none());
     tool.or(summary.note.as_deref())
         .filter(|text| !text.is_empty())
         .map(str::to_owned)
