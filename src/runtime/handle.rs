@@ -247,6 +247,18 @@ impl Handle {
         Ok(blocking(move || store.records(id, after, limit)).await??)
     }
 
+    /// At most `limit` records of one kind before the record `before`, the latest first; cheap however long the journal.
+    pub async fn latest_of_kind(
+        &self,
+        id: SessionId,
+        kind: &'static str,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, CallError> {
+        let store = Arc::clone(&self.store);
+        Ok(blocking(move || store.latest_of_kind(id, kind, before, limit)).await??)
+    }
+
     /// Cancels a session; answered when that is on disk. A repeated cancel is accepted quietly.
     pub async fn cancel(&self, id: SessionId, by: String) -> Result<Arc<Summary>, CallError> {
         let (reply, answer) = reply_channel();

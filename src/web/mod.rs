@@ -10,6 +10,7 @@ mod error;
 mod health;
 pub mod mcp;
 mod metrics;
+mod page;
 mod params;
 mod server;
 mod stream;
@@ -99,7 +100,20 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(at("/metrics", "GET").route(web::get().to(metrics::metrics)))
         .service(at("/events", "GET").route(web::get().to(stream::of_all)))
         .configure(access_routes)
+        .configure(page_routes)
         .default_service(web::to(error::no_such_route));
+}
+
+/// What people see.
+fn page_routes(cfg: &mut ServiceConfig) {
+    cfg.service(at("/", "GET").route(web::get().to(page::sessions)))
+        .service(at("/parts", "GET").route(web::get().to(page::sessions_parts)))
+        .service(at("/history", "GET").route(web::get().to(page::history)))
+        .service(at("/assets/{name}", "GET").route(web::get().to(page::asset)))
+        .service(at("/execution/{id}", "GET").route(web::get().to(page::session)))
+        .service(at("/execution/{id}/parts", "GET").route(web::get().to(page::session_parts)))
+        .service(at("/execution/{id}/timeline", "GET").route(web::get().to(page::timeline)))
+        .service(at("/execution/{id}/transcript", "GET").route(web::get().to(page::transcript)));
 }
 
 /// Who may call, and how a browser signs in.
