@@ -208,9 +208,11 @@ fn document(title: &str, head: &Markup, body: &Markup) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) " · cc-executor" }
+                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
+                link rel="stylesheet" href="/assets/page.css";
                 (head)
             }
-            body { main { (body) } }
+            body.sign-in { main { (body) } }
         }
     }
 }

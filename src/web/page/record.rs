@@ -1,6 +1,7 @@
 //! How one record looks in the transcript. Every record is one element with its number, also those that show nothing, so
 //! that a reader of the page can see that none is missing.
 
+use jiff::SignedDuration;
 use maud::{Markup, html};
 
 use super::text::{self, Room, one_line, visible};
@@ -9,7 +10,7 @@ use super::{code, markdown, question, tool};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::id::Seq;
 use crate::session::journal::{
-    AttemptEnd, AttemptStart, Created, Entry, Input, Progress, Resumed, SessionEnd, StateChange,
+    AttemptEnd, AttemptStart, ClockJump, Created, Entry, Input, Progress, Resumed, SessionEnd, StateChange,
 };
 use crate::session::message::{InputState, TurnEnd};
 use crate::session::outcome::Ending;
@@ -108,6 +109,13 @@ pub(super) fn render(item: &Item<'_>) -> Markup {
             format!("The conversation was lost and rebuilt: {}", why.why),
             html! { p { "A fresh agent was told the task and the story so far." } },
         ),
+        Entry::ClockJumped(jump) => event(item, "notice", jump_line(jump), html! {}),
+        Entry::TaskRefined(refined) => event(
+            item,
+            "start",
+            "The task as it was made clear".to_owned(),
+            text::block(&refined.task, item.room),
+        ),
         Entry::SessionResumed(resumed) => event(item, "start", resumed_line(resumed), instruction(resumed, item.room)),
         Entry::SessionEnded(end) => session_end(item, end),
     }
@@ -198,7 +206,7 @@ fn request(created: &Created) -> Markup {
 /// Waiting is told; what the agent does is seen, and its end has a record of its own.
 fn state_change(item: &Item<'_>, change: &StateChange) -> Markup {
     match change.to {
-        StateName::Queued | StateName::WaitingRetry | StateName::Stopping => {}
+        StateName::Queued | StateName::Asking | StateName::WaitingRetry | StateName::Stopping => {}
         StateName::Starting
         | StateName::Running
         | StateName::Completed
@@ -209,6 +217,14 @@ fn state_change(item: &Item<'_>, change: &StateChange) -> Markup {
     let line = format!("{}: {}", words::state_word(change.to.as_str()), change.reason);
     let until = html! { @if let Some(until) = change.until { p.when { "Until " (time(until, Form::Clock)) } } };
     event(item, "muted", line, until)
+}
+
+fn jump_line(jump: &ClockJump) -> String {
+    let by = SignedDuration::from_millis(jump.by_ms);
+    if by.is_negative() {
+        return format!("The clock was set back by {:#}", by.abs());
+    }
+    format!("The machine slept, or its clock was set ahead, by {by:#}")
 }
 
 fn started_line(start: &AttemptStart) -> String {

@@ -65,6 +65,8 @@ const CONNECTION = {
 export function connection(state) {
     const shown = one("#connection");
     if (!shown || shown.dataset.connection === state) return;
+    // Who is signed out is not told that it is the connection.
+    if (shown.dataset.connection === "signed-out" && (state === "lost" || state === "connecting")) return;
     shown.dataset.connection = state;
     one(".words", shown).textContent = CONNECTION[state];
 }

@@ -9,12 +9,13 @@ const DELAY_MAX = 5_000;
 export class Live {
     /**
      * `address` answers where to begin now; `kinds` are those of records; the rest is called with what comes:
-     * `onRecord(kind, event)`, `onDelta(delta)`, `onHello(hello)`.
+     * `onRecord(kind, event)`, `onDelta(delta)`, `onHello(hello, isOther)`, `onLost()`.
      */
-    constructor({ address, kinds, onRecord, onDelta, onHello }) {
-        Object.assign(this, { address, kinds, onRecord, onDelta, onHello });
+    constructor({ address, kinds, onRecord, onDelta, onHello, onLost }) {
+        Object.assign(this, { address, kinds, onRecord, onDelta, onHello, onLost });
         this.source = null;
         this.timer = null;
+        this.isLost = false;
         this.delay = DELAY_MIN;
     }
 
@@ -24,7 +25,7 @@ export class Live {
 
     start() {
         if (this.isOpen) return;
-        if (!this.wasOpen) connection("connecting");
+        connection(this.isLost ? "lost" : "connecting");
         this.listen(new EventSource(this.address()));
     }
 
@@ -33,6 +34,7 @@ export class Live {
         this.source?.close();
         clearTimeout(this.timer);
         this.source = this.timer = null;
+        this.isLost = false;
         connection(state);
     }
 
@@ -51,7 +53,7 @@ export class Live {
 
     greet(hello) {
         this.delay = DELAY_MIN;
-        this.wasOpen = true;
+        this.isLost = false;
         connection("live");
         const isOther = this.epoch !== undefined && this.epoch !== hello.epoch;
         this.epoch = hello.epoch;
@@ -60,7 +62,9 @@ export class Live {
 
     /** The browser tries again by itself after a broken connection, but not after an answer that is no stream. */
     lose() {
+        this.isLost = true;
         connection("lost");
+        this.onLost();
         if (this.source.readyState !== EventSource.CLOSED) return;
         this.source = null;
         this.timer = setTimeout(() => {

@@ -20,6 +20,10 @@ const { session, kinds } = section.dataset;
 const transcript = new Transcript(section);
 const drafts = new Drafts(one("#drafts"));
 
+// Records that end text that is being written, until they are shown.
+const ENDS_DRAFTS = new Set(["agent.message", "draft.dropped", "attempt.ended", "session.ended"]);
+const endings = [];
+
 const refreshParts = throttled(async () => {
     const next = await part(`/execution/${session}/parts`);
     document.title = next.dataset.title;
@@ -51,19 +55,26 @@ const live = new Live({
     onRecord: take,
     onDelta: (delta) => drafts.take(delta),
     onHello: greet,
+    onLost: refreshParts,
 });
 
-async function take(kind, event) {
-    const record = JSON.parse(event.data);
+function take(kind, event) {
+    const { seq, data } = JSON.parse(event.data);
+    if (ENDS_DRAFTS.has(kind)) endings.push({ seq, kind, data });
+    transcript.note(seq);
     refreshParts();
     refreshTimeline();
-    await transcript.note(record.seq);
-    closeDrafts(kind, record.data);
-    if (kind === "session.ended") refreshParts();
+    // The daemon ends the stream behind it. Where the session was resumed since, the stream goes on from here.
+    if (kind === "session.ended") live.stop("ended");
 }
 
-/** A record that is shown takes the place of what was shown before it was one. */
-function closeDrafts(kind, data) {
+/** Records that are shown take the place of what was shown before they were there. */
+transcript.onShown = () => {
+    const through = transcript.isTail ? transcript.last : Infinity;
+    while (endings.length > 0 && endings[0].seq <= through) closeDrafts(endings.shift());
+};
+
+function closeDrafts({ kind, data }) {
     if (kind === "agent.message" && data.message.message_id !== undefined) {
         drafts.close(data.message.message_id, data.message.block ?? 0);
     }
@@ -76,9 +87,12 @@ function greet(hello, isOther) {
     refreshTimeline();
     if (isOther) {
         drafts.clear();
+        endings.length = 0;
         transcript.head = hello.head;
         transcript.showLast();
+        return;
     }
+    transcript.note(hello.head);
 }
 
 /** What the page does follows from how the session stands. */

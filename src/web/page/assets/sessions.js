@@ -18,6 +18,7 @@ const live = new Live({
     kinds: one("[data-kinds]").dataset.kinds.split(" "),
     onRecord: refresh,
     onHello: refresh,
+    onLost: refresh,
 });
 
 document.addEventListener("acted", refresh);

@@ -28,6 +28,7 @@ export class Transcript {
         this.isTail = true;
         this.isFollowing = true;
         this.work = Promise.resolve();
+        this.onShown = () => {};
         this.fit();
         for (const target of [section, window]) {
             target.addEventListener("scroll", () => this.scrolled(), { passive: true });
@@ -72,9 +73,7 @@ export class Transcript {
 
     showLast() {
         return this.soon(async () => {
-            this.replace(await this.fetch(""));
-            this.isFollowing = true;
-            this.follow();
+            await this.jump();
         });
     }
 
@@ -84,6 +83,7 @@ export class Transcript {
             if (!this.find(seq)) {
                 this.isFollowing = false;
                 this.replace(await this.fetch(`around=${seq}`));
+                this.isTail = this.last >= this.head;
             }
             this.reveal(seq);
         });
@@ -110,7 +110,7 @@ export class Transcript {
     async catchUp() {
         while (this.isTail && this.last < this.head) {
             if (this.head - this.last > BEHIND_MAX && this.isFollowing) {
-                this.replace(await this.fetch(""));
+                await this.jump();
                 continue;
             }
             // What somebody reads is not dropped for what he does not follow.
@@ -121,6 +121,7 @@ export class Transcript {
             const chunk = await this.fetch(`after=${this.last}`);
             if (Number(chunk.dataset.last) <= this.last) return;
             this.append(chunk);
+            this.onShown();
         }
     }
 
@@ -151,9 +152,17 @@ export class Transcript {
         return part(`/execution/${this.session}/transcript?${query}`);
     }
 
+    /** To the last records; those written since then are caught up with. */
+    async jump() {
+        this.replace(await this.fetch(""));
+        this.isTail = true;
+        this.isFollowing = true;
+        this.follow();
+        this.onShown();
+    }
+
     replace(chunk) {
         this.records.replaceChildren(chunk);
-        this.isTail = this.last >= this.head;
         this.head = Math.max(this.head, this.last);
     }
 
@@ -206,7 +215,7 @@ export class Transcript {
     scrolled() {
         const top = this.scroller.scrollTop;
         // Only the reader scrolls up; what is written pushes the end down.
-        if (this.gap < FOLLOWING) this.isFollowing = true;
+        if (this.isTail && this.gap < FOLLOWING) this.isFollowing = true;
         else if (top < this.lastTop) this.isFollowing = false;
         this.lastTop = top;
         this.settle();
@@ -214,6 +223,7 @@ export class Transcript {
 
     /** Fetches what will be seen next. */
     settle() {
+        this.onShown();
         this.mark();
         if (this.isFetching) return;
         const rect = this.records.getBoundingClientRect();

@@ -221,7 +221,9 @@ impl Picture {
         let class = match change.to {
             StateName::Queued => "queue",
             StateName::WaitingRetry => open.last_class,
-            StateName::Starting
+            // The question itself is the wait.
+            StateName::Asking
+            | StateName::Starting
             | StateName::Running
             | StateName::Stopping
             | StateName::Completed
