@@ -144,6 +144,7 @@ impl Execution {
         self.send(&ToHost::Read {
             from,
             through: self.intake.window,
+            nudged: self.watching.is_some(),
         });
         match exit {
             Some(exit) => {

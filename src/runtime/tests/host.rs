@@ -228,7 +228,7 @@ impl Link {
 
     async fn obey(&mut self, order: ToHost) {
         match order {
-            ToHost::Read { from, through } => {
+            ToHost::Read { from, through, .. } => {
                 if from > self.agent.spool_bytes() {
                     self.complain(&format!("is read from {from}, beyond its end"));
                 }
