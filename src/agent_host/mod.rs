@@ -67,6 +67,7 @@ use disk::Stored;
 use keeper::Keeper;
 use listen::Door;
 use messages::Leave;
+pub(crate) use proc::values_of_marks;
 use protocol::{LaunchPlan, files};
 
 /// Why a host could not do its work.
@@ -125,7 +126,7 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Option<(SessionId, Attempt
 }
 
 /// The value of [`protocol::ATTEMPT_MARK`] in the environment of an attempt's processes.
-fn mark_value(session: SessionId, attempt: Attempt) -> String {
+pub(crate) fn mark_value(session: SessionId, attempt: Attempt) -> String {
     format!("{session}/{attempt}")
 }
 

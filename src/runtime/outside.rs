@@ -9,8 +9,10 @@ use jiff::Timestamp;
 
 use super::settings::RuntimeSettings;
 use crate::agent::launch::{self, LaunchError};
+use crate::agent::marks::Marks;
 use crate::agent::socket::HostSocket;
 use crate::agent_host::protocol::LaunchPlan;
+use crate::session::id::{Attempt, SessionId};
 
 /// The world outside, as every actor sees it.
 #[derive(Clone)]
@@ -25,7 +27,10 @@ impl Outside {
         let executable = settings.executable.clone();
         Self {
             clock: Clock::reading(Timestamp::now),
-            hosts: Arc::new(HostProcesses { executable }),
+            hosts: Arc::new(HostProcesses {
+                executable,
+                marks: Marks::default(),
+            }),
         }
     }
 }
@@ -54,10 +59,17 @@ pub(super) trait Hosts: Send + Sync {
         directory: &'a Path,
         plan: &'a LaunchPlan,
     ) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>>;
+
+    /// Whether an attempt whose agent has ended may have left something behind. Where nobody can tell, its host is asked.
+    fn may_have_leftovers(&self, _session: SessionId, _attempt: Attempt) -> LocalBoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
+    }
 }
 
 struct HostProcesses {
     executable: PathBuf,
+    /// One look at the machine's processes for all attempts that end at the time.
+    marks: Marks,
 }
 
 impl Hosts for HostProcesses {
@@ -67,6 +79,10 @@ impl Hosts for HostProcesses {
         plan: &'a LaunchPlan,
     ) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>> {
         Box::pin(launch::reach(directory, plan, &self.executable))
+    }
+
+    fn may_have_leftovers(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'_, bool> {
+        Box::pin(self.marks.is_alive(session, attempt))
     }
 }
 

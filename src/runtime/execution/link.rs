@@ -149,6 +149,7 @@ impl Execution {
         match exit {
             Some(exit) => {
                 self.greeted = true;
+                self.closing.found_gone();
                 self.agent_gone(exit, spool_bytes, ctx);
             }
             None if self.closing.is_begun() => {

@@ -73,7 +73,12 @@ pub(super) fn prepare(
 ) -> Result<Prepared, Unprepared> {
     let session = summary.session_id;
     let directory = settings.attempt_directory(session, attempt);
-    let agent_env = agent_environment(settings, session)?;
+    let known = launch::plan(&directory)?;
+    // The agent of a plan that stands has the environment that is written there.
+    let agent_env = match &known {
+        Some(plan) => plan.env.clone(),
+        None => agent_environment(settings, session)?,
+    };
     let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
     let seen = look_for_inputs(&agent_env, agent_session_id, summary);
     let groundwork = Groundwork {
@@ -84,7 +89,7 @@ pub(super) fn prepare(
             .then(|| story(store, request, summary))
             .transpose()?,
     };
-    if let Some(plan) = launch::plan(&directory)? {
+    if let Some(plan) = known {
         return Ok(Prepared { plan, groundwork });
     }
     let conversation = conversation(&agent_env, request, summary, agent_session_id, &seen)?;
