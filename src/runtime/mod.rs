@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use self::execution::{CONNECTING_MAX, Surroundings};
 use self::feed::Feeds;
-use self::messages::{Committed, Recover, RoomAgain};
+use self::messages::{Committed, HeldUp, Recover};
 use self::outside::{Outside, Threads};
 use self::registry::{ENDED_KEPT_MAX, Registry};
 use self::settings::RuntimeSettings;
@@ -66,9 +66,9 @@ impl Observer for Publisher {
         feeds.publish(commit);
     }
 
-    fn room_again(&self, passed: &Shortage) {
+    fn went_on(&self, passed: &Shortage) {
         if let Some(published) = self.runtime.get() {
-            published.supervisor.do_send(RoomAgain(passed.clone()));
+            published.supervisor.do_send(HeldUp(passed.clone()));
         }
     }
 }

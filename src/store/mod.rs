@@ -115,8 +115,8 @@ pub trait Observer: Send + Sync + 'static {
     /// These records exist from now on.
     fn committed(&self, commit: &Commit);
 
-    /// A disk that was full has room again, and what waited for it is committed.
-    fn room_again(&self, _passed: &Shortage) {}
+    /// What waited for room on a full disk is committed.
+    fn went_on(&self, _passed: &Shortage) {}
 }
 
 /// Why a store did not do what it was asked.
