@@ -129,8 +129,8 @@ impl Observer for Observers {
         self.publisher.group_committed(waited);
     }
 
-    fn room_again(&self, passed: &Shortage) {
-        self.publisher.room_again(passed);
+    fn went_on(&self, passed: &Shortage) {
+        self.publisher.went_on(passed);
     }
 }
 

@@ -119,8 +119,8 @@ pub trait Observer: Send + Sync + 'static {
     /// A group of appends is on disk, this long after the first of them was handed over.
     fn group_committed(&self, _waited: Duration) {}
 
-    /// A disk that was full has room again, and what waited for it is committed.
-    fn room_again(&self, _passed: &Shortage) {}
+    /// What waited for room on a full disk is committed.
+    fn went_on(&self, _passed: &Shortage) {}
 }
 
 /// Why a store did not do what it was asked.

@@ -147,7 +147,9 @@ impl Writer {
             match self.commit(&group) {
                 Ok(results) => {
                     self.tell(group, results);
-                    self.room.nothing_waits();
+                    if let Some(passed) = self.room.nothing_waits() {
+                        self.observer.went_on(&passed);
+                    }
                     return self.look_for_room();
                 }
                 Err(error) => self.give_up(&error),
