@@ -16,8 +16,8 @@ pub use environment::Environment;
 use layer::Layer;
 pub use paths::{Paths, PathsError};
 pub use settings::{
-    AgentSettings, Argv, LimitSettings, LogFormat, LogSettings, ServerSettings, Settings, StateSettings,
-    SupervisionSettings,
+    AccessSettings, AgentSettings, Argv, LimitSettings, LogFormat, LogSettings, McpSettings, ServerSettings, Settings,
+    StateSettings, SupervisionSettings,
 };
 
 /// The embedded defaults, comments included.
@@ -333,6 +333,31 @@ mod tests {
         assert_eq!(command(r#"["node", "cli.js"]"#).as_slice(), ["node", "cli.js"]);
         let of_file = load_file("[agent]\ncommand = [\"node\", \"cli.js\"]").unwrap();
         assert_eq!(of_file.agent.command.as_slice(), ["node", "cli.js"]);
+    }
+
+    #[test]
+    fn directories_are_an_array_in_every_layer() {
+        let of = |text: &str| {
+            let loaded = load(&[("CC_EXECUTOR__ACCESS__ALLOWED_DIRECTORIES", text)])?;
+            Ok::<_, String>(loaded.access.allowed_directories)
+        };
+        assert_eq!(of("").unwrap(), [""; 0].map(PathBuf::from));
+        assert_eq!(of(r#"["/a", "/b c"]"#).unwrap(), ["/a", "/b c"].map(PathBuf::from));
+        let of_file = load_file("[access]\nallowed_directories = [\"/a\"]").unwrap();
+        assert_eq!(of_file.access.allowed_directories, ["/a"].map(PathBuf::from));
+        for bad in ["/a", "[1]", r#"["a"]"#, r#"[""]"#] {
+            let error = of(bad).unwrap_err();
+            assert!(error.contains("`access.allowed_directories`"), "{bad}: {error}");
+        }
+        assert!(load_file("[access]\nallowed_directories = \"/a\"").is_err());
+    }
+
+    #[test]
+    fn an_address_beyond_this_machine_is_refused_with_what_to_do_instead() {
+        let error = load(&[("CC_EXECUTOR__SERVER__HOST", "0.0.0.0")]).unwrap_err();
+        for told in ["run commands as you", "ssh -L", "reverse proxy"] {
+            assert!(error.contains(told), "{error}");
+        }
     }
 
     #[test]

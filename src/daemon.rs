@@ -21,10 +21,11 @@ use crate::agent::environment::ENCLOSING_SESSION;
 use crate::agent::launch::write_private;
 use crate::config::{Environment, Flag, Paths, Settings, Sources};
 use crate::runtime::settings::RuntimeSettings;
+use crate::runtime::traces::Traces;
 use crate::runtime::{Publisher, Runtime};
 use crate::session::patience::Patience;
-use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Commit, Observer, Shortage, Store};
 use crate::telemetry::{self, LogTo};
 use crate::web::{Readiness, Server, Token};
 
@@ -91,15 +92,56 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     };
     telemetry::init(&settings.log, &log_to)?;
     let publisher = Arc::new(Publisher::default());
-    let store = Arc::new(SqliteStore::open(
-        &paths.journal(),
-        Arc::<Publisher>::clone(&publisher),
-    )?);
+    let traces = traces(&settings)?;
+    let observer = Arc::new(Observers {
+        publisher: Arc::clone(&publisher),
+        traces: traces.clone(),
+    });
+    let store = Arc::new(SqliteStore::open(&paths.journal(), observer)?);
+    if let Some(traces) = &traces {
+        traces.take_up(&*store)?;
+    }
     let system = actix::System::new();
     let serving = run(&settings, &paths, store.clone(), &publisher, options.arguments());
     let outcome = system.block_on(serving);
     store.close();
+    if let Some(traces) = traces {
+        traces.shut_down();
+    }
     outcome
+}
+
+/// Everybody who is told of commits.
+struct Observers {
+    publisher: Arc<Publisher>,
+    traces: Option<Arc<Traces>>,
+}
+
+impl Observer for Observers {
+    fn committed(&self, commit: &Commit) {
+        self.publisher.committed(commit);
+        if let Some(traces) = &self.traces {
+            traces.committed(commit);
+        }
+    }
+
+    fn group_committed(&self, waited: Duration) {
+        self.publisher.group_committed(waited);
+    }
+
+    fn room_again(&self, passed: &Shortage) {
+        self.publisher.room_again(passed);
+    }
+}
+
+/// The traces, where they go anywhere.
+fn traces(settings: &Settings) -> anyhow::Result<Option<Arc<Traces>>> {
+    let endpoint = &settings.traces.otlp_endpoint;
+    if endpoint.is_empty() {
+        return Ok(None);
+    }
+    let traces = Traces::to(endpoint).with_context(|| format!("cannot send traces to {endpoint}"))?;
+    Ok(Some(Arc::new(traces)))
 }
 
 /// What is set, and where everything is by that.
@@ -129,7 +171,11 @@ async fn run(
     let _hangup = signal(SignalKind::hangup())?;
     let token = Token::read_or_make(&paths.token())?;
     let mut runtime = Runtime::start(runtime_settings(settings, paths)?, store.clone(), publisher)?;
-    let readiness: Readiness = Arc::new(move || store.last_id().map(drop).map_err(|error| error.to_string()));
+    let readiness: Readiness = Arc::new(move || {
+        let refusal = store.health().borrow().refusal();
+        let looked = refusal.map_or_else(|| store.last_id().map(drop), Err);
+        looked.map_err(|error| error.to_string())
+    });
     let server = Server::build(settings, paths, runtime.handle(), token, readiness)?;
     let stopper = server.stopper();
     announce(paths, server.address(), arguments)?;
@@ -238,6 +284,7 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         locks: paths.locks(),
         executable: own_program().context("cannot find this program's own file")?,
         agent_command: agent.command.as_slice().to_vec(),
+        allowed_directories: settings.access.allowed_directories.clone(),
         agent_env: agent.env.clone(),
         spool_reserve_bytes: agent.spool_reserve_bytes,
         stop_grace: Duration::from_secs(agent.stop_grace_seconds),

@@ -42,6 +42,23 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
 ];
 
+/// The first version that knows all of [`ON_RESUME`]. Those before it also go on by themselves with a turn that was cut,
+/// but leave out the calls that were cut, so that the model repeats them blindly.
+const RESUMES_BY_ITSELF_SINCE: [u32; 3] = [2, 1, 309];
+
+/// Whether an agent of this version shows by itself what was cut short; one of an unknown version does not.
+pub fn resumes_by_itself(version: Option<&str>) -> bool {
+    let numbers = |version: &str| -> Option<[u32; 3]> {
+        let mut parts = version
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|part| part.parse().ok());
+        Some([parts.next()??, parts.next()??, parts.next()??])
+    };
+    version
+        .and_then(numbers)
+        .is_some_and(|version| version >= RESUMES_BY_ITSELF_SINCE)
+}
+
 /// What the CLI is told when it resumes: go on with a turn that was cut, and show the calls that were cut.
 const ON_RESUME: [(&str, &str); 3] = [
     ("CLAUDE_CODE_RESUME_INTERRUPTED_TURN", "1"),
@@ -69,6 +86,8 @@ pub enum Conversation {
     New(Uuid),
     /// The one with this id, and the turn in it that was cut short.
     Resume(Uuid),
+    /// The one with this id; the agent is told what was cut short.
+    ResumeTold(Uuid),
     /// The one with this id, up to this message.
     ResumeAt(Uuid, Uuid),
     /// A copy of another one.
@@ -86,7 +105,9 @@ impl Conversation {
     /// Its id.
     pub fn id(self) -> Uuid {
         match self {
-            Self::New(id) | Self::Resume(id) | Self::ResumeAt(id, _) | Self::Fork { id, .. } => id,
+            Self::New(id) | Self::Resume(id) | Self::ResumeTold(id) | Self::ResumeAt(id, _) | Self::Fork { id, .. } => {
+                id
+            }
         }
     }
 
@@ -96,7 +117,7 @@ impl Conversation {
         let at = |message: Uuid| format!("--resume-session-at={message}");
         match self {
             Self::New(id) => vec![format!("--session-id={id}")],
-            Self::Resume(id) => vec![resume(id)],
+            Self::Resume(id) | Self::ResumeTold(id) => vec![resume(id)],
             Self::ResumeAt(id, message) => vec![resume(id), at(message)],
             Self::Fork { from, id, message } => {
                 let own = [resume(from), "--fork-session".to_owned(), format!("--session-id={id}")];
@@ -211,7 +232,7 @@ pub fn environment(
     match conversation {
         Conversation::Resume(_) => base.extend(ON_RESUME.map(|(name, value)| (name.to_owned(), value.to_owned()))),
         // A turn behind the place of the cut, or of another session, is not gone on with by itself.
-        Conversation::New(_) | Conversation::ResumeAt(..) | Conversation::Fork { .. } => {
+        Conversation::New(_) | Conversation::ResumeTold(_) | Conversation::ResumeAt(..) | Conversation::Fork { .. } => {
             ON_RESUME.iter().for_each(|(name, _)| {
                 base.remove(*name);
             });
@@ -301,6 +322,14 @@ mod tests {
     }
 
     #[test]
+    fn only_versions_that_show_what_was_cut_resume_by_themselves() {
+        let of = |version| resumes_by_itself(Some(version));
+        assert!(of("2.1.309") && of("2.1.330 (Claude Code)") && of("2.2.0") && of("10.0.0-beta.1"));
+        assert!(!of("2.1.308") && !of("2.0.999") && !of("1.9") && !of(""));
+        assert!(!resumes_by_itself(None));
+    }
+
+    #[test]
     fn a_cut_and_a_copy_do_not_go_on_with_the_turn_they_leave() {
         let (id, message) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let at = Conversation::ResumeAt(id, message);
@@ -318,8 +347,8 @@ mod tests {
                 .contains_key("CLAUDE_CODE_RESUME_INTERRUPTED_TURN")
         };
         assert_eq!(
-            [Conversation::Resume(id), at, fork(None)].map(goes_on),
-            [true, false, false]
+            [Conversation::Resume(id), Conversation::ResumeTold(id), at, fork(None)].map(goes_on),
+            [true, false, false, false]
         );
     }
 }

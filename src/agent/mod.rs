@@ -2,6 +2,7 @@
 
 pub mod environment;
 pub mod launch;
+pub mod marks;
 pub mod socket;
 pub mod transcript;
 pub mod wire;

@@ -5,10 +5,11 @@
 //! 1. `agent.json` names a living process, by pid and start time: it is adopted.
 //! 2. `agent.json` or `exit.json` is there, but no such process: the agent is dead. Should `agent.lock` be held even
 //!    so, its holder is a leftover.
-//! 3. Neither is there, but a process carries the mark of this attempt and is what the plan starts: the host before was
-//!    killed between the fork and its first file. It is adopted.
-//! 4. The lock is held and no such process found, or the spool is not empty: there was an agent, and it is dead.
-//! 5. Nothing is there: the agent is started, under the lock that was just taken.
+//! 3. Neither is there, and neither are the files that the agent is given: the agent is started.
+//! 4. They are there, and a process carries the mark of this attempt and is what the plan starts: the host before was
+//!    killed between the fork and its own first file. It is adopted.
+//! 5. The lock is held and no such process found, or the spool is not empty: there was an agent, and it is dead.
+//! 6. Otherwise: the agent is started, under the lock that was just taken.
 
 use std::fs::{self, File};
 use std::io;
@@ -47,7 +48,7 @@ pub(super) enum Found {
 /// Adopts the agent, starts it, or says how it ended; what this finds out is written down.
 pub(super) fn adopt_or_start(plan: &LaunchPlan, mark_value: &str) -> io::Result<Found> {
     let mark = Mark::new(mark_value);
-    let lock = locks::try_lock(Path::new(files::AGENT_LOCK))?;
+    let mut lock = locks::try_lock(Path::new(files::AGENT_LOCK))?;
     let agent = disk::read_json::<AgentProcess>(Path::new(files::AGENT));
     if let Stored::Value(process) = agent
         && (lock.is_none() || mark.is_on(process.pid))
@@ -63,6 +64,9 @@ pub(super) fn adopt_or_start(plan: &LaunchPlan, mark_value: &str) -> io::Result<
     };
     if !matches!((&agent, &exit), (Stored::Absent, Stored::Absent)) {
         return Ok(gone(process, exit, lock.is_none()));
+    }
+    if let Some(lock) = lock.take_if(|_| was_never_forked()) {
+        return Ok(start(plan, mark_value, lock));
     }
     if let Some(living) = find_by_mark(plan, &mark, lock.is_none())? {
         process::record_agent(&living.process);
@@ -152,6 +156,13 @@ fn leads_its_group(process: AgentProcess) -> bool {
 
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The agent's files are made before it is forked: where its stdin and its spool are missing, no host has come that far.
+/// This spares each first start a look at every process of the machine.
+fn was_never_forked() -> bool {
+    let is_missing = |name| fs::symlink_metadata(name).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    is_missing(files::STDIN) && is_missing(files::SPOOL)
 }
 
 fn spool_is_empty() -> bool {

@@ -68,6 +68,7 @@ use keeper::Keeper;
 use listen::Door;
 use messages::Leave;
 use proc::Mark;
+pub(crate) use proc::values_of_marks;
 use protocol::{LaunchPlan, files};
 
 /// Why a host could not do its work.
@@ -136,7 +137,7 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Option<(SessionId, Attempt
 }
 
 /// The value of [`protocol::ATTEMPT_MARK`] in the environment of an attempt's processes.
-fn mark_value(session: SessionId, attempt: Attempt) -> String {
+pub(crate) fn mark_value(session: SessionId, attempt: Attempt) -> String {
     format!("{session}/{attempt}")
 }
 

@@ -1,12 +1,13 @@
-//! How long to wait before looking again: short after something happened, doubling while nothing does.
+//! How long to wait before looking again: short after something happened, longer while nothing does.
 
 use std::time::Duration;
 
-/// A delay that doubles up to a limit until it is reset.
+/// A delay that grows up to a limit until it is reset.
 #[derive(Debug)]
 pub(super) struct Pace {
     shortest: Duration,
     longest: Duration,
+    factor: u32,
     next: Duration,
 }
 
@@ -16,14 +17,25 @@ impl Pace {
         Self {
             shortest,
             longest,
+            factor: 2,
             next: shortest,
         }
     }
 
-    /// The delay before the next look; the one after it is twice as long.
+    /// A pace that takes a short delay once and a long one from then on.
+    pub(super) const fn once_then(short: Duration, long: Duration) -> Self {
+        Self {
+            shortest: short,
+            longest: long,
+            factor: u32::MAX,
+            next: short,
+        }
+    }
+
+    /// The delay before the next look; the one after it is longer.
     pub(super) fn step(&mut self) -> Duration {
         let now = self.next;
-        self.next = (now * 2).min(self.longest);
+        self.next = now.saturating_mul(self.factor).min(self.longest);
         now
     }
 
@@ -47,5 +59,7 @@ mod tests {
         );
         pace.reset();
         assert_eq!(pace.step(), ms(2));
+        let mut pace = Pace::once_then(ms(2), ms(8000));
+        assert_eq!([pace.step(), pace.step(), pace.step()], [ms(2), ms(8000), ms(8000)]);
     }
 }

@@ -1,5 +1,6 @@
 //! What `/proc` tells about processes: which one a pid means, whose child of ours it is, what it was started as.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -32,16 +33,30 @@ impl Mark {
 
     /// Every process that carries it and has not ended, the oldest first.
     pub(super) fn processes(&self) -> Vec<AgentProcess> {
-        let Ok(entries) = fs::read_dir("/proc") else {
-            return Vec::new();
-        };
-        let pids = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let mut found: Vec<_> = pids.filter(|pid| self.is_on(*pid)).filter_map(identify).collect();
+        let mut found: Vec<_> = pids().filter(|pid| self.is_on(*pid)).filter_map(identify).collect();
         found.sort_by_key(|process| (process.start_ticks, process.pid));
         found
     }
+}
+
+/// The values of all marks on the machine's living processes: one look for any number of attempts. A process whose
+/// environment may not be read has none.
+pub(crate) fn values_of_marks() -> HashSet<String> {
+    let environments = pids().filter_map(|pid| fs::read(place(pid, "environ")).ok());
+    environments.flat_map(|environment| values_in(&environment)).collect()
+}
+
+fn values_in(environment: &[u8]) -> Vec<String> {
+    let entries = environment.split(|byte| *byte == 0);
+    let values = entries.filter_map(|entry| entry.strip_prefix(ATTEMPT_MARK.as_bytes())?.strip_prefix(b"="));
+    values
+        .map(|value| String::from_utf8_lossy(value).into_owned())
+        .collect()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Which process a pid means at this moment, unless it has ended.
@@ -112,6 +127,12 @@ mod tests {
         let mark = Mark::new("s/1");
         assert!(is_in(b"A=1\0CC_EXECUTOR_ATTEMPT=s/1\0", mark.0.as_bytes()));
         assert!(!is_in(b"A=1\0CC_EXECUTOR_ATTEMPT=s/11\0", mark.0.as_bytes()));
+    }
+
+    #[test]
+    fn marks_are_told_by_their_values() {
+        let environment = b"A=1\0CC_EXECUTOR_ATTEMPT=s/1\0CC_EXECUTOR_ATTEMPTS=9\0";
+        assert_eq!(values_in(environment), ["s/1"]);
     }
 
     #[test]

@@ -122,6 +122,10 @@ pub enum ToHost {
         from: u64,
         /// Offset after the last byte that may be sent for now.
         through: u64,
+        /// The daemon watches the spool and says when it grows: the host need hardly look by itself. A daemon that does
+        /// not say so does not.
+        #[serde(default)]
+        nudged: bool,
     },
     /// Raise the limit of the read that is going on.
     Window {
@@ -209,4 +213,17 @@ pub enum FromHost {
         /// What, for a person.
         error: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_says_nothing_of_nudges_does_not_nudge() {
+        let older = r#"{"op":"read","from":3,"through":7}"#;
+        let read: ToHost = serde_json::from_str(older).unwrap();
+        let (from, through, nudged) = (3, 7, false);
+        assert_eq!(read, ToHost::Read { from, through, nudged });
+    }
 }

@@ -18,6 +18,10 @@ use super::tail::Tail;
 /// Delays between looks at the end of a spool that may still grow.
 const LOOK: Pace = Pace::between(Duration::from_millis(2), Duration::from_millis(250));
 
+/// The same for a spool of whose growth the daemon tells: it leaves out a nudge within a millisecond of another, which
+/// the first look makes up for, and may miss one altogether only if the system drops it.
+const NUDGED_LOOK: Pace = Pace::once_then(Duration::from_millis(2), Duration::from_secs(8));
+
 /// Delay between two bursts of a read whose window is larger than [`WINDOW_BYTES`].
 const BURST_PAUSE: Duration = Duration::from_millis(1);
 
@@ -63,7 +67,10 @@ impl Link {
 
     fn hear(&mut self, message: ToHost, ctx: &mut WebsocketContext<Self>) {
         match message {
-            ToHost::Read { from, through } => self.read(from, through, ctx),
+            ToHost::Read { from, through, nudged } => {
+                self.pace = if nudged { NUDGED_LOOK } else { LOOK };
+                self.read(from, through, ctx);
+            }
             ToHost::Window { through } => {
                 self.tail.widen(through);
                 self.pump(ctx);
@@ -90,7 +97,6 @@ impl Link {
             Err(error) => self.trouble(format!("cannot look at the spool: {error}"), ctx),
         }
         self.tail.read(from, through);
-        self.pace.reset();
         self.pump(ctx);
     }
 

@@ -62,6 +62,10 @@ pub(crate) enum Verb {
     Import(ImportArgs),
     /// Print how to go on with an ended session in `claude` itself
     Handover(HandoverArgs),
+    /// Open the page in a browser, signed in; starts the daemon when none runs
+    Open(OpenArgs),
+    /// Print the daemon's own token, or manage tokens of others
+    Token(TokenArgs),
     /// Replace the running daemon by one of this program; agents go on
     Restart,
     /// Look for what is in the daemon's way
@@ -349,6 +353,54 @@ pub(crate) struct HandoverArgs {
     /// One object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `open`
+#[derive(Args, Debug)]
+pub(crate) struct OpenArgs {
+    /// The session to show: its id, or the last digits of it [default: all of them]
+    #[arg(value_name = "SESSION")]
+    pub(crate) id: Option<String>,
+    /// Only print the link, which can be used once
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Print the link as an object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `token`
+#[derive(Args, Debug)]
+pub(crate) struct TokenArgs {
+    /// What to do with tokens of others
+    #[command(subcommand)]
+    pub(crate) what: Option<TokenVerb>,
+    /// One object or array
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// What is done with tokens of others.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Make a token and print it, once
+    Create {
+        /// What it is called
+        name: String,
+        /// What it may do: look; start, answer and cancel; or all, tokens included
+        #[arg(long, value_parser = ["viewer", "operator", "admin"])]
+        role: String,
+        /// How long it lasts, such as 30d [default: until it is revoked]
+        #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
+        expires: Option<u64>,
+    },
+    /// List tokens
+    Ls,
+    /// Revoke a token; browsers that signed in with it are signed out
+    Revoke {
+        /// What it is called
+        name: String,
+    },
 }
 
 /// `doctor`

@@ -333,7 +333,7 @@ impl Status {
     fn take_message(&mut self, message: &Message) {
         if let Message::TurnEnded(end) = message {
             self.turns = self.turns.saturating_add(end.turns);
-            self.usage = end.usage;
+            self.usage = end.used_after(self.usage);
         }
     }
 }
@@ -378,7 +378,8 @@ mod tests {
     fn the_status_counts_news_only() {
         let mut status = Status::new(&view(json!({})));
         let turn = json!({"offset": 0, "message": {"type": "turn_ended", "subtype": "success", "is_error": false, "result": "", "queued_turns": 0, "turns": 3,
-            "usage": {"input_tokens": 0, "output_tokens": 2000, "cache_read_tokens": 0, "cache_write_tokens": 0, "cost_usd": 1.5}}});
+            "usage": {"input_tokens": 9000, "output_tokens": 9000, "cache_read_tokens": 0, "cache_write_tokens": 0, "cost_usd": 9.5},
+            "spent": {"input_tokens": 0, "output_tokens": 800, "cache_read_tokens": 0, "cache_write_tokens": 0, "cost_usd": 1.4579}}});
         let turn = Entry::from_json("agent.message", &turn.to_string()).unwrap();
         status.take(&turn, 5);
         assert_eq!(status.to_string(), "running · 2 turns · 1.2k tokens · $0.0421");

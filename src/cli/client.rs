@@ -169,12 +169,22 @@ impl Client {
         self.call(self.request("GET", path), None::<&()>).await
     }
 
+    /// Deletes what stands at a path.
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), Failure> {
+        let mut answer = self.request("DELETE", path).send().await.map_err(lost)?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        let body = answer.body().limit(ANSWER_BYTES_MAX).await.unwrap_or_default();
+        Err(refusal(answer.status(), &body))
+    }
+
     fn request(&self, method: &str, path: &str) -> ClientRequest {
         let url = format!("{}{path}", self.connection.base_url);
-        let method = if method == "POST" {
-            awc::http::Method::POST
-        } else {
-            awc::http::Method::GET
+        let method = match method {
+            "POST" => awc::http::Method::POST,
+            "DELETE" => awc::http::Method::DELETE,
+            _ => awc::http::Method::GET,
         };
         self.http
             .request(method, url)

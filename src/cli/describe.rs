@@ -1,7 +1,9 @@
 //! Each record in one line of plain words: what `logs` prints, and what the live view is made of.
 
+use jiff::SignedDuration;
+
 use crate::session::clarify::Clarifications;
-use crate::session::journal::{AttemptEnd, AttemptStart, Entry, Progress, StateChange};
+use crate::session::journal::{AttemptEnd, AttemptStart, ClockJump, Entry, Progress, StateChange};
 use crate::session::message::{InputState, Message, TurnEnd};
 use crate::session::question::{Answer, headline_of_input};
 
@@ -42,6 +44,7 @@ pub(crate) fn describe(entry: &Entry) -> String {
         Entry::QuestionDelivered(delivered) => format!("{} the answer reached the agent", delivered.question_id),
         Entry::QuestionWithdrawn(withdrawn) => format!("{} no longer waits: {}", withdrawn.question_id, withdrawn.why),
         Entry::Control(control) => format!("{} by {}", control.action, control.by),
+        Entry::ClockJumped(jump) => describe_jump(jump),
         Entry::AttemptEnded(end) => describe_end(end),
         Entry::RetryScheduled(retry) => format!("next attempt at {}: {}", units::clock(retry.at), retry.cause),
         Entry::ContextRebuilt(why) => format!("a fresh agent was told the story so far: {}", why.why),
@@ -209,6 +212,18 @@ fn describe_progress(progress: &Progress) -> String {
     match progress.fraction {
         Some(fraction) => format!("{:.0} % {}", fraction.clamp(0.0, 1.0) * 100.0, progress.message),
         None => progress.message.clone(),
+    }
+}
+
+fn describe_jump(jump: &ClockJump) -> String {
+    let by = SignedDuration::from_millis(jump.by_ms);
+    if by.is_negative() {
+        format!("the machine's clock was set back by {}", units::duration(by.abs()))
+    } else {
+        format!(
+            "the machine slept, or its clock was set ahead, by {}",
+            units::duration(by)
+        )
     }
 }
 

@@ -25,6 +25,7 @@ mod input;
 mod launch;
 mod logs;
 mod mcp_config;
+mod open;
 mod output;
 mod prompt;
 mod relay;
@@ -37,6 +38,7 @@ mod sessions;
 mod sse;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod units;
 mod view;
 
@@ -103,6 +105,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         | Verb::Checkpoints(_)
         | Verb::Import(_)
         | Verb::Handover(_)
+        | Verb::Open(_)
+        | Verb::Token(_)
         | Verb::Restart) => {
             let state_dir = connection::state_dir(cli.state_dir.as_deref())?;
             actix_rt::System::new().block_on(call_daemon(verb, &state_dir))
@@ -131,6 +135,8 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
         Verb::Checkpoints(args) => conversations::checkpoints(&client()?, &args).await,
         Verb::Import(args) => conversations::import(state_dir, &args).await,
         Verb::Handover(args) => conversations::handover(&client()?, &args).await,
+        Verb::Open(args) => open::open(state_dir, &args).await,
+        Verb::Token(args) => tokens::token(state_dir, &args).await,
         Verb::Restart => restart::restart(state_dir).await,
         Verb::Doctor(_)
         | Verb::Serve(_)

@@ -181,6 +181,7 @@ fn fit_value(key: &str, value: Value, default: &Value, written_as: WrittenAs) ->
         (ValueKind::String(_), ValueKind::String(text)) if key == ARGV_KEY && text.starts_with('[') => argv(&text),
         (ValueKind::String(_), ValueKind::String(text)) => Ok(ValueKind::String(text)),
         (ValueKind::String(_), _) => Err("is not a string".to_owned()),
+        (ValueKind::Array(_), ValueKind::Array(items)) => Ok(ValueKind::Array(items)),
         (_, ValueKind::String(text)) => match written_as {
             WrittenAs::Text => read_text(&text, &default.kind),
             WrittenAs::Toml => Err(format!("is a string, not {}", kind_name(&default.kind))),
@@ -224,6 +225,8 @@ fn read_text(text: &str, default: &ValueKind) -> Result<ValueKind, String> {
     let read = match default {
         ValueKind::Boolean(_) => text.parse().ok().map(ValueKind::Boolean),
         ValueKind::Float(_) => text.parse().ok().map(ValueKind::Float),
+        ValueKind::Array(_) if text.is_empty() => Some(Vec::<String>::new().into()),
+        ValueKind::Array(_) => return argv(text),
         _ => text.parse().ok().filter(|number| *number >= 0).map(ValueKind::I64),
     };
     read.ok_or_else(|| format!("is {text:?}, not {}", kind_name(default)))
@@ -235,6 +238,7 @@ fn kind_name(kind: &ValueKind) -> &'static str {
         ValueKind::Float(_) => "a number",
         ValueKind::String(_) => "a string",
         ValueKind::Table(_) => "a section",
+        ValueKind::Array(_) => "an array of strings",
         _ => "a whole number from 0",
     }
 }

@@ -106,6 +106,11 @@ impl Paths {
         self.state.join("token")
     }
 
+    /// Who else may call, and what was done.
+    pub fn access(&self) -> PathBuf {
+        self.state.join("access")
+    }
+
     /// Where the running daemon is.
     pub fn daemon_file(&self) -> PathBuf {
         self.state.join("daemon.json")

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -15,16 +15,22 @@ use crate::session::restart::RestartPolicy;
 pub struct Settings {
     /// Where the daemon listens.
     pub server: ServerSettings,
+    /// Who may do what.
+    pub access: AccessSettings,
     /// Where it keeps things.
     pub state: StateSettings,
     /// What it runs.
     pub agent: AgentSettings,
     /// The most of everything.
     pub limits: LimitSettings,
+    /// The most of everything of MCP.
+    pub mcp: McpSettings,
     /// When it steps in.
     pub supervision: SupervisionSettings,
     /// What it tells about itself.
     pub log: LogSettings,
+    /// Where its traces go.
+    pub traces: TraceSettings,
 }
 
 /// `[server]`
@@ -41,6 +47,20 @@ pub struct ServerSettings {
     pub headers_timeout_seconds: u64,
     /// The most connections.
     pub connections_max: usize,
+}
+
+/// `[access]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessSettings {
+    /// The directories in or below which sessions may work; empty for anywhere.
+    pub allowed_directories: Vec<PathBuf>,
+    /// How long a browser stays signed in, in days.
+    pub sign_in_days: u64,
+    /// How long a link that signs in can be used, in minutes.
+    pub sign_in_link_minutes: u64,
+    /// How long the audit log grows before it becomes the older one, in bytes.
+    pub audit_bytes_max: u64,
 }
 
 /// `[state]`; [`super::Paths`] has the outcome.
@@ -81,6 +101,36 @@ pub struct LimitSettings {
     pub stream_readers_max: usize,
     /// The longest request body, in bytes.
     pub body_bytes_max: usize,
+}
+
+/// `[mcp]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpSettings {
+    /// The most MCP sessions that are awake.
+    pub sessions_awake_max: usize,
+    /// How long one may be idle, in minutes.
+    pub session_idle_minutes: u64,
+    /// The most that are known.
+    pub sessions_known_max: usize,
+    /// How long one at rest is known, in days.
+    pub sessions_known_days: u64,
+    /// The most streams that are kept.
+    pub streams_kept_max: usize,
+    /// The most bytes kept of all of them.
+    pub streams_bytes_max: u64,
+    /// How long one is kept, in hours.
+    pub streams_kept_hours: u64,
+    /// The most bytes kept of one.
+    pub stream_bytes_max: u64,
+    /// The most progress notifications of one call a second.
+    pub progress_per_second_max: u32,
+    /// The most time between two, in seconds.
+    pub progress_silence_seconds: u64,
+    /// The most time between two signs of life on a stream, in seconds.
+    pub keep_alive_seconds: u64,
+    /// The most subscriptions.
+    pub subscriptions_max: usize,
 }
 
 /// `[supervision]`
@@ -125,6 +175,14 @@ pub struct LogSettings {
     pub level: String,
     /// How many log files are kept.
     pub files_max: usize,
+}
+
+/// `[traces]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSettings {
+    /// The collector's base URL; empty for no traces.
+    pub otlp_endpoint: String,
 }
 
 /// How log lines look.
@@ -198,7 +256,7 @@ impl Settings {
         if self.server.address().is_none() {
             return fault(
                 "server.host",
-                "is not a loopback address: who reaches the daemon can run commands as you, so it listens on 127.0.0.1, ::1 or localhost only; use an SSH tunnel from elsewhere",
+                "is not a loopback address: who reaches the daemon can run commands as you, so it listens on 127.0.0.1, ::1 or localhost only; from elsewhere use an SSH tunnel (`ssh -L 8005:127.0.0.1:8005 HOST`), or put a reverse proxy on this machine in front that asks who it is, speaks TLS and calls 127.0.0.1",
             );
         }
         for (key, dir) in [
@@ -208,6 +266,9 @@ impl Settings {
             if !dir.is_empty() && !Path::new(dir).is_absolute() {
                 return fault(key, "is not an absolute path");
             }
+        }
+        if self.access.allowed_directories.iter().any(|dir| !dir.is_absolute()) {
+            return fault("access.allowed_directories", "holds a path that is not absolute");
         }
         if self
             .agent
@@ -226,6 +287,12 @@ impl Settings {
                 "is not understood: write off, error, warn, info, debug or trace, and module=level behind it, with commas between",
             );
         }
+        if !self.traces.otlp_endpoint.is_empty() && !self.traces.otlp_endpoint.starts_with("http://") {
+            return fault(
+                "traces.otlp_endpoint",
+                "does not begin with http://: send to a collector on this machine, which can pass it on over TLS",
+            );
+        }
         if !(self.supervision.max_budget_usd >= 0.0 && self.supervision.max_budget_usd.is_finite()) {
             return fault("supervision.max_budget_usd", "must be 0 or more");
         }
@@ -237,9 +304,18 @@ impl Settings {
         let limits = [
             ("server.headers_timeout_seconds", self.server.headers_timeout_seconds),
             ("server.connections_max", self.server.connections_max as u64),
+            ("access.sign_in_days", self.access.sign_in_days),
+            ("access.sign_in_link_minutes", self.access.sign_in_link_minutes),
+            ("access.audit_bytes_max", self.access.audit_bytes_max),
             ("limits.max_live_agents", self.limits.max_live_agents as u64),
             ("limits.stream_readers_max", self.limits.stream_readers_max as u64),
             ("limits.body_bytes_max", self.limits.body_bytes_max as u64),
+            ("mcp.sessions_awake_max", self.mcp.sessions_awake_max as u64),
+            ("mcp.sessions_known_max", self.mcp.sessions_known_max as u64),
+            ("mcp.streams_kept_max", self.mcp.streams_kept_max as u64),
+            ("mcp.progress_per_second_max", self.mcp.progress_per_second_max.into()),
+            ("mcp.progress_silence_seconds", self.mcp.progress_silence_seconds),
+            ("mcp.keep_alive_seconds", self.mcp.keep_alive_seconds),
             (
                 "supervision.restart_period_seconds",
                 self.supervision.restart_period_seconds.into(),

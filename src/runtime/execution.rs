@@ -30,6 +30,7 @@ use self::intake::Intake;
 use self::reach::Reach;
 use super::feed::Feeds;
 use super::messages::{Deliver, ExecutionGone, Gone, Stop, StoreLost};
+use super::metrics::Metrics;
 use super::outside::Outside;
 use super::settings::RuntimeSettings;
 use super::spools::{Spools, Watching};
@@ -38,7 +39,7 @@ use crate::agent::launch;
 use crate::agent::socket::HostSocket;
 use crate::agent_host::protocol::{LaunchPlan, ToHost};
 use crate::session::id::{Attempt, QuestionId, SessionId};
-use crate::session::journal::{Entry, Input, Text};
+use crate::session::journal::{Entry, Input, QuestionRef, Text};
 use crate::session::message::InputState;
 use crate::session::opening::{CONTINUE, Groundwork, opening};
 use crate::session::outcome::Ending;
@@ -76,6 +77,7 @@ pub(super) struct Surroundings {
     pub settings: Arc<RuntimeSettings>,
     pub store: Arc<dyn Store>,
     pub feeds: Arc<Feeds>,
+    pub metrics: Arc<Metrics>,
     pub spools: Arc<Spools>,
     /// How many executions may be connecting at once: a daemon that comes back to a thousand agents stays responsive.
     pub connecting: Arc<Semaphore>,
@@ -91,7 +93,11 @@ type HostSink = SinkWrite<ws::Message, SplitSink<Framed<BoxedSocket, ws::Codec>,
 /// What a line was written to the agent for.
 enum Purpose {
     Input,
-    Answer(QuestionId),
+    /// An answer, and how far the agent's output was read when it was written.
+    Answer {
+        question_id: QuestionId,
+        position: u64,
+    },
     Control,
 }
 
@@ -131,6 +137,8 @@ pub(super) struct Execution {
     next_write: u64,
     /// Answers that were written to this agent on this link.
     answers_sent: BTreeSet<QuestionId>,
+    /// Those that are in the agent's pipe, and after which it has said nothing yet.
+    answers_in_pipe: Vec<QuestionId>,
     closing: Closing,
     clocks: Clocks,
     checkpoints: Checkpoints,
@@ -201,6 +209,7 @@ impl Execution {
             writing: BTreeMap::new(),
             next_write: 0,
             answers_sent: BTreeSet::new(),
+            answers_in_pipe: Vec::new(),
             closing,
             clocks: Clocks::new(),
             checkpoints: Checkpoints::new(&task_summary),
@@ -353,6 +362,18 @@ impl Execution {
                 self.clocks.sign();
                 self.write_answer(*id, &waiting.question, answer);
             }
+        }
+    }
+
+    /// The agent goes on after an answer: it has taken it. One that dies before says nothing more, and the answer waits
+    /// for its successor.
+    fn answers_taken(&mut self, ctx: &mut Context<Self>) {
+        let taken = std::mem::take(&mut self.answers_in_pipe).into_iter();
+        let entries: Vec<_> = taken
+            .map(|question_id| Entry::QuestionDelivered(QuestionRef { question_id }))
+            .collect();
+        if !entries.is_empty() {
+            self.append(None, entries, ctx);
         }
     }
 

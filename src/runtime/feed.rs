@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::metrics::Metrics;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::message::{Delta, DeltaPart, Message};
@@ -98,16 +99,18 @@ impl Scope {
 /// All feeds.
 pub struct Feeds {
     store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
     all: Arc<Feed>,
     sessions: Mutex<HashMap<SessionId, Arc<Feed>>>,
 }
 
 impl Feeds {
     /// Feeds over a store; nothing has happened yet.
-    pub fn new(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+    pub(super) fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
         let head = store.last_id()?.unsigned_abs();
         Ok(Self {
             store,
+            metrics,
             all: Arc::new(Feed::new(Scope::All, head)),
             sessions: Mutex::default(),
         })
@@ -142,7 +145,7 @@ impl Feeds {
         } else {
             self.feed_of(session, head.0)
         };
-        Reader::new(feed, Arc::clone(&self.store), Some(after.0))
+        self.reader(feed, Some(after.0))
     }
 
     /// Lets go of a feed that was asked for while its session ended: nothing will be shown on it.
@@ -155,11 +158,11 @@ impl Feeds {
 
     /// Reads the stream over all sessions after `after`, or from now on.
     pub fn read_all(&self, after: Option<i64>) -> Reader {
-        Reader::new(
-            Arc::clone(&self.all),
-            Arc::clone(&self.store),
-            after.map(i64::unsigned_abs),
-        )
+        self.reader(Arc::clone(&self.all), after.map(i64::unsigned_abs))
+    }
+
+    fn reader(&self, feed: Arc<Feed>, after: Option<u64>) -> Reader {
+        Reader::new(feed, Arc::clone(&self.store), Arc::clone(&self.metrics), after)
     }
 
     fn feed_of(&self, session: SessionId, head: u64) -> Arc<Feed> {

@@ -2,28 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::Addr;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::execution::Surroundings;
 use super::feed::{Feeds, Reader};
 use super::messages::{AnswerQuestion, Cancel, Create, Get, List};
+use super::metrics::Metrics;
 use super::registry::Registry;
 use super::settings::RuntimeSettings;
-use super::supervisor::{Supervisor, reply_channel};
+use super::supervisor::{ReplyReceiver, Supervisor, reply_channel};
 use crate::agent::environment::DEPTH_VARIABLE;
 use crate::agent::launch;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::{InvalidRequest, Request};
 use crate::session::state::Denied;
-use crate::session::summary::Summary;
-use crate::store::{Store, StoreError, Stored};
+use crate::session::summary::{Summary, WaitingFor};
+use crate::store::{Health, Store, StoreError, Stored};
 
 mod conversations;
+mod directories;
 
 pub use self::conversations::{Fork, Handover};
 
@@ -61,6 +64,14 @@ pub enum CallError {
         /// What is wrong with it.
         why: String,
     },
+    /// The settings keep sessions out of the directory.
+    #[error("no session may work in {path}: `access.allowed_directories` allows {allowed}")]
+    DirectoryNotAllowed {
+        /// The directory.
+        path: String,
+        /// Where sessions may work.
+        allowed: String,
+    },
     /// The session has no such checkpoint.
     #[error("the session has no checkpoint {0}: `cc-executor checkpoints` lists them")]
     NoSuchCheckpoint(Seq),
@@ -81,6 +92,9 @@ pub enum CallError {
     /// Too many sessions wait already.
     #[error("{0} sessions wait already: let some finish, or raise `limits.queued_sessions_max`")]
     QueueFull(usize),
+    /// What was asked waits for room on the disk.
+    #[error("this takes effect as soon as it can be written down: {0}")]
+    Delayed(StoreError),
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -106,6 +120,7 @@ pub struct Handle {
     settings: Arc<RuntimeSettings>,
     store: Arc<dyn Store>,
     feeds: Arc<Feeds>,
+    metrics: Arc<Metrics>,
     supervisor: Addr<Supervisor>,
     registry: Addr<Registry>,
 }
@@ -113,12 +128,17 @@ pub struct Handle {
 impl Handle {
     pub(super) fn new(surroundings: Surroundings, supervisor: Addr<Supervisor>, registry: Addr<Registry>) -> Self {
         let Surroundings {
-            settings, store, feeds, ..
+            settings,
+            store,
+            feeds,
+            metrics,
+            ..
         } = surroundings;
         Self {
             settings,
             store,
             feeds,
+            metrics,
             supervisor,
             registry,
         }
@@ -136,34 +156,60 @@ impl Handle {
         mut new: NewSession,
         notice: Option<String>,
     ) -> Result<Arc<Summary>, CallError> {
+        self.check_room()?;
         new.request.max_budget_usd = new.request.max_budget_usd.or(self.settings.max_budget_usd);
         let above = new.env.as_ref().and_then(|env| env.get(DEPTH_VARIABLE)?.parse().ok());
         new.request.depth = new.request.depth.max(above.unwrap_or(0));
         new.request.check()?;
         let settings = Arc::clone(&self.settings);
-        let (cwd, env) = (new.request.cwd.clone(), new.env.take());
-        new.request.cwd = blocking(move || prepare(&settings, id, &cwd, env)).await??;
+        let (request, env) = (new.request.clone(), new.env.take());
+        new.request.cwd = blocking(move || prepare(&settings, id, &request, env)).await??;
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Create { id, new, notice, reply });
         answer.await.unwrap_or(Err(CallError::Stopping))
     }
 
+    /// Nothing is admitted that could not be written down.
+    fn check_room(&self) -> Result<(), StoreError> {
+        self.store.health().borrow().refusal().map_or(Ok(()), Err)
+    }
+
+    /// The answer of the supervisor to what needs a record of this session; while that waits for room on the disk the
+    /// caller is not kept waiting too.
+    async fn written(&self, id: SessionId, answer: ReplyReceiver) -> Result<Arc<Summary>, CallError> {
+        let mut health = self.store.health();
+        tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or(Err(CallError::Stopping)),
+            Ok(full) = health.wait_for(|health| health.holds_up(id).is_some()) => {
+                Err(full.refusal().map_or(CallError::Stopping, CallError::Delayed))
+            }
+        }
+    }
+
+    fn shown(&self, summaries: Vec<Arc<Summary>>) -> Vec<Arc<Summary>> {
+        let health = self.store.health();
+        let health = health.borrow();
+        summaries.into_iter().map(|summary| shown(&health, summary)).collect()
+    }
+
     /// Sessions that have not ended and those that ended lately, newest first; answered from memory by the registry.
     pub async fn list(&self) -> Result<Vec<Arc<Summary>>, CallError> {
-        self.registry.send(List).await.map_err(|_| CallError::Stopping)
+        let found = self.registry.send(List).await.map_err(|_| CallError::Stopping)?;
+        Ok(self.shown(found))
     }
 
     /// Any sessions, newest first, created before `before`; read from the store.
     pub async fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Arc<Summary>>, CallError> {
         let store = Arc::clone(&self.store);
         let recent = blocking(move || store.recent(before, limit)).await??;
-        Ok(recent.into_iter().map(Arc::new).collect())
+        Ok(self.shown(recent.into_iter().map(Arc::new).collect()))
     }
 
     /// One session.
     pub async fn get(&self, id: SessionId) -> Result<Arc<Summary>, CallError> {
         if let Some(summary) = self.registry.send(Get(id)).await.map_err(|_| CallError::Stopping)? {
-            return Ok(summary);
+            return Ok(shown(&self.store.health().borrow(), summary));
         }
         let store = Arc::clone(&self.store);
         let found = blocking(move || store.summary(id)).await??;
@@ -201,11 +247,23 @@ impl Handle {
         Ok(blocking(move || store.records(id, after, limit)).await??)
     }
 
+    /// At most `limit` records of one kind before the record `before`, the latest first; cheap however long the journal.
+    pub async fn latest_of_kind(
+        &self,
+        id: SessionId,
+        kind: &'static str,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, CallError> {
+        let store = Arc::clone(&self.store);
+        Ok(blocking(move || store.latest_of_kind(id, kind, before, limit)).await??)
+    }
+
     /// Cancels a session; answered when that is on disk. A repeated cancel is accepted quietly.
     pub async fn cancel(&self, id: SessionId, by: String) -> Result<Arc<Summary>, CallError> {
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Cancel { session: id, by, reply });
-        answer.await.unwrap_or(Err(CallError::Stopping))
+        self.written(id, answer).await
     }
 
     /// Answers a question; answered when that is on disk. The first answer wins.
@@ -225,7 +283,7 @@ impl Handle {
             by,
             reply,
         });
-        answered.await.unwrap_or(Err(CallError::Stopping))
+        self.written(id, answered).await
     }
 
     /// Reads a session's stream: the records after `after`, then what happens.
@@ -243,6 +301,13 @@ impl Handle {
         Ok(self.feeds.read(id, after, now.head, true))
     }
 
+    /// What was counted so far and how things stand, in the text format of OpenMetrics; `readers` is how many streams
+    /// are read.
+    pub async fn metrics(&self, readers: usize) -> Result<String, CallError> {
+        let sessions = self.list().await?;
+        Ok(self.metrics.render(&sessions, readers, Timestamp::now()))
+    }
+
     /// Reads the stream over all sessions: the records with ids above `after`, or only what happens from now on.
     /// It has no deltas and does not end.
     pub async fn stream_all(&self, after: Option<i64>) -> Result<Reader, CallError> {
@@ -258,7 +323,8 @@ impl Handle {
         use actix::{AsyncContext, Context};
 
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(super::Publisher::default())));
-        let feeds = Feeds::new(Arc::clone(&store))
+        let metrics = Arc::new(Metrics::new([]));
+        let feeds = Feeds::new(Arc::clone(&store), Arc::clone(&metrics))
             .map(Arc::new)
             .expect("an empty store can be read");
         let settings = Arc::new(RuntimeSettings::for_tests());
@@ -268,6 +334,7 @@ impl Handle {
             settings,
             store,
             feeds,
+            metrics,
             supervisor,
             registry,
         }
@@ -280,6 +347,17 @@ impl fmt::Debug for Handle {
     }
 }
 
+/// A session as it is shown: one that has something to write for which there is no room is paused, and says so.
+fn shown(health: &Health, summary: Arc<Summary>) -> Arc<Summary> {
+    let Some(shortage) = health.holds_up(summary.session_id) else {
+        return summary;
+    };
+    let mut summary = Arc::unwrap_or_clone(summary);
+    summary.waiting_for = WaitingFor::Room;
+    summary.note = Some(shortage.refusal().to_string());
+    Arc::new(summary)
+}
+
 /// Runs what reads or writes files off the caller's thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| CallError::Stopping)
@@ -289,20 +367,19 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 fn prepare(
     settings: &RuntimeSettings,
     id: SessionId,
-    cwd: &Path,
+    request: &Request,
     env: Option<BTreeMap<String, String>>,
 ) -> Result<PathBuf, CallError> {
-    let bad = |why: String| CallError::BadDirectory {
-        path: cwd.display().to_string(),
-        why,
-    };
-    let resolved = cwd.canonicalize().map_err(|error| bad(error.to_string()))?;
-    if !resolved.is_dir() {
-        return Err(bad("it is not a directory".to_owned()));
-    }
+    let resolved = directories::resolve(&settings.allowed_directories, request)?;
     if let Some(env) = env {
-        let failed = |error: std::io::Error| StoreError::Failed(format!("cannot write the session's files: {error}"));
-        launch::private_directory(&settings.session_directory(id)).map_err(failed)?;
+        let directory = settings.session_directory(id);
+        let failed = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::StorageFull => StoreError::DiskFull {
+                directory: settings.sessions.clone(),
+            },
+            _ => StoreError::Failed(format!("cannot write the session's files: {error}")),
+        };
+        launch::private_directory(&directory).map_err(failed)?;
         let json = serde_json::to_vec(&env)
             .map_err(std::io::Error::other)
             .map_err(failed)?;

@@ -11,7 +11,7 @@ use crate::session::id::{Attempt, QuestionId, Seq, SessionId};
 use crate::session::journal::AttemptEnd;
 use crate::session::question::Answer;
 use crate::session::summary::Summary;
-use crate::store::StoreError;
+use crate::store::{Shortage, StoreError};
 
 /// Where the answer to a call goes, once what it did is on disk.
 pub(super) type Reply = oneshot::Sender<Result<Arc<Summary>, CallError>>;
@@ -119,6 +119,11 @@ pub(super) enum Gone {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct StoreLost(pub StoreError);
+
+/// To the supervisor, by the store's writer: a disk that was full has room again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct RoomAgain(pub Shortage);
 
 /// To the supervisor: look at all deadlines.
 #[derive(Message)]

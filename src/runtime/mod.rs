@@ -5,13 +5,15 @@
 //! readers then: whoever reacts to what it is shown finds the actors knowing about it.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::{Semaphore, mpsc};
 
 use self::execution::{CONNECTING_MAX, Surroundings};
 use self::feed::Feeds;
-use self::messages::{Committed, Recover};
+use self::messages::{Committed, Recover, RoomAgain};
+use self::metrics::Metrics;
 use self::outside::{Outside, Threads};
 use self::registry::{ENDED_KEPT_MAX, Registry};
 use self::settings::RuntimeSettings;
@@ -20,14 +22,16 @@ use self::supervisor::{Found, Supervisor};
 use crate::session::id::Seq;
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;
-use crate::store::{Commit, Observer, Store, StoreError};
+use crate::store::{Commit, Observer, Shortage, Store, StoreError};
 
 pub mod feed;
 pub mod handle;
 pub mod settings;
+pub mod traces;
 
 mod execution;
 mod messages;
+mod metrics;
 mod outside;
 mod registry;
 mod spools;
@@ -49,6 +53,7 @@ struct Published {
     supervisor: Addr<Supervisor>,
     registry: Addr<Registry>,
     feeds: Arc<Feeds>,
+    metrics: Arc<Metrics>,
 }
 
 impl Observer for Publisher {
@@ -57,6 +62,7 @@ impl Observer for Publisher {
             supervisor,
             registry,
             feeds,
+            metrics,
         }) = self.runtime.get()
         else {
             return;
@@ -64,6 +70,19 @@ impl Observer for Publisher {
         supervisor.do_send(Committed(Arc::clone(&commit.summary)));
         registry.do_send(Committed(Arc::clone(&commit.summary)));
         feeds.publish(commit);
+        metrics.committed(commit);
+    }
+
+    fn group_committed(&self, waited: Duration) {
+        if let Some(published) = self.runtime.get() {
+            published.metrics.group_committed(waited);
+        }
+    }
+
+    fn room_again(&self, passed: &Shortage) {
+        if let Some(published) = self.runtime.get() {
+            published.supervisor.do_send(RoomAgain(passed.clone()));
+        }
     }
 }
 
@@ -88,8 +107,9 @@ impl Runtime {
         store: Arc<dyn Store>,
         publisher: &Publisher,
     ) -> Result<Self, StoreError> {
-        let feeds = Arc::new(Feeds::new(Arc::clone(&store))?);
         let found = find_live(&*store)?;
+        let metrics = Arc::new(Metrics::new(found.iter().map(|found| &*found.summary)));
+        let feeds = Arc::new(Feeds::new(Arc::clone(&store), Arc::clone(&metrics))?);
         let recent = store.recent(None, ENDED_KEPT_MAX)?.into_iter().map(Arc::new);
         let known: Vec<_> = recent
             .chain(found.iter().map(|found| Arc::clone(&found.summary)))
@@ -99,6 +119,7 @@ impl Runtime {
             settings: Arc::new(settings),
             store,
             feeds: Arc::clone(&feeds),
+            metrics: Arc::clone(&metrics),
             spools: Spools::start(&own),
             connecting: Arc::new(Semaphore::new(CONNECTING_MAX)),
             outside,
@@ -112,6 +133,7 @@ impl Runtime {
             supervisor: supervisor.clone(),
             registry: registry.clone(),
             feeds,
+            metrics,
         };
         if publisher.runtime.set(published).is_err() {
             return Err(StoreError::Failed("the runtime was started twice".to_owned()));

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::settings::RuntimeSettings;
 use crate::agent::launch::{self, LaunchError};
+use crate::agent::marks::Marks;
 use crate::agent::socket::HostSocket;
 use crate::agent_host::{self, protocol::LaunchPlan};
 use crate::session::id::{Attempt, SessionId};
@@ -26,7 +27,10 @@ impl Outside {
         let executable = settings.executable.clone();
         Self {
             clock: Clock::reading(Timestamp::now),
-            hosts: Arc::new(HostProcesses { executable }),
+            hosts: Arc::new(HostProcesses {
+                executable,
+                marks: Marks::default(),
+            }),
         }
     }
 }
@@ -61,10 +65,17 @@ pub(super) trait Hosts: Send + Sync {
 
     /// Ends all that is alive of the attempt where no host can be asked to; says what that was.
     fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>>;
+
+    /// Whether an attempt whose agent has ended may have left something behind. Where nobody can tell, its host is asked.
+    fn may_have_leftovers(&self, _session: SessionId, _attempt: Attempt) -> LocalBoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
+    }
 }
 
 struct HostProcesses {
     executable: PathBuf,
+    /// One look at the machine's processes for all attempts that end at the time.
+    marks: Marks,
 }
 
 impl Hosts for HostProcesses {
@@ -84,6 +95,10 @@ impl Hosts for HostProcesses {
 
     fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>> {
         Box::pin(agent_host::end_everything(session, attempt))
+    }
+
+    fn may_have_leftovers(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'_, bool> {
+        Box::pin(self.marks.is_alive(session, attempt))
     }
 }
 

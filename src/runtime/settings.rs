@@ -23,6 +23,8 @@ pub struct RuntimeSettings {
     pub executable: PathBuf,
     /// The agent's command: a program and its first arguments.
     pub agent_command: Vec<String>,
+    /// The directories in or below which sessions may work; none for anywhere.
+    pub allowed_directories: Vec<PathBuf>,
     /// Set in every agent's environment.
     pub agent_env: BTreeMap<String, String>,
     /// Bytes kept allocated beyond a spool's end.
@@ -84,6 +86,7 @@ impl RuntimeSettings {
             locks: PathBuf::new(),
             executable: PathBuf::new(),
             agent_command: Vec::new(),
+            allowed_directories: Vec::new(),
             agent_env: BTreeMap::new(),
             spool_reserve_bytes: 0,
             stop_grace: Duration::ZERO,

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use self::clocks::{Jumps, Retry};
 use self::gone::Faults;
 use super::execution::{Assignment, Execution, Surroundings};
 use super::handle::CallError;
@@ -30,6 +31,7 @@ use crate::store::{Append, Commit, StoreError};
 
 mod clocks;
 mod gone;
+mod notices;
 mod questions;
 mod resuming;
 
@@ -44,6 +46,7 @@ pub(super) struct Supervisor {
     next_arbiter: usize,
     /// The timer of the next deadline.
     timer: Option<SpawnHandle>,
+    jumps: Jumps,
     /// Tells the daemon that the store failed.
     fatal: mpsc::UnboundedSender<StoreError>,
 }
@@ -61,6 +64,9 @@ struct Session {
     answering: BTreeSet<QuestionId>,
     /// What went wrong with executions of the current attempt.
     faults: Faults,
+    retry: Retry,
+    /// A jump of the clock is on its way to the disk: until then its time at work is not known.
+    jumping: bool,
 }
 
 impl Session {
@@ -73,6 +79,8 @@ impl Session {
             execution: None,
             answering: BTreeSet::new(),
             faults: Faults::default(),
+            retry: Retry::default(),
+            jumping: false,
         }
     }
 
@@ -111,6 +119,7 @@ impl Supervisor {
             arbiters,
             next_arbiter: 0,
             timer: None,
+            jumps: Jumps::default(),
             fatal,
         }
     }
@@ -275,24 +284,12 @@ impl Supervisor {
                 tracing::info!(session_id = %id, name = %commit.summary.name, "session created");
                 act.sessions
                     .insert(id, Session::new(request, Arc::clone(&commit.summary)));
-                act.write_notice(id, notice);
+                if let Some(text) = notice {
+                    act.write_notice(id, text);
+                }
             }
             act.stepped(id, result, &[Effect::Enqueue], Some(reply), ctx);
         }));
-    }
-
-    /// Says something in the journal of a session that no attempt works for yet.
-    fn write_notice(&self, id: SessionId, notice: Option<String>) {
-        let Some(text) = notice else { return };
-        let append = Append {
-            session_id: id,
-            attempt: Attempt::NONE,
-            span: None,
-            at: self.now(),
-            entries: vec![Entry::Notice(Text { text })],
-        };
-        // Nothing depends on it; a store that fails says so to whoever writes next.
-        drop(self.surroundings.store.append(append));
     }
 
     fn now(&self) -> Timestamp {
@@ -440,10 +437,9 @@ fn refuse_for_ended(
 }
 
 /// Where a call waits for its answer.
-pub(super) fn reply_channel() -> (Reply, oneshot::Receiver<Result<Arc<Summary>, CallError>>) {
+pub(super) type ReplyReceiver = oneshot::Receiver<Result<Arc<Summary>, CallError>>;
+
+/// Both ends of a call.
+pub(super) fn reply_channel() -> (Reply, ReplyReceiver) {
     oneshot::channel()
 }
-
-/// The longest time between two looks at the clock while a deadline is ahead: a machine that slept, or whose clock was
-/// set, is noticed this soon.
-const CLOCK_LOOK_MAX: Duration = Duration::from_secs(30);

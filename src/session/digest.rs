@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::id::QuestionId;
+use super::interruption;
 use super::journal::Entry;
 use super::message::Message;
 use super::question::{Answer, headline_of_input};
@@ -46,7 +47,8 @@ impl Digest {
     pub fn take(&mut self, entry: &Entry) {
         match entry {
             Entry::Input(input) => {
-                let text = input.text.as_deref().filter(|text| !text.starts_with(HEAD));
+                let is_of_us = |text: &str| text.starts_with(HEAD) || text.starts_with(interruption::HEAD);
+                let text = input.text.as_deref().filter(|text| !is_of_us(text));
                 if let Some(text) = text {
                     self.push(format!("The user wrote: {}", cut(text, TEXT_BYTES_MAX)), None);
                 }
@@ -73,6 +75,7 @@ impl Digest {
             | Entry::QuestionWithdrawn(_)
             | Entry::Control(_)
             | Entry::Notice(_)
+            | Entry::ClockJumped(_)
             | Entry::RetryScheduled(_)
             | Entry::ContextRebuilt(_)
             | Entry::TaskRefined(_)

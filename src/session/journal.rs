@@ -90,6 +90,8 @@ entries! {
     Control(Control) = "control",
     /// Something a person should know.
     Notice(Text) = "notice",
+    /// The wall clock jumped: the machine slept, or its clock was set.
+    ClockJumped(ClockJump) = "clock.jumped",
     /// An attempt has ended; its agent and what it left behind are gone.
     AttemptEnded(AttemptEnd) = "attempt.ended",
     /// Another attempt will follow.
@@ -273,6 +275,15 @@ pub struct Control {
     pub action: String,
     /// Who did it, in words for a person.
     pub by: String,
+}
+
+/// Data of `clock.jumped`: times of the journal before it and behind it are so much farther apart than they were.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockJump {
+    /// The earliest time that the clock can have shown since.
+    pub since: Timestamp,
+    /// By how much it went ahead, in milliseconds; less than 0 where it was set back.
+    pub by_ms: i64,
 }
 
 /// Data of `attempt.ended`.

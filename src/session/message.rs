@@ -364,11 +364,25 @@ pub struct TurnEnd {
     pub synthetic: bool,
     /// Model rounds in this turn.
     pub turns: u32,
-    /// What the session has used so far.
+    /// What the agent's count of its conversation stands at. It begins with that of a conversation this one is a copy
+    /// of, and falls back when the agent is killed.
     pub usage: Usage,
+    /// What was used since the process began or since its last result; none where the agent does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Usage>,
 }
 
-/// What a session has used; totals of the agent's whole conversation, also across resumes.
+impl TurnEnd {
+    /// What the session has used, when it had used `before` at its last result.
+    pub fn used_after(&self, before: Usage) -> Usage {
+        match self.spent {
+            Some(spent) => before.plus(spent),
+            None => before.max(self.usage),
+        }
+    }
+}
+
+/// What was used, in tokens and money.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Input tokens, without those read from or written to the cache.
@@ -384,6 +398,24 @@ pub struct Usage {
 }
 
 impl Usage {
+    fn plus(self, more: Self) -> Self {
+        self.zip(more, u64::saturating_add, |ours, theirs| ours + theirs)
+    }
+
+    fn max(self, other: Self) -> Self {
+        self.zip(other, u64::max, f64::max)
+    }
+
+    fn zip(self, other: Self, tokens: fn(u64, u64) -> u64, money: fn(f64, f64) -> f64) -> Self {
+        Self {
+            input_tokens: tokens(self.input_tokens, other.input_tokens),
+            output_tokens: tokens(self.output_tokens, other.output_tokens),
+            cache_read_tokens: tokens(self.cache_read_tokens, other.cache_read_tokens),
+            cache_write_tokens: tokens(self.cache_write_tokens, other.cache_write_tokens),
+            cost_usd: money(self.cost_usd, other.cost_usd),
+        }
+    }
+
     /// All tokens together.
     pub fn tokens(&self) -> u64 {
         self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens

@@ -5,10 +5,12 @@
 //! (what follows), [`journal`] (how it is recorded), [`summary`] (the fold of a journal), [`opening`] and [`digest`]
 //! (what an agent is told first), [`clarify`] (what may come before the work).
 
+mod active;
 pub mod checkpoint;
 pub mod clarify;
 pub mod digest;
 pub mod id;
+pub mod interruption;
 pub mod journal;
 pub mod message;
 pub mod opening;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::digest::{self, Digest};
+use super::interruption::{self, Interruption};
 use super::journal::{Entry, Input, Why};
 use super::message::InputState;
 use super::summary::Summary;
@@ -18,6 +19,10 @@ check what had taken effect before you repeat anything.";
 pub struct Groundwork {
     /// Messages that the agent has taken into a turn, though it never said so.
     pub folded_in: BTreeSet<Uuid>,
+    /// Messages that stand in the conversation.
+    pub entries: BTreeSet<Uuid>,
+    /// Where the last run was cut short, if the agent has to be told.
+    pub interruption: Option<Interruption>,
     /// The story so far, where the conversation is lost.
     pub story: Option<Digest>,
 }
@@ -27,25 +32,22 @@ pub struct Groundwork {
 pub fn opening(task: &str, summary: &Summary, groundwork: &Groundwork, fresh: Uuid) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut pending = summary.inputs.clone();
-    let mut first = None;
+    let first;
     if let (Some(why), Some(story)) = (&summary.lost, &groundwork.story) {
         entries.push(Entry::ContextRebuilt(Why { why: why.clone() }));
         first = Some(story.tell(task, why));
         pending.retain(|input| input.text.as_deref().is_some_and(|text| !is_told_by_digest(text, task)));
     } else if !summary.is_told {
         first = Some(task.to_owned());
+    } else {
+        first = groundwork.interruption.as_ref().map(Interruption::tell);
     }
     entries.extend(first.map(|text| sent(fresh, text)));
     for mut input in pending {
-        let is_folded_in = groundwork.folded_in.contains(&input.uuid);
-        if is_folded_in {
+        input.state = groundwork.state_of(&input);
+        if input.state != InputState::Sent {
             input.text = None;
         }
-        input.state = if is_folded_in {
-            InputState::Completed
-        } else {
-            InputState::Sent
-        };
         entries.push(Entry::Input(input));
     }
     let is_sent = |entry: &Entry| matches!(entry, Entry::Input(input) if input.state == InputState::Sent);
@@ -53,6 +55,23 @@ pub fn opening(task: &str, summary: &Summary, groundwork: &Groundwork, fresh: Uu
         entries.push(sent(fresh, CONTINUE.to_owned()));
     }
     entries
+}
+
+impl Groundwork {
+    /// What becomes of a message that the last agent was not known to be done with.
+    fn state_of(&self, input: &Input) -> InputState {
+        let is_folded_in = self.folded_in.contains(&input.uuid);
+        // An agent that is told where it stopped needs no message that it has, nor what was told of a stop before.
+        let is_told = self.interruption.is_some();
+        let is_of_us = |text: &str| text == CONTINUE || text.starts_with(interruption::HEAD);
+        if is_folded_in || (is_told && self.entries.contains(&input.uuid)) {
+            InputState::Completed
+        } else if is_told && input.text.as_deref().is_some_and(is_of_us) {
+            InputState::Cancelled
+        } else {
+            InputState::Sent
+        }
+    }
 }
 
 fn sent(uuid: Uuid, text: String) -> Entry {
@@ -65,7 +84,8 @@ fn sent(uuid: Uuid, text: String) -> Entry {
 
 /// Whether a message says nothing that a digest does not say.
 fn is_told_by_digest(text: &str, task: &str) -> bool {
-    text == task || text == CONTINUE || text.starts_with(digest::HEAD)
+    let is_of_us = text == CONTINUE || text.starts_with(interruption::HEAD);
+    text == task || is_of_us || text.starts_with(digest::HEAD)
 }
 
 #[cfg(test)]
@@ -131,7 +151,7 @@ mod tests {
         summary.is_told = true;
         let groundwork = Groundwork {
             folded_in: [Uuid::from_u128(2)].into(),
-            story: None,
+            ..Groundwork::default()
         };
         let entries = opening("do it", &summary, &groundwork, FRESH);
         assert_eq!(told(&entries), [(1, "do it".into())]);
@@ -141,6 +161,27 @@ mod tests {
             text: None,
         };
         assert_eq!(entries[1], Entry::Input(done));
+    }
+
+    #[test]
+    fn an_agent_that_is_told_where_it_stopped_gets_no_message_twice() {
+        let earlier = Interruption::default().tell();
+        let mut summary = summary(&[(1, "do it"), (2, &earlier), (3, CONTINUE), (4, "and this")]);
+        summary.is_told = true;
+        let groundwork = Groundwork {
+            entries: [Uuid::from_u128(1)].into(),
+            interruption: Some(Interruption::default()),
+            ..Groundwork::default()
+        };
+        let entries = opening("do it", &summary, &groundwork, FRESH);
+        assert_eq!(told(&entries), [(99, earlier), (4, "and this".into())]);
+        let states = entries.iter().filter_map(|entry| match entry {
+            Entry::Input(input) => Some(input.state),
+            _ => None,
+        });
+        let states: Vec<_> = states.collect();
+        use InputState::{Cancelled, Completed, Sent};
+        assert_eq!(states, [Sent, Completed, Cancelled, Cancelled, Sent]);
     }
 
     #[test]

@@ -220,6 +220,7 @@ impl Lifecycle {
             | Entry::QuestionWithdrawn(_)
             | Entry::Control(_)
             | Entry::Notice(_)
+            | Entry::ClockJumped(_)
             | Entry::RetryScheduled(_)
             | Entry::ContextRebuilt(_) => {}
         }

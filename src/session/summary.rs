@@ -68,6 +68,9 @@ pub struct Summary {
     pub usage: Usage,
     /// The model, once the agent has named it.
     pub model: Option<String>,
+    /// The agent's version, once it has named it.
+    #[serde(default)]
+    pub agent_version: Option<String>,
     /// The record of the last checkpoint.
     pub checkpoint: Option<Seq>,
     /// The last final text, cut at [`RESULT_BYTES_MAX`].
@@ -80,6 +83,9 @@ pub struct Summary {
     pub active_ms: u64,
     /// Since when one is at work, while one is.
     pub active_since: Option<Timestamp>,
+    /// From when to when one was at work the last time, as it is counted in `active_ms`.
+    #[serde(default)]
+    pub active_last: Option<(Timestamp, Timestamp)>,
     /// What had been used when it was last resumed by hand: its limits count from there.
     #[serde(default)]
     pub used_before: Used,
@@ -135,6 +141,8 @@ pub enum WaitingFor {
     Quota,
     /// An API that answers.
     Api,
+    /// Room on the disk. Never in a journal, which has no room for it: shown from memory.
+    Room,
 }
 
 impl Summary {
@@ -160,12 +168,14 @@ impl Summary {
             turns: 0,
             usage: Usage::default(),
             model: None,
+            agent_version: None,
             checkpoint: None,
             result: None,
             structured_output: None,
             note: None,
             active_ms: 0,
             active_since: None,
+            active_last: None,
             used_before: Used::default(),
             clarifications: None,
             is_told: false,
@@ -199,35 +209,6 @@ impl Summary {
         self.work.take(entry);
         self.take_entry(entry, at);
         self.keep_time(at);
-    }
-
-    /// How long an agent was at work for it until `now`, in milliseconds.
-    pub fn active_ms_until(&self, now: Timestamp) -> u64 {
-        let running = self
-            .active_since
-            .map_or(0, |since| now.duration_since(since).as_millis().max(0));
-        self.active_ms
-            .saturating_add(u64::try_from(running).unwrap_or(u64::MAX))
-    }
-
-    /// What was used until `now` since it was last resumed by hand.
-    pub fn used_until(&self, now: Timestamp) -> Used {
-        Used {
-            turns: self.turns.saturating_sub(self.used_before.turns),
-            cost_usd: (self.usage.cost_usd - self.used_before.cost_usd).max(0.0),
-            active_ms: self.active_ms_until(now).saturating_sub(self.used_before.active_ms),
-        }
-    }
-
-    fn keep_time(&mut self, at: Timestamp) {
-        match (self.takes_slot(), self.active_since) {
-            (true, None) => self.active_since = Some(at),
-            (false, Some(_)) => {
-                self.active_ms = self.active_ms_until(at);
-                self.active_since = None;
-            }
-            (true, Some(_)) | (false, None) => {}
-        }
     }
 
     fn take_entry(&mut self, entry: &Entry, at: Timestamp) {
@@ -270,6 +251,7 @@ impl Summary {
                 (self.result, self.structured_output) = (None, None);
                 self.clarifications = Some(refined.clarifications.clone());
             }
+            Entry::ClockJumped(jump) => self.take_jump(jump, at),
             Entry::SessionEnded(end) => {
                 self.ended_at = Some(at);
                 self.note = Some(end.summary.clone());
@@ -289,12 +271,14 @@ impl Summary {
     /// The state as it is shown: what a person wants to know first.
     pub fn shown_state(&self) -> &'static str {
         match &self.lifecycle.state {
+            state if self.waiting_for == WaitingFor::Room && state.outcome().is_none() => "paused",
             State::Running if self.is_waiting_for_person() => "awaiting_input",
             State::Asking => "awaiting_input",
             State::Running => match self.waiting_for {
                 WaitingFor::Nothing => "running",
                 WaitingFor::Quota => "waiting_quota",
                 WaitingFor::Api => "waiting_api",
+                WaitingFor::Room => "paused",
             },
             state @ (State::Queued
             | State::Starting
@@ -372,17 +356,30 @@ impl Summary {
     fn take_input(&mut self, input: &Input) {
         // Before an attempt a message only waits: the task goes first.
         self.is_told |= self.lifecycle.state.has_agent();
-        let known = self.inputs.iter_mut().find(|known| known.uuid == input.uuid);
+        let known = self.inputs.iter().position(|known| known.uuid == input.uuid);
         match (input.state, known) {
             (InputState::Completed | InputState::Cancelled, _) => self.inputs.retain(|known| known.uuid != input.uuid),
-            (InputState::Sent | InputState::Queued | InputState::Started, Some(known)) => known.state = input.state,
+            // Sent again, it goes behind what was sent since: a message that waited for its session follows the task.
+            (InputState::Sent, Some(place)) => {
+                let again = self.inputs.remove(place);
+                self.inputs.push(Input {
+                    state: InputState::Sent,
+                    ..again
+                });
+            }
+            (InputState::Queued | InputState::Started, Some(place)) => self.inputs[place].state = input.state,
             (InputState::Sent | InputState::Queued | InputState::Started, None) => self.inputs.push(input.clone()),
         }
     }
 
     fn take_message(&mut self, message: &Message) {
         match message {
-            Message::TurnStarted { model, .. } => self.model = Some(model.clone()),
+            Message::TurnStarted {
+                model, agent_version, ..
+            } => {
+                self.model = Some(model.clone());
+                self.agent_version = Some(agent_version.clone());
+            }
             // While it waits out a usage limit the CLI goes on announcing retries.
             Message::ApiRetry { error, .. } if error == "rate_limit" && self.waiting_for == WaitingFor::Quota => {}
             Message::ApiRetry { .. } => self.waiting_for = WaitingFor::Api,
@@ -408,7 +405,7 @@ impl Summary {
     fn end_turn(&mut self, end: &TurnEnd) {
         self.waiting_for = WaitingFor::Nothing;
         self.turns = self.turns.saturating_add(end.turns);
-        self.usage = end.usage;
+        self.usage = end.used_after(self.usage);
         // A turn that answers nobody, such as the refusal to resume, has not begun a branch behind the cut.
         if !end.is_error || !end.answers.is_empty() {
             self.cut = None;
@@ -523,6 +520,49 @@ mod tests {
         assert_eq!((kept.state, kept.text.as_deref()), (InputState::Started, Some("hello")));
         summary.apply(&input(InputState::Completed, None), at());
         assert!(summary.inputs.is_empty());
+    }
+
+    #[test]
+    fn a_message_that_waited_is_told_behind_the_task() {
+        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let sent = |n, text: &str| {
+            Entry::Input(Input {
+                uuid: Uuid::from_u128(n),
+                state: InputState::Sent,
+                text: Some(text.to_owned()),
+            })
+        };
+        summary.apply(&sent(1, "and mind the tests"), at());
+        summary.apply(&sent(2, "tidy up"), at());
+        summary.apply(&sent(1, "and mind the tests"), at());
+        let told: Vec<_> = summary
+            .inputs
+            .iter()
+            .filter_map(|input| input.text.as_deref())
+            .collect();
+        assert_eq!(told, ["tidy up", "and mind the tests"]);
+    }
+
+    #[test]
+    fn only_what_its_own_agents_spent_is_a_sessions_cost() {
+        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let cost = |cost_usd| Usage {
+            output_tokens: 10,
+            cost_usd,
+            ..Usage::default()
+        };
+        // A copy's count begins with that of the original, and that of a killed agent's successor falls back.
+        for (total, spent) in [(5.0, Some(0.5)), (5.25, Some(0.25)), (0.5, Some(0.5))] {
+            summary.end_turn(&TurnEnd {
+                usage: cost(total),
+                spent: spent.map(cost),
+                ..TurnEnd::default()
+            });
+        }
+        assert_eq!((summary.usage.cost_usd, summary.usage.output_tokens), (1.25, 30));
+        // A resume that is refused says that nothing was used, and not what since when.
+        summary.end_turn(&TurnEnd::default());
+        assert_eq!(summary.usage.cost_usd, 1.25);
     }
 
     #[test]

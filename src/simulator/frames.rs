@@ -158,6 +158,7 @@ pub(super) fn result(ending: &Ending, accounts: &Accounts<'_>) -> Value {
         "duration_ms": accounts.duration_ms, "duration_api_ms": accounts.duration_ms,
         "num_turns": accounts.num_turns, "total_cost_usd": accounts.total.cost_usd,
         "usage": accounts.turn.usage(), "modelUsage": accounts.total.model_usage(accounts.model),
+        "model_usage_since_last_result": accounts.turn.model_usage(accounts.model),
         "permission_denials": accounts.denials, "result_index": accounts.result_index,
         "queued_turn_count": accounts.queued, "fast_mode_state": "off", "safety_stops": 0,
     });

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::numbering::{Draft, typed_digits};
 use super::{
-    Acknowledgement, Append, Commit, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError, Stored, lock,
+    Acknowledgement, Append, Commit, Health, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError, Stored,
+    lock,
 };
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
@@ -42,6 +43,7 @@ pub struct MemoryStore {
     plan: Mutex<Plan>,
     /// Why it answers nothing any more.
     ended: Mutex<Option<StoreError>>,
+    health: watch::Sender<Health>,
 }
 
 /// The faults to come.
@@ -92,6 +94,7 @@ impl MemoryStore {
             observer,
             plan: Mutex::default(),
             ended: Mutex::default(),
+            health: watch::Sender::default(),
         }
     }
 
@@ -116,10 +119,11 @@ impl MemoryStore {
         plan.commits += 1;
         match plan.faults.remove(&plan.commits) {
             None => disk.keep(&commit),
-            Some(Fault::DiskFull) => return Err(StoreError::DiskFull),
+            Some(Fault::DiskFull) => return Err(disk_full()),
             Some(Fault::CommitFails) => {
                 let error = StoreError::Failed("a commit failed as planned".into());
                 self.end(error.clone());
+                self.health.send_replace(Health::Failed(error.clone()));
                 return Err(error);
             }
             Some(Fault::DiesBeforeCommit) => {
@@ -262,6 +266,10 @@ impl Store for MemoryStore {
         Ok(page(found, limit))
     }
 
+    fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
     fn epoch(&self) -> &str {
         &self.epoch
     }
@@ -269,6 +277,13 @@ impl Store for MemoryStore {
     fn close(&self) {
         let _committed = lock(&self.plan);
         self.end(StoreError::Closed);
+    }
+}
+
+/// What a full disk says, of which there is none here.
+fn disk_full() -> StoreError {
+    StoreError::DiskFull {
+        directory: "memory".into(),
     }
 }
 
@@ -357,7 +372,7 @@ mod tests {
     fn a_full_disk_passes() {
         let (store, id) = faulty(Fault::DiskFull);
         let refused = store.append(notice(id, "one")).blocking_recv().unwrap();
-        assert_eq!(refused.unwrap_err(), StoreError::DiskFull);
+        assert_eq!(refused.unwrap_err(), disk_full());
         let written = store.append(notice(id, "two")).blocking_recv().unwrap();
         assert_eq!(written.unwrap().records[0].seq, Seq(2));
     }

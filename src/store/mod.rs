@@ -5,20 +5,24 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::{Created, Entry, UnreadableRecord};
 use crate::session::summary::Summary;
 
+pub mod health;
 pub mod memory;
 pub mod sqlite;
 
 #[cfg(test)]
 mod contract;
 mod numbering;
+
+pub use self::health::{Health, Shortage};
 
 /// The most records one page of a reader holds.
 pub const PAGE_RECORDS_MAX: usize = 500;
@@ -111,6 +115,12 @@ impl Stored {
 pub trait Observer: Send + Sync + 'static {
     /// These records exist from now on.
     fn committed(&self, commit: &Commit);
+
+    /// A group of appends is on disk, this long after the first of them was handed over.
+    fn group_committed(&self, _waited: Duration) {}
+
+    /// A disk that was full has room again, and what waited for it is committed.
+    fn room_again(&self, _passed: &Shortage) {}
 }
 
 /// Why a store did not do what it was asked.
@@ -149,8 +159,14 @@ pub enum StoreError {
         known: i64,
     },
     /// The disk is full; what was written before is whole.
-    #[error("the disk is full: free some space; what was written before is kept")]
-    DiskFull,
+    #[error(
+        "the disk is full: free at least {} MiB where {} is, and all goes on by itself; what was written is kept",
+        health::ROOM_BYTES_MIN / (1024 * 1024), directory.display()
+    )]
+    DiskFull {
+        /// The directory that has no room.
+        directory: PathBuf,
+    },
     /// The file cannot be read as a journal.
     #[error("the journal {} is damaged ({why}): stop the daemon and run `cc-executor doctor --rebuild`", file.display())]
     Damaged {
@@ -235,6 +251,9 @@ pub trait Store: Send + Sync + 'static {
         before: Option<Seq>,
         limit: usize,
     ) -> Result<Vec<Stored>, StoreError>;
+
+    /// Whether anything can be written at this moment; does not touch the disk. What is seen changes with it.
+    fn health(&self) -> watch::Receiver<Health>;
 
     /// A random text made when the database was made: cursors of another database mean nothing here.
     fn epoch(&self) -> &str;

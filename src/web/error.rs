@@ -50,13 +50,18 @@ codes! {
     BadDirectory = BAD_REQUEST, "bad_directory", "The directory cannot be worked in";
     AnswerMismatch = BAD_REQUEST, "answer_mismatch", "The answer does not fit the question";
     Unauthorized = UNAUTHORIZED, "unauthorized", "The token is missing or wrong";
+    ForbiddenRole = FORBIDDEN, "forbidden_role", "The token's role is not enough";
+    Csrf = FORBIDDEN, "csrf", "The call does not come from the page";
+    DirectoryNotAllowed = FORBIDDEN, "directory_not_allowed", "No session may work in this directory";
     ForeignHost = FORBIDDEN, "foreign_host", "The Host header names another host";
     ForeignOrigin = FORBIDDEN, "foreign_origin", "The call comes from another site's page";
     NoSuchRoute = NOT_FOUND, "no_such_route", "There is nothing at this path";
     NoSuchSession = NOT_FOUND, "no_such_session", "There is no such session";
     NoSuchCheckpoint = NOT_FOUND, "no_such_checkpoint", "There is no such checkpoint";
     NoSuchQuestion = NOT_FOUND, "no_such_question", "There is no such open question";
+    NoSuchToken = NOT_FOUND, "no_such_token", "There is no such token";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "The path has not this method";
+    TokenExists = CONFLICT, "token_exists", "The name is taken, or there are too many tokens";
     AmbiguousId = CONFLICT, "ambiguous_id", "The short id means several sessions";
     AlreadyAnswered = CONFLICT, "already_answered", "The question is already answered";
     AlreadyEnded = CONFLICT, "already_ended", "The session has already ended";
@@ -71,6 +76,7 @@ codes! {
     NotReady = SERVICE_UNAVAILABLE, "not_ready", "The daemon is not ready";
     Stopping = SERVICE_UNAVAILABLE, "stopping", "The daemon is stopping";
     DiskFull = INSUFFICIENT_STORAGE, "disk_full", "The disk is full";
+    NotKept = INTERNAL_SERVER_ERROR, "not_kept", "It cannot be kept on disk";
     JournalFailed = INTERNAL_SERVER_ERROR, "journal_failed", "The journal failed";
 }
 
@@ -90,6 +96,13 @@ impl Problem {
             detail: detail.into(),
             allowed: None,
         }
+    }
+}
+
+impl Problem {
+    /// Whether this is why.
+    pub(super) fn is(&self, code: Code) -> bool {
+        self.code == code
     }
 }
 
@@ -146,14 +159,15 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::AnswerMismatch(_) => Code::AnswerMismatch,
         CallError::InvalidRequest(_) => Code::InvalidRequest,
         CallError::BadDirectory { .. } => Code::BadDirectory,
+        CallError::DirectoryNotAllowed { .. } => Code::DirectoryNotAllowed,
         CallError::Denied(Denied::AlreadyEnded(_)) => Code::AlreadyEnded,
         CallError::Denied(Denied::StillLive(_)) => Code::StillLive,
         CallError::Denied(Denied::Completed) => Code::Completed,
         CallError::QueueFull(_) => Code::QueueFull,
         CallError::Stopping => Code::Stopping,
-        CallError::Store(store) => match store {
+        CallError::Delayed(store) | CallError::Store(store) => match store {
             StoreError::NoSuchSession(_) => Code::NoSuchSession,
-            StoreError::DiskFull => Code::DiskFull,
+            StoreError::DiskFull { .. } => Code::DiskFull,
             StoreError::Closed => Code::Stopping,
             StoreError::WrongAttempt { .. }
             | StoreError::WrongOffset { .. }
@@ -242,7 +256,7 @@ mod tests {
     fn a_failed_journal_is_our_fault_and_a_full_disk_says_so() {
         let status = |error: StoreError| Problem::from(CallError::from(error)).status_code().as_u16();
         assert_eq!(status(StoreError::Failed("x".into())), 500);
-        assert_eq!(status(StoreError::DiskFull), 507);
+        assert_eq!(status(StoreError::DiskFull { directory: "/".into() }), 507);
         assert_eq!(status(StoreError::Closed), 503);
     }
 }

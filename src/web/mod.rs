@@ -1,18 +1,19 @@
 //! The HTTP faces: REST, streams, health. All routes stand in [`routes`]; the app that tests run is the app that ships.
 //!
-//! Read in this order: `auth` (who may call), `error` (how a refusal looks), `view` (how a session looks),
+//! Read in this order: `access` (who may call), `error` (how a refusal looks), `view` (how a session looks),
 //! `api`, `stream`, `server`. Nothing here decides anything: every call goes through [`Handle`].
 
+pub(crate) mod access;
 mod api;
-mod auth;
 mod conversations;
 mod error;
 mod health;
 pub mod mcp;
+mod metrics;
+mod page;
 mod params;
 mod server;
 mod stream;
-mod token;
 mod view;
 
 use std::sync::Arc;
@@ -26,12 +27,12 @@ use actix_web::{App, Error, Resource};
 use crate::config::Settings;
 use crate::runtime::Handle;
 
+pub use access::{Access, Token, TokenError};
+use access::{manage, pages};
 pub use api::CLIENT_HEADER;
-pub use auth::Access;
 pub use health::Readiness;
 pub use server::{ServeError, Server, Stopper};
 use stream::Streams;
-pub use token::{Token, TokenError};
 pub use view::{QuestionView, SessionView};
 
 /// What the routes share.
@@ -71,7 +72,7 @@ impl Faces {
     }
 }
 
-/// Every route there is. All but those of `auth::PUBLIC_PATHS` need the token.
+/// Every route there is. All but those that `access` calls public need a token, or a cookie that stands for one.
 pub fn routes(cfg: &mut ServiceConfig) {
     cfg.service(at("/healthz", "GET").route(web::get().to(health::healthz)))
         .service(at("/readyz", "GET").route(web::get().to(health::readyz)))
@@ -96,8 +97,41 @@ pub fn routes(cfg: &mut ServiceConfig) {
                 .route(web::post().to(mcp::handle))
                 .route(web::delete().to(mcp::handle)),
         )
+        .service(at("/metrics", "GET").route(web::get().to(metrics::metrics)))
         .service(at("/events", "GET").route(web::get().to(stream::of_all)))
+        .configure(access_routes)
+        .configure(page_routes)
         .default_service(web::to(error::no_such_route));
+}
+
+/// What people see.
+fn page_routes(cfg: &mut ServiceConfig) {
+    cfg.service(at("/", "GET").route(web::get().to(page::sessions)))
+        .service(at("/parts", "GET").route(web::get().to(page::sessions_parts)))
+        .service(at("/history", "GET").route(web::get().to(page::history)))
+        .service(at("/assets/{name}", "GET").route(web::get().to(page::asset)))
+        .service(at("/execution/{id}", "GET").route(web::get().to(page::session)))
+        .service(at("/execution/{id}/parts", "GET").route(web::get().to(page::session_parts)))
+        .service(at("/execution/{id}/timeline", "GET").route(web::get().to(page::timeline)))
+        .service(at("/execution/{id}/transcript", "GET").route(web::get().to(page::transcript)));
+}
+
+/// Who may call, and how a browser signs in.
+fn access_routes(cfg: &mut ServiceConfig) {
+    cfg.service(
+        at("/api/tokens", "GET, POST")
+            .route(web::get().to(manage::tokens))
+            .route(web::post().to(manage::create_token)),
+    )
+    .service(at("/api/tokens/{name}", "DELETE").route(web::delete().to(manage::revoke_token)))
+    .service(at("/api/sign-in-links", "POST").route(web::post().to(manage::create_link)))
+    .service(at("/api/audit", "GET").route(web::get().to(manage::audit)))
+    .service(
+        at("/sign-in", "GET, POST")
+            .route(web::get().to(pages::use_link))
+            .route(web::post().to(pages::use_token)),
+    )
+    .service(at("/sign-out", "POST").route(web::post().to(pages::sign_out)));
 }
 
 /// The whole application, with [`routes`]; tests may put others behind the same doors.
@@ -113,14 +147,14 @@ fn app(
         InitError = (),
     > + use<>,
 > {
-    let access = Arc::new(faces.access.clone());
+    let (access, handle) = (faces.access.clone(), faces.handle.clone());
     App::new()
         .app_data(web::Data::new(faces.clone()))
         .app_data(error::json_config(faces.body_bytes_max))
         .app_data(error::path_config())
         .configure(routes)
         .wrap(from_fn(move |request, next| {
-            auth::guard(Arc::clone(&access), request, next)
+            access::guard(access.clone(), handle.clone(), request, next)
         }))
         .wrap(
             DefaultHeaders::new()

@@ -11,10 +11,9 @@ use actix_web::web::ServiceConfig;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::auth::Access;
+use super::access::{Access, Token};
 use super::health::Readiness;
 use super::stream::Streams;
-use super::token::Token;
 use super::{Faces, app, mcp, routes};
 use crate::config::{Paths, ServerSettings, Settings};
 use crate::runtime::Handle;
@@ -26,7 +25,9 @@ const WORKERS: usize = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address is not one of this machine alone.
-    #[error("the setting `server.host` is {0}, which is not a loopback address")]
+    #[error(
+        "the setting `server.host` is {0}, which is not a loopback address: use `ssh -L`, or a reverse proxy of this machine"
+    )]
     NotLoopback(String),
     /// Somebody listens there already.
     #[error("port {port} is taken{by}: choose another with `server.port` (0 takes any that is free)")]
@@ -36,6 +37,9 @@ pub enum ServeError {
         /// By whom, where that may be known.
         by: String,
     },
+    /// What is known of callers cannot be read or kept.
+    #[error("cannot keep who may call: {0}")]
+    Access(io::Error),
     /// The files of the MCP face cannot be made.
     #[error("cannot keep the state of the MCP face: {0}")]
     Mcp(#[from] io::Error),
@@ -88,14 +92,15 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let (listener, address) = bind(&settings.server, paths)?;
         let (stopping, stopped) = watch::channel(false);
+        let access = Access::open(&token, address, &paths.access(), &settings.access).map_err(ServeError::Access)?;
         let mcp = mcp::start(
             &paths.state,
             handle.clone(),
-            settings.limits.body_bytes_max,
+            access.audit().clone(),
+            settings,
             stopped.clone(),
         )?;
         let streams = Streams::new(settings.limits.stream_readers_max, stopped);
-        let access = Access::new(token, address.port());
         let faces = Faces::new(settings, handle, access, readiness, streams, mcp);
         let grace = Duration::from_millis(settings.server.shutdown_grace_ms);
         let running = HttpServer::new(move || app(&faces, routes))

@@ -52,6 +52,11 @@ impl Streams {
         }
     }
 
+    /// How many are read now.
+    pub(super) fn readers(&self) -> usize {
+        self.readers_max.saturating_sub(self.slots.available_permits())
+    }
+
     fn take_slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
             let detail = format!(

@@ -78,7 +78,12 @@ impl Client {
     pub(crate) async fn read(&mut self, from: u64, through: u64) {
         (self.from, self.through) = (from, through);
         self.taken.clear();
-        self.say(&ToHost::Read { from, through }).await;
+        self.say(&ToHost::Read {
+            from,
+            through,
+            nudged: false,
+        })
+        .await;
     }
 
     pub(crate) async fn widen(&mut self, through: u64) {

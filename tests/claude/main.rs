@@ -3,7 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod as_client;
 mod clarify;
+mod cost;
 mod main_job;
+mod matrix;
 mod recovery;
 mod resume;

@@ -1,5 +1,7 @@
 //! What a session is for: text, tools behind permissions, questions, files, background work, cost, failure.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use crate::support::claude::{claude_binary, claude_env};
@@ -8,7 +10,12 @@ use crate::support::messages_api::MessagesApi;
 
 /// A daemon whose agent is the real CLI.
 pub(crate) fn with_claude(api: &MessagesApi) -> TestDaemon {
-    let mut daemon = TestDaemon::stopped(&[]);
+    with_claude_and(api, &[])
+}
+
+/// The same with more environment variables, settings among them.
+pub(crate) fn with_claude_and(api: &MessagesApi, environment: &[(&str, &str)]) -> TestDaemon {
+    let mut daemon = TestDaemon::stopped(environment);
     let home = daemon.root().join("home");
     for (name, value) in claude_env(&home, api) {
         daemon.set(&name, &value);
@@ -18,6 +25,21 @@ pub(crate) fn with_claude(api: &MessagesApi) -> TestDaemon {
     daemon
 }
 
+/// Gives the open question of a session this answer.
+pub(crate) fn answer(daemon: &TestDaemon, id: &str, answer: &Value) {
+    let question = daemon.question(id);
+    let name = question["question_id"].as_str().expect("a text");
+    let (status, view) = daemon.answer(id, name, answer);
+    assert_eq!(status, 200, "{view}");
+}
+
+/// Creates a session, allows what it asks first, and answers its id.
+pub(crate) fn create_and_allow(daemon: &TestDaemon, task: &str) -> String {
+    let id = daemon.create(task);
+    answer(daemon, &id, &json!({"action": "allow"}));
+    id
+}
+
 /// The journalled messages of one type.
 pub(crate) fn messages(daemon: &TestDaemon, id: &str, kind: &str) -> Vec<Value> {
     let said = daemon
@@ -25,6 +47,14 @@ pub(crate) fn messages(daemon: &TestDaemon, id: &str, kind: &str) -> Vec<Value> 
         .into_iter()
         .map(|record| record["data"]["message"].clone());
     said.filter(|message| message["type"] == kind).collect()
+}
+
+/// The file that the CLI keeps of a conversation, once it does.
+pub(crate) fn transcript(daemon: &TestDaemon, conversation: &str) -> Option<PathBuf> {
+    let projects = std::fs::read_dir(daemon.root().join("home/.claude/projects")).ok()?;
+    let name = format!("{conversation}.jsonl");
+    let mut files = projects.flatten().map(|project| project.path().join(&name));
+    files.find(|path| path.exists())
 }
 
 #[test]
@@ -48,11 +78,7 @@ fn a_tool_waits_for_its_permission_and_writes_its_file() {
     let question = daemon.question(&id);
     assert_eq!(question["input"]["command"], "touch made");
     assert!(!daemon.work().join("made").exists());
-    daemon.answer(
-        &id,
-        question["question_id"].as_str().unwrap(),
-        &json!({"action": "allow"}),
-    );
+    answer(&daemon, &id, &json!({"action": "allow"}));
     daemon.wait_for(&id, "completed");
     assert!(daemon.work().join("made").exists());
 }
@@ -75,8 +101,8 @@ fn a_question_is_asked_and_its_answer_reaches_the_model() {
     let id = daemon.create("FAKE: ask Which colour? | Red | Blue ;; say done");
     let question = daemon.question(&id);
     assert_eq!(question["ask"], "choice");
-    let answer = json!({"action": "choose", "answers": {"Which colour?": "Blue"}});
-    daemon.answer(&id, question["question_id"].as_str().unwrap(), &answer);
+    let choice = json!({"action": "choose", "answers": {"Which colour?": "Blue"}});
+    answer(&daemon, &id, &choice);
     daemon.wait_for(&id, "completed");
     let results = messages(&daemon, &id, "tool_result");
     assert!(

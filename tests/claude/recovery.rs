@@ -1,89 +1,84 @@
-//! What happens to the real CLI when something of ours dies.
+//! Messages to an agent that dies: none is lost, and none is given twice.
 
-use serde_json::json;
+use std::path::Path;
 
-use super::main_job::{messages, with_claude};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::main_job::{transcript, with_claude_and};
+use crate::support::daemon::{TestDaemon, signal};
 use crate::support::messages_api::MessagesApi;
-use crate::support::wait::until;
+use crate::support::wait::{shell_until_exists, until};
 
-#[test]
-fn the_daemon_is_killed_in_mid_turn_and_nothing_is_lost_or_doubled() {
-    let api = MessagesApi::start();
-    let mut daemon = with_claude(&api);
-    let gate = daemon.root().join("gate");
-    let id = daemon.create(&format!(
-        "FAKE: say first ;; bash touch made ;; hold {} one two three four",
-        gate.display()
-    ));
-    let question = daemon.question(&id);
-    daemon.answer(
-        &id,
-        question["question_id"].as_str().unwrap(),
-        &json!({"action": "allow"}),
-    );
-    until("the tool's result", || {
-        (!messages(&daemon, &id, "tool_result").is_empty()).then_some(())
-    });
-    daemon.kill();
-    std::fs::write(gate, "").unwrap();
-    daemon.launch();
-    let view = daemon.wait_for(&id, "completed");
-    assert_eq!(
-        (&view["attempt"], &view["result"]),
-        (&json!(1), &json!("one two three four"))
-    );
-    let texts: Vec<_> = messages(&daemon, &id, "text")
-        .iter()
-        .map(|text| text["text"].clone())
-        .collect();
-    assert_eq!(texts, [json!("first"), json!("one two three four")]);
+/// What a person adds while the agent is at work; no script, so that the model keeps to the one of its task.
+const ADDED: &str = "and mind the tests";
+
+/// A tool call that says that it runs, and does so until there is a file at its gate.
+fn tool(root: &Path, name: &str) -> String {
+    let wait = shell_until_exists(&root.join(format!("{name}.gate")));
+    format!("bash touch {}; {wait}", root.join(name).display())
 }
 
-#[test]
-fn a_question_outlives_the_daemon_and_is_answered_to_the_same_agent() {
-    let api = MessagesApi::start();
-    let mut daemon = with_claude(&api);
-    let id = daemon.create("FAKE: bash touch made ;; say done");
-    let question = daemon.question(&id);
-    daemon.kill();
-    daemon.launch();
-    assert_eq!(daemon.view(&id)["state"], "awaiting_input");
-    let (status, view) = daemon.answer(
-        &id,
-        question["question_id"].as_str().unwrap(),
-        &json!({"action": "allow"}),
-    );
+fn wait_for_tool(daemon: &TestDaemon, name: &str) {
+    until(name, || daemon.root().join(name).exists().then_some(()));
+}
+
+fn kill_agent(daemon: &TestDaemon, id: &str, attempt: u32) {
+    signal(daemon.agent_pid(id, attempt), Signal::KILL);
+    assert_eq!(daemon.wait_for(id, "failed")["cause"], "crashed");
+}
+
+fn resume(daemon: &TestDaemon, id: &str, body: &Value) {
+    let (status, view) = daemon.post(&format!("/api/sessions/{id}/resume"), body);
     assert_eq!(status, 200, "{view}");
-    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
-    assert!(daemon.work().join("made").exists());
+}
+
+/// The last state of the message that was added, and the attempt that says so.
+fn state_of_added(daemon: &TestDaemon, id: &str) -> (Value, Value) {
+    let inputs = daemon.records_of(id, "input");
+    let added = inputs
+        .iter()
+        .find(|input| input["data"]["text"] == ADDED)
+        .expect("there is one");
+    let last = inputs
+        .iter()
+        .rfind(|input| input["data"]["uuid"] == added["data"]["uuid"])
+        .expect("there is one");
+    (last["data"]["state"].clone(), last["attempt"].clone())
 }
 
 #[test]
-fn a_killed_cli_is_resumed_and_finishes_its_turn() {
+fn a_message_that_was_folded_into_a_cut_turn_is_not_sent_again() {
     let api = MessagesApi::start();
-    let daemon = with_claude(&api);
-    let gate = daemon.root().join("gate");
-    let id = daemon.create(&format!(
-        "FAKE: say first ;; bash touch made ;; hold {} the rest",
-        gate.display()
-    ));
-    let question = daemon.question(&id);
-    daemon.answer(
-        &id,
-        question["question_id"].as_str().unwrap(),
-        &json!({"action": "allow"}),
-    );
-    until("the second answer to begin", || {
-        (api.model_requests().len() >= 2).then_some(())
+    let daemon = with_claude_and(&api, &[("CC_EXECUTOR__SUPERVISION__RESTARTS_MAX", "0")]);
+    let root = daemon.root();
+    let steps = ["one", "two", "three"].map(|name| tool(root, name)).join(" ;; ");
+    let id = daemon.create_with(json!({"task": format!("FAKE: {steps} ;; say the end"), "allowed_tools": ["Bash"]}));
+    wait_for_tool(&daemon, "one");
+    kill_agent(&daemon, &id, 1);
+    // The agent goes on with its turn by itself, so the message comes while it is at work.
+    resume(&daemon, &id, &json!({"instruction": ADDED}));
+    wait_for_tool(&daemon, "two");
+    until("the message to be queued", || {
+        (state_of_added(&daemon, &id).0 == "queued").then_some(())
     });
-    let pid = daemon.agent_pid(&id, 1);
-    crate::support::daemon::signal(pid, rustix::process::Signal::KILL);
-    std::fs::write(gate, "").unwrap();
-    let view = daemon.wait_for(&id, "completed");
-    assert_eq!(view["attempt"], 2, "{view}");
-    let started = daemon.records_of(&id, "attempt.started");
-    assert_eq!(
-        started[0]["data"]["agent_session_id"],
-        started[1]["data"]["agent_session_id"]
+    std::fs::write(root.join("two.gate"), "").unwrap();
+    wait_for_tool(&daemon, "three");
+    until("the message in the transcript", || {
+        let text = std::fs::read_to_string(transcript(&daemon, &id)?).ok()?;
+        text.lines()
+            .any(|line| line.contains("queued_command") && line.contains(ADDED))
+            .then_some(())
+    });
+    kill_agent(&daemon, &id, 2);
+    resume(&daemon, &id, &json!({}));
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 3);
+    assert!(
+        daemon.texts(&id).contains(&"the end".to_owned()),
+        "{:?}",
+        daemon.texts(&id)
     );
+    let told = api.model_requests().last().unwrap()["messages"].to_string();
+    assert_eq!(told.matches(ADDED).count(), 1, "{told}");
+    assert_eq!(state_of_added(&daemon, &id), (json!("completed"), json!(3)));
 }

@@ -4,26 +4,14 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::main_job::{messages, with_claude};
+use super::main_job::{messages, transcript, with_claude};
 use crate::support::claude::{claude_binary, claude_env};
-use crate::support::daemon::TestDaemon;
 use crate::support::messages_api::MessagesApi;
 use crate::support::wait::until;
 
 /// The text of everything in the last request to the model.
 fn last_request(api: &MessagesApi) -> String {
     api.model_requests().last().expect("there is one")["messages"].to_string()
-}
-
-fn transcript(daemon: &TestDaemon, conversation: &str) -> std::path::PathBuf {
-    let projects = std::fs::read_dir(daemon.root().join("home/.claude/projects")).expect("there is one");
-    let mut files = projects.map(|project| {
-        project
-            .expect("there is one")
-            .path()
-            .join(format!("{conversation}.jsonl"))
-    });
-    files.find(|path| path.exists()).expect("a transcript")
 }
 
 #[test]
@@ -59,7 +47,7 @@ fn a_fork_at_a_checkpoint_knows_what_was_before_it_and_nothing_behind() {
     daemon.wait_for(&id, "failed");
     let checkpoints = daemon.records_of(&id, "checkpoint");
     let first = checkpoints[0]["seq"].as_u64().unwrap();
-    let before = std::fs::read_to_string(transcript(&daemon, &id)).unwrap();
+    let before = std::fs::read_to_string(transcript(&daemon, &id).unwrap()).unwrap();
     let body = json!({"at": first, "instruction": "FAKE: say forked"});
     let (status, view) = daemon.post(&format!("/api/sessions/{id}/fork"), &body);
     assert_eq!(status, 201, "{view}");
@@ -79,7 +67,10 @@ fn a_fork_at_a_checkpoint_knows_what_was_before_it_and_nothing_behind() {
         told.contains("alpha") && told.contains("forked") && told.contains("echo one"),
         "{told}"
     );
-    assert_eq!(std::fs::read_to_string(transcript(&daemon, &id)).unwrap(), before);
+    assert_eq!(
+        std::fs::read_to_string(transcript(&daemon, &id).unwrap()).unwrap(),
+        before
+    );
 }
 
 #[test]
@@ -116,7 +107,7 @@ fn a_lost_transcript_is_rebuilt_and_the_task_is_done() {
     daemon.cancel(&id);
     daemon.wait_for(&id, "cancelled");
     std::fs::write(gate, "").unwrap();
-    std::fs::remove_file(transcript(&daemon, &id)).unwrap();
+    std::fs::remove_file(transcript(&daemon, &id).unwrap()).unwrap();
     daemon.post(&format!("/api/sessions/{id}/resume"), &json!({}));
     let view = daemon.wait_for(&id, "completed");
     assert_eq!(view["result"], "made it");

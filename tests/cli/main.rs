@@ -160,3 +160,90 @@ fn a_second_session_in_the_same_directory_gets_a_warning() {
     daemon.cancel(&first);
     daemon.wait_for(&first, "cancelled");
 }
+
+#[test]
+fn tokens_are_made_listed_and_revoked() {
+    let daemon = TestDaemon::start();
+    let own = run(&daemon, &["token"]);
+    assert_eq!(out(&own).trim(), daemon.token());
+    assert_eq!(json(&run(&daemon, &["token", "--json"]))["token"], daemon.token());
+    let made = run(
+        &daemon,
+        &["token", "create", "ci", "--role", "viewer", "--expires", "30d"],
+    );
+    assert_eq!(
+        (made.status.code(), out(&made).trim().len()),
+        (Some(0), 64),
+        "{}",
+        err(&made)
+    );
+    let json_made = json(&run(
+        &daemon,
+        &["token", "create", "wall", "--role", "viewer", "--json"],
+    ));
+    assert_eq!(json_made["expires_at"], Value::Null);
+    let listed = out(&run(&daemon, &["token", "ls"]));
+    assert!(
+        listed.contains("ci") && listed.contains("in 29d") && listed.contains("never"),
+        "{listed}"
+    );
+    assert!(!listed.contains(out(&made).trim()), "a token is shown once");
+    let code = |arguments: &[&str]| run(&daemon, arguments).status.code();
+    assert_eq!(code(&["token", "create", "ci", "--role", "admin"]), Some(5));
+    assert_eq!(code(&["token", "create", "x", "--role", "root"]), Some(2));
+    assert_eq!(code(&["token", "revoke", "ci"]), Some(0));
+    assert_eq!(code(&["token", "revoke", "ci"]), Some(3));
+    assert_eq!(
+        json(&run(&daemon, &["token", "ls", "--json"])).as_array().map(Vec::len),
+        Some(1)
+    );
+}
+
+#[test]
+fn open_prints_a_link_that_signs_in_and_starts_the_browser_with_a_file_only() {
+    let daemon = TestDaemon::start();
+    let printed = run(&daemon, &["open", "--print"]);
+    let link = out(&printed);
+    assert!(link.contains("/sign-in?code="), "{link}{}", err(&printed));
+    assert_eq!(err(&printed), "");
+    let bare = run(&daemon, &["open"]);
+    assert!(err(&bare).contains("no display"), "{}", err(&bare));
+    let browser = daemon.root().join("browser");
+    let seen = daemon.root().join("seen");
+    std::fs::write(
+        &browser,
+        format!("#!/bin/sh\necho \"$@\" > {0}.new && mv {0}.new {0}\n", seen.display()),
+    )
+    .expect("a script");
+    std::fs::set_permissions(&browser, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("it is a program");
+    let opened = daemon
+        .command(&["open", "--json"])
+        .env("BROWSER", &browser)
+        .output()
+        .expect("it runs");
+    let link = json(&opened)["url"].as_str().expect("a link").to_owned();
+    let given = support::wait::until("the browser", || std::fs::read_to_string(&seen).ok());
+    assert!(
+        !given.contains("code="),
+        "others can see what a program was started with: {given}"
+    );
+    let page = std::fs::read_to_string(given.trim()).expect("the file is there");
+    assert!(page.contains(&link), "{page}");
+    let unknown = run(&daemon, &["open", "ffffffff", "--print"]);
+    assert_eq!(unknown.status.code(), Some(3));
+}
+
+#[test]
+fn open_starts_a_daemon_where_none_runs_and_token_does_not() {
+    let daemon = TestDaemon::stopped(&[]);
+    assert_eq!(run(&daemon, &["token", "ls"]).status.code(), Some(4));
+    let opened = run(&daemon, &["open", "--print"]);
+    assert_eq!(opened.status.code(), Some(0), "{}", err(&opened));
+    assert!(err(&opened).contains("started the daemon"));
+    let file = std::fs::read(daemon.state().join("daemon.json")).expect("the daemon says where it is");
+    let pid = serde_json::from_slice::<Value>(&file).expect("JSON")["pid"]
+        .as_u64()
+        .expect("a pid");
+    support::daemon::signal(u32::try_from(pid).expect("a pid"), rustix::process::Signal::TERM);
+    support::wait::until("the daemon to end", || daemon.family().is_empty().then_some(()));
+}

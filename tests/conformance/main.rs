@@ -17,13 +17,16 @@ use std::process::Command;
 use std::sync::Arc;
 
 use actix_web::{App, HttpServer, web};
+use cc_executor::config::Settings;
 use cc_executor::web::mcp::{Calls, Endpoint, EndpointOptions};
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::watch;
 
 use fixtures::Fixtures;
+use serde_json::{Value, json};
 use support::daemon::TestDaemon;
+use support::wait::PATIENCE;
 
 /// The version that `tests/all` installs.
 const SUITE: &str = "conformance-0.2.0-alpha.12";
@@ -95,6 +98,7 @@ fn serve_fixtures(directory: &Path) -> String {
         let options = EndpointOptions {
             directory: &directory,
             body_bytes_max: BODY_BYTES_MAX,
+            limits: Settings::embedded().expect("the defaults are good").mcp,
             stopping,
             calls: Calls::default(),
             continuation: Arc::new(|_| stream::empty().boxed()),
@@ -155,4 +159,70 @@ fn the_daemon_passes_what_needs_no_fixtures() {
             .arg(baseline);
         run(command);
     }
+}
+
+#[test]
+fn a_tool_that_panics_is_answered_with_an_error_and_the_endpoint_goes_on() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let url = serve_fixtures(directory.path());
+    let stateless = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {}});
+    let session = introduce(&url);
+    for (revision, session, meta) in [
+        ("2025-11-25", Some(&*session), json!({})),
+        ("2026-07-28", None, stateless),
+    ] {
+        for (tool, is_error) in [("panics", true), ("test_simple_text", false), ("panics", true)] {
+            let params = json!({"name": tool, "arguments": {}, "_meta": meta});
+            let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+            let answer = post(&url, revision, session, &call).1;
+            let text = answer["result"]["content"][0]["text"].as_str();
+            assert_eq!(
+                answer["result"]["isError"] == true,
+                is_error,
+                "{revision} {tool}: {answer:#}"
+            );
+            assert_eq!(
+                text.is_some_and(|text| text.contains("failed inside")),
+                is_error,
+                "{answer:#}"
+            );
+        }
+    }
+}
+
+/// Introduces a client of the session era and answers its session.
+fn introduce(url: &str) -> String {
+    let params =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+    let (session, _) = post(url, "2025-11-25", None, &hello);
+    let session = session.expect("a session");
+    let done = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    post(url, "2025-11-25", Some(&session), &done);
+    session
+}
+
+/// Sends a message; answers the session that is named and the last message that comes back.
+fn post(url: &str, revision: &str, session: Option<&str>, message: &Value) -> (Option<String>, Value) {
+    let mut request = ureq::post(url)
+        .header("Accept", "application/json, text/event-stream")
+        .header("Content-Type", "application/json")
+        .header("MCP-Protocol-Version", revision)
+        .header("Mcp-Method", message["method"].as_str().expect("a method"))
+        .header("Mcp-Name", message["params"]["name"].as_str().unwrap_or_default());
+    if let Some(session) = session {
+        request = request.header("Mcp-Session-Id", session);
+    }
+    // A call that is never answered fails the test.
+    let request = request.config().timeout_global(Some(PATIENCE)).build();
+    let mut answer = request.send(message.to_string()).expect("an answer");
+    let named = answer.headers().get("mcp-session-id");
+    let named = named.and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let body = answer.body_mut().read_to_string().expect("a body");
+    let messages = body.lines().filter_map(|line| {
+        let data = line.strip_prefix("data:").unwrap_or(line);
+        serde_json::from_str::<Value>(data).ok()
+    });
+    (named, messages.last().unwrap_or(Value::Null))
 }

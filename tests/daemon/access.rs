@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use crate::support::daemon::TestDaemon;
 
 /// Every path with its methods, from where the routes stand.
-fn routes() -> Vec<(String, Vec<&'static str>)> {
+pub(crate) fn routes() -> Vec<(String, Vec<&'static str>)> {
     let lines = include_str!("../../src/web/mod.rs").lines();
     let found = lines.filter_map(|line| line.split_once("at(\"")?.1.split_once("\", \""));
     let routes: Vec<_> = found
         .map(|(path, rest)| {
             let path = path.replace("{id}", "0123abcd").replace("{question}", "q1");
+            let path = path.replace("{name}", "nobody");
             (path, rest.split('"').next().expect("methods").split(", ").collect())
         })
         .collect();
@@ -21,16 +22,26 @@ fn routes() -> Vec<(String, Vec<&'static str>)> {
     routes
 }
 
+/// Whether a path is for everybody, told here once more.
+pub(crate) fn is_public(path: &str) -> bool {
+    ["/healthz", "/readyz", "/sign-in"].contains(&path) || path.starts_with("/assets/")
+}
+
 /// What came back.
-struct Answer {
-    status: u16,
-    head: String,
-    body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Value,
 }
 
 impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
     /// The code of a refusal, which has to be a problem document.
-    fn problem(&self) -> &str {
+    pub(crate) fn problem(&self) -> &str {
         assert!(
             self.head.contains("content-type: application/problem+json"),
             "{} {}",
@@ -44,13 +55,13 @@ impl Answer {
 }
 
 /// A caller that writes its requests byte by byte as it likes.
-struct Caller<'a> {
-    address: String,
+pub(crate) struct Caller<'a> {
+    pub(crate) address: String,
     daemon: &'a TestDaemon,
 }
 
 impl<'a> Caller<'a> {
-    fn of(daemon: &'a TestDaemon) -> Self {
+    pub(crate) fn of(daemon: &'a TestDaemon) -> Self {
         let url = daemon.base_url().expect("an address");
         Self {
             address: url.strip_prefix("http://").expect("http").to_owned(),
@@ -58,12 +69,33 @@ impl<'a> Caller<'a> {
         }
     }
 
-    fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         format!("Authorization: Bearer {}", self.daemon.token())
     }
 
+    /// The head of an answer whose body may never end.
+    pub(crate) fn head_of(&self, method: &str, path: &str, headers: &[&str]) -> Answer {
+        let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let mut connection = TcpStream::connect(&self.address).expect("a connection");
+        let host = &self.address;
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: 0\r\n\r\n");
+        connection.write_all(request.as_bytes()).expect("it is taken");
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            connection.read_exact(&mut byte).expect("an answer");
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).expect("text");
+        Answer {
+            status: head.split(' ').nth(1).expect("a status").parse().expect("a status"),
+            head: head.to_lowercase(),
+            body: Value::Null,
+        }
+    }
+
     /// A request with these header lines beside the host's and the body's length.
-    fn call(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+    pub(crate) fn call(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
         let host = format!("Host: {}", self.address);
         let has_host = headers.iter().any(|header| header.starts_with("Host:"));
         let host = if has_host { None } else { Some(host.as_str()) };
@@ -86,7 +118,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    fn post(&self, path: &str, body: &str) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &str) -> Answer {
         self.call("POST", path, &[&self.token(), "Content-Type: application/json"], body)
     }
 }
@@ -100,8 +132,12 @@ fn every_route_but_health_is_for_those_who_know_the_token() {
             let longer = format!("{}0", caller.token());
             for headers in [&[][..], &["Authorization: Bearer wrong"], &[&*longer]] {
                 let answer = caller.call(method, &path, headers, "");
-                if ["/healthz", "/readyz"].contains(&&*path) {
-                    assert_eq!(answer.status, 200, "{path}");
+                if is_public(&path) {
+                    assert_ne!(answer.body["code"], "unauthorized", "{path}");
+                    continue;
+                }
+                if answer.head.contains("text/html") {
+                    assert_eq!((answer.status, method), (401, "GET"), "{path}: only a page is a page");
                     continue;
                 }
                 assert_eq!(
@@ -154,7 +190,7 @@ fn a_method_that_a_path_has_not_is_405_and_an_unknown_path_404() {
                 .contains(&format!("allow: {}", methods.join(", ")).to_lowercase())
         );
     }
-    for path in ["/", "/api", "/nowhere", "/api/sessions/"] {
+    for path in ["/api", "/nowhere", "/api/sessions/"] {
         let answer = caller.call("GET", path, &[&token], "");
         assert_eq!((answer.status, answer.problem()), (404, "no_such_route"), "{path}");
     }

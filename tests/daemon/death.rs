@@ -260,3 +260,43 @@ fn kill_and_wait(daemon: &TestDaemon, pid: u32) {
         (!daemon.family().contains(&(pid as i32))).then_some(())
     });
 }
+
+/// A daemon that comes back to an agent for which no host can be started, since its launch plan was spoilt; the
+/// session, and how to mend the plan.
+fn without_host(task: &str) -> (TestDaemon, String, impl FnOnce()) {
+    let mut daemon = TestDaemon::start();
+    let id = daemon.create(task);
+    daemon.wait_for(&id, "running");
+    let host = host_pid(&daemon, &id);
+    daemon.kill();
+    signal(host, Signal::KILL);
+    until("the host to end", || daemon.hosts_of(&id).is_empty().then_some(()));
+    let path = daemon.state().join(format!("sessions/{id}/1/launch.json"));
+    let plan = fs::read(&path).unwrap();
+    fs::write(&path, "{}").unwrap();
+    daemon.launch();
+    until("the notice", || {
+        (!daemon.records_of(&id, "notice").is_empty()).then_some(())
+    });
+    assert_eq!(daemon.view(&id)["state"], "running");
+    (daemon, id, move || fs::write(path, plan).unwrap())
+}
+
+#[test]
+fn an_agent_for_which_no_host_can_be_had_goes_on_until_there_is_one() {
+    let (daemon, id, mend) = without_host("say one ;; wait-file gate ;; say two");
+    mend();
+    fs::write(daemon.work().join("gate"), "").unwrap();
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+    assert_eq!(daemon.texts(&id), ["one", "two"]);
+    assert_eq!(daemon.records_of(&id, "notice").len(), 2, "lost once, and found");
+}
+
+#[test]
+fn an_agent_for_which_no_host_can_be_had_is_ended_when_its_session_is_cancelled() {
+    let (daemon, id, _) = without_host("say one ;; wait-file gate");
+    let agent = daemon.agent_pid(&id, 1);
+    daemon.cancel(&id);
+    daemon.wait_for(&id, "cancelled");
+    assert!(!daemon.family().contains(&(agent as i32)), "the agent is gone");
+}

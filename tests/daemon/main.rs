@@ -6,15 +6,21 @@
 mod support;
 
 mod access;
+mod access_paths;
+mod access_roles;
+mod access_wire;
 mod checks;
 mod clarify;
 mod clocks;
 mod crash;
 mod death;
+mod disk;
 mod doctor;
+mod faults;
 mod main_job;
 mod promises;
 mod resume;
 mod robust;
 mod stream;
 mod stream_load;
+mod watched;

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::disk;
 use crate::support::daemon::{TestDaemon, signal};
 use crate::support::wait::until;
 use rustix::process::Signal;
@@ -198,4 +199,16 @@ fn the_machine_restarts__the_session_is_resumed_when_the_daemon_starts_and_what_
 #[test]
 fn the_machine_restarts__an_answer_given_on_return_is_used() {
     check_question(Victim::Everything);
+}
+
+#[test]
+fn the_disk_fills_up__no_session_is_admitted_and_those_that_write_pause_until_there_is_room() {
+    disk::sessions_wait_and_go_on(
+        "promises::the_disk_fills_up__no_session_is_admitted_and_those_that_write_pause_until_there_is_room",
+    );
+}
+
+#[test]
+fn the_disk_fills_up__open_questions_stay_open() {
+    disk::questions_stay_open("promises::the_disk_fills_up__open_questions_stay_open");
 }

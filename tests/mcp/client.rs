@@ -44,22 +44,32 @@ impl Client {
     }
 
     pub(crate) fn connect_with(daemon: &TestDaemon, revision: &'static str, capabilities: Value) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(PATIENCE));
-        let mut client = Self {
-            agent: config.build().into(),
-            url: format!("{}/mcp", daemon.base_url().expect("the daemon serves")),
-            token: daemon.token(),
-            revision,
-            capabilities,
-            session: None,
-            next: AtomicU64::new(1),
-        };
+        let mut client = Self::unintroduced(daemon, revision, capabilities, daemon.token());
         if revision != STATELESS {
             client.introduce();
         }
         client
+    }
+
+    /// A client of the era without sessions that has this token.
+    pub(crate) fn with_token(daemon: &TestDaemon, token: &str) -> Self {
+        Self::unintroduced(daemon, STATELESS, json!({}), token.to_owned())
+    }
+
+    fn unintroduced(daemon: &TestDaemon, revision: &'static str, capabilities: Value, token: String) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(PATIENCE))
+            .timeout_recv_response(Some(PATIENCE));
+        Self {
+            agent: config.build().into(),
+            url: format!("{}/mcp", daemon.base_url().expect("the daemon serves")),
+            token,
+            revision,
+            capabilities,
+            session: None,
+            next: AtomicU64::new(1),
+        }
     }
 
     fn introduce(&mut self) {

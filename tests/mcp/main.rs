@@ -1,11 +1,15 @@
-//! The MCP face of the real daemon, spoken to in plain JSON-RPC, in both eras of the protocol.
+//! The MCP face of the real daemon, in both eras of the protocol: spoken to in plain JSON-RPC, and by clients that nobody
+//! here wrote.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod client;
-mod python;
+mod clients;
+mod load;
 mod questions;
+mod refusals;
 mod relay;
 mod resources;
 mod smart;

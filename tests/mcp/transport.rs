@@ -1,6 +1,6 @@
 //! What carries the messages: sessions, streams that are resumed, clients that leave, callers that may not.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::client::{Client, SESSIONS, STATELESS, messages};
 use crate::support::daemon::TestDaemon;
 use crate::support::wait::{PATIENCE, until};
 
-fn session_of(message: &Value) -> String {
+pub(crate) fn session_of(message: &Value) -> String {
     message["params"]["message"]
         .as_str()
         .expect("a message")
@@ -18,7 +18,7 @@ fn session_of(message: &Value) -> String {
 }
 
 /// Sends a request by hand and answers the connection with nothing of the answer read.
-fn send_by_hand(daemon: &TestDaemon, client: &Client, method: &str, params: Value) -> TcpStream {
+pub(crate) fn send_by_hand(daemon: &TestDaemon, client: &Client, method: &str, params: Value) -> TcpStream {
     let (_, message) = client.message(method, params);
     let address = daemon
         .base_url()
@@ -151,34 +151,10 @@ fn a_client_that_leaves_detaches_from_its_session_or_cancels_it_as_it_said() {
 }
 
 #[test]
-fn a_client_that_does_not_read_holds_up_nobody() {
-    let daemon = TestDaemon::start();
-    for revision in [SESSIONS, STATELESS] {
-        let client = Client::connect(&daemon, revision);
-        let call = json!({"name": "execute_with_streaming", "arguments": {"task": "flood 20000", "cwd": daemon.work()},
-            "_meta": {"progressToken": "p"}});
-        let mut connection = send_by_hand(&daemon, &client, "tools/call", call);
-        let other = Client::connect(&daemon, revision);
-        let id = until("the session", || {
-            let sessions = other.call("list_executions", json!({}))["structuredContent"]["sessions"].clone();
-            Some(sessions[0]["session_id"].as_str()?.to_owned())
-        });
-        daemon.wait_for(&id, "completed");
-        let mut answer = Vec::new();
-        let mut buffer = [0; 65536];
-        while !String::from_utf8_lossy(&answer).contains("structuredContent") {
-            let read = connection.read(&mut buffer).expect("the answer comes");
-            assert!(read > 0, "the stream ended without an answer");
-            answer.extend_from_slice(&buffer[..read]);
-        }
-    }
-}
-
-#[test]
 fn sessions_that_were_abandoned_are_put_to_rest_and_wake_again() {
     let daemon = TestDaemon::start();
     let first = Client::connect(&daemon, SESSIONS);
-    for _ in 0..500 {
+    for _ in 0..200 {
         Client::connect(&daemon, SESSIONS);
     }
     assert!(
@@ -224,7 +200,7 @@ fn who_may_not_call_is_refused_before_anything_is_read() {
     assert_eq!(post(&[("Authorization", &bearer)], hello.to_string()), 200);
     let long = format!("{{\"jsonrpc\":\"2.0\",\"x\":\"{}\"}}", "x".repeat(32 * 1024 * 1024));
     assert_eq!(post(&[("Authorization", &bearer)], long), 413);
-    assert_eq!(post(&[("Authorization", &bearer)], "{".to_owned()), 415);
+    assert_eq!(post(&[("Authorization", &bearer)], "{".to_owned()), 400);
 }
 
 #[test]

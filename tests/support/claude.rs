@@ -23,7 +23,8 @@ pub(crate) fn claude_binary() -> PathBuf {
     path
 }
 
-fn cache_folder() -> PathBuf {
+/// The folder in which `tests/all` has one of its own for what it installs.
+pub(crate) fn cache_folder() -> PathBuf {
     let not_empty = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

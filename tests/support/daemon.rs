@@ -156,6 +156,12 @@ impl TestDaemon {
         child.wait().expect("it ends").code()
     }
 
+    /// Waits until the daemon has ended by itself, and answers its exit code.
+    pub(crate) fn wait_for_end(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("the daemon runs");
+        until("the daemon's end", || child.try_wait().ok().flatten()).code()
+    }
+
     /// The daemon was told to end by somebody else and another one serves; that one is the test's to end.
     pub(crate) fn is_replaced(&mut self) {
         let mut child = self.child.take().expect("the daemon ran");

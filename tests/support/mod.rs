@@ -8,5 +8,6 @@
 pub(crate) mod claude;
 pub(crate) mod daemon;
 pub(crate) mod messages_api;
+pub(crate) mod namespace;
 pub(crate) mod spool;
 pub(crate) mod wait;

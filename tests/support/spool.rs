@@ -4,6 +4,17 @@ use serde_json::Value;
 
 use super::daemon::TestDaemon;
 
+/// Lines of type `system` that are messages.
+const SYSTEM_MESSAGES: [&str; 7] = [
+    "init",
+    "api_retry",
+    "permission_denied",
+    "task_started",
+    "task_notification",
+    "background_tasks_changed",
+    "compact_boundary",
+];
+
 /// Each attempt's spool is what its agent wrote: its messages must stand in the journal, each once and in order.
 pub(crate) fn compare_with_spools(daemon: &TestDaemon, id: &str) {
     let records = daemon.records(id);
@@ -36,8 +47,8 @@ pub(crate) fn messages_in_spool(spool: &str) -> Vec<String> {
     let is_message = |line: &Value| {
         let subtype = line["subtype"].as_str().unwrap_or_default();
         match line["type"].as_str().unwrap_or_default() {
-            "assistant" | "user" | "result" => true,
-            "system" => ["init", "task_started", "task_notification", "background_tasks_changed"].contains(&subtype),
+            "assistant" | "user" | "result" | "rate_limit_event" => true,
+            "system" => SYSTEM_MESSAGES.contains(&subtype),
             _ => false,
         }
     };

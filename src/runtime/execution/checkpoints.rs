@@ -43,7 +43,7 @@ impl Checkpoints {
             && let Message::TurnEnded(end) = &said.message
         {
             self.turns = self.turns.saturating_add(end.turns);
-            self.usage = end.usage;
+            self.usage = end.used_after(self.usage);
         }
     }
 }

@@ -109,7 +109,7 @@ impl Execution {
         }
         let settings = Arc::clone(&self.surroundings.settings);
         let (hold, ending) = match waiting_for {
-            WaitingFor::Nothing => return None,
+            WaitingFor::Nothing | WaitingFor::Room => return None,
             WaitingFor::Quota => {
                 let hold = if settings.restart.resume_after_quota {
                     settings.quota_hold

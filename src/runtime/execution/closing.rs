@@ -1,5 +1,6 @@
 //! The end of an attempt: `end_session`, then TERM, then KILL, each with a grace; what the agent wrote last is read to
-//! the end; what it left behind is ended; then the supervisor is told.
+//! the end; what it left behind is ended, by the host, which looks at all processes until none is left, unless a look
+//! that is shared by all attempts that end at the time finds nothing; then the supervisor is told.
 
 use super::*;
 use crate::agent_host::protocol::Exit;
@@ -16,6 +17,8 @@ pub(super) struct Closing {
     ending: Option<Ending>,
     /// How the agent ended and how long its spool is, once it has.
     gone: Option<(Exit, u64)>,
+    /// A host that finds a dead agent may end what it left behind unasked, and has that to tell.
+    found_gone: bool,
     stage: Stage,
 }
 
@@ -35,6 +38,7 @@ impl Closing {
         Self {
             ending,
             gone: None,
+            found_gone: false,
             stage: Stage::Reading,
         }
     }
@@ -42,6 +46,11 @@ impl Closing {
     /// Whether the agent is being ended, or has ended by itself.
     pub(super) fn is_begun(&self) -> bool {
         self.ending.is_some() || self.gone.is_some()
+    }
+
+    /// A host says in its hello that the agent has ended.
+    pub(super) fn found_gone(&mut self) {
+        self.found_gone = true;
     }
 
     pub(super) fn is_agent_gone(&self) -> bool {
@@ -140,7 +149,19 @@ impl Execution {
         if self.task.request.keep_background {
             return self.leftovers_ended(Vec::new(), ctx);
         }
-        self.send(&ToHost::EndLeftovers);
+        if self.closing.found_gone {
+            return self.send(&ToHost::EndLeftovers);
+        }
+        let (session, attempt) = (self.task.session_id, self.task.attempt);
+        let hosts = Arc::clone(&self.surroundings.outside.hosts);
+        let looking = async move { hosts.may_have_leftovers(session, attempt).await };
+        ctx.spawn(looking.into_actor(self).map(|may_have, act, ctx| {
+            if may_have {
+                act.send(&ToHost::EndLeftovers);
+            } else {
+                act.leftovers_ended(Vec::new(), ctx);
+            }
+        }));
     }
 
     pub(super) fn leftovers_ended(&mut self, leftovers: Vec<String>, ctx: &mut Context<Self>) {

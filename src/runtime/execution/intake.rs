@@ -81,6 +81,7 @@ impl Execution {
                 .do_send(super::super::messages::AgentUp { session, attempt });
         }
         self.clocks.sign();
+        self.answers_taken(ctx);
         let mut lines = std::mem::replace(&mut self.intake.lines, Lines::starting_at(0));
         lines.push(bytes, |line| self.take_line(&line));
         self.intake.lines = lines;
@@ -210,6 +211,9 @@ impl Execution {
 
     fn show_delta(&self, delta: &Delta) {
         let (session, head) = (self.task.session_id, self.summary.head);
+        self.surroundings
+            .metrics
+            .first_sign(session, self.surroundings.outside.clock.now());
         self.surroundings.feeds.delta(session, head, self.task.attempt, delta);
     }
 

@@ -10,7 +10,6 @@ use crate::agent_host::protocol::{
     Exit, FromHost, LINE_BYTES_MAX, OFFSET_BYTES, PROTOCOL_VERSION, WINDOW_BYTES, files,
 };
 use crate::runtime::messages::SpoolGrew;
-use crate::session::journal::QuestionRef;
 use crate::session::question::{Answer, Question};
 
 /// A host is nudged no more often than this: by itself it looks again 2 ms after each nudge.
@@ -70,7 +69,11 @@ impl Execution {
     }
 
     pub(super) fn write_answer(&mut self, id: QuestionId, question: &Question, answer: &Answer) {
-        self.write_line(encode::answer(question, answer), Purpose::Answer(id));
+        let purpose = Purpose::Answer {
+            question_id: id,
+            position: self.intake.position(),
+        };
+        self.write_line(encode::answer(question, answer), purpose);
     }
 
     pub(super) fn refuse_request(&mut self, request_id: &str, subtype: &str) {
@@ -146,10 +149,12 @@ impl Execution {
         self.send(&ToHost::Read {
             from,
             through: self.intake.window,
+            nudged: self.watching.is_some(),
         });
         match exit {
             Some(exit) => {
                 self.greeted = true;
+                self.closing.found_gone();
                 self.agent_gone(exit, spool_bytes, ctx);
             }
             None if self.closing.is_begun() => {
@@ -172,9 +177,11 @@ impl Execution {
 
     fn written(&mut self, id: u64, ctx: &mut Context<Self>) {
         match self.writing.remove(&id) {
-            Some(Purpose::Answer(question_id)) => {
-                let delivered = QuestionRef { question_id };
-                self.append(None, vec![Entry::QuestionDelivered(delivered)], ctx);
+            Some(Purpose::Answer { question_id, position }) => {
+                self.answers_in_pipe.push(question_id);
+                if self.intake.position() > position {
+                    self.answers_taken(ctx);
+                }
             }
             Some(Purpose::Input | Purpose::Control) | None => {}
         }
@@ -193,6 +200,7 @@ impl Execution {
         self.greeted = false;
         self.writing.clear();
         self.answers_sent.clear();
+        self.answers_in_pipe.clear();
         self.links_lost += 1;
         if self.links_lost > LINKS_LOST_MAX {
             let why = "the link to it is lost again and again".to_owned();

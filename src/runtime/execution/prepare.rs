@@ -13,15 +13,17 @@ use crate::runtime::settings::RuntimeSettings;
 use crate::session::clarify::{self, Clarify};
 use crate::session::digest::Digest;
 use crate::session::id::{Attempt, Seq, SessionId};
+use crate::session::interruption::Interruption;
+use crate::session::journal::Entry;
 use crate::session::opening::Groundwork;
 use crate::session::outcome::Ending;
 use crate::session::request::{OriginHow, Request};
 use crate::session::summary::Summary;
 use crate::store::{PAGE_RECORDS_MAX, Store, StoreError};
 
-/// How many of a journal's last records a digest is made of. Those of a lost conversation are read at once, so this
+/// How many of a journal's last records are read for what an agent is told of them. They are read at once, so this
 /// bounds the time that takes, not what is told.
-const DIGEST_RECORDS: u64 = 4 * PAGE_RECORDS_MAX as u64;
+const TAIL_RECORDS: u64 = 4 * PAGE_RECORDS_MAX as u64;
 
 /// An attempt that can begin.
 pub(super) struct Prepared {
@@ -44,6 +46,17 @@ pub(super) enum Unprepared {
 }
 
 impl Unprepared {
+    /// Whether there was no room on a disk, which passes.
+    pub(super) fn is_for_want_of_room(&self) -> bool {
+        let is_full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
+        match self {
+            Self::Launch(LaunchError::Prepare { source, .. } | LaunchError::Spawn { source, .. }) => is_full(source),
+            Self::Launch(LaunchError::Plan { .. } | LaunchError::Unreachable(_)) | Self::Lost(_) | Self::Store(_) => {
+                false
+            }
+        }
+    }
+
     /// How an attempt ends that did not begin.
     pub(super) fn ending(&self) -> Ending {
         let message = self.to_string();
@@ -64,21 +77,30 @@ pub(super) fn prepare(
 ) -> Result<Prepared, Unprepared> {
     let session = summary.session_id;
     let directory = settings.attempt_directory(session, attempt);
-    let agent_env = agent_environment(settings, session)?;
+    let known = launch::plan(&directory)?;
+    // The agent of a plan that stands has the environment that is written there.
+    let agent_env = match &known {
+        Some(plan) => plan.env.clone(),
+        None => agent_environment(settings, session)?,
+    };
     let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
     let seen = look_for_inputs(&agent_env, agent_session_id, summary);
+    let conversation = conversation(&agent_env, request, summary, agent_session_id, &seen);
+    let is_to_be_told = matches!(conversation, Ok(Conversation::ResumeTold(_)));
+    let is_lost = summary.lost.is_some();
     let groundwork = Groundwork {
         folded_in: seen.folded_in.clone(),
-        story: summary
-            .lost
-            .is_some()
-            .then(|| story(store, request, summary))
-            .transpose()?,
+        entries: seen.entries,
+        interruption: is_to_be_told
+            .then(|| interruption(store, summary))
+            .transpose()?
+            .filter(Interruption::is_cut),
+        story: is_lost.then(|| story(store, request, summary)).transpose()?,
     };
-    if let Some(plan) = launch::plan(&directory)? {
+    if let Some(plan) = known {
         return Ok(Prepared { plan, groundwork });
     }
-    let conversation = conversation(&agent_env, request, summary, agent_session_id, &seen)?;
+    let conversation = conversation?;
     let used = summary.used_until(summary.updated_at);
     let remaining = Remaining {
         turns: request.max_turns.map(|most| most.saturating_sub(used.turns).max(1)),
@@ -143,7 +165,8 @@ fn conversation(
         let branch_begun = !seen.entries.is_empty() || !seen.folded_in.is_empty();
         return Ok(match summary.cut.filter(|_| !branch_begun) {
             Some(message) => Conversation::ResumeAt(id, message),
-            None => Conversation::Resume(id),
+            None if environment::resumes_by_itself(summary.agent_version.as_deref()) => Conversation::Resume(id),
+            None => Conversation::ResumeTold(id),
         });
     }
     if summary.has_spoken || imported {
@@ -184,14 +207,23 @@ fn story(store: &dyn Store, request: &Request, summary: &Summary) -> Result<Dige
     let mut digest = Digest::default();
     let before = request.origin.as_ref().and_then(|origin| origin.session_id);
     if let Some(before) = before.map(|id| store.summary(id)).transpose()?.flatten() {
-        take_tail(store, before.session_id, before.head, &mut digest)?;
+        take_tail(store, before.session_id, before.head, |entry| digest.take(entry))?;
     }
-    take_tail(store, summary.session_id, summary.head, &mut digest)?;
+    take_tail(store, summary.session_id, summary.head, |entry| digest.take(entry))?;
     Ok(digest)
 }
 
-fn take_tail(store: &dyn Store, session: SessionId, head: Seq, digest: &mut Digest) -> Result<(), StoreError> {
-    let mut after = Seq(head.0.saturating_sub(DIGEST_RECORDS));
+/// Where the run before was cut short, by the last records of the session's journal.
+fn interruption(store: &dyn Store, summary: &Summary) -> Result<Interruption, StoreError> {
+    let mut interruption = Interruption::default();
+    take_tail(store, summary.session_id, summary.head, |entry| {
+        interruption.take(entry)
+    })?;
+    Ok(interruption)
+}
+
+fn take_tail(store: &dyn Store, session: SessionId, head: Seq, mut take: impl FnMut(&Entry)) -> Result<(), StoreError> {
+    let mut after = Seq(head.0.saturating_sub(TAIL_RECORDS));
     loop {
         let page = store.records(session, after, PAGE_RECORDS_MAX)?;
         let Some(last) = page.last() else { return Ok(()) };
@@ -199,7 +231,7 @@ fn take_tail(store: &dyn Store, session: SessionId, head: Seq, digest: &mut Dige
         // A record that this version cannot read is left out of the story.
         page.iter()
             .filter_map(|record| record.entry().ok())
-            .for_each(|entry| digest.take(&entry));
+            .for_each(|entry| take(&entry));
     }
 }
 

@@ -11,6 +11,9 @@ use crate::agent::launch::LaunchError;
 /// The longest wait before the host is reached for again.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// How long an attempt that finds a full disk waits before it is prepared again.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(2);
+
 /// What is known of a host that cannot be reached though its agent lives.
 #[derive(Default)]
 pub(super) struct Reach {
@@ -75,9 +78,11 @@ impl Execution {
                 self.groundwork = groundwork;
                 self.open_link(socket, ctx);
             }
-            Err(error) => {
-                self.host_missing(error.ending(), error.to_string(), ctx);
+            Err(error) if error.is_for_want_of_room() => {
+                tracing::warn!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "no agent yet");
+                ctx.run_later(FULL_DISK_PAUSE, |act, ctx| act.connect(ctx));
             }
+            Err(error) => self.host_missing(error.ending(), error.to_string(), ctx),
         }
     }
 

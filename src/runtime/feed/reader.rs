@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Feed, Hello, Item, Rendered, Scope, lock};
+use crate::runtime::metrics::Metrics;
 use crate::session::id::Seq;
 use crate::store::{PAGE_RECORDS_MAX, Store, StoreError, Stored};
 
@@ -18,6 +19,7 @@ const BATCH_ITEMS_MAX: usize = 512;
 pub struct Reader {
     feed: Arc<Feed>,
     store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
     news: watch::Receiver<u64>,
     /// The cursor of the last record handed out.
     after: u64,
@@ -55,7 +57,7 @@ enum Look {
 }
 
 impl Reader {
-    pub(super) fn new(feed: Arc<Feed>, store: Arc<dyn Store>, after: Option<u64>) -> Self {
+    pub(super) fn new(feed: Arc<Feed>, store: Arc<dyn Store>, metrics: Arc<Metrics>, after: Option<u64>) -> Self {
         let news = feed.news.subscribe();
         let head = lock(&feed.ring).head;
         // A record that another reader had from the journal may not have been shown yet.
@@ -66,6 +68,7 @@ impl Reader {
         Self {
             feed,
             store,
+            metrics,
             news,
             after,
             position: None,
@@ -119,6 +122,9 @@ impl Reader {
             let skip = usize::try_from(position - ring.first).unwrap_or(usize::MAX);
             self.ready
                 .extend(ring.items.iter().skip(skip).take(BATCH_ITEMS_MAX).cloned());
+            if !self.ready.is_empty() {
+                self.metrics.read(ring.end() - position);
+            }
             self.position = Some(position + self.ready.len() as u64);
         } else if self.after > ring.head && !ring.ended {
             // What a page brought is on disk and will be shown in a moment. To join before that would double it.
@@ -146,6 +152,9 @@ impl Reader {
     /// Reads a page of the journal off this thread. A page that cannot be read ends the stream: its reader connects
     /// again with its cursor, and misses nothing.
     async fn read_page(&mut self) {
+        if self.page.is_none() {
+            self.metrics.caught_up_from_journal();
+        }
         let (scope, after) = (self.feed.scope, self.after);
         let store = &self.store;
         let reading = self.page.get_or_insert_with(|| {

@@ -68,7 +68,7 @@ impl World {
         };
         drop(store.create(session, created, Timestamp::UNIX_EPOCH));
         // The feed of the session begins behind its first record, as after a daemon's start.
-        let feeds = Arc::new(Feeds::new(store.clone()).unwrap());
+        let feeds = Arc::new(Feeds::new(store.clone(), Arc::new(Metrics::new([]))).unwrap());
         assert!(publish.feeds.set(Arc::clone(&feeds)).is_ok());
         Self {
             store,

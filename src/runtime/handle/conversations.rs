@@ -61,6 +61,7 @@ impl Handle {
         let instruction = checked(instruction)?;
         let summary = self.get(id).await?;
         refuse_unless_resumable(&summary)?;
+        self.refuse_unless_allowed(&summary).await?;
         let at = match at {
             Some(at) => Some(self.find_cut(&summary, at, Branch::Current).await?.1),
             None => None,
@@ -73,7 +74,7 @@ impl Handle {
             at,
             reply,
         });
-        answer.await.unwrap_or(Err(CallError::Stopping))
+        self.written(id, answer).await
     }
 
     /// Begins a session in a copy of another one's conversation, which stays as it is.
@@ -209,6 +210,17 @@ impl Handle {
             Ok((conversation, CutAt { seq, message, notice }))
         };
         blocking(finding).await?
+    }
+
+    /// The settings may have become stricter since the session was created. Whether the directory is there is seen when
+    /// the agent starts.
+    async fn refuse_unless_allowed(&self, summary: &Summary) -> Result<(), CallError> {
+        let (settings, cwd) = (Arc::clone(&self.settings), summary.cwd.clone());
+        let looked = blocking(move || directories::resolve_one(&settings.allowed_directories, &cwd)).await?;
+        match looked {
+            Err(refused @ CallError::DirectoryNotAllowed { .. }) => Err(refused),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// What was asked for when the session was created.

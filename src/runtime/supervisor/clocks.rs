@@ -1,14 +1,50 @@
 //! Deadlines: waits before a next attempt, active time that is used up, questions that nobody answers.
 //!
 //! They are times on the wall clock, so they are looked at again at least every half minute: a machine that slept has
-//! missed none of them.
+//! missed none of them. The monotonic clock stands still meanwhile and cannot be set; where the two drift apart the wall
+//! clock has jumped, which is journalled, so that no sleep counts as work and no clock that was set back holds anything
+//! up.
+
+use tokio::time::Instant;
 
 use super::*;
+use crate::session::journal::ClockJump;
+
+/// The longest time between two looks at the clock while a deadline is ahead or an agent lives: a machine that slept, or
+/// whose clock was set, is noticed this soon.
+const CLOCK_LOOK_MAX: Duration = Duration::from_secs(30);
+
+/// Smaller differences between the clocks are not worth a record.
+const JUMP_MS_MIN: i64 = 5000;
 
 /// Something that becomes due.
 enum Due {
     Event(Event),
     Unanswered(QuestionId),
+}
+
+/// What both clocks showed at the last look.
+#[derive(Debug, Default)]
+pub(super) struct Jumps {
+    last: Option<(Timestamp, Instant)>,
+}
+
+impl Jumps {
+    /// Whether the wall clock has jumped since the last look.
+    fn look(&mut self, wall: Timestamp, monotonic: Instant) -> Option<ClockJump> {
+        let (last_wall, last_monotonic) = self.last.replace((wall, monotonic))?;
+        let passed = i64::try_from(monotonic.duration_since(last_monotonic).as_millis()).ok()?;
+        let shown = wall.as_millisecond() - last_wall.as_millisecond();
+        let by_ms = shown - passed;
+        let since = Timestamp::from_millisecond(wall.as_millisecond() - passed).ok()?;
+        (by_ms.abs() >= JUMP_MS_MIN).then_some(ClockJump { since, by_ms })
+    }
+}
+
+/// When the wait before the next attempt is over by the monotonic clock, should that be sooner than by the other.
+#[derive(Debug, Default)]
+pub(super) struct Retry {
+    known: Option<(Timestamp, Instant)>,
 }
 
 impl Supervisor {
@@ -17,13 +53,50 @@ impl Supervisor {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        let now = self.now();
-        let deadlines = self.sessions.values().flat_map(|session| session.deadlines(now));
-        let Some(next) = deadlines.map(|(at, _)| at).min() else {
+        let (now, monotonic) = (self.now(), Instant::now());
+        self.look_for_jump(now, monotonic, ctx);
+        let sessions = self.sessions.values_mut();
+        sessions.for_each(|session| session.note_retry(now, monotonic));
+        let deadlines = self
+            .sessions
+            .values()
+            .flat_map(|session| session.deadlines(now, monotonic));
+        let next = deadlines.map(|(at, _)| at).min();
+        let wait = next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
+        let is_watching = wait.is_some() || self.sessions.values().any(|session| session.life.state.has_agent());
+        let wait = wait.unwrap_or(CLOCK_LOOK_MAX).min(CLOCK_LOOK_MAX);
+        self.timer = is_watching.then(|| ctx.notify_later(LookAtClocks, wait));
+    }
+
+    /// Writes down a jump of the wall clock for every session that has an agent.
+    fn look_for_jump(&mut self, now: Timestamp, monotonic: Instant, ctx: &mut Context<Self>) {
+        let Some(jump) = self.jumps.look(now, monotonic) else {
             return;
         };
-        let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
-        self.timer = Some(ctx.notify_later(LookAtClocks, wait.min(CLOCK_LOOK_MAX)));
+        tracing::warn!(by_ms = jump.by_ms, "the machine slept, or its clock was set");
+        let store = Arc::clone(&self.surroundings.store);
+        for (id, session) in &mut self.sessions {
+            if !session.life.state.has_agent() {
+                continue;
+            }
+            session.jumping = true;
+            let append = Append {
+                session_id: *id,
+                attempt: session.life.attempt,
+                span: None,
+                at: now,
+                entries: vec![Entry::ClockJumped(jump.clone())],
+            };
+            let (id, acknowledgement) = (*id, store.append(append));
+            let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
+            let done = actix::fut::wrap_future::<_, Self>(done);
+            ctx.spawn(done.map(move |result, act: &mut Self, ctx| {
+                if let Some(session) = act.sessions.get_mut(&id) {
+                    session.jumping = false;
+                }
+                act.stepped(id, result, &[], None, ctx);
+            }));
+        }
     }
 }
 
@@ -32,10 +105,14 @@ impl Handler<LookAtClocks> for Supervisor {
 
     fn handle(&mut self, _: LookAtClocks, ctx: &mut Self::Context) {
         self.timer = None;
-        let now = self.now();
+        let (now, monotonic) = (self.now(), Instant::now());
+        self.look_for_jump(now, monotonic, ctx);
         let sessions = self.sessions.iter();
         let due: Vec<_> = sessions
-            .flat_map(|(id, session)| session.deadlines(now).into_iter().map(move |(at, due)| (*id, at, due)))
+            .flat_map(|(id, session)| {
+                let deadlines = session.deadlines(now, monotonic).into_iter();
+                deadlines.map(move |(at, due)| (*id, at, due))
+            })
             .filter(|(_, at, _)| *at <= now)
             .collect();
         for (id, _, due) in due {
@@ -49,19 +126,44 @@ impl Handler<LookAtClocks> for Supervisor {
 }
 
 impl Session {
-    fn deadlines(&self, now: Timestamp) -> Vec<(Timestamp, Due)> {
+    /// A wait before the next attempt lasts no longer than it was meant to when it was written down.
+    fn note_retry(&mut self, now: Timestamp, monotonic: Instant) {
+        let State::WaitingRetry { at } = self.life.state else {
+            self.retry.known = None;
+            return;
+        };
+        if self.retry.known.is_some_and(|(known, _)| known == at) {
+            return;
+        }
+        let meant = at.duration_since(self.summary.updated_at);
+        let left = Duration::try_from(at.duration_since(now).min(meant)).unwrap_or_default();
+        self.retry.known = monotonic.checked_add(left).map(|due| (at, due));
+    }
+
+    /// When the next attempt is due, by the clock that comes to it first.
+    fn retry_at(&self, at: Timestamp, now: Timestamp, monotonic: Instant) -> Timestamp {
+        match self.retry.known {
+            Some((known, due)) if known == at => {
+                let left = due.saturating_duration_since(monotonic).as_millis();
+                at.min(after_ms(now, u64::try_from(left).unwrap_or(u64::MAX)))
+            }
+            Some(_) | None => at,
+        }
+    }
+
+    fn deadlines(&self, now: Timestamp, monotonic: Instant) -> Vec<(Timestamp, Due)> {
         let mut deadlines = Vec::new();
         if let State::WaitingRetry { at } = self.life.state {
+            let attempt = self.life.attempt;
             deadlines.push((
-                at,
-                Due::Event(Event::RetryDue {
-                    attempt: self.life.attempt,
-                }),
+                self.retry_at(at, now, monotonic),
+                Due::Event(Event::RetryDue { attempt }),
             ));
         }
         let is_going = matches!(self.life.state, State::Starting | State::Running);
         if let Some(seconds) = self.request.timeout_seconds
             && is_going
+            && !self.jumping
             && self.summary.active_since.is_some()
         {
             let left_ms = seconds

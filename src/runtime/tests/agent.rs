@@ -54,6 +54,7 @@ pub(super) struct Agent(Arc<Process>);
 
 struct Process {
     clock: Clock,
+    version: String,
     conversation_id: Uuid,
     conversation: Arc<Mutex<Conversation>>,
     /// The conversation's file.
@@ -71,6 +72,8 @@ struct State {
     children: Vec<String>,
     is_at_work: bool,
     is_idle: bool,
+    /// It dies of the next answer before it takes it.
+    dies_of_answers: bool,
     /// Answers to its requests, by request.
     answers: BTreeMap<String, Value>,
     /// How many ids it has made up.
@@ -82,6 +85,7 @@ impl Agent {
     pub(super) fn start(
         script: &Script,
         clock: Clock,
+        version: String,
         conversation_id: Uuid,
         conversation: Arc<Mutex<Conversation>>,
         transcript: PathBuf,
@@ -89,6 +93,7 @@ impl Agent {
     ) -> Self {
         let agent = Self(Arc::new(Process {
             clock,
+            version,
             conversation_id,
             conversation,
             transcript,
@@ -155,6 +160,10 @@ impl Agent {
             }
             Some("control_request") => self.hear_request(&line),
             Some("control_response") => {
+                if self.state().dies_of_answers {
+                    return self.end(Exit::Signal { signal: 9 });
+                }
+                self.print(lines::state("running"));
                 let response = &line["response"];
                 let request_id = response["request_id"].as_str().unwrap_or_default().to_owned();
                 self.state().answers.insert(request_id, response["response"].clone());
@@ -203,7 +212,7 @@ impl Agent {
     }
 
     fn begin_turn(&self) {
-        self.print(lines::init());
+        self.print(lines::init(&self.0.version));
         self.print(lines::state("running"));
         self.state().is_at_work = true;
         self.0.changed.send_replace(());
@@ -282,6 +291,10 @@ impl Agent {
         let result = if is_allowed { "done" } else { "it is not allowed" };
         self.print(lines::tool_result(&tool, result, !is_allowed));
         is_allowed
+    }
+
+    pub(super) fn dies_of_the_next_answer(&self) {
+        self.state().dies_of_answers = true;
     }
 
     pub(super) fn retries_api(&self, attempt: u32) {

@@ -126,7 +126,10 @@ impl Machine {
         }
         let goes_on = resumes && plan.env.contains_key("CLAUDE_CODE_RESUME_INTERRUPTED_TURN");
         let conversation = Arc::clone(self.conversations.lock().unwrap().entry(id).or_default());
-        Agent::start(&self.script, self.clock.clone(), id, conversation, transcript, goes_on)
+        // The command of a simulated agent is its version.
+        let version = plan.argv.first().cloned().unwrap_or_default();
+        let clock = self.clock.clone();
+        Agent::start(&self.script, clock, version, id, conversation, transcript, goes_on)
     }
 
     fn complain(&self, complaint: String) {
@@ -277,7 +280,7 @@ impl Link {
 
     async fn obey(&mut self, order: ToHost) {
         match order {
-            ToHost::Read { from, through } => {
+            ToHost::Read { from, through, .. } => {
                 if from > self.agent.spool_bytes() {
                     self.complain(&format!("is read from {from}, beyond its end"));
                 }

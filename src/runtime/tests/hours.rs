@@ -2,7 +2,9 @@
 
 use super::agent::{Agent, script};
 use super::world::{HOUR, MINUTE, SECOND, World, simulate};
+use crate::session::id::SessionId;
 use crate::session::journal::Entry;
+use crate::session::message::InputState;
 use crate::session::outcome::{Cause, Outcome};
 use jiff::SignedDuration;
 
@@ -158,6 +160,47 @@ fn an_agent_that_falls_silent_is_interrupted_ended_and_started_again() {
         // 300 s of silence within an answer, 30 s after the interrupt.
         assert!(world.now().duration_since(begun) < 6 * MINUTE);
     });
+}
+
+/// What agents were told, in the order of the journal.
+fn told(world: &World, id: SessionId) -> Vec<String> {
+    let sent = |(_, entry)| match entry {
+        Entry::Input(input) if input.state == InputState::Sent => input.text,
+        _ => None,
+    };
+    world.journal(id).into_iter().filter_map(sent).collect()
+}
+
+#[test]
+fn an_agent_that_does_not_see_by_itself_what_was_cut_short_is_told() {
+    for (version, is_told) in [("2.1.308", true), ("2.1.309", false)] {
+        simulate(async move {
+            let world = World::with(
+                script(|agent: Agent| async move {
+                    agent.says_a_line();
+                    if agent.is_first("crash") {
+                        agent.calls_tool("make install");
+                        return agent.crashes();
+                    }
+                    agent.finishes();
+                }),
+                |settings| settings.agent_command = vec![version.to_owned()],
+            );
+            let id = world.create(|_| {}).await;
+            assert_eq!(world.ended(id).await.0, Outcome::Completed);
+            let told = told(&world, id);
+            assert_eq!((told.len(), told[0].as_str()), (2, "Say some lines."));
+            let tells = |what: &str| told[1].contains(what);
+            if is_told {
+                assert!(
+                    tells("make install") && tells("may or may not") && tells("line 1"),
+                    "{told:?}"
+                );
+            } else {
+                assert_eq!(told[1], told[0], "the agent drops what it has had, and goes on");
+            }
+        });
+    }
 }
 
 #[test]

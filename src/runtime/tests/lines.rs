@@ -9,10 +9,10 @@ pub(super) fn lifecycle(input: Uuid, state: &str) -> Value {
     json!({"type": "command_lifecycle", "command_uuid": input, "state": state})
 }
 
-pub(super) fn init() -> Value {
+pub(super) fn init(version: &str) -> Value {
     json!({
         "type": "system", "subtype": "init", "cwd": "/", "model": MODEL, "permissionMode": "default",
-        "claude_code_version": "2.1.330", "tools": ["Bash"], "mcp_servers": [],
+        "claude_code_version": version, "tools": ["Bash"], "mcp_servers": [],
     })
 }
 

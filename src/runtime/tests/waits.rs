@@ -3,6 +3,7 @@
 use super::agent::{Agent, script};
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::session::outcome::{Cause, Outcome};
+use crate::session::request::{OnQuestion, Request};
 use jiff::SignedDuration;
 
 /// The API is down for so long from the agent's first try on; until then the agent gives up after three minutes.
@@ -155,4 +156,75 @@ fn a_machine_that_sleeps_while_an_agent_works_takes_no_harm() {
             "its silence is measured by the monotonic clock"
         );
     });
+}
+
+#[test]
+fn a_machine_that_sleeps_uses_up_none_of_a_sessions_time() {
+    // The first thing after the sleep is a question, whenever that is: the time at work ends with it.
+    for seconds_before_question in [0, 20, 59] {
+        simulate(async move {
+            let world = World::new(script(|agent: Agent| async move {
+                agent.says_a_line();
+                agent.uses_tool("make", 10 * MINUTE).await;
+                assert!(agent.asks("make install", SECOND).await);
+                agent.uses_tool("make check", 10 * MINUTE).await;
+                agent.finishes();
+            }));
+            let limits = |request: &mut Request| {
+                request.timeout_seconds = Some(30 * 60);
+                (request.on_question, request.question_timeout_seconds) = (OnQuestion::Allow, Some(60));
+            };
+            let id = world.create(limits).await;
+            world.until(id, |summary| summary.work.open_tool().is_some()).await;
+            pass(10 * MINUTE - seconds_before_question * SECOND - SECOND / 2).await;
+            world.sleeps(8 * HOUR);
+            let (outcome, summary) = world.ended(id).await;
+            assert_eq!(outcome, Outcome::Completed, "{seconds_before_question}");
+            let active = SignedDuration::from_millis(summary.active_ms as i64);
+            assert!(active >= 19 * MINUTE && active < 21 * MINUTE, "{active:?}");
+        });
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_lets_a_session_work_no_longer() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            agent.uses_tool("make", 3 * HOUR).await;
+            agent.finishes();
+        }));
+        let begun = tokio::time::Instant::now();
+        let id = world.create(|request| request.timeout_seconds = Some(30 * 60)).await;
+        world.until(id, |summary| summary.work.open_tool().is_some()).await;
+        pass(5 * MINUTE).await;
+        world.sleeps(-5 * HOUR);
+        assert_eq!(world.ended(id).await.0, Outcome::TimedOut);
+        let took = begun.elapsed().as_secs() / 60;
+        assert_eq!(took, 30, "minutes");
+    });
+}
+
+#[test]
+fn a_clock_that_is_set_back_delays_no_retry() {
+    for restarts in [false, true] {
+        simulate(async move {
+            let mut world = World::new(script(|agent: Agent| async move {
+                agent.says_a_line();
+                if agent.is_first("outage") {
+                    return agent.gives_up_on_api();
+                }
+                agent.finishes();
+            }));
+            let id = world.create(|_| {}).await;
+            world.shown(id, "waiting_retry").await;
+            world.sleeps(-5 * HOUR);
+            if restarts {
+                world.restart();
+            }
+            let waited = tokio::time::Instant::now();
+            assert_eq!(world.ended(id).await.0, Outcome::Completed);
+            assert!(waited.elapsed().as_secs() < 60, "{:?}", waited.elapsed());
+        });
+    }
 }

@@ -180,7 +180,7 @@ impl World {
         self.journal(id).into_iter().filter_map(notice).collect()
     }
 
-    /// The machine sleeps: its wall clock goes on, its monotonic one does not.
+    /// The machine sleeps: its wall clock goes on, its monotonic one does not. Less than no time sets the clock back.
     pub(super) fn sleeps(&self, time: SignedDuration) {
         let ms = i64::try_from(time.as_millis()).expect("a short sleep");
         self.ahead_ms.fetch_add(ms, Ordering::Relaxed);
@@ -417,6 +417,7 @@ fn settings(state: PathBuf) -> RuntimeSettings {
         sessions: state.join("sessions"),
         sockets: state.join("sockets"),
         locks: state.join("locks"),
+        agent_command: vec!["2.1.330".to_owned()],
         agent_env: [("HOME".to_owned(), home)].into(),
         stop_grace: Duration::from_secs(10),
         term_grace: Duration::from_secs(5),

@@ -15,15 +15,16 @@ use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use jiff::Timestamp;
-use rusqlite::ErrorCode;
-use tokio::sync::oneshot;
+use rusqlite::{ErrorCode, ffi};
+use tokio::sync::{oneshot, watch};
 
 use self::reader::Readers;
 use self::writer::{Job, Write, Writer};
 use super::numbering::{Draft, typed_digits};
-use super::{Acknowledgement, Append, Observer, Store, StoreError, Stored, lock};
+use super::{Acknowledgement, Append, Health, Observer, Store, StoreError, Stored, lock};
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
 use crate::session::summary::Summary;
@@ -37,6 +38,8 @@ pub struct SqliteStore {
     /// Waited for when the store is closed.
     writer: Mutex<Option<JoinHandle<()>>>,
     readers: Readers,
+    /// Kept by the writer.
+    health: watch::Receiver<Health>,
     epoch: String,
 }
 
@@ -52,7 +55,8 @@ impl SqliteStore {
         let readers = Readers::open(path)?;
         let epoch = readers.with(reader::epoch)?;
         let last_id = readers.with(reader::last_id)?;
-        let writer = Writer::new(connection, path, observer, last_id);
+        let (sender, health) = watch::channel(Health::Good);
+        let writer = Writer::new(connection, path, observer, last_id, sender);
         let (jobs, queue) = mpsc::channel();
         let writer = thread::Builder::new()
             .name("journal".into())
@@ -62,6 +66,7 @@ impl SqliteStore {
             jobs: Mutex::new(Some(jobs)),
             writer: Mutex::new(Some(writer)),
             readers,
+            health,
             epoch,
         })
     }
@@ -79,7 +84,11 @@ impl SqliteStore {
     fn write(&self, draft: Result<Draft, StoreError>) -> Acknowledgement {
         let (answer, acknowledgement) = oneshot::channel();
         match draft {
-            Ok(draft) => self.hand_over_write(Write { draft, answer }),
+            Ok(draft) => self.hand_over_write(Write {
+                draft,
+                answer,
+                since: Instant::now(),
+            }),
             Err(error) => drop(answer.send(Err(error))),
         }
         acknowledgement
@@ -163,6 +172,10 @@ impl Store for SqliteStore {
             .with(|connection| reader::latest_of_kind(connection, session_id, kind, before, limit))
     }
 
+    fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
     fn epoch(&self) -> &str {
         &self.epoch
     }
@@ -194,7 +207,9 @@ fn explain(path: &Path, error: rusqlite::Error) -> StoreError {
         why,
     };
     match (&error, error.sqlite_error_code()) {
-        (_, Some(ErrorCode::DiskFull)) => StoreError::DiskFull,
+        (_, Some(ErrorCode::DiskFull)) => full(path),
+        // The index of the write-ahead log could not be made longer: that is how SQLite names it there.
+        (rusqlite::Error::SqliteFailure(cause, _), _) if cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE => full(path),
         (_, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) => damaged(error.to_string()),
         (rusqlite::Error::FromSqlConversionFailure(column, _, cause), _) => {
             damaged(format!("column {column} cannot be read: {cause}"))
@@ -203,5 +218,12 @@ fn explain(path: &Path, error: rusqlite::Error) -> StoreError {
             damaged(error.to_string())
         }
         _ => StoreError::Failed(error.to_string()),
+    }
+}
+
+/// There is no room where this file is.
+fn full(path: &Path) -> StoreError {
+    StoreError::DiskFull {
+        directory: path.parent().unwrap_or(Path::new("/")).to_owned(),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::explain;
+use super::{explain, full};
 use crate::store::StoreError;
 
 /// Each step makes format n of format n - 1; `user_version` is the format. Steps are never changed, only added.
@@ -211,7 +211,7 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
 
 fn failed_on(path: &Path, error: &io::Error) -> StoreError {
     match error.kind() {
-        io::ErrorKind::StorageFull => StoreError::DiskFull,
+        io::ErrorKind::StorageFull => full(path),
         _ => StoreError::Failed(format!("{}: {error}", path.display())),
     }
 }

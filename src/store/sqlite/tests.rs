@@ -13,6 +13,7 @@ use super::*;
 use crate::session::id::Attempt;
 use crate::store::contract::entries::{append, at, checkpoint, created, ended, notice, said, started};
 use crate::store::contract::{self, Ignore, Place, answered, journal, new_session, seqs, summary, write};
+use crate::store::{Commit, Shortage};
 
 mod kill;
 
@@ -37,6 +38,13 @@ impl Directory {
     fn error(&self) -> StoreError {
         let opened = SqliteStore::open(&self.file(), Arc::new(Ignore));
         opened.err().expect("this database is not to be opened")
+    }
+
+    /// What is said while there is no room here.
+    fn full(&self) -> StoreError {
+        StoreError::DiskFull {
+            directory: self.0.path().to_owned(),
+        }
     }
 
     fn sql(&self, sql: &str) {
@@ -182,7 +190,7 @@ fn a_full_disk_loses_nothing_and_passes() {
     let long = said(&"x".repeat(1_000_000));
     let waiting = store.append(append(id, 0, Some((10, 20)), vec![long]));
     let refused = answered(store.create(SessionId::new(), created(), at()));
-    assert_eq!(refused.unwrap_err(), StoreError::DiskFull, "nothing new is admitted");
+    assert_eq!(refused.unwrap_err(), directory.full(), "nothing new is admitted");
     assert_eq!(summary(&store, id).head, Seq(2), "what does not fit is not shown");
     store.on_writer("PRAGMA max_page_count = 1000000");
     let written = answered(waiting).unwrap();
@@ -211,11 +219,44 @@ fn the_ballast_is_given_up_first_and_taken_again() {
     store.on_writer("PRAGMA max_page_count = 1");
     let waiting = store.append(append(id, 0, None, vec![said(&"x".repeat(1_000_000))]));
     let refused = answered(store.create(SessionId::new(), created(), at()));
-    assert_eq!((refused.unwrap_err(), ballast.exists()), (StoreError::DiskFull, false));
+    assert_eq!((refused.unwrap_err(), ballast.exists()), (directory.full(), false));
     store.on_writer("PRAGMA max_page_count = 1000000");
     answered(waiting).unwrap();
     write(&store, append(id, 0, None, vec![said("after")]));
     assert!(ballast.exists());
+}
+
+#[test]
+fn a_full_disk_is_seen_with_those_who_wait_for_it_and_so_is_its_end() {
+    /// Remembers the full disks that have passed.
+    #[derive(Default)]
+    struct Passed(Mutex<Vec<Shortage>>);
+    impl Observer for Passed {
+        fn committed(&self, _: &Commit) {}
+
+        fn room_again(&self, passed: &Shortage) {
+            lock(&self.0).push(passed.clone());
+        }
+    }
+    let directory = Directory::default();
+    let passed = Arc::new(Passed::default());
+    let store = SqliteStore::open(&directory.file(), Arc::<Passed>::clone(&passed)).unwrap();
+    let (waiting, idle) = (new_session(&store), new_session(&store));
+    let health = store.health();
+    assert_eq!(*health.borrow(), Health::Good);
+    store.on_writer("PRAGMA max_page_count = 1");
+    let delayed = store.append(append(waiting, 0, None, vec![said(&"x".repeat(1_000_000))]));
+    // The first may be refused while the ballast is given up, and nobody waits yet.
+    answered(store.create(SessionId::new(), created(), at())).unwrap_err();
+    let refused = answered(store.create(SessionId::new(), created(), at())).unwrap_err();
+    let shortage = health.borrow().holds_up(waiting).cloned().expect("somebody waits");
+    assert_eq!(shortage.waiting, [waiting].into(), "and nobody else");
+    assert_eq!(health.borrow().refusal(), Some(refused));
+    store.on_writer("PRAGMA max_page_count = 1000000");
+    answered(delayed).unwrap();
+    write(&store, notice(idle, "goes on"));
+    assert_eq!(*health.borrow(), Health::Good);
+    assert_eq!(*lock(&passed.0), [shortage]);
 }
 
 #[test]

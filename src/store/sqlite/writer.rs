@@ -4,18 +4,19 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Instant;
 
 use rusqlite::{Connection, ErrorCode, params};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use self::room::Ballast;
+use self::room::{RETRY_PAUSE, Room};
 use super::reader::{self, integer, key};
 use super::{explain, rebuild};
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
 use crate::store::numbering::Draft;
-use crate::store::{Commit, Observer, StoreError, Stored};
+use crate::store::{Commit, Health, Observer, StoreError, Stored};
 
 mod room;
 
@@ -43,6 +44,8 @@ pub(super) enum Job {
 pub(super) struct Write {
     pub(super) draft: Draft,
     pub(super) answer: oneshot::Sender<Result<Commit, StoreError>>,
+    /// When it was handed over.
+    pub(super) since: Instant,
 }
 
 impl Write {
@@ -64,9 +67,7 @@ pub(super) struct Writer {
     next_id: i64,
     /// Why nothing is written any more. What a failed commit has left on disk is unknown, so it is never repeated.
     failed: Option<StoreError>,
-    /// The disk was full when something was written last.
-    is_full: bool,
-    ballast: Ballast,
+    room: Room,
 }
 
 /// What a transaction has changed so far; it becomes true with the commit.
@@ -84,7 +85,13 @@ enum Unwritten {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, path: &Path, observer: Arc<dyn Observer>, last_id: i64) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        path: &Path,
+        observer: Arc<dyn Observer>,
+        last_id: i64,
+        health: watch::Sender<Health>,
+    ) -> Self {
         Self {
             connection,
             path: path.to_owned(),
@@ -92,14 +99,13 @@ impl Writer {
             summaries: HashMap::new(),
             next_id: last_id + 1,
             failed: None,
-            is_full: false,
-            ballast: Ballast::beside(path),
+            room: Room::beside(path, health),
         }
     }
 
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self, queue: &Receiver<Job>) {
-        let mut next = queue.recv().ok();
+        let mut next = self.next_job(queue);
         while let Some(job) = next {
             let behind = match job {
                 Job::Write(first) => {
@@ -117,17 +123,32 @@ impl Writer {
                     None
                 }
             };
-            next = behind.or_else(|| queue.recv().ok());
+            next = behind.or_else(|| self.next_job(queue));
         }
+    }
+
+    /// Waits for a job, and on a full disk looks for room meanwhile. None once the queue is closed and empty.
+    fn next_job(&mut self, queue: &Receiver<Job>) -> Option<Job> {
+        while self.room.is_short() {
+            match queue.recv_timeout(RETRY_PAUSE) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => self.look_for_room(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        queue.recv().ok()
     }
 
     /// Commits a group, tells the observer, answers; in this order.
     fn write(&mut self, mut group: Vec<Write>, queue: &Receiver<Job>) {
+        self.look_for_room();
+        self.refuse_creations(&mut group);
         while self.failed.is_none() {
             match self.commit(&group) {
                 Ok(results) => {
-                    self.note_room();
-                    return self.tell(group, results);
+                    self.tell(group, results);
+                    self.room.nothing_waits();
+                    return self.look_for_room();
                 }
                 Err(error) => self.give_up(&error),
             }
@@ -140,6 +161,9 @@ impl Writer {
     }
 
     fn tell(&self, group: Vec<Write>, results: Vec<Result<Commit, StoreError>>) {
+        if let Some(first) = group.first() {
+            self.observer.group_committed(first.since.elapsed());
+        }
         for (write, result) in group.into_iter().zip(results) {
             if let Ok(commit) = &result {
                 self.observer.committed(commit);
@@ -237,10 +261,11 @@ impl Writer {
         if !self.connection.is_autocommit() && self.run_sql("ROLLBACK").is_err() {
             tracing::warn!("the journal's transaction could not be rolled back");
         }
-        if *error == StoreError::DiskFull {
+        if matches!(error, StoreError::DiskFull { .. }) {
             return;
         }
         tracing::error!(%error, "the journal failed: nothing is written any more");
+        self.room.failed(error);
         self.failed = Some(error.clone());
     }
 

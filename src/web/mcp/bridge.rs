@@ -10,9 +10,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
 use http_body_util::Full;
@@ -20,10 +20,13 @@ use http_body_util::combinators::BoxBody;
 use rmcp::ServerHandler;
 use rmcp::transport::streamable_http_server::StreamableHttpService;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
 use tokio::runtime;
 use tokio::task::AbortHandle;
 
 use super::sessions::Sessions;
+use crate::web::access::Caller;
 use crate::web::error::{Code, Problem};
 
 /// The header that names what a request is about; the client must send it with `tasks/*`.
@@ -31,6 +34,10 @@ const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
 
 /// The header that names the method of a request.
 const METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
+
+/// The codes of JSON-RPC for what is no JSON, and for JSON that is no message.
+const PARSE_ERROR: i32 = -32700;
+const INVALID_REQUEST: i32 = -32600;
 
 /// The service with what carries requests to it.
 pub(super) struct Bridge<S> {
@@ -51,6 +58,10 @@ impl<S: ServerHandler + Send + 'static> Bridge<S> {
             Ok(Err(error)) => return Problem::new(Code::BadBody, error.to_string()).error_response(),
             Err(_) => return self.too_large(),
         };
+        let is_json = is_json(&request);
+        if let Some((code, told)) = fault_of(&body).filter(|_| is_json) {
+            return no_message(code, told);
+        }
         let Some(request) = to_rmcp(&request, body) else {
             return Problem::new(Code::BadHeader, "the request line or a header is malformed").error_response();
         };
@@ -58,6 +69,10 @@ impl<S: ServerHandler + Send + 'static> Bridge<S> {
         let work = self.runtime.spawn(async move { service.handle(request).await });
         let _ended_with_us = AbortOnDrop(work.abort_handle());
         match work.await {
+            // This is what it calls JSON that is no message.
+            Ok(response) if is_json && response.status() == http::StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                no_message(INVALID_REQUEST, "this is no message of JSON-RPC 2.0")
+            }
             Ok(response) => from_rmcp(response),
             Err(_) => {
                 Problem::new(Code::Stopping, "the daemon is stopping, or this call failed inside").error_response()
@@ -72,6 +87,26 @@ impl<S: ServerHandler + Send + 'static> Bridge<S> {
         );
         Problem::new(Code::BodyTooLarge, told).error_response()
     }
+}
+
+/// Whether it posts JSON, by its own word.
+fn is_json(request: &HttpRequest) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE.as_str());
+    request.method() == actix_web::http::Method::POST
+        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
+}
+
+/// Why a body cannot be a message: the code of JSON-RPC, and words.
+fn fault_of(body: &[u8]) -> Option<(i32, &'static str)> {
+    if serde_json::from_slice::<IgnoredAny>(body).is_err() {
+        return Some((PARSE_ERROR, "this is no JSON"));
+    }
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    (!is_object).then_some((INVALID_REQUEST, "send one message a request, which is an object"))
+}
+
+fn no_message(code: i32, told: &str) -> HttpResponse {
+    HttpResponse::BadRequest().json(json!({"jsonrpc": "2.0", "id": null, "error": {"code": code, "message": told}}))
 }
 
 /// A task that nobody waits for any more is ended.
@@ -100,6 +135,9 @@ fn to_rmcp(request: &HttpRequest, body: Bytes) -> Option<http::Request<Full<Byte
     *converted.method_mut() = http::Method::from_bytes(request.method().as_str().as_bytes()).ok()?;
     *converted.uri_mut() = http::Uri::try_from(request.uri().to_string()).ok()?;
     *converted.headers_mut() = headers;
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        converted.extensions_mut().insert(caller.clone());
+    }
     Some(converted)
 }
 
@@ -190,6 +228,14 @@ mod tests {
         );
         assert_eq!(named("tools/call", None, body), None);
         assert_eq!(named("tasks/get", None, "{"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_a_message_is_told_apart() {
+        let code = |body: &str| fault_of(body.as_bytes()).map(|(code, _)| code);
+        assert_eq!((code("{"), code("")), (Some(PARSE_ERROR), Some(PARSE_ERROR)));
+        assert_eq!((code(" []"), code("7")), (Some(INVALID_REQUEST), Some(INVALID_REQUEST)));
+        assert_eq!(code(" {}"), None, "what is in it rmcp looks at");
     }
 
     #[test]

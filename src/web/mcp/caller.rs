@@ -10,6 +10,7 @@ use rmcp::model::ProtocolVersion;
 use rmcp::service::RequestContext;
 
 use super::log::Level;
+use crate::web::access;
 
 /// The header in which our relay tells where it was started: the directory that a request without one means.
 pub(crate) const DIRECTORY_HEADER: &str = "X-CC-Executor-Directory";
@@ -49,6 +50,8 @@ pub(super) struct Caller {
     pub(super) depth: u32,
     /// What this request wants to have logged, in the stateless era.
     pub(super) log_level: Option<Level>,
+    /// Whose token it has; none only where a handler is served without our guard.
+    pub(super) signed_in: Option<access::Caller>,
     /// What the journal calls it.
     pub(super) by: String,
 }
@@ -73,6 +76,10 @@ impl Caller {
                 .and_then(|depth| depth.to_str().ok()?.parse().ok())
                 .unwrap_or(0),
             log_level: context.meta.log_level().and_then(Level::of),
+            signed_in: context
+                .extensions
+                .get::<Parts>()
+                .and_then(|parts| parts.extensions.get().cloned()),
             by: named(context.client_info().map(|client| client.name).as_deref()),
         }
     }

@@ -5,15 +5,15 @@
 //! the answer. Should the daemon have died before it was given, whoever asks for the rest gets it from the
 //! [`Continuation`] of the call: what the call worked on has usually gone on without the daemon.
 
-use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File, OpenOptions};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use rmcp::model::ServerJsonRpcMessage;
@@ -27,15 +27,8 @@ use tokio::sync::watch;
 mod line;
 
 use self::line::{Line, is_answer};
-
-/// How long the events of a stream are kept, at least until the daemon starts anew.
-const KEPT: Duration = Duration::from_secs(48 * 3600);
-
-/// The most streams that are kept; the oldest go first.
-const STREAMS_MAX: usize = 4096;
-
-/// The most bytes of one stream. Beyond it progress is no longer kept; the answer always is.
-const STREAM_BYTES_MAX: u64 = 8 * 1024 * 1024;
+use super::kept::{Bounds, Kept};
+use crate::config::McpSettings;
 
 /// Says what is left of a call whose answer the daemon did not live to give: messages, the answer last.
 pub type Continuation = dyn Fn(Interrupted) -> BoxStream<'static, ServerJsonRpcMessage> + Send + Sync;
@@ -51,13 +44,21 @@ pub struct Interrupted {
 
 /// All streams.
 pub(super) struct Events {
-    directory: PathBuf,
-    live: Mutex<HashMap<String, Arc<Mutex<Live>>>>,
+    kept: Kept,
+    /// The most bytes of one stream. Beyond it progress is no longer kept; the answer always is.
+    stream_bytes_max: u64,
+    live: Mutex<HashMap<String, Writing>>,
     continuation: Arc<Continuation>,
     closed: AtomicBool,
 }
 
-/// A stream that is being written by this process.
+/// A stream that is being written by this process, and the call that it answers.
+struct Writing {
+    live: Arc<Mutex<Live>>,
+    of: Option<Interrupted>,
+}
+
+/// What is known of a stream while it is written.
 struct Live {
     file: File,
     /// The number of the last event.
@@ -70,11 +71,19 @@ struct Live {
 
 impl Events {
     /// Streams kept in this directory, which is made; those that are too old are removed.
-    pub(super) fn open(directory: &Path, continuation: Arc<Continuation>) -> io::Result<Arc<Self>> {
-        super::private_directory(directory)?;
-        remove_oldest(directory, STREAMS_MAX, KEPT)?;
+    pub(super) fn open(
+        directory: &Path,
+        limits: McpSettings,
+        continuation: Arc<Continuation>,
+    ) -> io::Result<Arc<Self>> {
+        let bounds = Bounds {
+            files_max: limits.streams_kept_max,
+            bytes_max: limits.streams_bytes_max,
+            age_max: Duration::from_secs(limits.streams_kept_hours.saturating_mul(3600)),
+        };
         Ok(Arc::new(Self {
-            directory: directory.to_owned(),
+            kept: Kept::open(directory, bounds)?,
+            stream_bytes_max: limits.stream_bytes_max,
             live: Mutex::default(),
             continuation,
             closed: AtomicBool::new(false),
@@ -88,11 +97,14 @@ impl Events {
             number: 0,
             message: None,
             retry_ms: None,
-            of: Some(call),
+            of: Some(call.clone()),
         };
         let outcome = self
             .live(stream)
             .and_then(|(live, _)| write(&mut lock(&live).file, &line).map(drop));
+        if let Some(writing) = lock(&self.live).get_mut(stream) {
+            writing.of = Some(call);
+        }
         if let Err(error) = outcome {
             tracing::warn!(%error, "a call cannot be noted: it will not be resumed after a restart");
         }
@@ -112,11 +124,11 @@ impl Events {
         let message = event.message.as_deref().map(serde_json::to_value).transpose()?;
         let is_answer = message.as_ref().is_some_and(is_answer);
         live.last += 1;
-        let number = live.last;
+        let (number, before) = (live.last, live.bytes);
         let retry_ms = event
             .retry
             .map(|retry| retry.as_millis().try_into().unwrap_or(u64::MAX));
-        if live.bytes < STREAM_BYTES_MAX || is_answer {
+        if live.bytes < self.stream_bytes_max || is_answer {
             let line = Line {
                 number,
                 message,
@@ -127,22 +139,24 @@ impl Events {
         }
         live.ended |= is_answer;
         live.news.send_replace(number);
-        if live.ended {
+        let (has_ended, grown) = (live.ended, live.bytes - before);
+        drop(live);
+        if has_ended {
             lock(&self.live).remove(stream);
         }
+        self.grew(usize::from(number == 1), grown);
         Ok(format!("{number}@{stream}"))
     }
 
     /// The stream as this process writes it, and whether it did so already.
     fn live(&self, stream: &str) -> io::Result<(Arc<Mutex<Live>>, bool)> {
         let mut all = lock(&self.live);
-        if let Some(live) = all.get(stream) {
-            return Ok((Arc::clone(live), true));
+        if let Some(writing) = all.get(stream) {
+            return Ok((Arc::clone(&writing.live), true));
         }
         let path = self.path(stream)?;
-        let last = Tail::open(&path).map_or(0, |mut tail| {
-            tail.lines().iter().map(|line| line.number).max().unwrap_or(0)
-        });
+        let lines = Tail::open(&path).map_or(Vec::new(), |mut tail| tail.lines());
+        let last = lines.iter().map(|line| line.number).max().unwrap_or(0);
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         let bytes = file.metadata()?.len();
         let live = Live {
@@ -153,13 +167,33 @@ impl Events {
             ended: false,
         };
         let live = Arc::new(Mutex::new(live));
-        all.insert(stream.to_owned(), Arc::clone(&live));
+        let writing = Writing {
+            live: Arc::clone(&live),
+            of: lines.into_iter().find_map(|line| line.of),
+        };
+        all.insert(stream.to_owned(), writing);
         Ok((live, false))
     }
 
-    /// Closes the standing stream of an MCP session that rests or has ended. What it has is kept for a while.
-    pub(super) fn close_standing(&self, mcp_session: &str) {
-        lock(&self.live).remove(&format!("{mcp_session}:common"));
+    /// Closes all streams of an MCP session that rests or has ended. What they have is kept for a while.
+    pub(super) fn close_session(&self, mcp_session: &str) {
+        let standing = format!("{mcp_session}:common");
+        let is_of_session = |call: &Interrupted| call.mcp_session == mcp_session;
+        lock(&self.live)
+            .retain(|stream, writing| *stream != standing && !writing.of.as_ref().is_some_and(is_of_session));
+    }
+
+    /// Closes the stream of a call that its client has cancelled: no answer follows.
+    pub(super) fn close_call(&self, call: &Interrupted) {
+        lock(&self.live).retain(|_, writing| writing.of.as_ref() != Some(call));
+    }
+
+    /// Counts what was written; streams that are being written stay when the oldest are removed.
+    fn grew(&self, files: usize, bytes: u64) {
+        self.kept.grew(files, bytes, || {
+            let written: HashSet<String> = lock(&self.live).keys().map(|stream| file_name(stream)).collect();
+            Box::new(move |name| written.contains(name))
+        });
     }
 
     /// A stream's file; only names that rmcp gives are names.
@@ -168,7 +202,7 @@ impl Events {
         if stream.is_empty() || stream.len() > 128 || !stream.bytes().all(fits) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no such stream"));
         }
-        Ok(self.directory.join(stream.replace(':', ".")))
+        Ok(self.kept.path(&file_name(stream)))
     }
 
     /// The events after `after`, then what comes, up to the answer.
@@ -239,7 +273,9 @@ impl Reading {
                 let event = line.into_event(&self.stream)?;
                 return Some((event, self));
             }
-            let live = lock(&self.events.live).get(&self.stream).cloned();
+            let live = lock(&self.events.live)
+                .get(&self.stream)
+                .map(|writing| Arc::clone(&writing.live));
             let news = live.as_ref().map(|live| lock(live).news.subscribe());
             drop(live);
             let after = self.after;
@@ -292,22 +328,8 @@ fn write(file: &mut File, line: &Line) -> io::Result<u64> {
     Ok(bytes.len() as u64)
 }
 
-/// Removes files that were not written to for `kept`, and the oldest beyond `count`.
-pub(super) fn remove_oldest(directory: &Path, count: usize, kept: Duration) -> io::Result<()> {
-    let mut files: Vec<(SystemTime, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        files.push((entry.metadata()?.modified()?, entry.path()));
-    }
-    files.sort();
-    let surplus = files.len().saturating_sub(count);
-    let is_old = |at: &SystemTime| at.elapsed().is_ok_and(|age| age > kept);
-    for (n, (at, path)) in files.iter().enumerate() {
-        if n < surplus || is_old(at) {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(())
+fn file_name(stream: &str) -> String {
+    stream.replace(':', ".")
 }
 
 type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, EventStoreError>> + Send + 'a>>;
@@ -364,6 +386,10 @@ mod tests {
         message(json!({"jsonrpc": "2.0", "id": 7, "result": {"content": [], "structuredContent": {"a": null}}}))
     }
 
+    fn limits() -> McpSettings {
+        crate::config::Settings::embedded().unwrap().mcp
+    }
+
     fn nothing() -> Arc<Continuation> {
         Arc::new(|_| stream::empty().boxed())
     }
@@ -376,7 +402,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_gets_what_it_missed_then_what_comes_up_to_the_answer() {
         let dir = tempfile::tempdir().unwrap();
-        let events = Events::open(dir.path(), nothing()).unwrap();
+        let events = Events::open(dir.path(), limits(), nothing()).unwrap();
         let first = events.append("s", &progress(1)).unwrap();
         events.append("s", &progress(2)).unwrap();
         let reader = tokio::spawn(
@@ -398,10 +424,10 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_kept_for_a_reader_that_comes_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let events = Events::open(dir.path(), nothing()).unwrap();
+        let events = Events::open(dir.path(), limits(), nothing()).unwrap();
         events.append("s", &answer()).unwrap();
         drop(events);
-        let events = Events::open(dir.path(), nothing()).unwrap();
+        let events = Events::open(dir.path(), limits(), nothing()).unwrap();
         let got: Vec<_> = events.replay("s", 0).unwrap().collect().await;
         assert_eq!(got.len(), 1);
     }
@@ -413,7 +439,7 @@ mod tests {
             mcp_session: "m".into(),
             request: json!(7),
         };
-        let events = Events::open(dir.path(), nothing()).unwrap();
+        let events = Events::open(dir.path(), limits(), nothing()).unwrap();
         let first = events.append("s", &progress(1)).unwrap();
         events.bind(&first, call.clone());
         drop(events);
@@ -422,7 +448,7 @@ mod tests {
             assert_eq!(asked, wanted);
             stream::iter([to_message(json!({"jsonrpc": "2.0", "id": 7, "result": {}})).unwrap()]).boxed()
         };
-        let events = Events::open(dir.path(), Arc::new(rest)).unwrap();
+        let events = Events::open(dir.path(), limits(), Arc::new(rest)).unwrap();
         let (a, b) = (events.replay("s", 1).unwrap(), events.replay("s", 0).unwrap());
         assert_eq!(a.collect::<Vec<_>>().await.len(), 1);
         assert_eq!(b.collect::<Vec<_>>().await.len(), 2);
@@ -431,9 +457,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stream_without_an_answer_is_closed_with_its_call_or_its_session() {
+        let dir = tempfile::tempdir().unwrap();
+        let events = Events::open(dir.path(), limits(), nothing()).unwrap();
+        let call = |request: u32| Interrupted {
+            mcp_session: "m".into(),
+            request: json!(request),
+        };
+        for request in 1..=3 {
+            let first = events.append(&format!("s{request}"), &progress(1)).unwrap();
+            events.bind(&first, call(request));
+        }
+        events.append("m:common", &progress(1)).unwrap();
+        let reader = tokio::spawn(events.replay("s1", 0).unwrap().collect::<Vec<_>>());
+        events.close_call(&call(1));
+        assert_eq!(reader.await.unwrap().len(), 1, "its reader waits for nothing");
+        assert_eq!(lock(&events.live).len(), 3);
+        events.close_session("m");
+        assert_eq!(lock(&events.live).len(), 0);
+    }
+
+    #[tokio::test]
     async fn an_id_that_is_none_of_ours_names_no_file() {
         let dir = tempfile::tempdir().unwrap();
-        let events = Events::open(dir.path(), nothing()).unwrap();
+        let events = Events::open(dir.path(), limits(), nothing()).unwrap();
         for stream in ["", "../token", "a/b", "nowhere"] {
             assert!(events.replay(stream, 0).is_err(), "{stream}");
         }

@@ -93,7 +93,7 @@ pub(super) async fn follow(
         what,
         reader,
         narrator: Narrator::after(what.after),
-        progress: Progress::of(context),
+        progress: Progress::of(context, &door.limits),
         head: None,
         open,
         asking: None,
@@ -215,9 +215,8 @@ impl<'a> Following<'a> {
         };
         match reply {
             Ok(Reply::Answer(answer)) => {
-                let by = self.caller.by.clone();
                 // An answer that came too late changes nothing: the stream tells who was quicker.
-                if let Err(error) = self.door.handle.answer(self.what.session, id, answer, by).await {
+                if let Err(error) = self.door.answer(self.caller, self.what.session, id, answer).await {
                     tracing::debug!(%error, "an answer was not taken");
                 }
                 self.open.remove(&id);

@@ -14,27 +14,29 @@ use rmcp::model::{JsonRpcError, JsonRpcMessage, JsonRpcResponse, RequestId, Serv
 use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
-use super::events::{Interrupted, remove_oldest};
+use super::events::Interrupted;
 use super::follow::open_questions;
+use super::kept::{Bounds, Kept};
 use super::narrate::{Narrator, Turn};
 use super::result::Execution;
-use crate::agent::launch::{private_directory, write_private};
+use crate::agent::launch::write_private;
 use crate::runtime::Handle;
 use crate::runtime::feed::Item;
 use crate::session::id::{Seq, SessionId};
 
-/// The most calls that are noted.
-const NOTES_MAX: usize = 4096;
-
-/// How long a call is noted.
-const KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How many calls are noted, and how long.
+const BOUNDS: Bounds = Bounds {
+    files_max: 4096,
+    bytes_max: u64::MAX,
+    age_max: Duration::from_secs(14 * 24 * 3600),
+};
 
 /// The longest id of a request that is noted, in bytes.
 const REQUEST_BYTES_MAX: usize = 64;
 
 /// The notes: one file a call.
 #[derive(Clone)]
-pub(super) struct Notes(Arc<PathBuf>);
+pub(super) struct Notes(Arc<Kept>);
 
 /// What a call follows.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,9 +61,7 @@ impl Noted {
 impl Notes {
     /// Kept in this directory, which is made.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
-        private_directory(directory)?;
-        remove_oldest(directory, NOTES_MAX, KEPT)?;
-        Ok(Self(Arc::new(directory.to_owned())))
+        Ok(Self(Arc::new(Kept::open(directory, BOUNDS)?)))
     }
 
     /// Notes that a call follows a session.
@@ -93,7 +93,7 @@ impl Notes {
             return None;
         }
         let digits: String = request.bytes().map(|byte| format!("{byte:02x}")).collect();
-        Some(self.0.join(format!("{}.{digits}", call.mcp_session)))
+        Some(self.0.path(&format!("{}.{digits}", call.mcp_session)))
     }
 }
 

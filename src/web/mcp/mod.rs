@@ -9,19 +9,24 @@ pub(crate) mod caller;
 mod events;
 mod follow;
 mod forms;
+mod guard;
 mod interrupted;
+mod kept;
 #[expect(
     deprecated,
     reason = "deprecated in 2026-07-28, and what clients of all revisions still show"
 )]
 mod log;
 mod narrate;
+mod outflow;
 mod progress;
 mod prompts;
 mod resources;
 mod result;
+mod schema;
 mod server;
 mod sessions;
+mod steer;
 mod subscriptions;
 mod tasks;
 mod tools;
@@ -32,6 +37,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream::{BoxStream, Stream, StreamExt};
@@ -44,13 +50,16 @@ use tokio::sync::watch;
 use self::bridge::Bridge;
 use self::events::Events;
 pub use self::events::{Continuation, Interrupted};
+pub use self::guard::answered;
 use self::interrupted::Notes;
 use self::log::Levels;
 use self::server::{Door, Product};
 use self::sessions::{BusyMark, Introductions, Sessions, Uses};
 use self::subscriptions::Subscriptions;
 use super::Faces;
-use crate::agent::launch::{private_directory, write_private};
+use super::access::audit::Audit;
+use crate::agent::launch::write_private;
+use crate::config::{McpSettings, Settings};
 use crate::runtime::Handle;
 
 /// Threads of the runtime that MCP has to itself.
@@ -63,7 +72,8 @@ pub(crate) type Mcp = Endpoint<Product>;
 pub(crate) fn start(
     state: &Path,
     handle: Handle,
-    body_bytes_max: usize,
+    audit: Audit,
+    settings: &Settings,
     stopping: watch::Receiver<bool>,
 ) -> io::Result<Mcp> {
     let directory = state.join("mcp");
@@ -71,17 +81,20 @@ pub(crate) fn start(
     let calls = Calls::default();
     let door = Door {
         handle: handle.clone(),
+        audit,
         seal: RequestStateCodec::try_new(seal_key(&directory.join("seal"))?).map_err(io::Error::other)?,
         calls: calls.clone(),
         levels: Levels::default(),
+        limits: settings.mcp,
         notes: notes.clone(),
-        subscriptions: Subscriptions::open(&directory.join("subscriptions"))?,
+        subscriptions: Subscriptions::open(&directory.join("subscriptions"), settings.mcp)?,
         stopping: stopping.clone(),
     };
     let continuation = Arc::new(move |call| interrupted::rest(handle.clone(), notes.clone(), call));
     let options = EndpointOptions {
         directory: &directory,
-        body_bytes_max,
+        body_bytes_max: settings.limits.body_bytes_max,
+        limits: settings.mcp,
         stopping,
         calls,
         continuation,
@@ -115,6 +128,8 @@ pub struct EndpointOptions<'a> {
     pub directory: &'a Path,
     /// The longest request body, in bytes.
     pub body_bytes_max: usize,
+    /// The most of everything.
+    pub limits: McpSettings,
     /// Turns true when it is to end.
     pub stopping: watch::Receiver<bool>,
     /// The calls that run.
@@ -137,14 +152,20 @@ impl<S: ServerHandler + Clone + Send + Sync + 'static> Endpoint<S> {
             .thread_name("mcp")
             .enable_all()
             .build()?;
-        let events = Events::open(&options.directory.join("streams"), options.continuation)?;
-        let introductions = Introductions::open(&options.directory.join("sessions"))?;
+        let limits = options.limits;
+        let events = Events::open(&options.directory.join("streams"), limits, options.continuation)?;
+        let introductions = Introductions::open(
+            &options.directory.join("sessions"),
+            Arc::clone(&options.calls.0),
+            limits,
+        )?;
         let mut config = StreamableHttpServerConfig::default();
         // Host and Origin are looked at before, for all routes and against the port; this is a second look.
         config.allowed_origins = ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"]
             .map(str::to_owned)
             .into();
         config.max_request_body_bytes = options.body_bytes_max;
+        config.sse_keep_alive = Some(Duration::from_secs(limits.keep_alive_seconds));
         config.session_store = Some(Arc::new(introductions));
         let stopped = config.cancellation_token.clone();
         let (mut stopping, kept) = (options.stopping, Arc::clone(&events));
@@ -154,7 +175,7 @@ impl<S: ServerHandler + Clone + Send + Sync + 'static> Endpoint<S> {
             kept.close();
             stopped.cancel();
         });
-        let sessions = Arc::new(Sessions::new(events, options.calls.0));
+        let sessions = Arc::new(Sessions::new(events, options.calls.0, limits));
         let bridge = Bridge {
             service: StreamableHttpService::new(move || Ok(handler.clone()), sessions, config),
             runtime: runtime.handle().clone(),

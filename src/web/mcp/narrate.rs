@@ -161,6 +161,7 @@ impl Narrator {
             | Entry::AttemptEnded(_)
             | Entry::AgentUnknown(_)
             | Entry::Input(_)
+            | Entry::ClockJumped(_)
             | Entry::Checkpoint(_)
             | Entry::Usage(_)
             | Entry::Control(_)

@@ -1,4 +1,4 @@
-//! Progress notifications: never more than twenty a second, never silent for long, never going back.
+//! Progress notifications: never too many a second, never silent for long, never going back.
 
 use std::time::Duration;
 
@@ -8,13 +8,8 @@ use rmcp::service::{Peer, RequestContext};
 use tokio::time::Instant;
 
 use super::narrate::Todo;
+use crate::config::McpSettings;
 use crate::session::summary::cut;
-
-/// The least time between two notifications.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// The most time between two: clients end calls that are silent for a minute.
-const SILENCE_MAX: Duration = Duration::from_secs(25);
 
 /// The longest message, in bytes. What does not fit is shown by its end.
 const MESSAGE_BYTES_MAX: usize = 2 * 1024;
@@ -23,26 +18,33 @@ const MESSAGE_BYTES_MAX: usize = 2 * 1024;
 pub(super) struct Progress {
     to: Option<(ProgressToken, Peer<RoleServer>)>,
     scale: Scale,
+    /// The least time between two notifications.
+    pause: Duration,
+    /// The most time between two.
+    silence_max: Duration,
     last: Instant,
     last_message: String,
 }
 
 impl Progress {
     /// For the caller of this request.
-    pub(super) fn of(context: &RequestContext<RoleServer>) -> Self {
+    pub(super) fn of(context: &RequestContext<RoleServer>, limits: &McpSettings) -> Self {
         let token = context.meta.get_progress_token();
+        let pause = Duration::from_secs(1) / limits.progress_per_second_max;
         Self {
             to: token.map(|token| (token, context.peer.clone())),
             scale: Scale::default(),
+            pause,
+            silence_max: Duration::from_secs(limits.progress_silence_seconds),
             // The first message goes out at once.
-            last: Instant::now() - PAUSE,
+            last: Instant::now() - pause,
             last_message: String::new(),
         }
     }
 
     /// When the next notification is due.
     pub(super) fn due(&self, has_news: bool) -> Instant {
-        self.last + if has_news { PAUSE } else { SILENCE_MAX }
+        self.last + if has_news { self.pause } else { self.silence_max }
     }
 
     /// Sends what is new; where nothing is, what was sent last. Waits while the client does not read.

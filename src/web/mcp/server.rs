@@ -1,20 +1,21 @@
 //! What rmcp asks of us: each request goes to the module that answers it, and none can take the others down.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use rmcp::model::*;
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use tokio::sync::watch;
 
 use super::caller::Caller;
+use super::guard::{answered, guarded};
 use super::interrupted::Notes;
 use super::log::{Level, Levels};
 use super::subscriptions::Subscriptions;
-use super::{Calls, prompts, resources, result, tasks, tools};
+use super::{Calls, prompts, resources, tasks, tools};
+use crate::config::McpSettings;
 use crate::runtime::Handle;
+use crate::web::access::audit::Audit;
 
 /// Told to models that are given our tools.
 const INSTRUCTIONS: &str = "Runs Claude Code on this machine for hours and does not lose the work. Start a task with \
@@ -22,16 +23,37 @@ const INSTRUCTIONS: &str = "Runs Claude Code on this machine for hours and does 
     call or connection ends. With background: true a call returns at once; then use get_execution with wait_seconds. \
     A session that needs a person is awaiting_input: ask the user and call answer_question.";
 
+/// The methods that take parameters.
+const METHODS: [&str; 13] = [
+    "completion/complete",
+    "logging/setLevel",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "subscriptions/listen",
+    "tasks/get",
+    "tools/call",
+    "tools/list",
+];
+
 /// What all requests share.
 pub(super) struct Door {
     /// The door into the runtime.
     pub(super) handle: Handle,
+    /// What was done, and by whom.
+    pub(super) audit: Audit,
     /// Seals what a client keeps for us between two requests.
     pub(super) seal: RequestStateCodec,
     /// The calls that run.
     pub(super) calls: Calls,
     /// The log levels that clients asked for.
     pub(super) levels: Levels,
+    /// The most of everything.
+    pub(super) limits: McpSettings,
     /// Which session each call follows, for after a restart.
     pub(super) notes: Notes,
     /// Who wants to hear of which resource.
@@ -80,7 +102,6 @@ impl ServerHandler for Product {
         })
     }
 
-    /// rmcp would leave a call unanswered whose tool panics.
     async fn call_tool(
         &self,
         params: CallToolRequestParams,
@@ -89,13 +110,7 @@ impl ServerHandler for Product {
         let caller = Caller::of(&context);
         let _running = caller.mcp_session.as_deref().map(|session| self.0.calls.begin(session));
         let call = tools::call(&self.0, params, &context, &caller);
-        match AssertUnwindSafe(call).catch_unwind().await {
-            Ok(answered) => answered,
-            Err(_) => Ok(result::failure(
-                "the tool failed inside; the session, if one was started, goes on: call list_executions",
-            )
-            .into()),
-        }
+        answered(call).await
     }
 
     async fn list_resources(
@@ -194,6 +209,20 @@ impl ServerHandler for Product {
         Ok(())
     }
 
+    /// What rmcp could not read as any request it knows: a method that nobody has, or parameters of another shape.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let method = request.method;
+        if METHODS.contains(&method.as_str()) {
+            let told = format!("the parameters of {method} are not of the shape that the protocol has for it");
+            return Err(ErrorData::invalid_params(told, None));
+        }
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, method, None))
+    }
+
     async fn get_task(&self, params: GetTaskParams, _: RequestContext<RoleServer>) -> Result<GetTaskResult, ErrorData> {
         guarded(tasks::get(&self.0, &params.task_id)).await
     }
@@ -212,23 +241,5 @@ impl ServerHandler for Product {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         guarded(tasks::cancel(&self.0, &Caller::of(&context), &params.task_id)).await
-    }
-}
-
-/// A panic becomes an error of this request alone.
-async fn guarded<T>(work: impl Future<Output = Result<T, ErrorData>>) -> Result<T, ErrorData> {
-    let caught = AssertUnwindSafe(work).catch_unwind().await;
-    caught.unwrap_or_else(|_| Err(ErrorData::internal_error("the request failed inside", None)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_of_its_request_alone() {
-        let error = guarded::<()>(async { panic!("a fault of ours") }).await.unwrap_err();
-        assert_eq!(error.code, ErrorCode::INTERNAL_ERROR);
-        assert_eq!(guarded(async { Ok(1) }).await, Ok(1));
     }
 }

@@ -4,17 +4,17 @@
 //! What a client said when it introduced itself is kept in a file. A session that was put to rest, here or by the end of
 //! the daemon, is therefore woken by its next request, and the client notices nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::stream::{BoxStream, Stream, StreamExt};
-use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, ClientNotification, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_server::session::local::{
     LocalSessionManager, LocalSessionManagerError, SessionConfig,
 };
@@ -23,20 +23,11 @@ use rmcp::transport::streamable_http_server::session::{
 };
 
 use super::SyncStream;
-use super::events::{Events, Interrupted, SharedEvents, remove_oldest};
+use super::events::{Events, Interrupted, SharedEvents};
+use super::kept::{Bounds, Kept};
+use super::outflow::unhurried;
 use crate::agent::launch::write_private;
-
-/// The most sessions that are awake. Beyond it the one that was idle longest is put to rest.
-const AWAKE_MAX: usize = 128;
-
-/// How long a session may be idle before it is put to rest.
-const IDLE: Duration = Duration::from_secs(30 * 60);
-
-/// How long a session that rests is known, at least until the daemon starts anew.
-pub(super) const KNOWN: Duration = Duration::from_secs(14 * 24 * 3600);
-
-/// The most sessions that are known.
-pub(super) const KNOWN_MAX: usize = 4096;
+use crate::config::McpSettings;
 
 type Transport = <LocalSessionManager as SessionManager>::Transport;
 type Error = LocalSessionManagerError;
@@ -47,6 +38,13 @@ pub(super) struct Sessions {
     inner: LocalSessionManager,
     events: Arc<Events>,
     use_of: Arc<Uses>,
+    /// Sessions that were put to rest and whose work has not ended yet. rmcp closes a session once more when it does,
+    /// which may be after a request has woken it, and must not end it again.
+    falling_asleep: Mutex<Vec<String>>,
+    /// The most sessions that are awake. Beyond it the one that was idle longest is put to rest.
+    awake_max: usize,
+    /// How long a session may be idle before it is put to rest.
+    idle_max: Duration,
 }
 
 /// What each session is in use for.
@@ -62,21 +60,41 @@ struct Use {
 
 impl Sessions {
     /// No session yet; what is sent to any is kept in `events`.
-    pub(super) fn new(events: Arc<Events>, use_of: Arc<Uses>) -> Self {
+    pub(super) fn new(events: Arc<Events>, use_of: Arc<Uses>, limits: McpSettings) -> Self {
         let mut inner = LocalSessionManager::default().with_event_store(Arc::new(SharedEvents(Arc::clone(&events))));
         let mut config = SessionConfig::default();
         // rmcp would count a call that is silent for a while as idle, and end it.
         config.keep_alive = None;
         inner.session_config = config;
-        Self { inner, events, use_of }
+        Self {
+            inner,
+            events,
+            use_of,
+            falling_asleep: Mutex::default(),
+            awake_max: limits.sessions_awake_max,
+            idle_max: Duration::from_secs(limits.session_idle_minutes.saturating_mul(60)),
+        }
     }
 
     /// Puts sessions to rest that are idle too long, and so many more that one can be added.
     async fn make_room(&self) {
-        for id in self.use_of.to_rest() {
+        for id in self.use_of.to_rest(self.awake_max, self.idle_max) {
             tracing::debug!(mcp_session = %id, "put to rest");
-            let _ = self.inner.close_session(&SessionId::from(id)).await;
+            self.events.close_session(&id);
+            let id = SessionId::from(id);
+            // A caller may have named a session that there is none of.
+            if self.inner.has_session(&id).await.unwrap_or(false) {
+                lock(&self.falling_asleep).push(id.to_string());
+                let _ = self.inner.close_session(&id).await;
+            }
         }
+    }
+
+    /// Whether this is the end of a session's work that was put to rest; told once.
+    fn has_fallen_asleep(&self, id: &str) -> bool {
+        let mut falling = lock(&self.falling_asleep);
+        let at = falling.iter().position(|known| known == id);
+        at.map(|at| falling.swap_remove(at)).is_some()
     }
 
     fn used(&self, id: &SessionId, messages: impl Stream<Item = ServerSseMessage> + Send + 'static) -> Messages {
@@ -116,8 +134,11 @@ impl SessionManager for Sessions {
     }
 
     async fn close_session(&self, id: &SessionId) -> Result<(), Error> {
+        if self.has_fallen_asleep(id) {
+            return Ok(());
+        }
         self.use_of.forget(id);
-        self.events.close_standing(id);
+        self.events.close_session(id);
         self.inner.close_session(id).await
     }
 
@@ -126,22 +147,26 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
-        let call = call_of(id, &message);
+        let mut call = call_of(id, &message);
         let messages = SessionManager::create_stream(&self.inner, id, message).await?;
         let events = Arc::clone(&self.events);
-        let mut call = call;
         // The first event of a stream names it, and comes before any answer.
         let noted = messages.inspect(move |event| {
             if let (Some(first), Some(call)) = (&event.event_id, call.take()) {
                 events.bind(first, call);
             }
         });
-        Ok(self.used(id, noted))
+        Ok(self.used(id, unhurried(noted.boxed())))
     }
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Error> {
         let _busy = self.use_of.begin(id);
-        self.inner.accept_message(id, message).await
+        let cancelled = cancelled_call(id, &message);
+        self.inner.accept_message(id, message).await?;
+        if let Some(call) = cancelled {
+            self.events.close_call(&call);
+        }
+        Ok(())
     }
 
     async fn create_standalone_stream(
@@ -182,6 +207,20 @@ fn call_of(id: &SessionId, message: &ClientJsonRpcMessage) -> Option<Interrupted
     }
 }
 
+/// The call that a message cancels.
+fn cancelled_call(id: &SessionId, message: &ClientJsonRpcMessage) -> Option<Interrupted> {
+    let JsonRpcMessage::Notification(notification) = message else {
+        return None;
+    };
+    let ClientNotification::CancelledNotification(cancelled) = &notification.notification else {
+        return None;
+    };
+    Some(Interrupted {
+        mcp_session: id.to_string(),
+        request: serde_json::to_value(cancelled.params.request_id.as_ref()?).ok()?,
+    })
+}
+
 impl Uses {
     /// Marks a session as in use until the answer is dropped.
     pub(super) fn begin(self: &Arc<Self>, id: &str) -> BusyMark {
@@ -203,7 +242,7 @@ impl Uses {
     }
 
     /// The sessions that should rest, which are forgotten.
-    fn to_rest(&self) -> Vec<String> {
+    fn to_rest(&self, awake_max: usize, idle_max: Duration) -> Vec<String> {
         let mut all = self.lock();
         let mut idle: Vec<(Instant, String)> = all
             .iter()
@@ -211,11 +250,11 @@ impl Uses {
             .map(|(id, used)| (used.at, id.clone()))
             .collect();
         idle.sort();
-        let surplus = (all.len() + 1).saturating_sub(AWAKE_MAX);
+        let surplus = (all.len() + 1).saturating_sub(awake_max);
         let rest: Vec<String> = idle
             .into_iter()
             .enumerate()
-            .filter(|(n, (at, _))| *n < surplus || at.elapsed() > IDLE)
+            .filter(|(n, (at, _))| *n < surplus || at.elapsed() > idle_max)
             .map(|(_, (_, id))| id)
             .collect();
         for id in &rest {
@@ -224,10 +263,19 @@ impl Uses {
         rest
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Use>> {
-        // A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The sessions that are awake.
+    fn awake(&self) -> HashSet<String> {
+        self.lock().keys().cloned().collect()
     }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Use>> {
+        lock(&self.0)
+    }
+}
+
+/// A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A session is in use while this lives.
@@ -260,26 +308,38 @@ impl Stream for Busy {
 }
 
 /// How clients introduced themselves: one file a session.
-pub(super) struct Introductions(PathBuf);
+pub(super) struct Introductions {
+    kept: Kept,
+    use_of: Arc<Uses>,
+}
 
 impl Introductions {
     /// Kept in this directory, which is made; those that are too old are removed.
-    pub(super) fn open(directory: &Path) -> io::Result<Self> {
-        super::private_directory(directory)?;
-        remove_oldest(directory, KNOWN_MAX, KNOWN)?;
-        Ok(Self(directory.to_owned()))
+    pub(super) fn open(directory: &Path, use_of: Arc<Uses>, limits: McpSettings) -> io::Result<Self> {
+        let bounds = Bounds {
+            files_max: limits.sessions_known_max,
+            bytes_max: u64::MAX,
+            age_max: Duration::from_secs(limits.sessions_known_days.saturating_mul(24 * 3600)),
+        };
+        let kept = Kept::open(directory, bounds)?;
+        Ok(Self { kept, use_of })
     }
 
     /// A session's file; only names that rmcp gives are names.
     fn path(&self, id: &str) -> Option<PathBuf> {
         let is_name = id.len() == 36 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-        is_name.then(|| self.0.join(id))
+        is_name.then(|| self.kept.path(id))
     }
 
     fn read(&self, id: &str) -> Result<Option<SessionState>, SessionStoreError> {
         let Some(path) = self.path(id) else { return Ok(None) };
-        match fs::read(path) {
-            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        match fs::read(&path) {
+            Ok(text) => {
+                // It is known so long from when it was last woken, not from when it was made.
+                let woken = fs::File::options().append(true).open(path);
+                let _ = woken.and_then(|file| file.set_modified(SystemTime::now()));
+                Ok(Some(serde_json::from_slice(&text)?))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -288,6 +348,10 @@ impl Introductions {
     fn write(&self, id: &str, state: &SessionState) -> Result<(), SessionStoreError> {
         let path = self.path(id).ok_or("this is no name of a session")?;
         write_private(&path, &serde_json::to_vec(state)?)?;
+        self.kept.grew(1, 0, || {
+            let awake = self.use_of.awake();
+            Box::new(move |name| awake.contains(name))
+        });
         Ok(())
     }
 }
@@ -337,18 +401,22 @@ mod tests {
     fn the_session_that_was_idle_longest_rests_first_and_a_busy_one_never() {
         let uses = Arc::new(Uses::default());
         let busy = uses.begin("busy");
-        for n in 0..AWAKE_MAX {
+        for n in 0..8 {
             drop(uses.begin(&format!("idle {n}")));
         }
-        assert_eq!(uses.to_rest(), ["idle 0", "idle 1"], "room for one more");
-        assert!(uses.to_rest().is_empty());
+        let hour = Duration::from_secs(3600);
+        assert_eq!(uses.to_rest(8, hour), ["idle 0", "idle 1"], "room for one more");
+        assert!(uses.to_rest(8, hour).is_empty());
+        assert_eq!(uses.to_rest(8, Duration::ZERO).len(), 6, "those that are idle too long");
+        assert!(uses.awake().contains("busy"));
         drop(busy);
     }
 
     #[test]
     fn an_introduction_reads_as_it_is_written_and_other_names_name_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let kept = Introductions::open(dir.path()).unwrap();
+        let limits = crate::config::Settings::embedded().unwrap().mcp;
+        let kept = Introductions::open(dir.path(), Arc::default(), limits).unwrap();
         let id = "0193abcd-0000-7000-8000-000000000001";
         let state: SessionState = serde_json::from_value(serde_json::json!({"initialize_params": {
             "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}}))

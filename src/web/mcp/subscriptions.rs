@@ -3,7 +3,7 @@
 //! Each subscriber is a task of its own that reads the stream over all sessions. It tells at most twice a second of the
 //! same resource, and always of the last change.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,10 +19,11 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::caller::{self, Caller};
-use super::events::remove_oldest;
+use super::kept::{Bounds, Kept};
 use super::resources::{Address, refused};
 use super::server::Door;
-use crate::agent::launch::{private_directory, write_private};
+use crate::agent::launch::write_private;
+use crate::config::McpSettings;
 use crate::runtime::Handle;
 use crate::runtime::feed::{Item, Reader};
 use crate::session::id::SessionId;
@@ -30,25 +31,18 @@ use crate::session::id::SessionId;
 /// The least time between two notifications of the same subscriber.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long it is kept what a session wants to hear of, and of how many sessions: as long as they are known.
-const KEPT: Duration = super::sessions::KNOWN;
-const KEPT_MAX: usize = super::sessions::KNOWN_MAX;
-
 /// How often it is looked whether anybody still listens, while nothing changes.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// The kind of record by which the list of resources changes.
 const CREATED: &str = "session.created";
 
-/// The most subscriptions at a time.
-const SUBSCRIPTIONS_MAX: usize = 1024;
-
 /// The subscriptions of MCP sessions. What each session wants to hear of stands in a file, so that one that was put to
 /// rest, here or by the end of the daemon, hears of it again when it wakes.
 pub(super) struct Subscriptions {
     /// By session and address; none for the list.
     tasks: Mutex<HashMap<Key, AbortHandle>>,
-    directory: PathBuf,
+    kept: Kept,
 }
 
 type Key = (String, Option<String>);
@@ -73,13 +67,17 @@ struct Changed {
 }
 
 impl Subscriptions {
-    /// What sessions want to hear of is kept in `directory`, which is made where it is missing.
-    pub(super) fn open(directory: &Path) -> io::Result<Self> {
-        private_directory(directory)?;
-        remove_oldest(directory, KEPT_MAX, KEPT)?;
+    /// What sessions want to hear of is kept in `directory`, which is made where it is missing, for as long as they are
+    /// known.
+    pub(super) fn open(directory: &Path, limits: McpSettings) -> io::Result<Self> {
+        let bounds = Bounds {
+            files_max: limits.sessions_known_max,
+            bytes_max: u64::MAX,
+            age_max: Duration::from_secs(limits.sessions_known_days.saturating_mul(24 * 3600)),
+        };
         Ok(Self {
             tasks: Mutex::default(),
-            directory: directory.to_owned(),
+            kept: Kept::open(directory, bounds)?,
         })
     }
 
@@ -103,7 +101,7 @@ impl Subscriptions {
         let reader = door.handle.stream_all(None).await.map_err(refused)?;
         let mut all = self.lock();
         all.retain(|_, task| !task.is_finished());
-        if all.len() >= SUBSCRIPTIONS_MAX {
+        if all.len() >= door.limits.subscriptions_max {
             return Err(ErrorData::internal_error(
                 "there are too many subscriptions: end some first",
                 None,
@@ -128,6 +126,9 @@ impl Subscriptions {
         let written = serde_json::to_vec(&uris)
             .map_err(io::Error::other)
             .and_then(|json| write_private(&path, &json));
+        let awake: HashSet<String> = all.keys().map(|(of, _)| of.clone()).collect();
+        drop(all);
+        self.kept.grew(1, 0, || Box::new(move |name| awake.contains(name)));
         if let Err(error) = written {
             tracing::warn!(%error, "subscriptions cannot be kept: they end with the session's sleep");
         }
@@ -144,7 +145,7 @@ impl Subscriptions {
     fn path(&self, session: &str) -> Option<PathBuf> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         let is_name = (1..=64).contains(&session.len()) && session.bytes().all(fits);
-        is_name.then(|| self.directory.join(session))
+        is_name.then(|| self.kept.path(session))
     }
 
     /// Tells an MCP session that was introduced, or wakes, of sessions of ours that come and go, as the declared

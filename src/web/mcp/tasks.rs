@@ -69,11 +69,7 @@ pub(super) async fn update(door: &Door, caller: &Caller, params: UpdateTaskParam
             serde_json::from_value(response.clone()).map_err(|error| misfit(error.to_string()))?;
         let reply = forms::reply(question, &result).map_err(|error| misfit(error.to_string()))?;
         if let Reply::Answer(answer) = reply {
-            match door
-                .handle
-                .answer(id, question.question_id, answer, caller.by.clone())
-                .await
-            {
+            match door.answer(caller, id, question.question_id, answer).await {
                 Ok(_) | Err(CallError::AlreadyAnswered(_) | CallError::NoSuchQuestion(_)) => {}
                 Err(error) => return Err(refused(error)),
             }
@@ -84,7 +80,7 @@ pub(super) async fn update(door: &Door, caller: &Caller, params: UpdateTaskParam
 
 /// `tasks/cancel`
 pub(super) async fn cancel(door: &Door, caller: &Caller, id: &str) -> Result<(), ErrorData> {
-    match door.handle.cancel(session(id)?, caller.by.clone()).await {
+    match door.cancel(caller, session(id)?).await {
         // A task that is over stays as it is; cancelling it is no fault.
         Ok(_) | Err(CallError::Denied(_)) => Ok(()),
         Err(error) => Err(refused(error)),

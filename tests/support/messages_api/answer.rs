@@ -45,10 +45,9 @@ impl Answer {
     /// The answer as pieces of a stream. A fault stands where it strikes: what follows it is never sent.
     pub(crate) fn stream(&self, fault: Option<Fault>) -> Vec<Piece> {
         let message = self.message(Vec::new(), Value::Null, 1);
-        let mut pieces = vec![
-            event("message_start", json!({ "message": message })),
-            event("ping", json!({})),
-        ];
+        let mut pieces: Vec<Piece> = self.steps.first().and_then(wait_before).into_iter().collect();
+        pieces.push(event("message_start", json!({ "message": message })));
+        pieces.push(event("ping", json!({})));
         match fault {
             Some(Fault::Cut) => pieces.extend(cut_in_a_block(None)),
             Some(Fault::CutAfterFileExists { path }) => pieces.extend(cut_in_a_block(Some(path.into()))),
@@ -123,7 +122,14 @@ fn whole_block(step: &Step) -> Option<Value> {
             let id = format!("toolu_{}", Uuid::new_v4().simple());
             Some(json!({ "type": "tool_use", "id": id, "name": name, "input": input }))
         }
-        Step::Fault { .. } => None,
+        Step::WaitForFile { .. } | Step::Fault { .. } => None,
+    }
+}
+
+fn wait_before(step: &Step) -> Option<Piece> {
+    match step {
+        Step::WaitForFile { path } => Some(Piece::WaitForFile(path.into())),
+        Step::Think(_) | Step::Text { .. } | Step::Tool { .. } | Step::Fault { .. } => None,
     }
 }
 
@@ -151,7 +157,7 @@ fn deltas(index: usize, step: &Step) -> Vec<Piece> {
         Step::Tool { input, .. } => halves(&input.to_string())
             .map(|half| delta(index, json!({ "type": "input_json_delta", "partial_json": half })))
             .into(),
-        Step::Fault { .. } => Vec::new(),
+        Step::WaitForFile { .. } | Step::Fault { .. } => Vec::new(),
     }
 }
 

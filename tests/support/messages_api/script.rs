@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `say TEXT` / `think TEXT` | writes text, or thinks it |
 //! | `slow MS TEXT` | writes the text word by word, pausing before each |
+//! | `wait PATH` | writes nothing until the file exists; for the beginning of an answer |
 //! | `hold PATH TEXT` | writes half of the text, and the rest when the file exists |
 //! | `bash COMMAND` / `bashbg COMMAND` | calls Bash, in the background for `bashbg` |
 //! | `write PATH TEXT` / `read PATH` | calls Write or Read |
@@ -21,12 +22,16 @@
 //! | `cutafter PATH` | shows that delta, and breaks the connection when the file exists, once |
 //! | `silence [TIMES]` | starts a stream and never goes on with it |
 //!
-//! `\n` in a text is a line break.
+//! `\n` in a text is a line break; `$SESSION_ID` in the JSON of `tool` is the `session_id` that was named last in the
+//! conversation, which is how a scripted model uses what a tool told it.
 
 use serde_json::{Value, json};
 
 /// The mark that begins a script, at the start of a line of the prompt.
 const MARK: &str = "FAKE:";
+
+/// Stands for a session that a tool named.
+const SESSION_MARK: &str = "$SESSION_ID";
 
 /// What an unscripted prompt, or one whose script is done, is answered with.
 const DEFAULT_TEXT: &str = "ok";
@@ -38,6 +43,7 @@ const PLACEHOLDER_ANSWER: &str = "No response requested.";
 pub(crate) enum Step {
     Think(String),
     Text { text: String, pace: Pace },
+    WaitForFile { path: String },
     Tool { name: String, input: Value },
     Fault { fault: Fault, times: u32 },
 }
@@ -83,10 +89,34 @@ pub(crate) fn round_due(messages: &[Value]) -> Result<Round, String> {
         "{} at message {}, round {}",
         place.script, place.at_message, place.rounds_done
     );
-    Ok(Round {
-        key,
-        steps: steps.clone(),
-    })
+    let mut steps = steps.clone();
+    fill_in(&mut steps, messages);
+    Ok(Round { key, steps })
+}
+
+/// Puts the session that was named last in the place of its mark.
+fn fill_in(steps: &mut [Step], messages: &[Value]) {
+    for step in steps {
+        let Step::Tool { input, .. } = step else { continue };
+        let text = input.to_string();
+        if text.contains(SESSION_MARK)
+            && let Some(id) = last_session(messages)
+            && let Ok(filled) = serde_json::from_str(&text.replace(SESSION_MARK, &id))
+        {
+            *input = filled;
+        }
+    }
+}
+
+fn last_session(messages: &[Value]) -> Option<String> {
+    let said = Value::from(messages).to_string();
+    let mut named = said.rmatch_indices("session_id").filter_map(|(at, name)| {
+        let behind = said[at + name.len()..].trim_start_matches(|letter: char| !letter.is_ascii_hexdigit());
+        let id = behind.get(..36)?;
+        let is_id = id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        is_id.then(|| id.to_owned())
+    });
+    named.next()
 }
 
 fn default_round() -> Round {
@@ -215,6 +245,7 @@ fn parse_step(step: &str) -> Result<Step, String> {
             let (milliseconds, words) = number_and_rest(step, rest)?;
             text(words, Pace::PauseBeforeEachWord { milliseconds })
         }
+        "wait" => Step::WaitForFile { path: rest.to_owned() },
         "hold" => {
             let (path, words) = two_words(step, rest)?;
             text(words, Pace::HalfUntilFileExists { path: path.to_owned() })

@@ -1,5 +1,7 @@
 //! Lines of type `result`: how a turn ended.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -38,8 +40,12 @@ pub(super) struct ResultLine {
     #[serde(default)]
     total_cost_usd: f64,
     #[serde(default, rename = "modelUsage")]
-    model_usage: std::collections::BTreeMap<String, ModelUsage>,
+    model_usage: ByModel,
+    #[serde(default)]
+    model_usage_since_last_result: Option<ByModel>,
 }
+
+type ByModel = BTreeMap<String, ModelUsage>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -49,6 +55,8 @@ struct ModelUsage {
     output_tokens: u64,
     cache_read_input_tokens: u64,
     cache_creation_input_tokens: u64,
+    #[serde(rename = "costUSD")]
+    cost_usd: f64,
 }
 
 pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
@@ -56,16 +64,11 @@ pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
     if let Some(uuid) = line.user_message_uuid.filter(|uuid| !answers.contains(uuid)) {
         answers.push(uuid);
     }
-    let mut usage = Usage {
+    // The total also has what models cost that are not listed.
+    let usage = Usage {
         cost_usd: line.total_cost_usd,
-        ..Usage::default()
+        ..sum(&line.model_usage)
     };
-    for model in line.model_usage.values() {
-        usage.input_tokens += model.input_tokens;
-        usage.output_tokens += model.output_tokens;
-        usage.cache_read_tokens += model.cache_read_input_tokens;
-        usage.cache_write_tokens += model.cache_creation_input_tokens;
-    }
     TurnEnd {
         subtype: line.subtype,
         is_error: line.is_error,
@@ -80,5 +83,18 @@ pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
         synthetic: line.origin.is_some_and(|origin| !origin.is_null()),
         turns: line.num_turns,
         usage,
+        spent: line.model_usage_since_last_result.as_ref().map(sum),
     }
+}
+
+fn sum(models: &ByModel) -> Usage {
+    let mut usage = Usage::default();
+    for model in models.values() {
+        usage.input_tokens += model.input_tokens;
+        usage.output_tokens += model.output_tokens;
+        usage.cache_read_tokens += model.cache_read_input_tokens;
+        usage.cache_write_tokens += model.cache_creation_input_tokens;
+        usage.cost_usd += model.cost_usd;
+    }
+    usage
 }

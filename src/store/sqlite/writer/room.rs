@@ -1,57 +1,138 @@
 //! A full disk: nothing new is admitted, what was handed over waits, and goes on as soon as there is room.
 //!
 //! A ballast file beside the database is given up first: what is under way can still be written down while somebody
-//! makes room. Appends are not refused, because their writers would have to say the same again; they wait, and with them
-//! the sessions, whose output is safe in their spools.
+//! makes room. The disk counts as full until the ballast is on board again and as much is free beside it. Appends are not refused, because their
+//! writers would have to say the same again; they wait, and with them the sessions, whose output is safe in their
+//! spools.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use jiff::Timestamp;
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use tokio::sync::watch;
 
 use super::{Job, Write, Writer};
-use crate::store::StoreError;
-
-/// The size of the ballast, in bytes.
-const BALLAST_BYTES: u64 = 8 * 1024 * 1024;
+use crate::session::id::SessionId;
+use crate::store::health::ROOM_BYTES_MIN;
+use crate::store::{Health, Shortage, StoreError};
 
 /// How long the writer waits before it tries a full disk again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// A file whose only use is to be removed.
-pub(super) struct Ballast(PathBuf);
+/// The size of the ballast, and of what is to be free beside it, in bytes.
+const BALLAST_BYTES: u64 = ROOM_BYTES_MIN / 2;
 
-impl Ballast {
-    /// The ballast of a database; taken on board now if there is room for it.
-    pub(super) fn beside(database: &Path) -> Self {
-        let ballast = Self(database.with_extension("ballast"));
-        ballast.take();
-        ballast
+/// The room there is on the disk, as far as the writer has noticed.
+pub(super) struct Room {
+    /// A file whose only use is to be removed.
+    ballast: PathBuf,
+    /// The directory of the database.
+    directory: PathBuf,
+    /// What everybody sees.
+    health: watch::Sender<Health>,
+    /// Sessions that have waited since the disk became full; none while it is not.
+    waited: Option<BTreeSet<SessionId>>,
+}
+
+impl Room {
+    /// The room beside a database. The ballast is taken on board if it can be; where it cannot, that is said when it
+    /// matters.
+    pub(super) fn beside(database: &Path, health: watch::Sender<Health>) -> Self {
+        let room = Self {
+            ballast: database.with_extension("ballast"),
+            directory: database.parent().unwrap_or(Path::new("/")).to_owned(),
+            health,
+            waited: None,
+        };
+        room.take_ballast();
+        room
     }
 
-    /// Takes it on board. Where there is no room there is none; that is said when it matters.
-    fn take(&self) {
-        if self.0.exists() {
-            return;
+    /// Whether the disk is full.
+    pub(super) fn is_short(&self) -> bool {
+        self.waited.is_some()
+    }
+
+    /// What was handed over is written.
+    pub(super) fn nothing_waits(&mut self) {
+        if self.is_short() {
+            self.show(BTreeSet::new());
+        }
+    }
+
+    /// Nothing is written any more.
+    pub(super) fn failed(&self, error: &StoreError) {
+        self.health.send_replace(Health::Failed(error.clone()));
+    }
+
+    fn say_full(&self) {
+        let directory = self.directory.display();
+        tracing::error!(%directory, "the disk is full: no session is admitted and those that write wait; make some room");
+    }
+
+    /// Shows that the disk is full, and who waits for it.
+    fn show(&mut self, waiting: BTreeSet<SessionId>) {
+        self.waited.get_or_insert_default().extend(&waiting);
+        self.health.send_if_modified(|health| match health {
+            Health::Full(shortage) if shortage.waiting == waiting => false,
+            Health::Full(shortage) => {
+                shortage.waiting = waiting;
+                true
+            }
+            Health::Good | Health::Failed(_) => {
+                *health = Health::Full(Shortage {
+                    directory: self.directory.clone(),
+                    since: Timestamp::now(),
+                    waiting,
+                });
+                true
+            }
+        });
+    }
+
+    fn waits_too(&mut self, session_id: SessionId) {
+        let of_shown = |health: &mut Health| match health {
+            Health::Full(shortage) => shortage.waiting.insert(session_id),
+            Health::Good | Health::Failed(_) => false,
+        };
+        if self.health.send_if_modified(of_shown) {
+            self.waited.get_or_insert_default().insert(session_id);
+        }
+    }
+
+    /// Whether enough is free beside the ballast. Where that cannot be known, what is written shows it.
+    fn is_there(&self) -> bool {
+        statvfs(&self.directory).map_or(true, |stat| {
+            stat.f_bavail.saturating_mul(stat.f_frsize) >= BALLAST_BYTES
+        })
+    }
+
+    /// Whether it is on board now.
+    fn take_ballast(&self) -> bool {
+        if self.ballast.exists() {
+            return true;
         }
         let file = File::options()
             .create(true)
             .truncate(true)
             .write(true)
             .mode(0o600)
-            .open(&self.0);
+            .open(&self.ballast);
         let filled = file.and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, BALLAST_BYTES)?));
         if filled.is_err() {
-            self.drop_it();
+            self.give_up_ballast();
         }
+        filled.is_ok()
     }
 
-    /// Gives it up; whether that has made room.
-    fn drop_it(&self) -> bool {
-        std::fs::remove_file(&self.0).is_ok()
+    /// Whether that has made room.
+    fn give_up_ballast(&self) -> bool {
+        std::fs::remove_file(&self.ballast).is_ok()
     }
 }
 
@@ -59,23 +140,25 @@ impl Writer {
     /// A group did not fit. Answers whether it is to be tried again: not when the store was closed meanwhile. What is
     /// handed over in the meantime joins the group, but for new sessions.
     pub(super) fn wait_for_room(&mut self, waiting: &mut Vec<Write>, queue: &Receiver<Job>) -> bool {
-        if !self.is_full {
-            self.is_full = true;
-            tracing::error!("the disk is full: no session is admitted and the others wait; make some room");
+        if !self.room.is_short() {
+            self.room.say_full();
         }
-        if self.ballast.drop_it() {
+        let has_ballast = self.room.give_up_ballast();
+        let appends = waiting.iter().filter(|write| !has_ballast && !write.draft.is_create());
+        self.room.show(appends.map(|write| write.draft.session_id()).collect());
+        self.refuse_creations_of(waiting);
+        if has_ballast {
             return true;
         }
-        let admitted = |write: &Write| !write.draft.is_create();
-        let (kept, refused): (Vec<_>, Vec<_>) = std::mem::take(waiting).into_iter().partition(admitted);
-        refused.into_iter().for_each(|write| write.refuse(StoreError::DiskFull));
-        *waiting = kept;
         let until = Instant::now() + RETRY_PAUSE;
         loop {
             match queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Job::Write(write)) if write.draft.is_create() => write.refuse(StoreError::DiskFull),
-                Ok(Job::Write(write)) => waiting.push(write),
-                Ok(Job::Rebuild(answer)) => drop(answer.send(Err(StoreError::DiskFull))),
+                Ok(Job::Write(write)) if write.draft.is_create() => write.refuse(self.disk_full()),
+                Ok(Job::Write(write)) => {
+                    self.room.waits_too(write.draft.session_id());
+                    waiting.push(write);
+                }
+                Ok(Job::Rebuild(answer)) => drop(answer.send(Err(self.disk_full()))),
                 #[cfg(test)]
                 Ok(Job::Run(sql, done)) => {
                     self.run_for_test(sql, &done);
@@ -87,11 +170,40 @@ impl Writer {
         }
     }
 
-    /// A group was written: if the disk was full before, it is no longer.
-    pub(super) fn note_room(&mut self) {
-        if std::mem::take(&mut self.is_full) {
-            tracing::info!("there is room on the disk again");
-            self.ballast.take();
+    /// Looks, while the disk counts as full, whether it still is.
+    pub(super) fn look_for_room(&mut self) {
+        if !self.room.is_short() || !self.room.take_ballast() || !self.room.is_there() {
+            return;
         }
+        tracing::info!("there is room on the disk again");
+        let waited = self.room.waited.take().unwrap_or_default();
+        if let Health::Full(shortage) = self.room.health.send_replace(Health::Good) {
+            let waiting = waited;
+            self.observer.room_again(&Shortage { waiting, ..shortage });
+        }
+    }
+
+    /// Where there is hardly room no session begins: its agent could not be started.
+    pub(super) fn refuse_creations(&mut self, waiting: &mut Vec<Write>) {
+        if !waiting.iter().any(|write| write.draft.is_create()) || (!self.room.is_short() && self.room.is_there()) {
+            return;
+        }
+        if !self.room.is_short() {
+            self.room.say_full();
+            self.room.show(BTreeSet::new());
+        }
+        self.refuse_creations_of(waiting);
+    }
+
+    fn refuse_creations_of(&self, waiting: &mut Vec<Write>) {
+        let (refused, kept): (Vec<_>, Vec<_>) = std::mem::take(waiting)
+            .into_iter()
+            .partition(|write| write.draft.is_create());
+        *waiting = kept;
+        refused.into_iter().for_each(|write| write.refuse(self.disk_full()));
+    }
+
+    fn disk_full(&self) -> StoreError {
+        super::super::full(&self.path)
     }
 }

@@ -22,6 +22,7 @@ use crate::web::mcp::forms::{self, Reply};
 use crate::web::mcp::narrate::Narrator;
 use crate::web::mcp::result::{Execution, failure};
 use crate::web::mcp::server::Door;
+use crate::web::mcp::steer::Steering;
 use crate::web::mcp::tasks;
 
 /// How long a client may keep a question before it answers by calling again.
@@ -75,11 +76,7 @@ impl Call<'_> {
         let session = self.door.handle.resolve(&session_id).await?;
         // What was told before is not told again.
         let after = self.door.handle.get(session).await?.head;
-        let summary = self
-            .door
-            .handle
-            .resume(session, instruction, None, self.caller.by.clone())
-            .await?;
+        let summary = self.door.resume(self.caller, session, instruction).await?;
         self.begun(
             tool,
             &summary,
@@ -102,7 +99,7 @@ impl Call<'_> {
             env: None,
             by: self.caller.by.clone(),
         };
-        let summary = self.door.handle.create(new).await?;
+        let summary = self.door.create(self.caller, new).await?;
         let kept = Kept {
             session: summary.session_id,
             after: Seq(0),
@@ -160,13 +157,8 @@ impl Call<'_> {
             return Ok(None);
         };
         if let Reply::Answer(answer) = &reply {
-            let by = self.caller.by.clone();
-            match self
-                .door
-                .handle
-                .answer(session, question.question_id, answer.clone(), by)
-                .await
-            {
+            let question = question.question_id;
+            match self.door.answer(self.caller, session, question, answer.clone()).await {
                 // Somebody was quicker: what counts is that it is answered.
                 Ok(_) | Err(CallError::AlreadyAnswered(_) | CallError::NoSuchQuestion(_)) => {}
                 Err(error) => return Err(error.into()),
@@ -243,13 +235,13 @@ impl Call<'_> {
 
 /// Cancels a session when the call that wants this is dropped, which happens when its client leaves.
 struct CancelOnDrop {
-    armed: Option<(crate::runtime::Handle, SessionId, String)>,
+    armed: Option<(Steering, Caller, SessionId)>,
 }
 
 impl CancelOnDrop {
     fn new(call: Call<'_>, session: SessionId) -> Self {
         Self {
-            armed: Some((call.door.handle.clone(), session, call.caller.by.clone())),
+            armed: Some((call.door.steering(), call.caller.clone(), session)),
         }
     }
 
@@ -260,10 +252,10 @@ impl CancelOnDrop {
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        if let Some((handle, session, by)) = self.armed.take()
+        if let Some((steering, caller, session)) = self.armed.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(async move { handle.cancel(session, by).await.map(drop) });
+            runtime.spawn(async move { steering.cancel(&caller, session).await.map(drop) });
         }
     }
 }

@@ -92,10 +92,7 @@ pub(super) async fn answer(door: &Door, caller: &Caller, arguments: Result<Answe
             .map_err(|error| ToolError::Arguments(format!("question_id: {error}")))?,
         None => only_question(door, session).await?,
     };
-    let summary = door
-        .handle
-        .answer(session, question, arguments.to_answer(), caller.by.clone())
-        .await?;
+    let summary = door.answer(caller, session, question, arguments.to_answer()).await?;
     Ok(Execution::brief(&summary).into_result(false).into())
 }
 
@@ -104,7 +101,7 @@ pub(super) async fn control(door: &Door, caller: &Caller, arguments: Result<Cont
     let Control { session_id, action } = arguments?;
     let session = door.handle.resolve(&session_id).await?;
     let summary = match action {
-        ControlAction::Cancel => door.handle.cancel(session, caller.by.clone()).await?,
+        ControlAction::Cancel => door.cancel(caller, session).await?,
     };
     Ok(Execution::brief(&summary).into_result(false).into())
 }

@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 
 use super::caller::Caller;
 use super::result::{Execution, failure};
+use super::schema::plain;
 use super::server::Door;
 use crate::runtime::handle::CallError;
 use crate::session::id::SessionId;
@@ -137,7 +138,7 @@ const TOOLS: &[Entry] = &[
 
 /// Every tool, always in the same order.
 pub(super) fn all() -> Vec<Tool> {
-    TOOLS.iter().map(Entry::to_tool).collect()
+    TOOLS.iter().map(Entry::to_tool).map(plain).collect()
 }
 
 impl Entry {

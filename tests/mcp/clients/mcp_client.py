@@ -6,6 +6,7 @@ address and the token in CC_EXECUTOR_TOKEN, or `stdio` with WHERE the program wh
 
 import asyncio
 import os
+import pathlib
 import sys
 
 import httpx2
@@ -13,7 +14,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import ElicitResult
 
-TASK = "say first words ;; question Which colour? | Red | Blue ;; say done"
+TASK = "say first words ;; wait-file {} ;; question Which colour? | Red | Blue ;; say done"
 
 
 def server(how, where):
@@ -25,9 +26,13 @@ def server(how, where):
 
 async def main(mode, how, directory, where):
     told, asked = [], []
+    # The agent goes on when its first words were shown: that they come while it runs is what is tested.
+    go = pathlib.Path(directory, f"go-{os.getpid()}")
 
     async def progress(step, total, message):
         told.append((step, message))
+        if "first words" in "".join(message for _, message in told):
+            go.touch()
 
     async def answer(context, params):
         asked.append(params.message)
@@ -36,14 +41,13 @@ async def main(mode, how, directory, where):
     async with Client(server(how, where), mode=mode, elicitation_callback=answer) as client:
         names = [tool.name for tool in (await client.list_tools()).tools]
         assert "execute_resumable" in names, names
-        arguments = {"task": TASK, "cwd": directory}
+        arguments = {"task": TASK.format(go), "cwd": directory}
         result = await client.call_tool("execute_resumable", arguments, progress_callback=progress)
         structured = result.structured_content
         assert structured["outcome"] == "completed" and structured["result"] == "done", structured
         assert not result.is_error
         assert asked == ["Claude asks:\nWhich colour?"], asked
-        words = "".join(message for _, message in told)
-        assert "first words" in words and structured["session_id"] in told[0][1], told
+        assert structured["session_id"] in told[0][1], told
         uri = "resource://cc-executor/session/" + structured["session_id"]
         read = await client.read_resource(uri)
         assert '"completed"' in read.contents[0].text, read

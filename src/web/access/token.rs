@@ -1,5 +1,5 @@
-//! The bearer token: 256 random bits in a file that only its owner can read. Whoever has it can run commands as that
-//! user, so it is never logged, shown or compared byte by byte.
+//! Secrets: 256 random bits each. That of the machine's user is in a file that only he can read; of the others a
+//! fingerprint is kept. Whoever has one can act as its holder, so none is ever logged or compared byte by byte.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -7,10 +7,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// Hexadecimal digits of a token.
 const TOKEN_DIGITS: usize = 64;
+
+/// Bytes of a SHA-256.
+const FINGERPRINT_BYTES: usize = 32;
 
 /// A token.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,12 +82,8 @@ impl Token {
         &self.0
     }
 
-    /// Whether this is the token; takes as long for a wrong one as for a right one.
-    pub(super) fn is(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
-    }
-
-    fn random() -> Self {
+    /// A token that nobody has had before.
+    pub(super) fn random() -> Self {
         let bytes: [u8; TOKEN_DIGITS / 2] = rand::random();
         Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
@@ -90,6 +91,44 @@ impl Token {
     fn parse(text: &str) -> Option<Self> {
         let sound = text.len() == TOKEN_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         sound.then(|| Self(text.to_owned()))
+    }
+}
+
+/// What is kept of a secret: it cannot be had back from this, and 256 random bits cannot be guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct Fingerprint([u8; FINGERPRINT_BYTES]);
+
+impl Fingerprint {
+    /// The fingerprint of a secret in the form in which it is sent.
+    pub(super) fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret).into())
+    }
+
+    /// Whether both are of one secret; takes as long for a wrong one as for a right one.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let pairs = text.as_bytes().chunks(2).map(|pair| match *pair {
+            [high, low] => Some(digit(high)? << 4 | digit(low)?),
+            _ => None,
+        });
+        let bytes = pairs.collect::<Option<Vec<u8>>>();
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or("a fingerprint has 64 hexadecimal digits")
     }
 }
 
@@ -124,7 +163,6 @@ mod tests {
         assert_eq!(Token::read_or_make(&path).unwrap(), token);
         assert_eq!(Token::read(&path).unwrap(), token);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert!(token.is(token.reveal()) && !token.is("") && !token.is(Token::random().reveal()));
         assert!(!format!("{token:?}").contains(token.reveal()), "a log must not show it");
     }
 
@@ -138,5 +176,18 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "").unwrap();
         assert!(matches!(Token::read_or_make(&path), Err(TokenError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_fingerprint_is_kept_and_read_and_is_not_the_secret() {
+        let token = Token::random();
+        let print = Fingerprint::of(token.reveal());
+        let text = String::from(print);
+        assert_eq!(text.len(), 64);
+        assert!(text != token.reveal() && Fingerprint::try_from(text).unwrap().is(&print));
+        assert!(!print.is(&Fingerprint::of(Token::random().reveal())));
+        for bad in ["", "0", "zz", &"0".repeat(63), &"0".repeat(66), "+1"] {
+            assert!(Fingerprint::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
     }
 }

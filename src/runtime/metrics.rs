@@ -1,0 +1,422 @@
+//! What is counted about sessions, for Prometheus: fed by every commit, so that nothing else has to remember to count.
+//!
+//! Counters and histograms begin at 0 with the daemon; what a session had used before is not counted again. The gauges
+//! are made when somebody looks, from the registry's summaries.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::session::id::SessionId;
+use crate::session::journal::{AttemptEnd, Entry, SessionEnd};
+use crate::session::message::{Message, Usage};
+use crate::session::state::StateName;
+use crate::session::summary::Summary;
+use crate::store::{Commit, lock};
+
+/// All states as they are shown, so that a state without sessions is 0 and not missing.
+const SHOWN_STATES: [&str; 13] = [
+    "queued",
+    "starting",
+    "running",
+    "awaiting_input",
+    "waiting_quota",
+    "waiting_api",
+    "paused",
+    "waiting_retry",
+    "stopping",
+    "completed",
+    "failed",
+    "cancelled",
+    "timed_out",
+];
+
+/// What is counted.
+pub(crate) struct Metrics {
+    registry: Registry,
+    shown: Shown,
+    counted: Counted,
+    /// What is needed of each live session to count its next commit.
+    seen: Mutex<HashMap<SessionId, Seen>>,
+}
+
+/// Made when somebody looks.
+#[derive(Default)]
+struct Shown {
+    sessions: Family<ByState, Gauge>,
+    open_questions: Gauge,
+    oldest_question_seconds: Gauge<f64, AtomicU64>,
+    stream_readers: Gauge,
+}
+
+/// Counted as it happens.
+struct Counted {
+    sessions_created: Counter,
+    sessions_ended: Family<ByOutcome, Counter>,
+    attempts_started: Counter,
+    attempts_ended: Family<ByEnding, Counter>,
+    leftovers_ended: Counter,
+    questions_asked: Counter,
+    records: Counter,
+    tokens: Family<ByKind, Counter>,
+    cost_usd: Counter<f64, AtomicU64>,
+    queue_wait: Histogram,
+    first_token: Histogram,
+    commit_delay: Histogram,
+    stream_lag: Histogram,
+    stream_catch_ups: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByEnding {
+    ending: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKind {
+    kind: &'static str,
+}
+
+/// What was seen of a session.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    usage: Usage,
+    queued_at: Option<Timestamp>,
+    /// When an attempt began that has not said anything yet.
+    silent_since: Option<Timestamp>,
+}
+
+impl Metrics {
+    /// Counts from now on; `live` are the sessions that there are already.
+    pub(super) fn new<'a>(live: impl IntoIterator<Item = &'a Summary>) -> Self {
+        let (shown, counted) = (Shown::default(), Counted::new());
+        let mut registry = Registry::with_prefix("cc_executor");
+        shown.register(&mut registry);
+        counted.register(&mut registry);
+        let seen = live.into_iter().map(|summary| (summary.session_id, Seen::of(summary)));
+        Self {
+            registry,
+            shown,
+            counted,
+            seen: Mutex::new(seen.collect()),
+        }
+    }
+
+    /// Counts a commit.
+    pub(super) fn committed(&self, commit: &Commit) {
+        let Some(last) = commit.records.last() else { return };
+        let id = commit.summary.session_id;
+        let mut all = lock(&self.seen);
+        let seen = all.entry(id).or_insert_with(|| self.first_sight(commit));
+        self.counted.records.inc_by(commit.records.len() as u64);
+        for entry in commit.entries.iter() {
+            self.counted.take(entry, seen, last.at);
+        }
+        self.counted.add_usage(&mut seen.usage, commit.summary.usage);
+        if commit.summary.lifecycle.state.outcome().is_some() {
+            all.remove(&id);
+        }
+    }
+
+    /// The agent of a session gave a first sign of its answer.
+    pub(super) fn first_sign(&self, session: SessionId, at: Timestamp) {
+        if let Some(seen) = lock(&self.seen).get_mut(&session) {
+            self.counted.first_sign(seen, at);
+        }
+    }
+
+    /// Appends were on disk this long after the first of them was handed over.
+    pub(super) fn group_committed(&self, waited: Duration) {
+        self.counted.commit_delay.observe(waited.as_secs_f64());
+    }
+
+    /// A reader was handed items and is this many behind the newest.
+    pub(super) fn read(&self, lag: u64) {
+        self.counted.stream_lag.observe(lag as f64);
+    }
+
+    /// A reader fell behind what is kept in memory, and reads the journal.
+    pub(super) fn caught_up_from_journal(&self) {
+        self.counted.stream_catch_ups.inc();
+    }
+
+    /// Everything in the text format of OpenMetrics; the gauges as of `now` from these sessions.
+    pub(super) fn render(&self, sessions: &[impl AsRef<Summary>], readers: usize, now: Timestamp) -> String {
+        self.shown.fill(sessions, readers, now);
+        let mut text = String::new();
+        // Only a writer that fails makes an error, and a String does not.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+
+    /// A session that is resumed after its end was let go of: what it had used then was counted before.
+    fn first_sight(&self, commit: &Commit) -> Seen {
+        match commit.entries.first() {
+            Some(Entry::SessionCreated(_)) => {
+                self.counted.sessions_created.inc();
+                Seen {
+                    queued_at: Some(commit.summary.created_at),
+                    ..Seen::default()
+                }
+            }
+            _ => Seen::of(&commit.summary),
+        }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Seen {
+    fn of(summary: &Summary) -> Self {
+        Self {
+            usage: summary.usage,
+            queued_at: None,
+            silent_since: None,
+        }
+    }
+}
+
+impl Shown {
+    fn register(&self, registry: &mut Registry) {
+        let Self {
+            sessions,
+            open_questions,
+            oldest_question_seconds,
+            stream_readers,
+        } = self;
+        registry.register(
+            "sessions",
+            "Sessions that live or ended lately, by the state shown",
+            sessions.clone(),
+        );
+        registry.register(
+            "open_questions",
+            "Questions that wait for a person",
+            open_questions.clone(),
+        );
+        registry.register_with_unit(
+            "oldest_question_age",
+            "Age of the oldest open question, 0 where there is none",
+            Unit::Seconds,
+            oldest_question_seconds.clone(),
+        );
+        registry.register("stream_readers", "Readers of streams", stream_readers.clone());
+    }
+
+    fn fill(&self, sessions: &[impl AsRef<Summary>], readers: usize, now: Timestamp) {
+        let count = |state: &str| {
+            sessions
+                .iter()
+                .filter(|one| one.as_ref().shown_state() == state)
+                .count()
+        };
+        for state in SHOWN_STATES {
+            self.sessions.get_or_create(&ByState { state }).set(whole(count(state)));
+        }
+        let waiting = sessions.iter().flat_map(|one| one.as_ref().questions.values());
+        let asked: Vec<_> = waiting
+            .filter(|waiting| waiting.answer.is_none())
+            .map(|waiting| waiting.asked_at)
+            .collect();
+        let age = |since: &Timestamp| now.duration_since(*since).as_secs_f64().max(0.0);
+        self.open_questions.set(whole(asked.len()));
+        self.oldest_question_seconds.set(asked.iter().min().map_or(0.0, age));
+        self.stream_readers.set(whole(readers));
+    }
+}
+
+impl Counted {
+    fn new() -> Self {
+        // A millisecond to half an hour; a tenth of a millisecond to about three seconds.
+        let waits = || Histogram::new(exponential_buckets(0.001, 4.0, 12));
+        let delays = || Histogram::new(exponential_buckets(0.0001, 2.0, 16));
+        Self {
+            sessions_created: Counter::default(),
+            sessions_ended: Family::default(),
+            attempts_started: Counter::default(),
+            attempts_ended: Family::default(),
+            leftovers_ended: Counter::default(),
+            questions_asked: Counter::default(),
+            records: Counter::default(),
+            tokens: Family::default(),
+            cost_usd: Counter::default(),
+            queue_wait: waits(),
+            first_token: waits(),
+            commit_delay: delays(),
+            stream_lag: Histogram::new(exponential_buckets(1.0, 4.0, 9)),
+            stream_catch_ups: Counter::default(),
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        self.register_sessions(registry);
+        let Self {
+            tokens,
+            cost_usd,
+            commit_delay,
+            stream_lag,
+            stream_catch_ups,
+            records,
+            ..
+        } = self;
+        registry.register("tokens", "Tokens used, by kind", tokens.clone());
+        registry.register(
+            "cost_usd",
+            "Cost in US dollars, as the agents reckon it",
+            cost_usd.clone(),
+        );
+        registry.register("records", "Records journalled", records.clone());
+        registry.register_with_unit(
+            "commit_delay",
+            "From handing an append to the journal until it is on disk",
+            Unit::Seconds,
+            commit_delay.clone(),
+        );
+        registry.register(
+            "stream_lag_items",
+            "How many items a reader is behind when it is handed some",
+            stream_lag.clone(),
+        );
+        registry.register(
+            "stream_catch_ups",
+            "Pages that readers took from the journal because they were behind the ring",
+            stream_catch_ups.clone(),
+        );
+    }
+
+    fn register_sessions(&self, registry: &mut Registry) {
+        registry.register("sessions_created", "Sessions created", self.sessions_created.clone());
+        registry.register(
+            "sessions_ended",
+            "Sessions ended, by outcome and cause",
+            self.sessions_ended.clone(),
+        );
+        registry.register("attempts_started", "Attempts started", self.attempts_started.clone());
+        registry.register(
+            "attempts_ended",
+            "Attempts ended, by ending: all but finished, refused and stopped are followed by a restart if allowed",
+            self.attempts_ended.clone(),
+        );
+        registry.register(
+            "leftovers_ended",
+            "Processes that agents left behind and that were ended",
+            self.leftovers_ended.clone(),
+        );
+        registry.register("questions_asked", "Questions asked", self.questions_asked.clone());
+        registry.register_with_unit(
+            "queue_wait",
+            "From a session's coming into the queue to its attempt's start",
+            Unit::Seconds,
+            self.queue_wait.clone(),
+        );
+        registry.register_with_unit(
+            "first_token",
+            "From an attempt's start to the first sign of the model's answer",
+            Unit::Seconds,
+            self.first_token.clone(),
+        );
+    }
+
+    fn take(&self, entry: &Entry, seen: &mut Seen, at: Timestamp) {
+        match entry {
+            Entry::SessionState(change) if change.to == StateName::Queued => seen.queued_at = Some(at),
+            Entry::AttemptStarted(_) => {
+                self.attempts_started.inc();
+                seen.silent_since = Some(at);
+                if let Some(since) = seen.queued_at.take() {
+                    self.queue_wait.observe(seconds(since, at));
+                }
+            }
+            Entry::AgentMessage(said) if is_spoken(&said.message) => self.first_sign(seen, at),
+            Entry::QuestionAsked(_) => drop(self.questions_asked.inc()),
+            Entry::AttemptEnded(end) => {
+                seen.silent_since = None;
+                self.end_attempt(end);
+            }
+            Entry::SessionEnded(end) => self.end_session(end),
+            _ => {}
+        }
+    }
+
+    fn first_sign(&self, seen: &mut Seen, at: Timestamp) {
+        if let Some(since) = seen.silent_since.take() {
+            self.first_token.observe(seconds(since, at));
+        }
+    }
+
+    fn end_attempt(&self, end: &AttemptEnd) {
+        let ending = end.ending.name();
+        self.attempts_ended.get_or_create(&ByEnding { ending }).inc();
+        self.leftovers_ended.inc_by(end.leftovers.len() as u64);
+    }
+
+    fn end_session(&self, end: &SessionEnd) {
+        let labels = ByOutcome {
+            outcome: end.outcome.name(),
+            cause: end.outcome.cause().map_or("", |cause| cause.name()),
+        };
+        self.sessions_ended.get_or_create(&labels).inc();
+    }
+
+    /// Usage is told as a total, which never falls.
+    fn add_usage(&self, before: &mut Usage, now: Usage) {
+        let from = *before;
+        let kinds = [
+            ("input", now.input_tokens, from.input_tokens),
+            ("output", now.output_tokens, from.output_tokens),
+            ("cache_read", now.cache_read_tokens, from.cache_read_tokens),
+            ("cache_write", now.cache_write_tokens, from.cache_write_tokens),
+        ];
+        for (kind, now, from) in kinds {
+            self.tokens
+                .get_or_create(&ByKind { kind })
+                .inc_by(now.saturating_sub(from));
+        }
+        self.cost_usd.inc_by((now.cost_usd - from.cost_usd).max(0.0));
+        *before = now;
+    }
+}
+
+/// Whether the model has said this.
+fn is_spoken(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Text { .. } | Message::Thinking { .. } | Message::ToolUse { .. }
+    )
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64().max(0.0)
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Who there is to call, and what each may do: one rule, and one table of exceptions.
+
+use actix_web::http::Method;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a caller may do; each may also do what the one before may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Look at sessions.
+    Viewer,
+    /// Start, answer, cancel, resume: all that changes a session.
+    Operator,
+    /// Say who may call, and see who did what.
+    Admin,
+}
+
+impl Role {
+    /// In words.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// By which face a call came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Face {
+    /// HTTP with a token: scripts and the command line.
+    Api,
+    /// A browser with our cookie.
+    Page,
+    /// A client of MCP.
+    Mcp,
+}
+
+/// Who calls; stands in the extensions of every request that got past the guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The name of the token; of the machine's own it is `owner`.
+    pub(crate) name: String,
+    /// What it may do.
+    pub(crate) role: Role,
+    /// What a page has to send as `X-CSRF-Token`; none for callers with a token, who need none.
+    pub(crate) csrf: Option<String>,
+}
+
+impl Caller {
+    /// By which face it came over HTTP.
+    pub(super) fn face(&self) -> Face {
+        match self.csrf {
+            Some(_) => Face::Page,
+            None => Face::Api,
+        }
+    }
+}
+
+/// Paths, with all below them, at which the method does not say what the role has to be.
+///
+/// Whatever MCP is asked comes as a POST, and what starts work cannot be told from what reads without understanding it:
+/// so all of it is for those who may start work.
+const EXCEPTIONS: &[(&str, Role)] = &[
+    ("/api/tokens", Role::Admin),
+    ("/api/audit", Role::Admin),
+    ("/api/sign-in-links", Role::Admin),
+    ("/mcp", Role::Operator),
+    ("/sign-out", Role::Viewer),
+];
+
+/// Which role a call needs: reading is for all, everything else for operators, but for the exceptions. `path` is the one
+/// by which the router decides.
+pub(super) fn needed(method: &Method, path: &str) -> Role {
+    let is_at_or_below = |root: &str| {
+        path.strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match EXCEPTIONS.iter().find(|(root, _)| is_at_or_below(root)) {
+        Some((_, role)) => *role,
+        None if is_reading(method) => Role::Viewer,
+        None => Role::Operator,
+    }
+}
+
+/// Whether a method promises to change nothing.
+pub(super) fn is_reading(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_is_for_all_and_changing_for_operators() {
+        for path in ["/", "/api/sessions", "/execution/x/stream", "/api/tokensx", "/nowhere"] {
+            assert_eq!(needed(&Method::GET, path), Role::Viewer, "{path}");
+            assert_eq!(needed(&Method::HEAD, path), Role::Viewer, "{path}");
+            for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::TRACE] {
+                assert_eq!(needed(&method, path), Role::Operator, "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_may_call_is_for_admins_alone() {
+        for path in ["/api/tokens", "/api/tokens/x", "/api/audit", "/api/sign-in-links"] {
+            assert_eq!(needed(&Method::GET, path), Role::Admin, "{path}");
+            assert_eq!(needed(&Method::POST, path), Role::Admin, "{path}");
+        }
+        assert_eq!(needed(&Method::GET, "/mcp"), Role::Operator);
+        assert_eq!(needed(&Method::POST, "/sign-out"), Role::Viewer);
+        assert!(Role::Viewer < Role::Operator && Role::Operator < Role::Admin);
+    }
+}

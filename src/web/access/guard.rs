@@ -1,0 +1,188 @@
+//! The door of every route: from where a call comes, who calls, and whether he may; and then what became of it.
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
+use jiff::Timestamp;
+
+use super::audit::Note;
+use super::caller::{Caller, is_reading, needed};
+use super::origin::single;
+use super::sign_ins::csrf_token;
+use super::token::Fingerprint;
+use super::{Access, pages};
+use crate::runtime::Handle;
+use crate::web::error::{Code, Problem};
+
+/// The paths that need no token, beside those of assets.
+const PUBLIC_PATHS: &[&str] = &["/healthz", "/readyz", "/sign-in"];
+
+/// Where what pages are made of stands; nothing in it is secret.
+const ASSETS: &str = "/assets/";
+
+/// What a page sends with what it changes.
+const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
+
+/// Whether a path needs no token. Only the plainest spelling of it is.
+pub(in crate::web) fn is_public(path: &str) -> bool {
+    let is_asset = |name: &str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+    };
+    PUBLIC_PATHS.contains(&path) || path.strip_prefix(ASSETS).is_some_and(is_asset)
+}
+
+/// The token by which a request was let through, itself or through a cookie; stands in the request's extensions.
+#[derive(Clone, Copy)]
+pub(in crate::web) struct SignedBy(pub(super) Fingerprint);
+
+/// A call that is not let through, and who made it where that is known.
+struct Refusal {
+    problem: Problem,
+    caller: Option<Caller>,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem, caller: None }
+    }
+}
+
+impl Access {
+    /// Who calls, and by which token; none at public paths.
+    fn admit(&self, request: &ServiceRequest) -> Result<Option<(Caller, SignedBy)>, Refusal> {
+        self.0.origins.check(request.method(), request.headers())?;
+        if is_public(request.path()) {
+            return Ok(None);
+        }
+        let (caller, signed_by) = self.identify(request, Timestamp::now())?;
+        match may_call(&caller, request) {
+            Ok(()) => Ok(Some((caller, signed_by))),
+            Err(problem) => Err(Refusal {
+                problem,
+                caller: Some(caller),
+            }),
+        }
+    }
+
+    /// A token decides where there is one, else the cookie.
+    fn identify(&self, request: &ServiceRequest, now: Timestamp) -> Result<(Caller, SignedBy), Problem> {
+        let found = if request.headers().contains_key(AUTHORIZATION) {
+            bearer(request.headers()).and_then(|token| self.caller_with(&Fingerprint::of(token), None, now))
+        } else {
+            self.of_cookie(request, now)
+        };
+        found.ok_or_else(|| {
+            Problem::new(
+                Code::Unauthorized,
+                "send `Authorization: Bearer TOKEN`; `cc-executor token` shows the token, `cc-executor open` opens the page",
+            )
+        })
+    }
+
+    /// Other servers of this machine can set cookies of our name: they are passed over.
+    fn of_cookie(&self, request: &ServiceRequest, now: Timestamp) -> Option<(Caller, SignedBy)> {
+        let name = self.cookie_name();
+        let cookies = request.cookies().ok()?;
+        let ours = cookies.iter().filter(|cookie| cookie.name() == name);
+        ours.map(|cookie| cookie.value()).find_map(|cookie| {
+            let token = self.0.sign_ins.token_of(cookie, now)?;
+            self.caller_with(&token, Some(csrf_token(cookie)), now)
+        })
+    }
+
+    fn caller_with(&self, token: &Fingerprint, csrf: Option<String>, now: Timestamp) -> Option<(Caller, SignedBy)> {
+        let (name, role) = self.holder(token, now)?;
+        Some((Caller { name, role, csrf }, SignedBy(*token)))
+    }
+}
+
+/// The token of the `Authorization` header.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = single(headers, &AUTHORIZATION).ok().flatten()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether the role is enough, and a change by cookie really comes from the page.
+fn may_call(caller: &Caller, request: &ServiceRequest) -> Result<(), Problem> {
+    let method = request.method();
+    let needed = needed(method, request.match_info().as_str());
+    if caller.role < needed {
+        let (name, role) = (&caller.name, caller.role.name());
+        let told = format!(
+            "the token {name} is of a {role}; this needs one of an {}",
+            needed.name()
+        );
+        return Err(Problem::new(Code::ForbiddenRole, told));
+    }
+    let Some(csrf) = &caller.csrf else { return Ok(()) };
+    let given = single(request.headers(), &CSRF_HEADER).ok().flatten();
+    let is_right = given.is_some_and(|given| Fingerprint::of(given).is(&Fingerprint::of(csrf)));
+    if is_reading(method) || is_right {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::Csrf,
+        "send `X-CSRF-Token` with the token of the page: load the page anew",
+    ))
+}
+
+/// Lets through who may call, tells the routes who it is, and keeps what became of each change.
+pub(in crate::web) async fn guard<B: MessageBody + 'static>(
+    access: Access,
+    handle: Handle,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let (caller, signed_by) = match access.admit(&request) {
+        Ok(None) => return Ok(next.call(request).await?.map_into_left_body()),
+        Ok(Some(admitted)) => admitted,
+        Err(refusal) => {
+            let answer = refuse(&request, &refusal);
+            if let Some(note) = refusal.caller.and_then(|caller| note(&access, &request, &caller)) {
+                note.finish(&handle, &answer).await;
+            }
+            return Ok(request.into_response(answer).map_into_right_body());
+        }
+    };
+    let note = note(&access, &request, &caller);
+    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(signed_by);
+    let answered = next.call(request).await;
+    if let Some(note) = note {
+        match &answered {
+            Ok(answer) => note.finish(&handle, answer.response()).await,
+            Err(error) => note.finish(&handle, &error.as_response_error().error_response()).await,
+        }
+    }
+    Ok(answered?.map_into_left_body())
+}
+
+/// What is to be kept of a call, where it changes something. Those of MCP are kept by their face, which alone
+/// understands them.
+fn note(access: &Access, request: &ServiceRequest, caller: &Caller) -> Option<Note> {
+    let path = request.match_info().as_str();
+    let is_change = !is_reading(request.method()) && *request.method() != Method::OPTIONS && path != "/mcp";
+    is_change.then(|| Note::begin(access.audit(), request, caller))
+}
+
+/// A browser that wants a page is shown how to sign in.
+fn refuse(request: &ServiceRequest, refusal: &Refusal) -> HttpResponse {
+    tracing::debug!(method = %request.method(), path = request.path(), why = %refusal.problem, "call refused");
+    if refusal.problem.is(Code::Unauthorized) && wants_page(request) {
+        return pages::sign_in_page(None);
+    }
+    refusal.problem.error_response()
+}
+
+fn wants_page(request: &ServiceRequest) -> bool {
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let is_page = match request.path() {
+        "/" | "/history" | "/new" => true,
+        path => path.strip_prefix("/execution/").is_some_and(|id| !id.contains('/')),
+    };
+    *request.method() == Method::GET && (is_page || accept.is_some_and(|accept| accept.contains("text/html")))
+}

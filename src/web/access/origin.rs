@@ -1,0 +1,203 @@
+//! From where a call may come: not from a page of another site, not even by DNS rebinding, where its name suddenly means
+//! this machine. A browser then still tells `Host`, `Origin` and `Sec-Fetch-Site`.
+
+use std::net::IpAddr;
+
+use actix_web::http::Method;
+use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
+
+use crate::web::error::{Code, Problem};
+
+/// Where a browser says the page is from that makes the call.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What a browser says it does with the answer.
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// What the headers of a call are held against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origins {
+    /// The port we listen on.
+    pub(super) port: u16,
+}
+
+impl Origins {
+    /// Refuses what comes from elsewhere.
+    pub(super) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+        self.check_host(headers)?;
+        self.check_origin(headers)?;
+        check_site(method, headers)
+    }
+
+    fn check_host(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let host = single(headers, &HOST).ok().flatten();
+        match host.and_then(split_authority) {
+            Some((name, port)) if is_this_machine(name) && port.is_none_or(|port| port == self.port) => Ok(()),
+            _ => Err(Problem::new(
+                Code::ForeignHost,
+                format!("call this daemon as http://127.0.0.1:{}", self.port),
+            )),
+        }
+    }
+
+    /// An origin without a port is another server's: ours would have to be 80.
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let origin = match single(headers, &ORIGIN) {
+            Ok(None) => return Ok(()),
+            Ok(Some(origin)) => origin.strip_prefix("http://").and_then(split_authority),
+            Err(Repeated) => None,
+        };
+        match origin {
+            Some((name, port)) if is_this_machine(name) && port.unwrap_or(80) == self.port => Ok(()),
+            _ => Err(foreign()),
+        }
+    }
+}
+
+/// Cookies know no ports, so a page of another server of this machine would be sent with ours; it may lead here by a
+/// link, and no more.
+fn check_site(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    match single(headers, &SEC_FETCH_SITE) {
+        Ok(None | Some("same-origin" | "none")) => Ok(()),
+        Ok(Some(_)) if *method == Method::GET && is_navigation(headers) => Ok(()),
+        Ok(Some(_)) | Err(Repeated) => Err(foreign()),
+    }
+}
+
+/// Whether another site's page led here.
+pub(super) fn is_led_from_elsewhere(headers: &HeaderMap) -> bool {
+    matches!(single(headers, &SEC_FETCH_SITE), Ok(Some("cross-site" | "same-site")))
+}
+
+fn is_navigation(headers: &HeaderMap) -> bool {
+    matches!(single(headers, &SEC_FETCH_MODE), Ok(Some("navigate")))
+}
+
+fn foreign() -> Problem {
+    Problem::new(Code::ForeignOrigin, "pages of other origins may not call this daemon")
+}
+
+/// A header that may come once came twice, or is not text.
+pub(super) struct Repeated;
+
+/// A header that may come once.
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Repeated> {
+    let mut values = headers.get_all(name);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| Repeated),
+        (Some(_), Some(_)) => Err(Repeated),
+    }
+}
+
+/// Host and port of `host`, `host:port`, `[v6]` or `[v6]:port`.
+fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
+    let port_from = match authority.rfind(']') {
+        Some(bracket) => bracket + 1,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, rest) = authority.split_at(port_from);
+    match rest.strip_prefix(':') {
+        Some(port) => Some((host, Some(port.parse().ok()?))),
+        None if rest.is_empty() => Some((host, None)),
+        None => None,
+    }
+}
+
+/// Whether a name cannot mean another machine: `localhost`, or a loopback address as a literal.
+fn is_this_machine(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let address = address.unwrap_or(host).parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::HeaderValue;
+
+    fn check_by(method: &Method, given: &[(&'static str, &str)]) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in given {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        Origins { port: 8005 }.check(method, &headers).is_ok()
+    }
+
+    fn check(given: &[(&'static str, &str)]) -> bool {
+        check_by(&Method::POST, given)
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_hosts() {
+        for host in [
+            "127.0.0.1:8005",
+            "localhost:8005",
+            "LOCALHOST",
+            "[::1]:8005",
+            "[::1]",
+            "127.0.0.1",
+        ] {
+            assert!(check(&[("host", host)]), "{host}");
+        }
+        let foreign = [
+            "evil.example:8005",
+            "127.0.0.1:8006",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:8005",
+            "192.168.0.1:8005",
+            "[::1]8005",
+            "localhost:",
+            "localhost:99999",
+            "",
+        ];
+        for host in foreign {
+            assert!(!check(&[("host", host)]), "{host}");
+        }
+        assert!(!check(&[]));
+    }
+
+    #[test]
+    fn only_our_own_pages_are_origins() {
+        let with = |origin: &str| check(&[("host", "localhost:8005"), ("origin", origin)]);
+        for origin in ["http://127.0.0.1:8005", "http://localhost:8005", "http://[::1]:8005"] {
+            assert!(with(origin), "{origin}");
+        }
+        let foreign = [
+            "http://evil.example",
+            "http://localhost:3000",
+            "http://localhost",
+            "https://localhost:8005",
+            "null",
+            "",
+        ];
+        for origin in foreign {
+            assert!(!with(origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn headers_that_come_twice_are_not_chosen_from() {
+        assert!(!check(&[("host", "localhost"), ("host", "evil.example")]));
+        let ours = ("origin", "http://localhost:8005");
+        assert!(!check(&[("host", "localhost"), ours, ours]));
+        let site = ("sec-fetch-site", "none");
+        assert!(!check(&[("host", "localhost"), site, site]));
+    }
+
+    #[test]
+    fn another_sites_page_may_lead_here_and_do_nothing_else() {
+        let host = ("host", "localhost:8005");
+        for site in ["same-origin", "none"] {
+            assert!(check(&[host, ("sec-fetch-site", site)]), "{site}");
+        }
+        for site in ["cross-site", "same-site", "made-up"] {
+            let site = ("sec-fetch-site", site);
+            let led = [host, site, ("sec-fetch-mode", "navigate")];
+            assert!(check_by(&Method::GET, &led));
+            assert!(!check_by(&Method::POST, &led), "a form of another site");
+            assert!(!check_by(&Method::GET, &[host, site, ("sec-fetch-mode", "no-cors")]));
+            assert!(!check_by(&Method::GET, &[host, site]));
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! How a browser signs in and out: by a link that can be used once, or with a token.
+
+use actix_web::cookie::time::Duration as CookieDuration;
+use actix_web::cookie::{Cookie, SameSite};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, WWW_AUTHENTICATE};
+use actix_web::web::{Data, Form};
+use actix_web::{Error, HttpRequest, HttpResponse, web};
+use jiff::Timestamp;
+use maud::{DOCTYPE, Markup, html};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::Access;
+use super::audit::{Entry, Outcome};
+use super::caller::{Caller, Face};
+use super::origin::is_led_from_elsewhere;
+use super::token::{Fingerprint, Token};
+use crate::web::Faces;
+use crate::web::error::{Code, Problem};
+use crate::web::params::Params;
+
+/// What our pages may load and do: what the daemon itself serves.
+pub(in crate::web) const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What is wrong with a link that opens nothing.
+const DEAD_LINK: &str = "This link was used already, or is too old.";
+
+/// What is wrong with a token that opens nothing.
+const WRONG_TOKEN: &str = "That is no token of this daemon, or one that has expired.";
+
+/// What is typed into the form.
+#[derive(Deserialize, ToSchema)]
+pub(in crate::web) struct SignInForm {
+    /// The token.
+    token: String,
+}
+
+/// `GET /sign-in?code=…`: uses a link up.
+#[utoipa::path(
+    get, path = "/sign-in", tag = "access", operation_id = "useSignInLink",
+    params(("code" = Option<String>, Query, description = "The code of the link")),
+    responses(
+        (status = 200, description = "The browser is signed in; the page leads on", content_type = "text/html"),
+        (status = 303, description = "The browser is signed in"),
+        (status = 401, description = "How to sign in", content_type = "text/html"),
+    ),
+)]
+pub(in crate::web) async fn use_link(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let params = Params::of(&request, &["code"])?;
+    let Some(code) = params.text("code") else {
+        return Ok(sign_in_page(None));
+    };
+    match faces.access.0.links.take(code, Timestamp::now()) {
+        Some((token, to)) => sign_in(&faces.access, &request, token, &to, DEAD_LINK).await,
+        None => Ok(sign_in_page(Some(DEAD_LINK))),
+    }
+}
+
+/// `POST /sign-in`: a token, typed into the form.
+#[utoipa::path(
+    post, path = "/sign-in", tag = "access", operation_id = "signIn",
+    request_body(content = SignInForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 303, description = "The browser is signed in"),
+        (status = 401, description = "How to sign in", content_type = "text/html"),
+    ),
+)]
+pub(in crate::web) async fn use_token(
+    faces: Data<Faces>,
+    request: HttpRequest,
+    form: Result<Form<SignInForm>, Error>,
+) -> Result<HttpResponse, Problem> {
+    let form = form.map_err(|error| Problem::new(Code::BadBody, error.to_string()))?;
+    let token = Fingerprint::of(form.token.trim());
+    sign_in(&faces.access, &request, token, "/", WRONG_TOKEN).await
+}
+
+/// `POST /sign-out`
+#[utoipa::path(
+    post, path = "/sign-out", tag = "access", operation_id = "signOut",
+    responses((status = 204, description = "The browser's cookie opens nothing any more")),
+)]
+pub(in crate::web) async fn sign_out(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let name = faces.access.cookie_name();
+    let cookies: Vec<String> = request.cookies().map_or_else(
+        |_| Vec::new(),
+        |cookies| {
+            let ours = cookies.iter().filter(|cookie| cookie.name() == name);
+            ours.map(|cookie| cookie.value().to_owned()).collect()
+        },
+    );
+    let access = faces.access.clone();
+    let ending = move || cookies.iter().try_for_each(|cookie| access.0.sign_ins.end(cookie));
+    kept(web::block(ending).await)?;
+    let mut gone = cookie(name, String::new());
+    gone.make_removal();
+    Ok(HttpResponse::NoContent().cookie(gone).finish())
+}
+
+/// Signs the browser in with what the token may, and shows it `to`.
+async fn sign_in(
+    access: &Access,
+    request: &HttpRequest,
+    token: Fingerprint,
+    to: &str,
+    wrong: &str,
+) -> Result<HttpResponse, Problem> {
+    let now = Timestamp::now();
+    let Some((name, role)) = access.holder(&token, now) else {
+        tracing::warn!("a sign-in was refused");
+        return Ok(sign_in_page(Some(wrong)));
+    };
+    let beginning = access.clone();
+    let value: Token = kept(web::block(move || beginning.0.sign_ins.begin(token, now)).await)?;
+    let mut cookie = cookie(access.cookie_name(), value.reveal().to_owned());
+    let life = i64::try_from(access.0.sign_ins.life.as_secs()).unwrap_or(i64::MAX);
+    cookie.set_max_age(CookieDuration::seconds(life));
+    let caller = Caller { name, role, csrf: None };
+    let entry = Entry::now(
+        &caller,
+        Face::Page,
+        request.method().as_str(),
+        "/sign-in",
+        Outcome::Done,
+    );
+    access.audit().note(entry.with_status(StatusCode::SEE_OTHER)).await;
+    Ok(lead(request, to, cookie))
+}
+
+/// A browser sends a strict cookie only where our own page leads it: whom another one led here is led on by a page.
+fn lead(request: &HttpRequest, to: &str, cookie: Cookie<'static>) -> HttpResponse {
+    if is_led_from_elsewhere(request.headers()) {
+        let mut answer = HttpResponse::Ok();
+        answer.cookie(cookie);
+        return page(&mut answer, &entered(to));
+    }
+    HttpResponse::SeeOther()
+        .cookie(cookie)
+        .insert_header((LOCATION, to))
+        .insert_header((REFERRER_POLICY, "no-referrer"))
+        .finish()
+}
+
+fn cookie(name: String, value: String) -> Cookie<'static> {
+    Cookie::build(name, value)
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .finish()
+}
+
+/// What came of keeping something on disk, on another thread.
+fn kept<T>(outcome: Result<std::io::Result<T>, actix_web::error::BlockingError>) -> Result<T, Problem> {
+    let outcome = outcome.map_err(|_| Problem::new(Code::Stopping, "the daemon is stopping"))?;
+    outcome.map_err(|error| Problem::new(Code::NotKept, format!("it cannot be kept on disk: {error}")))
+}
+
+/// The page of those who are not signed in.
+pub(in crate::web) fn sign_in_page(wrong: Option<&str>) -> HttpResponse {
+    let mut answer = HttpResponse::Unauthorized();
+    answer.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"cc-executor\""));
+    page(&mut answer, &signing_in(wrong))
+}
+
+fn page(answer: &mut actix_web::HttpResponseBuilder, markup: &Markup) -> HttpResponse {
+    answer
+        .content_type("text/html; charset=utf-8")
+        .insert_header((CONTENT_SECURITY_POLICY, PAGE_POLICY))
+        .insert_header((REFERRER_POLICY, "no-referrer"))
+        .body(markup.0.clone())
+}
+
+fn signing_in(wrong: Option<&str>) -> Markup {
+    let body = html! {
+        h1 { "Sign in to cc-executor" }
+        @if let Some(wrong) = wrong {
+            p role="alert" { strong { (wrong) } }
+        }
+        p { "Run " code { "cc-executor open" } " in a terminal of this machine: it opens this page signed in." }
+        form method="post" action="/sign-in" {
+            label for="token" { "Or sign in with a token" }
+            " "
+            input #token type="password" name="token" autocomplete="off" required;
+            " "
+            button type="submit" { "Sign in" }
+        }
+    };
+    document("Sign in", &html! {}, &body)
+}
+
+fn entered(to: &str) -> Markup {
+    let refresh = html! { meta http-equiv="refresh" content={ "0;url=" (to) }; };
+    let body = html! {
+        h1 { "Signed in" }
+        p { a href=(to) { "Go on to the page" } }
+    };
+    document("Signed in", &refresh, &body)
+}
+
+fn document(title: &str, head: &Markup, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · cc-executor" }
+                (head)
+            }
+            body { main { (body) } }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What clients of MCP change: each change goes through the handle, and into the audit log.
+
+use std::sync::Arc;
+
+use super::caller::Caller;
+use super::server::Door;
+use crate::runtime::Handle;
+use crate::runtime::handle::{CallError, NewSession};
+use crate::session::id::{QuestionId, SessionId};
+use crate::session::question::Answer;
+use crate::session::summary::Summary;
+use crate::web::access::Face;
+use crate::web::access::audit::{Audit, Entry, Outcome};
+
+type Changed = Result<Arc<Summary>, CallError>;
+
+impl Door {
+    /// Creates a session.
+    pub(super) async fn create(&self, caller: &Caller, new: NewSession) -> Changed {
+        let outcome = self.handle.create(new).await;
+        self.note(caller, "create", None, outcome).await
+    }
+
+    /// Goes on with a session that has ended.
+    pub(super) async fn resume(&self, caller: &Caller, session: SessionId, instruction: Option<String>) -> Changed {
+        let outcome = self.handle.resume(session, instruction, None, caller.by.clone()).await;
+        self.note(caller, "resume", Some(session), outcome).await
+    }
+
+    /// Answers a question.
+    pub(super) async fn answer(
+        &self,
+        caller: &Caller,
+        session: SessionId,
+        question: QuestionId,
+        answer: Answer,
+    ) -> Changed {
+        let outcome = self.handle.answer(session, question, answer, caller.by.clone()).await;
+        self.note(caller, "answer", Some(session), outcome).await
+    }
+
+    /// Cancels a session.
+    pub(super) async fn cancel(&self, caller: &Caller, session: SessionId) -> Changed {
+        self.steering().cancel(caller, session).await
+    }
+
+    /// What can still change something when the call is over.
+    pub(super) fn steering(&self) -> Steering {
+        Steering {
+            handle: self.handle.clone(),
+            audit: self.audit.clone(),
+        }
+    }
+
+    async fn note(&self, caller: &Caller, what: &str, session: Option<SessionId>, changed: Changed) -> Changed {
+        note(&self.audit, caller, what, session, &changed).await;
+        changed
+    }
+}
+
+/// Outlives the call that it was taken from.
+pub(super) struct Steering {
+    handle: Handle,
+    audit: Audit,
+}
+
+impl Steering {
+    /// Cancels a session.
+    pub(super) async fn cancel(&self, caller: &Caller, session: SessionId) -> Changed {
+        let changed = self.handle.cancel(session, caller.by.clone()).await;
+        note(&self.audit, caller, "cancel", Some(session), &changed).await;
+        changed
+    }
+}
+
+async fn note(audit: &Audit, caller: &Caller, what: &str, session: Option<SessionId>, changed: &Changed) {
+    let Some(signed_in) = &caller.signed_in else { return };
+    let outcome = match changed {
+        Ok(_) => Outcome::Done,
+        Err(CallError::Store(_) | CallError::Stopping) => Outcome::Failed,
+        Err(_) => Outcome::Refused,
+    };
+    let session = session.or_else(|| changed.as_ref().ok().map(|summary| summary.session_id));
+    let entry = Entry::now(signed_in, Face::Mcp, "MCP", what, outcome);
+    audit.note(entry.about(session)).await;
+}

@@ -1,0 +1,16 @@
+//! `GET /metrics`: figures for Prometheus, in the text format of OpenMetrics.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+
+use super::Faces;
+use super::error::Problem;
+
+/// The content type of the format, which a scraper chooses its parser by.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// `GET /metrics`
+pub(super) async fn metrics(faces: Data<Faces>) -> Result<HttpResponse, Problem> {
+    let text = faces.handle.metrics(faces.streams.readers()).await?;
+    Ok(HttpResponse::Ok().content_type(OPENMETRICS).body(text))
+}

@@ -1,0 +1,275 @@
+//! Questions: as events of the transcript, and as forms while they are open. What would run is shown in full, with
+//! everything that is hidden in it made visible.
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::forms::fields;
+use super::record::{Item, event};
+use super::text::{Room, visible};
+use super::words::{Form, time};
+use super::{markdown, tool};
+use crate::session::id::SessionId;
+use crate::session::journal::Answered;
+use crate::session::question::{Answer, Choice, Question, QuestionKind};
+use crate::session::summary::{Summary, Waiting};
+
+mod rights;
+
+/// A question in the transcript.
+pub(super) fn asked(item: &Item<'_>, question: &Question) -> Markup {
+    let line = format!("Question {}: {}", question.question_id, question.kind.headline());
+    let more = html! { details { summary { "What is asked" } (content(&question.kind, item.room)) } };
+    event(item, "asking", line, more)
+}
+
+/// Its answer in the transcript.
+pub(super) fn answered(item: &Item<'_>, answered: &Answered) -> Markup {
+    let (word, more) = match &answered.answer {
+        Answer::Allow {
+            updated_input: None,
+            remember: false,
+        } => ("allowed", html! {}),
+        Answer::Allow {
+            updated_input: None,
+            remember: true,
+        } => ("allowed, also from now on,", html! {}),
+        Answer::Allow {
+            updated_input: Some(input),
+            ..
+        } => ("allowed with changes", tool::json(input, item.room)),
+        Answer::Deny { reason, .. } => (
+            "denied",
+            html! { @if let Some(reason) = reason { p { (visible(reason)) } } },
+        ),
+        Answer::Choose { answers } => ("answered", chosen(answers.iter())),
+        Answer::Submit { content } => ("answered", tool::json(content, item.room)),
+    };
+    let line = format!("Question {} {word} by {}", answered.question_id, answered.by);
+    event(item, "asking", line, more)
+}
+
+/// The open questions of a session with their forms; `near` is where a list of several sessions says whose they are.
+pub(super) fn cards(summary: &Summary, may_act: bool, near: Near) -> Markup {
+    html! { @for waiting in summary.questions.values() { (card(summary, waiting, may_act, near)) } }
+}
+
+/// Whether a question stands on the page of its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Near {
+    /// It does.
+    ItsSession,
+    /// It stands among those of other sessions.
+    OtherSessions,
+}
+
+fn card(summary: &Summary, waiting: &Waiting, may_act: bool, near: Near) -> Markup {
+    let question = &waiting.question;
+    let session = summary.session_id;
+    let name = format!("{}-{}", session.short(), question.question_id);
+    let status = status(summary, waiting);
+    html! {
+        section.question id={ "question-" (name) } aria-labelledby={ "question-" (name) "-title" }
+            data-session=(session) data-question=(question.question_id) data-ask=(ask(&question.kind))
+            data-status=(status.0)
+        {
+            header {
+                h3 id={ "question-" (name) "-title" } { (title(&question.kind)) }
+                p.about {
+                    @if near == Near::OtherSessions {
+                        a href={ "/execution/" (session) } { (visible(&summary.name)) } " · "
+                    }
+                    (question.question_id) " · asked " (time(waiting.asked_at, Form::Ago))
+                }
+                p.status hidden[status.1.is_empty()] { (status.1) }
+            }
+            div.asked { (content(&question.kind, Room::WHOLE)) }
+            @if may_act && waiting.answer.is_none() { (form(session, &name, question)) }
+        }
+    }
+}
+
+/// What is to be said about where the question stands: for scripts, and for people.
+fn status(summary: &Summary, waiting: &Waiting) -> (&'static str, &'static str) {
+    let lifecycle = &summary.lifecycle;
+    let is_orphaned = !lifecycle.state.has_agent() || waiting.attempt != lifecycle.attempt;
+    match (&waiting.answer, is_orphaned) {
+        (Some(_), _) => ("answered", "Answered; the answer is on its way to the agent."),
+        (None, true) => (
+            "orphaned",
+            "The agent that asked is gone. An answer is kept for the one that goes on.",
+        ),
+        (None, false) => ("open", ""),
+    }
+}
+
+fn ask(kind: &QuestionKind) -> &'static str {
+    match kind {
+        QuestionKind::Permission { .. } => "permission",
+        QuestionKind::Choice { .. } => "choice",
+        QuestionKind::Plan { .. } => "plan",
+        QuestionKind::Form { .. } => "form",
+    }
+}
+
+fn title(kind: &QuestionKind) -> String {
+    match kind {
+        QuestionKind::Permission { tool, .. } => format!("May it use {}?", visible(tool)),
+        QuestionKind::Choice { questions, .. } if questions.len() > 1 => "It asks you to choose".to_owned(),
+        QuestionKind::Choice { .. } => "It asks you".to_owned(),
+        QuestionKind::Plan { .. } => "Do you approve this plan?".to_owned(),
+        QuestionKind::Form { server, .. } => format!("{} asks for", visible(server)),
+    }
+}
+
+/// What is asked, in full. The questions of a choice stand in its form.
+fn content(kind: &QuestionKind, room: Room<'_>) -> Markup {
+    match kind {
+        QuestionKind::Permission {
+            tool, input, reason, ..
+        } => html! {
+            @if let Some(reason) = reason { p.reason { (visible(reason)) } }
+            (tool::input(tool, input, room))
+        },
+        QuestionKind::Choice { questions, .. } if room.whole_at.is_some() => html! {
+            ul { @for choice in questions { li { (visible(&choice.question)) } } }
+        },
+        QuestionKind::Choice { .. } => html! {},
+        QuestionKind::Plan { plan: Some(plan), .. } => {
+            html! { div.markdown { (markdown::render(room.cut(plan))) } (room.rest(plan)) }
+        }
+        QuestionKind::Plan { plan: None, input } if input.as_object().is_none_or(serde_json::Map::is_empty) => {
+            html! { p { "The plan is what it wrote last." } }
+        }
+        QuestionKind::Plan { plan: None, input } => tool::json(input, room),
+        QuestionKind::Form { message, .. } => html! { p { (visible(message)) } },
+    }
+}
+
+fn form(session: SessionId, name: &str, question: &Question) -> Markup {
+    let action = format!("/api/sessions/{session}/questions/{}/answer", question.question_id);
+    html! {
+        form.answer data-answer=(ask(&question.kind)) data-action=(action) novalidate {
+            @match &question.kind {
+                QuestionKind::Permission { input, suggestions, .. } => (permission(name, input, suggestions)),
+                QuestionKind::Choice { questions, .. } => (choices(name, questions)),
+                QuestionKind::Plan { .. } => (plan(name)),
+                QuestionKind::Form { schema, .. } => (filled(name, schema)),
+            }
+            p.problem role="alert" hidden {}
+        }
+    }
+}
+
+fn permission(name: &str, input: &Value, suggestions: &[Value]) -> Markup {
+    html! {
+        @if !suggestions.is_empty() {
+            p.field.check {
+                input type="checkbox" id={ (name) "-remember" } name="remember";
+                label for={ (name) "-remember" } { "For the rest of this session also allow: " (rights::describe(suggestions)) }
+            }
+        }
+        (message_field(name, "If you deny: what to do instead"))
+        p.field.check {
+            input type="checkbox" id={ (name) "-interrupt" } name="interrupt";
+            label for={ (name) "-interrupt" } { "If you deny: stop the turn as well" }
+        }
+        details {
+            summary { "Change what is run" }
+            label.visually-hidden for={ (name) "-input" } { "The input of the tool, as JSON" }
+            textarea.mono id={ (name) "-input" } name="updated_input" rows="6" spellcheck="false" {
+                (serde_json::to_string_pretty(input).unwrap_or_default())
+            }
+        }
+        p.buttons {
+            button.primary type="submit" value="allow" { "Allow" }
+            button type="submit" value="deny" { "Deny" }
+        }
+    }
+}
+
+fn plan(name: &str) -> Markup {
+    html! {
+        (message_field(name, "If you reject it: what to change"))
+        p.buttons {
+            button.primary type="submit" value="allow" { "Approve" }
+            button type="submit" value="deny" { "Reject" }
+        }
+    }
+}
+
+fn choices(name: &str, questions: &[Choice]) -> Markup {
+    html! {
+        @for (place, choice) in questions.iter().enumerate() { (one_choice(&format!("{name}-{place}"), choice)) }
+        p.buttons {
+            button.primary type="submit" value="choose" { "Answer" }
+            button type="submit" value="deny" { "Decline" }
+        }
+    }
+}
+
+fn one_choice(name: &str, choice: &Choice) -> Markup {
+    let kind = if choice.multi_select { "checkbox" } else { "radio" };
+    let own = format!("{name}-own");
+    html! {
+        fieldset data-choice=(choice.question) {
+            legend {
+                @if !choice.header.is_empty() { span.label { (visible(&choice.header)) } " " }
+                (visible(&choice.question))
+                @if choice.multi_select { span.hint { " (several may be chosen)" } }
+            }
+            @for (place, option) in choice.options.iter().enumerate() {
+                @let id = format!("{name}-{place}");
+                p.field.check {
+                    input type=(kind) id=(id) name=(name) value=(option.label);
+                    label for=(id) {
+                        (visible(&option.label))
+                        @if !option.description.is_empty() { span.hint { (visible(&option.description)) } }
+                    }
+                }
+            }
+            p.field {
+                label for=(own) { "Something else" }
+                input type="text" id=(own) name=(own) data-own autocomplete="off";
+            }
+        }
+    }
+}
+
+/// A form of an MCP server: fields where its schema is simple, JSON where it is not.
+fn filled(name: &str, schema: &Value) -> Markup {
+    html! {
+        @match fields(name, schema) {
+            Some(fields) => (fields),
+            None => {
+                p.field {
+                    label for={ (name) "-content" } { "The content, as JSON" }
+                    textarea.mono id={ (name) "-content" } name="content" rows="8" spellcheck="false" { "{}" }
+                }
+                details { summary { "Its schema" } (tool::json(schema, Room::WHOLE)) }
+            }
+        }
+        p.buttons {
+            button.primary type="submit" value="submit" { "Send" }
+            button type="submit" value="deny" { "Decline" }
+        }
+    }
+}
+
+fn message_field(name: &str, label: &str) -> Markup {
+    html! {
+        p.field {
+            label for={ (name) "-reason" } { (label) }
+            input type="text" id={ (name) "-reason" } name="reason" autocomplete="off";
+        }
+    }
+}
+
+fn chosen<'a>(answers: impl Iterator<Item = (&'a String, &'a String)>) -> Markup {
+    html! {
+        dl.chosen { @for (question, answer) in answers { dt { (visible(question)) } dd { (visible(answer)) } } }
+    }
+}
+
+#[cfg(test)]
+mod tests;

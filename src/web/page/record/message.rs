@@ -1,0 +1,230 @@
+//! How what an agent says looks in the transcript.
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::{Item, LINE_CHARS_MAX, Marks, element, event, folded, nothing, prose, result_text, turn_end};
+use crate::session::message::{BackgroundTask, Message};
+use crate::web::page::text::{self, one_line, visible};
+use crate::web::page::{tool, words};
+
+/// The element of a message.
+pub(super) fn render(item: &Item<'_>, message: &Message) -> Markup {
+    match message {
+        Message::TurnStarted {
+            model,
+            permission_mode,
+            mcp_servers_failed,
+            ..
+        } => turn_start(item, model, permission_mode, mcp_servers_failed),
+        Message::Text { .. } | Message::Thinking { .. } | Message::ToolUse { .. } | Message::ToolResult { .. } => {
+            block(item, message)
+        }
+        Message::UserText { text, .. } => folded(
+            item,
+            "muted",
+            format!("Told by the CLI: {}", one_line(text, LINE_CHARS_MAX)),
+            text::block(text, item.room),
+        ),
+        Message::PermissionDenied { tool, reason, .. } => event(
+            item,
+            "failed",
+            format!("{tool} was denied without asking: {reason}"),
+            html! {},
+        ),
+        Message::TaskStarted {
+            description,
+            background,
+            ..
+        } => {
+            let how = if *background { "In the background" } else { "Begun" };
+            event(item, "muted", format!("{how}: {description}"), html! {})
+        }
+        Message::TaskEnded { status, summary, .. } => {
+            event(item, "muted", format!("Task {status}: {summary}"), html! {})
+        }
+        Message::BackgroundTasks { tasks } => background(item, tasks),
+        Message::ApiRetry {
+            retry,
+            retries_max,
+            delay_ms,
+            status,
+            error,
+        } => {
+            let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+            let seconds = delay_ms.div_ceil(1000);
+            let line = format!("The API failed ({status}, {error}): retry {retry} of {retries_max} in {seconds} s");
+            event(item, "waiting", line, html! {})
+        }
+        Message::RateLimit { rejected: true, .. } => {
+            event(item, "waiting", "A usage limit is reached".to_owned(), html! {})
+        }
+        Message::RateLimit { rejected: false, .. } => nothing(item),
+        Message::Compacted {
+            pre_tokens,
+            post_tokens,
+        } => {
+            let (from, to) = (words::amount(*pre_tokens), words::amount(*post_tokens));
+            event(
+                item,
+                "rebuilt",
+                format!("The conversation was compacted from {from} to {to} tokens"),
+                html! {},
+            )
+        }
+        Message::ConversationReset { .. } => {
+            event(item, "rebuilt", "The conversation was cleared".to_owned(), html! {})
+        }
+        Message::Said { topic, text } => folded(
+            item,
+            "muted",
+            format!("{topic}: {}", one_line(text, LINE_CHARS_MAX)),
+            text::block(text, item.room),
+        ),
+        Message::TurnEnded(end) => turn_end(item, end),
+    }
+}
+
+fn turn_start(item: &Item<'_>, model: &str, mode: &str, failed: &[String]) -> Markup {
+    let missing = html! {
+        @if !failed.is_empty() { p { "MCP servers that are not connected: " (visible(&failed.join(", "))) } }
+    };
+    event(item, "muted", format!("A turn begins with {model} ({mode})"), missing)
+}
+
+fn block(item: &Item<'_>, message: &Message) -> Markup {
+    match message {
+        Message::Text {
+            message_id,
+            block,
+            text,
+            parent,
+            aborted,
+            error,
+        } => {
+            let marks = Marks {
+                class: "said",
+                block: Some((message_id, *block)),
+                parent: parent.is_some(),
+                is_error: error.is_some(),
+                ..Marks::default()
+            };
+            element(item, marks, said(item, text, parent.is_some(), *aborted))
+        }
+        Message::Thinking {
+            message_id,
+            block,
+            text,
+            parent,
+        } => {
+            let marks = Marks {
+                class: "thinking",
+                block: Some((message_id, *block)),
+                parent: parent.is_some(),
+                ..Marks::default()
+            };
+            element(item, marks, thinking(item, text))
+        }
+        Message::ToolUse {
+            message_id,
+            block,
+            tool_use_id,
+            name,
+            input,
+            parent,
+        } => {
+            let marks = Marks {
+                class: "call",
+                block: Some((message_id, *block)),
+                tool_use_id: Some(tool_use_id),
+                parent: parent.is_some(),
+                is_error: item.failed == Some(true),
+                ..Marks::default()
+            };
+            element(item, marks, call(item, name, input))
+        }
+        Message::ToolResult {
+            tool_use_id,
+            text,
+            is_error,
+            parent,
+        } => {
+            let marks = Marks {
+                class: "result",
+                result_of: Some(tool_use_id),
+                parent: parent.is_some(),
+                is_error: *is_error,
+                ..Marks::default()
+            };
+            element(item, marks, result(item, text, *is_error))
+        }
+        _ => nothing(item),
+    }
+}
+
+fn said(item: &Item<'_>, text: &str, by_subagent: bool, is_cut_off: bool) -> Markup {
+    html! {
+        @if by_subagent { p.who { "Subagent" } }
+        (prose(text, item.room))
+        @if is_cut_off { p.rest { "Cut off by an interrupt" } }
+    }
+}
+
+fn thinking(item: &Item<'_>, text: &str) -> Markup {
+    if text.trim().is_empty() {
+        return html! { p.line { "Thinking, which the model keeps to itself" } };
+    }
+    html! {
+        details {
+            summary { span.label { "Thinking" } " " span.headline { (one_line(text, LINE_CHARS_MAX)) } }
+            (prose(text, item.room))
+        }
+    }
+}
+
+/// A tool call is folded; its results are moved into it.
+fn call(item: &Item<'_>, name: &str, input: &Value) -> Markup {
+    let status = match item.failed {
+        None => "",
+        Some(false) => "done",
+        Some(true) => "failed",
+    };
+    html! {
+        details data-status=(status) {
+            summary {
+                span.label { (visible(name)) } " "
+                span.headline { (tool::headline(name, input)) }
+                @if let Some(size) = tool::size(name, input) {
+                    " " span.size { span.added { "+" (size.added) } " " span.removed { "−" (size.removed) } }
+                }
+                " " span.outcome { (if item.failed == Some(true) { "failed" } else { "" }) }
+            }
+            (tool::input(name, input, item.room))
+            div.results { @for result in &item.results { (result) } }
+        }
+    }
+}
+
+fn result(item: &Item<'_>, text: &str, is_error: bool) -> Markup {
+    let name = if is_error { "Failed" } else { "Result" };
+    let lines = text.lines().count();
+    html! {
+        details open[lines <= 1] {
+            summary {
+                span.label { (name) } " "
+                span.headline { (one_line(text, LINE_CHARS_MAX)) }
+                @if lines > 1 { " " span.size { (words::count(lines as u64, "line", "lines")) } }
+            }
+            @if text.trim().is_empty() { p.rest { "No output" } } @else { (result_text(text, item.room)) }
+        }
+    }
+}
+
+fn background(item: &Item<'_>, tasks: &[BackgroundTask]) -> Markup {
+    if tasks.is_empty() {
+        return nothing(item);
+    }
+    let list = html! { ul { @for task in tasks { li { (visible(&task.description)) } } } };
+    let line = words::count(tasks.len() as u64, "task in the background", "tasks in the background");
+    folded(item, "muted", line, list)
+}

@@ -1,0 +1,187 @@
+//! One session: its head, its timeline, its transcript, its open questions, its controls, and what goes beside them.
+
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::layout::{Page, Place, Refusal, fragment};
+use super::question::{self, Near};
+use super::text::visible;
+use super::transcript::{self, CHUNK_RECORDS, Manner, Window};
+use super::words::{self, badge};
+use super::{caller, forms, side};
+use crate::session::id::Seq;
+use crate::session::journal::Entry;
+use crate::session::outcome::Outcome;
+use crate::session::summary::Summary;
+use crate::web::Faces;
+use crate::web::params::Params;
+
+/// `GET /execution/{id}`: with the last records, or those around `seq`.
+pub(in crate::web) async fn page(
+    faces: Data<Faces>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Refusal> {
+    let params = Params::of(&request, &["seq"])?;
+    let seq = params.number("seq")?.map(Seq);
+    let id = faces.handle.resolve(&id).await?;
+    let caller = caller::of(&request);
+    let manner = Manner {
+        whole: false,
+        may_act: caller.may_act,
+    };
+    let window = seq.map_or(Window::Last, Window::Around);
+    let chunk = transcript::chunk(&faces.handle, id, window, CHUNK_RECORDS, manner).await?;
+    let summary = faces.handle.get(id).await?;
+    let side = side::render(&faces.handle, &summary, caller.may_act).await?;
+    let page = Page {
+        title: &title(&summary),
+        place: Place::Session,
+        caller: &caller,
+        module: "session.js",
+        main: html! {
+            (head(&summary, caller.may_act))
+            div.columns {
+                div.story {
+                    (timeline_place())
+                    section #transcript aria-labelledby="transcript-title" tabindex="0" data-session=(id)
+                        data-kinds=(Entry::KINDS.join(" "))
+                    {
+                        div #flow {
+                            h2 #transcript-title.visually-hidden { "Transcript" }
+                            p #older-note.edge hidden { "Loading earlier records…" }
+                            div #records { (chunk) }
+                            p #newer-note.edge hidden { "Loading later records…" }
+                            div #drafts aria-hidden="true" {}
+                            (questions(&summary, caller.may_act))
+                            (composer(&summary, caller.may_act))
+                            div #end {}
+                        }
+                    }
+                    button #to-latest.pill type="button" hidden { "To the latest" }
+                }
+                (side)
+            }
+            @if caller.may_act { (forms::dialogs(&id.to_string())) }
+        },
+    };
+    Ok(page.respond())
+}
+
+/// `GET /execution/{id}/parts`: what of it changes, besides the transcript.
+pub(in crate::web) async fn parts(
+    faces: Data<Faces>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Refusal> {
+    let caller = caller::of(&request);
+    let id = faces.handle.resolve(&id).await?;
+    let summary = faces.handle.get(id).await?;
+    let side = side::render(&faces.handle, &summary, caller.may_act).await?;
+    Ok(fragment(html! {
+        div data-title=(title(&summary)) {
+            (head(&summary, caller.may_act))
+            (questions(&summary, caller.may_act))
+            (composer(&summary, caller.may_act))
+            (side)
+        }
+    }))
+}
+
+fn title(summary: &Summary) -> String {
+    let open = open_questions(summary);
+    let state = words::state_word(summary.shown_state());
+    let name = visible(&summary.name);
+    match open {
+        0 => format!("{state}: {name} · cc-executor"),
+        _ => format!("({open}) {state}: {name} · cc-executor"),
+    }
+}
+
+fn open_questions(summary: &Summary) -> usize {
+    let is_open = |waiting: &&crate::session::summary::Waiting| waiting.answer.is_none();
+    summary.questions.values().filter(is_open).count()
+}
+
+/// Whether the session can be gone on with by hand.
+fn is_resumable(summary: &Summary) -> bool {
+    match summary.lifecycle.state.outcome() {
+        None | Some(Outcome::Completed) => false,
+        Some(Outcome::Failed { .. } | Outcome::Cancelled | Outcome::TimedOut) => true,
+    }
+}
+
+/// What the session is and how it stands, with the controls that its state allows.
+fn head(summary: &Summary, may_act: bool) -> Markup {
+    let is_live = summary.lifecycle.state.outcome().is_none();
+    let open = open_questions(summary);
+    html! {
+        header #head data-state=(summary.shown_state()) data-live=(is_live) data-resumable=(is_resumable(summary))
+            data-head=(summary.head)
+        {
+            div.title {
+                h1 { (visible(&summary.name)) }
+                (badge(summary.shown_state()))
+                @if open > 0 { a #to-questions.pill href="#questions" { (words::count(open as u64, "open question", "open questions")) } }
+            }
+            @if may_act {
+                p.actions {
+                    // Sending a message, an interrupt and a pause will stand here.
+                    @if is_live { button #cancel.small type="button" data-opens="cancel-dialog" { "Cancel" } }
+                    button #fork.small type="button" data-opens="fork-dialog" { "Fork" }
+                }
+            }
+            @if let Some(doing) = words::doing(summary) { p.doing { (visible(&doing)) } }
+            (facts(summary))
+        }
+    }
+}
+
+fn facts(summary: &Summary) -> Markup {
+    let now = Timestamp::now();
+    html! {
+        p.facts {
+            span { "attempt " (summary.lifecycle.attempt) }
+            span { (words::count(u64::from(summary.turns), "turn", "turns")) }
+            span { (words::usd(summary.usage.cost_usd)) }
+            span { (words::amount(summary.usage.tokens())) " tokens" }
+            span { (words::active(summary, now)) " at work" }
+            @if let Some(model) = &summary.model { span { (visible(model)) } }
+        }
+    }
+}
+
+/// Filled by the script once the rest is there.
+fn timeline_place() -> Markup {
+    html! {
+        details #timeline open {
+            summary { h2 { "Timeline" } }
+            div #timeline-picture {}
+        }
+    }
+}
+
+fn questions(summary: &Summary, may_act: bool) -> Markup {
+    html! {
+        section #questions aria-labelledby="questions-title" hidden[summary.questions.is_empty()] {
+            h2 #questions-title { "Waits for you" }
+            div #question-list { (question::cards(summary, may_act, Near::ItsSession)) }
+        }
+    }
+}
+
+/// Where a person speaks to the session.
+fn composer(summary: &Summary, may_act: bool) -> Markup {
+    let mode = match (may_act, is_resumable(summary), summary.lifecycle.state.outcome()) {
+        (true, true, _) => "resume",
+        (_, _, Some(_)) => "over",
+        (_, _, None) => "live",
+    };
+    html! {
+        section #composer data-mode=(mode) aria-label="Go on" hidden[mode != "resume"] {
+            @if mode == "resume" { (forms::resume(&summary.session_id.to_string())) }
+        }
+    }
+}

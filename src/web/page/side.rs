@@ -1,0 +1,70 @@
+//! What stands beside a transcript: where the session works, and from where it can go on.
+
+use maud::{Markup, html};
+
+use super::record::checkpoint_controls;
+use super::text::visible;
+use super::words::{self, Form, time};
+use crate::runtime::Handle;
+use crate::runtime::handle::CallError;
+use crate::session::checkpoint::Checkpoint;
+use crate::session::summary::Summary;
+use crate::store::Stored;
+
+/// How many checkpoints are listed; all stand in the transcript.
+const CHECKPOINTS_MAX: usize = 12;
+
+/// The column beside the transcript.
+pub(super) async fn render(handle: &Handle, summary: &Summary, may_act: bool) -> Result<Markup, CallError> {
+    let found = handle
+        .checkpoints(summary.session_id, None, CHECKPOINTS_MAX + 1)
+        .await?;
+    Ok(html! {
+        aside #side aria-label="About this session" {
+            section { h2 { "About" } (about(summary)) }
+            section #checkpoints { h2 { "Checkpoints" } (checkpoints(&found, may_act)) }
+        }
+    })
+}
+
+fn about(summary: &Summary) -> Markup {
+    let usage = &summary.usage;
+    html! {
+        dl.about {
+            dt { "Directory" } dd.mono { (visible(&summary.cwd.display().to_string())) }
+            dt { "Id" } dd.mono { (summary.session_id) }
+            dt { "Asked for" } dd { (time(summary.created_at, Form::Date)) }
+            @if let Some(started) = summary.started_at { dt { "Begun" } dd { (time(started, Form::Date)) } }
+            @if let Some(ended) = summary.ended_at { dt { "Ended" } dd { (time(ended, Form::Date)) } }
+            @if let Some(model) = &summary.model { dt { "Model" } dd { (visible(model)) } }
+            dt { "Turns, cost" }
+            dd { (summary.turns) ", " (words::usd(usage.cost_usd)) }
+            dt { "Tokens" }
+            dd {
+                (words::amount(usage.input_tokens)) " in, " (words::amount(usage.output_tokens)) " out, "
+                (words::amount(usage.cache_read_tokens)) " from the cache"
+            }
+            dt { "In a terminal" } dd.mono { "cc-executor attach " (summary.session_id.short()) }
+        }
+    }
+}
+
+fn checkpoints(found: &[(Stored, Checkpoint)], may_act: bool) -> Markup {
+    if found.is_empty() {
+        return html! { p.empty { "None yet." } };
+    }
+    html! {
+        ol.checkpoints {
+            @for (record, checkpoint) in found.iter().take(CHECKPOINTS_MAX) {
+                li {
+                    a href={ "?seq=" (record.seq) "#r" (record.seq) } {
+                        "Record " (record.seq) ", " (words::count(u64::from(checkpoint.turns), "turn", "turns"))
+                    }
+                    span.when { (time(record.at, Form::Clock)) " · " (words::usd(checkpoint.usage.cost_usd)) }
+                    @if may_act { (checkpoint_controls(record.seq)) }
+                }
+            }
+        }
+        @if found.len() > CHECKPOINTS_MAX { p.rest { "Earlier ones stand in the transcript." } }
+    }
+}

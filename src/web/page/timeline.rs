@@ -1,0 +1,111 @@
+//! The timeline of a session: attempts, turns, tool calls, waits, restarts, as a picture and as a list that says the
+//! same.
+//!
+//! It is made from look-ups by kind and from the last messages only, so a session of 100,000 records costs no more than
+//! one of 2,000; what is left out is said.
+
+use std::collections::BTreeMap;
+
+use actix_web::web::{self, Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use jiff::Timestamp;
+use maud::Markup;
+
+use super::layout::fragment as respond;
+use crate::runtime::Handle;
+use crate::runtime::handle::CallError;
+use crate::session::id::{Seq, SessionId};
+use crate::session::summary::Summary;
+use crate::store::{PAGE_RECORDS_MAX, Stored};
+use crate::web::Faces;
+use crate::web::error::Problem;
+use crate::web::params::Params;
+
+mod draw;
+mod fold;
+
+use self::fold::Picture;
+
+/// The kinds that make the picture besides messages; each is one indexed look-up.
+const KINDS: &[&str] = &[
+    "session.state",
+    "attempt.started",
+    "attempt.ended",
+    "question.asked",
+    "question.answered",
+    "question.withdrawn",
+    "checkpoint",
+    "retry.scheduled",
+    "context.rebuilt",
+    "session.resumed",
+    "session.ended",
+];
+
+/// The most records of one kind; the latest are taken.
+const KIND_RECORDS_MAX: usize = 300;
+
+/// The most messages, from which turns and tool calls are seen; the latest are taken.
+const MESSAGES_MAX: usize = 2_000;
+
+/// The records that the picture is made of.
+#[derive(Debug, Default)]
+struct Found {
+    records: Vec<Stored>,
+    /// Messages before this record were not looked at.
+    messages_from: Option<Seq>,
+    /// There are more records of some kind than were looked at.
+    is_cut: bool,
+}
+
+/// `GET /execution/{id}/timeline`
+pub(in crate::web) async fn fragment(
+    faces: Data<Faces>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    Params::of(&request, &[])?;
+    let id = faces.handle.resolve(&id).await?;
+    let summary = faces.handle.get(id).await?;
+    let found = find(&faces.handle, id).await?;
+    let drawn = web::block(move || picture(&summary, &found, Timestamp::now())).await;
+    Ok(respond(drawn.map_err(|_| CallError::Stopping)?))
+}
+
+fn picture(summary: &Summary, found: &Found, now: Timestamp) -> Markup {
+    let until = summary.ended_at.unwrap_or(now).max(summary.created_at);
+    let picture = Picture::of(&found.records, summary.created_at, until);
+    draw::render(&picture, found.messages_from, found.is_cut)
+}
+
+async fn find(handle: &Handle, id: SessionId) -> Result<Found, CallError> {
+    let mut found = Found::default();
+    // By number: kinds are looked up one after the other, and the picture is made in the order of the journal.
+    let mut records = BTreeMap::new();
+    for kind in KINDS {
+        let some = handle.latest_of_kind(id, kind, None, KIND_RECORDS_MAX).await?;
+        found.is_cut |= some.len() == KIND_RECORDS_MAX;
+        records.extend(some.into_iter().map(|record| (record.seq, record)));
+    }
+    let (messages, from) = messages(handle, id).await?;
+    records.extend(messages.into_iter().map(|record| (record.seq, record)));
+    found.messages_from = from;
+    found.records = records.into_values().collect();
+    Ok(found)
+}
+
+/// The last messages, and from where on, where they are not all.
+async fn messages(handle: &Handle, id: SessionId) -> Result<(Vec<Stored>, Option<Seq>), CallError> {
+    let mut messages: Vec<Stored> = Vec::new();
+    for _ in 0..MESSAGES_MAX.div_ceil(PAGE_RECORDS_MAX) {
+        let before = messages.last().map(|record| record.seq);
+        let page = handle
+            .latest_of_kind(id, "agent.message", before, PAGE_RECORDS_MAX)
+            .await?;
+        if page.is_empty() {
+            return Ok((messages, None));
+        }
+        messages.extend(page);
+    }
+    let from = messages.last().map(|record| record.seq);
+    Ok((messages, from))
+}

@@ -1,0 +1,290 @@
+//! From records to the bars and marks of a timeline: pure.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::session::id::{QuestionId, Seq};
+use crate::session::journal::{AttemptEnd, Entry, StateChange};
+use crate::session::message::Message;
+use crate::session::outcome::Ending;
+use crate::session::question::headline_of_input;
+use crate::session::state::StateName;
+use crate::store::Stored;
+use crate::web::page::text::one_line;
+
+/// The most characters that a bar says.
+const WORDS_CHARS_MAX: usize = 120;
+
+/// In which row something stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    Attempts,
+    Turns,
+    Tools,
+    Waits,
+}
+
+/// Something that takes time.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Bar {
+    pub(super) lane: Lane,
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
+    /// For the style sheet.
+    pub(super) class: &'static str,
+    pub(super) words: String,
+    /// The record it begins with.
+    pub(super) seq: Seq,
+}
+
+/// Something that happens at a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Mark {
+    pub(super) at: Timestamp,
+    pub(super) class: &'static str,
+    pub(super) words: String,
+    pub(super) seq: Seq,
+}
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Picture {
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
+    pub(super) bars: Vec<Bar>,
+    pub(super) marks: Vec<Mark>,
+    /// How many of these there are among the records.
+    pub(super) turns: usize,
+    pub(super) tools: usize,
+}
+
+/// What has begun and not ended yet.
+#[derive(Debug, Default)]
+struct Open {
+    attempt: Option<Bar>,
+    turn: Option<Bar>,
+    tools: HashMap<String, Bar>,
+    questions: HashMap<QuestionId, Bar>,
+    /// A wait of the whole session, or of its agent.
+    wait: Option<Bar>,
+    /// What the last attempt ended with.
+    last_class: &'static str,
+}
+
+impl Picture {
+    /// The picture of these records, in the order of their numbers, between two times.
+    pub(super) fn of(records: &[Stored], from: Timestamp, to: Timestamp) -> Self {
+        let mut picture = Self {
+            from,
+            to,
+            bars: Vec::new(),
+            marks: Vec::new(),
+            turns: 0,
+            tools: 0,
+        };
+        let mut open = Open::default();
+        for record in records {
+            if let Ok(entry) = record.entry() {
+                picture.take(&mut open, record, &entry);
+            }
+        }
+        picture.end(open);
+        picture
+    }
+
+    fn take(&mut self, open: &mut Open, record: &Stored, entry: &Entry) {
+        let at = record.at;
+        let bar = |lane, class, words: String| Bar {
+            lane,
+            from: at,
+            to: at,
+            class,
+            words: one_line(&words, WORDS_CHARS_MAX),
+            seq: record.seq,
+        };
+        match entry {
+            Entry::AttemptStarted(start) => {
+                self.close(&mut open.wait, at);
+                open.attempt = Some(bar(Lane::Attempts, "attempt", format!("Attempt {}", start.attempt)));
+            }
+            Entry::AttemptEnded(end) => self.end_attempt(open, record, end),
+            Entry::SessionState(change) => self.change_state(open, record, change),
+            Entry::QuestionAsked(question) => {
+                let words = format!("Waits for a person: {}", question.kind.headline());
+                open.questions
+                    .entry(question.question_id)
+                    .or_insert_with(|| bar(Lane::Waits, "person", words));
+            }
+            Entry::QuestionAnswered(answered) => self.close_question(open, answered.question_id, at),
+            Entry::QuestionWithdrawn(withdrawn) => self.close_question(open, withdrawn.question_id, at),
+            Entry::Checkpoint(checkpoint) => {
+                self.mark(
+                    record,
+                    "checkpoint",
+                    format!("Checkpoint after {} turns", checkpoint.turns),
+                );
+            }
+            Entry::ContextRebuilt(why) => {
+                self.mark(record, "rebuilt", format!("The conversation was rebuilt: {}", why.why))
+            }
+            Entry::SessionResumed(resumed) => self.mark(record, "resumed", format!("Resumed by {}", resumed.by)),
+            Entry::SessionEnded(end) => self.mark(record, "ended", format!("{}: {}", end.outcome.name(), end.summary)),
+            Entry::AgentMessage(said) => self.take_message(open, record, &said.message),
+            _ => {}
+        }
+    }
+
+    fn take_message(&mut self, open: &mut Open, record: &Stored, message: &Message) {
+        let at = record.at;
+        let bar = |lane, class, words: String| Bar {
+            lane,
+            from: at,
+            to: at,
+            class,
+            words: one_line(&words, WORDS_CHARS_MAX),
+            seq: record.seq,
+        };
+        match message {
+            Message::TurnStarted { .. } => {
+                self.close(&mut open.turn, at);
+                self.turns += 1;
+                open.turn = Some(bar(Lane::Turns, "turn", "A turn".to_owned()));
+            }
+            Message::TurnEnded(_) => {
+                self.close(&mut open.turn, at);
+                self.close(&mut open.wait, at);
+            }
+            Message::ToolUse {
+                tool_use_id,
+                name,
+                input,
+                ..
+            } => {
+                self.close(&mut open.wait, at);
+                self.tools += 1;
+                let words = format!("{name}: {}", headline_of_input(input));
+                open.tools.insert(tool_use_id.clone(), bar(Lane::Tools, "tool", words));
+            }
+            Message::ToolResult {
+                tool_use_id, is_error, ..
+            } => {
+                if let Some(mut tool) = open.tools.remove(tool_use_id) {
+                    tool.to = at;
+                    tool.class = if *is_error { "tool failed" } else { "tool" };
+                    self.bars.push(tool);
+                }
+            }
+            Message::Text { .. } | Message::Thinking { .. } => self.close(&mut open.wait, at),
+            Message::ApiRetry { error, .. } => {
+                open.wait
+                    .get_or_insert_with(|| bar(Lane::Waits, "api", format!("Waits for the API: {error}")));
+            }
+            Message::RateLimit { rejected: true, .. } => {
+                self.close(&mut open.wait, at);
+                open.wait = Some(bar(Lane::Waits, "quota", "Waits for the usage limit".to_owned()));
+            }
+            _ => {}
+        }
+    }
+
+    fn end_attempt(&mut self, open: &mut Open, record: &Stored, end: &AttemptEnd) {
+        let at = record.at;
+        let failed = end.ending.is_charged();
+        if let Some(attempt) = &mut open.attempt {
+            attempt.words = format!("{}: {}", attempt.words, end.ending);
+            attempt.class = if failed { "attempt failed" } else { "attempt" };
+        }
+        if end.ending != Ending::Finished {
+            self.mark(
+                record,
+                "restart",
+                format!("Attempt {} ended: {}", record.attempt, end.ending),
+            );
+        }
+        open.last_class = match end.ending {
+            Ending::Quota { .. } => "quota",
+            Ending::ApiDown { .. } => "api",
+            _ => "retry",
+        };
+        self.close(&mut open.attempt, at);
+        self.close(&mut open.turn, at);
+        self.close(&mut open.wait, at);
+        for (_, mut tool) in open.tools.drain() {
+            tool.to = at;
+            tool.class = "tool failed";
+            self.bars.push(tool);
+        }
+    }
+
+    fn change_state(&mut self, open: &mut Open, record: &Stored, change: &StateChange) {
+        let class = match change.to {
+            StateName::Queued => "queue",
+            StateName::WaitingRetry => open.last_class,
+            StateName::Starting
+            | StateName::Running
+            | StateName::Stopping
+            | StateName::Completed
+            | StateName::Failed
+            | StateName::Cancelled
+            | StateName::TimedOut => return,
+        };
+        self.close(&mut open.wait, record.at);
+        open.wait = Some(Bar {
+            lane: Lane::Waits,
+            from: record.at,
+            to: record.at,
+            class: if class.is_empty() { "retry" } else { class },
+            words: one_line(&change.reason, WORDS_CHARS_MAX),
+            seq: record.seq,
+        });
+    }
+
+    fn close_question(&mut self, open: &mut Open, question: QuestionId, at: Timestamp) {
+        let mut waiting = open.questions.remove(&question);
+        self.close(&mut waiting, at);
+    }
+
+    fn close(&mut self, bar: &mut Option<Bar>, at: Timestamp) {
+        if let Some(mut bar) = bar.take() {
+            bar.to = at;
+            self.bars.push(bar);
+        }
+    }
+
+    fn mark(&mut self, record: &Stored, class: &'static str, words: String) {
+        self.marks.push(Mark {
+            at: record.at,
+            class,
+            words: one_line(&words, WORDS_CHARS_MAX),
+            seq: record.seq,
+        });
+    }
+
+    /// What is still open lasts until now.
+    fn end(&mut self, open: Open) {
+        let Open {
+            attempt,
+            turn,
+            tools,
+            questions,
+            wait,
+            last_class: _,
+        } = open;
+        let left = [attempt, turn, wait]
+            .into_iter()
+            .flatten()
+            .chain(tools.into_values())
+            .chain(questions.into_values());
+        for mut bar in left {
+            bar.to = self.to;
+            self.bars.push(bar);
+        }
+        self.bars.sort_by_key(|bar| (bar.lane, bar.from, bar.seq));
+    }
+
+    /// How long the whole takes; never nothing.
+    pub(super) fn span(&self) -> SignedDuration {
+        self.to.duration_since(self.from).max(SignedDuration::from_secs(1))
+    }
+}

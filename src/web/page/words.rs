@@ -1,0 +1,152 @@
+//! Amounts, times and states in words.
+
+use jiff::{SignedDuration, Timestamp};
+use maud::{Markup, html};
+
+use super::text::one_line;
+use crate::session::outcome::Outcome;
+use crate::session::summary::Summary;
+
+/// The most characters of what a session is at.
+const DOING_CHARS_MAX: usize = 200;
+
+/// How a script shows a time; without one it stands there in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The time of day.
+    Clock,
+    /// Date and time of day.
+    Date,
+    /// How long ago it was.
+    Ago,
+}
+
+/// A time that the page's script shows in the reader's own time zone.
+pub(super) fn time(at: Timestamp, form: Form) -> Markup {
+    let (form, plain) = match form {
+        Form::Clock => ("clock", at.strftime("%H:%M:%S")),
+        Form::Date => ("date", at.strftime("%Y-%m-%d %H:%M UTC")),
+        Form::Ago => ("ago", at.strftime("%Y-%m-%d %H:%M UTC")),
+    };
+    html! { time datetime=(format!("{at:.3}")) data-form=(form) { (plain) } }
+}
+
+/// The state as a word; the colour says the same once more.
+pub(super) fn state_word(state: &str) -> &str {
+    match state {
+        "queued" => "Queued",
+        "starting" => "Starting",
+        "running" => "Running",
+        "awaiting_input" => "Needs an answer",
+        "waiting_quota" => "Waits for the usage limit",
+        "waiting_api" => "Waits for the API",
+        "paused" => "Paused",
+        "waiting_retry" => "Waits to try again",
+        "stopping" => "Stopping",
+        "completed" => "Completed",
+        "failed" => "Failed",
+        "cancelled" => "Cancelled",
+        "timed_out" => "Timed out",
+        other => other,
+    }
+}
+
+/// The state of a session as a badge.
+pub(super) fn badge(state: &str) -> Markup {
+    html! { span.state data-state=(state) { (state_word(state)) } }
+}
+
+/// `1 turn`, `2 turns`.
+pub(super) fn count(n: u64, one: &str, many: &str) -> String {
+    if n == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{n} {many}")
+    }
+}
+
+/// `12.3k`.
+pub(super) fn amount(count: u64) -> String {
+    match count {
+        0..1_000 => count.to_string(),
+        1_000..1_000_000 => format!("{:.1}k", count as f64 / 1e3),
+        _ => format!("{:.1}M", count as f64 / 1e6),
+    }
+}
+
+/// `$0.0421`, and `$12.30` from a dollar on.
+pub(super) fn usd(amount: f64) -> String {
+    if amount == 0.0 || amount.abs() >= 1.0 {
+        format!("${amount:.2}")
+    } else {
+        format!("${amount:.4}")
+    }
+}
+
+/// `1h 05m`, `2m 13s`, `7s`.
+pub(super) fn duration(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+/// `12 B`, `3.4 KiB`.
+pub(super) fn bytes(count: usize) -> String {
+    match count {
+        0..1_024 => format!("{count} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", count as f64 / 1_024.0),
+        _ => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+    }
+}
+
+/// How long an agent was at work for a session.
+pub(super) fn active(summary: &Summary, now: Timestamp) -> String {
+    let ms = i64::try_from(summary.active_ms_until(now)).unwrap_or(i64::MAX);
+    duration(SignedDuration::from_millis(ms))
+}
+
+/// What a session is at, for lists: what it asks, its open tool call, its result, or the sentence about its state.
+pub(super) fn doing(summary: &Summary) -> Option<String> {
+    let mut open = summary.questions.values().filter(|waiting| waiting.answer.is_none());
+    if let Some(waiting) = open.next() {
+        return Some(waiting.question.kind.headline());
+    }
+    let outcome = summary.lifecycle.state.outcome();
+    if let (Some(Outcome::Completed), Some(result)) = (outcome, &summary.result) {
+        return Some(one_line(result, DOING_CHARS_MAX));
+    }
+    let tool = summary.work.open_tool().filter(|_| outcome.is_none());
+    tool.or(summary.note.as_deref())
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_short() {
+        assert_eq!(
+            [amount(999), amount(12_345), amount(2_500_000)],
+            ["999", "12.3k", "2.5M"]
+        );
+        assert_eq!([usd(0.0), usd(0.04211), usd(12.3)], ["$0.00", "$0.0421", "$12.30"]);
+        assert_eq!([bytes(12), bytes(2_048)], ["12 B", "2.0 KiB"]);
+        let of = |seconds| duration(SignedDuration::from_secs(seconds));
+        assert_eq!(
+            [of(7), of(133), of(3_900), of(90_000)],
+            ["7s", "2m 13s", "1h 05m", "1d 01h"]
+        );
+    }
+
+    #[test]
+    fn a_time_can_be_read_by_people_and_scripts() {
+        let at = Timestamp::from_second(1_800_000_000).unwrap();
+        insta::assert_snapshot!(time(at, Form::Date).into_string(), @r#"<time datetime="2027-01-15T08:00:00.000Z" data-form="date">2027-01-15 08:00 UTC</time>"#);
+    }
+}

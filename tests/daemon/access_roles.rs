@@ -1,0 +1,166 @@
+//! What each role may do, how a browser signs in and goes on after a restart, and what is kept of it, over the real
+//! listener.
+
+use serde_json::{Value, json};
+
+use crate::access::{Answer, Caller, is_public, routes};
+use crate::support::daemon::TestDaemon;
+
+/// The header of a new token.
+fn token(daemon: &TestDaemon, name: &str, role: &str) -> String {
+    let (status, made) = daemon.post("/api/tokens", &json!({"name": name, "role": role}));
+    assert_eq!(status, 201, "{made}");
+    format!("Authorization: Bearer {}", made["token"].as_str().expect("a token"))
+}
+
+/// The path of a link that signs in.
+fn link(daemon: &TestDaemon, body: &Value) -> String {
+    let (status, made) = daemon.post("/api/sign-in-links", body);
+    assert_eq!(status, 201, "{made}");
+    let url = made["url"].as_str().expect("a link");
+    let base = daemon.base_url().expect("an address");
+    url.strip_prefix(&base).expect("it leads to us").to_owned()
+}
+
+/// The header with which a browser sends the cookie back.
+fn cookie(entered: &Answer) -> String {
+    let set = entered.header("set-cookie").expect("a cookie");
+    format!("Cookie: {}", set.split(';').next().expect("its value"))
+}
+
+#[test]
+fn every_route_is_for_those_whose_role_it_needs() {
+    let daemon = TestDaemon::start();
+    let caller = Caller::of(&daemon);
+    let tokens = ["viewer", "operator", "admin"].map(|role| token(&daemon, role, role));
+    for (path, methods) in routes() {
+        for method in methods.into_iter().filter(|_| !is_public(&path)) {
+            // The first of the roles that may, told here by what a route does and not by the rule.
+            let first = match (method, path.as_str()) {
+                (_, path)
+                    if ["/api/tokens", "/api/audit", "/api/sign-in-links"]
+                        .iter()
+                        .any(|p| path.starts_with(p)) =>
+                {
+                    2
+                }
+                (_, "/sign-out") => 0,
+                (_, "/mcp") => 1,
+                ("GET", _) => 0,
+                _ => 1,
+            };
+            for (rank, token) in tokens.iter().enumerate() {
+                let answer = caller.head_of(method, &path, &[token]);
+                let is_refused = answer.status == 403;
+                assert_eq!(is_refused, rank < first, "{method} {path} {rank}: {}", answer.head);
+                assert_ne!(answer.status, 401, "{method} {path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_goes_on_after_the_daemon_was_killed() {
+    let mut daemon = TestDaemon::start();
+    let port = daemon
+        .base_url()
+        .and_then(|url| url.rsplit(':').next().map(str::to_owned));
+    let entered = Caller::of(&daemon).call("GET", &link(&daemon, &json!({})), &[], "");
+    assert_eq!(entered.status, 303, "{}", entered.head);
+    let cookie = cookie(&entered);
+    daemon.kill();
+    // A page finds its daemon where it was.
+    daemon.set("CC_EXECUTOR__SERVER__PORT", &port.expect("a port"));
+    daemon.launch();
+    let caller = Caller::of(&daemon);
+    assert_eq!(caller.call("GET", "/api/sessions", &[&cookie], "").status, 200);
+    assert_eq!(caller.call("POST", "/sign-out", &[&cookie], "").problem(), "csrf");
+    let file = std::fs::read_to_string(daemon.state().join("access/sign_ins.json")).unwrap();
+    let value = cookie.split_once('=').unwrap().1;
+    assert!(!file.contains(value), "a copy of the file signs nobody in");
+}
+
+#[test]
+fn a_link_leads_to_its_session_once() {
+    let daemon = TestDaemon::start();
+    let id = daemon.create("say hello");
+    daemon.wait_for(&id, "completed");
+    let short = &id[id.len() - 8..];
+    let path = link(&daemon, &json!({"session_id": short}));
+    let caller = Caller::of(&daemon);
+    let entered = caller.call("GET", &path, &[], "");
+    assert_eq!(entered.header("location"), Some(format!("/execution/{id}").as_str()));
+    let again = caller.call("GET", &path, &[], "");
+    assert_eq!((again.status, again.header("set-cookie")), (401, None));
+    for wrong in ["/sign-in?code=", "/sign-in?code=x%0d%0aSet-Cookie:%20a=b", "/sign-in"] {
+        let answer = caller.call("GET", wrong, &[], "");
+        assert_eq!((answer.status, answer.header("set-cookie")), (401, None), "{wrong}");
+    }
+    let (status, _) = daemon.post("/api/sign-in-links", &json!({"session_id": "//evil.example"}));
+    assert_eq!(status, 404, "a link leads nowhere else");
+}
+
+#[test]
+fn a_token_that_is_revoked_or_has_expired_opens_nothing() {
+    let mut daemon = TestDaemon::start();
+    let ci = token(&daemon, "ci", "operator");
+    let brief = json!({"name": "brief", "role": "viewer", "expires_in_seconds": 1});
+    let (status, made) = daemon.post("/api/tokens", &brief);
+    assert_eq!(status, 201);
+    let brief = format!("Authorization: Bearer {}", made["token"].as_str().unwrap());
+    let status =
+        |daemon: &TestDaemon, token: &str| Caller::of(daemon).call("GET", "/api/sessions", &[token], "").status;
+    crate::support::wait::until("the token to expire", || (status(&daemon, &brief) == 401).then_some(()));
+    assert_eq!(status(&daemon, &ci), 200);
+    daemon.kill();
+    daemon.launch();
+    assert_eq!(status(&daemon, &ci), 200, "it outlives the daemon");
+    let owner = format!("Authorization: Bearer {}", daemon.token());
+    assert_eq!(
+        Caller::of(&daemon)
+            .call("DELETE", "/api/tokens/ci", &[&owner], "")
+            .status,
+        204
+    );
+    assert_eq!(status(&daemon, &ci), 401);
+    let (_, listed) = daemon.get("/api/tokens");
+    assert_eq!(listed["tokens"][0]["name"], "brief");
+    assert_eq!(listed["tokens"][0]["has_expired"], true);
+}
+
+#[test]
+fn who_changed_what_is_kept_over_restarts_and_paged() {
+    let mut daemon = TestDaemon::start();
+    let ci = token(&daemon, "ci", "operator");
+    let id = daemon.create("silence");
+    daemon.wait_for(&id, "running");
+    let short = &id[id.len() - 8..];
+    let cancel = format!("/api/sessions/{short}/cancel");
+    assert_eq!(Caller::of(&daemon).call("POST", &cancel, &[&ci], "").status, 200);
+    daemon.wait_for(&id, "cancelled");
+    daemon.kill();
+    daemon.launch();
+    daemon.post("/api/sessions", &json!({}));
+    let (_, page) = daemon.get("/api/audit?limit=2");
+    let entries = page["entries"].as_array().unwrap();
+    assert_eq!(
+        (&entries[0]["name"], &entries[0]["status"]),
+        (&json!("owner"), &json!(400))
+    );
+    let kept = json!({"n": 3, "at": entries[1]["at"], "name": "ci", "role": "operator", "face": "api", "method": "POST",
+        "route": "/api/sessions/{id}/cancel", "session_id": id, "outcome": "done", "status": 200});
+    assert_eq!(entries[1], kept);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let (_, rest) = daemon.get(&format!("/api/audit?limit=500&cursor={cursor}"));
+    let created = &rest["entries"][0];
+    assert_eq!(
+        (&created["route"], &created["session_id"]),
+        (&json!("/api/sessions"), &json!(id))
+    );
+    assert_eq!(
+        (rest["entries"].as_array().unwrap().len(), &rest["next_cursor"]),
+        (2, &Value::Null)
+    );
+    let file = std::fs::read_to_string(daemon.state().join("access/audit.jsonl")).unwrap();
+    assert!(!file.contains("silence") && !file.contains(&daemon.token()), "{file}");
+}

@@ -1,0 +1,139 @@
+//! A disk that is really full: the state directory on a small file system, which a file of the test fills.
+
+use std::os::unix::fs::symlink;
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::TestDaemon;
+use crate::support::namespace::{SmallDisk, in_own_namespace};
+use crate::support::spool::compare_with_spools;
+use crate::support::wait::until;
+
+/// Room for the database with its log and for the spools, well above what the tests write.
+const DISK_MIB: u32 = 64;
+
+/// Lines that fit into what is reserved beyond a spool's end.
+const FLOOD: &str = "flood 200 300";
+
+/// Runs the test `name` with a daemon whose state directory has a disk of its own.
+fn on_small_disk(name: &str, body: impl FnOnce(&TestDaemon, &SmallDisk)) {
+    in_own_namespace(name, || {
+        let place = tempfile::tempdir().unwrap();
+        let disk = SmallDisk::mount(place.path(), DISK_MIB);
+        let mut daemon = TestDaemon::stopped(&[]);
+        symlink(place.path(), daemon.root().join("state")).unwrap();
+        daemon.launch();
+        body(&daemon, &disk);
+    });
+}
+
+/// Fills the disk, lets `id` write its first flood with what the daemon had put by, and fills it again.
+fn fill_up(daemon: &TestDaemon, disk: &SmallDisk, id: &str) {
+    disk.fill();
+    open_gate(daemon, 1);
+    let ballast = daemon.state().join("journal.ballast");
+    until("the ballast to be given up", || (!ballast.exists()).then_some(()));
+    until("what fits", || (daemon.texts(id).len() == 201).then_some(()));
+    disk.fill();
+}
+
+fn gate(daemon: &TestDaemon, number: u32) -> String {
+    daemon.root().join(format!("gate{number}")).display().to_string()
+}
+
+fn open_gate(daemon: &TestDaemon, number: u32) {
+    std::fs::write(gate(daemon, number), "").unwrap();
+}
+
+/// Says something, and floods when each of two gates opens.
+fn flooding(daemon: &TestDaemon) -> String {
+    let (first, second) = (gate(daemon, 1), gate(daemon, 2));
+    let id = daemon.create(&format!(
+        "say before ;; wait-file {first} ;; {FLOOD} ;; wait-file {second} ;; {FLOOD} ;; say the end"
+    ));
+    until("the first text", || (daemon.texts(&id) == ["before"]).then_some(()));
+    id
+}
+
+fn assert_says_what_to_free(told: &Value) {
+    let told = told.as_str().expect("a sentence");
+    assert!(told.contains("the disk is full: free at least 16 MiB"), "{told}");
+}
+
+fn wait_until_ready(daemon: &TestDaemon) {
+    until("the daemon to be ready again", || {
+        (daemon.get("/readyz").0 == 200).then_some(())
+    });
+}
+
+pub(crate) fn sessions_wait_and_go_on(name: &str) {
+    on_small_disk(name, |daemon, disk| {
+        let id = flooding(daemon);
+        assert_eq!(daemon.get("/readyz").0, 200);
+        fill_up(daemon, disk, &id);
+
+        let (status, problem) = daemon.post("/api/sessions", &json!({"task": "say hello", "cwd": daemon.work()}));
+        assert_eq!((status, &problem["code"]), (507, &json!("disk_full")), "{problem}");
+        assert_says_what_to_free(&problem["detail"]);
+        let (status, problem) = daemon.get("/readyz");
+        assert_eq!(status, 503);
+        assert_says_what_to_free(&problem["detail"]);
+
+        open_gate(daemon, 2);
+        let paused = daemon.wait_for(&id, "paused");
+        assert_says_what_to_free(&paused["note"]);
+        let listed = daemon.command(&["ls"]).output().unwrap();
+        assert!(String::from_utf8_lossy(&listed.stdout).contains("paused"), "{listed:?}");
+        assert_eq!(
+            daemon.records(&id).len() as u64,
+            paused["head"],
+            "what was written can be read"
+        );
+
+        std::fs::remove_file(disk.fill()).unwrap();
+        let done = daemon.wait_for(&id, "completed");
+        assert_eq!((&done["attempt"], &done["result"]), (&json!(1), &json!("the end")));
+        assert_eq!(daemon.texts(&id).len(), 402);
+        compare_with_spools(daemon, &id);
+        let notices = daemon.records_of(&id, "notice");
+        assert!(
+            notices
+                .iter()
+                .any(|notice| notice.to_string().contains("the disk was full")),
+            "{notices:?}"
+        );
+        wait_until_ready(daemon);
+        let next = daemon.create("say hello");
+        daemon.wait_for(&next, "completed");
+        assert!(daemon.log().contains("there is room on the disk again"));
+    });
+}
+
+pub(crate) fn questions_stay_open(name: &str) {
+    on_small_disk(name, |daemon, disk| {
+        let id = flooding(daemon);
+        let asking = daemon.create("ask-permission touch allowed ;; say done");
+        let question = daemon.question(&asking);
+        fill_up(daemon, disk, &id);
+        open_gate(daemon, 2);
+        daemon.wait_for(&id, "paused");
+        assert_eq!(daemon.view(&asking)["state"], "awaiting_input");
+        assert_eq!(daemon.question(&asking), question);
+
+        let name = question["question_id"].as_str().unwrap();
+        let (status, problem) = daemon.answer(&asking, name, &json!({"action": "allow"}));
+        assert_eq!((status, &problem["code"]), (507, &json!("disk_full")), "{problem}");
+        assert_eq!(
+            daemon.view(&asking)["state"],
+            "paused",
+            "the answer waits to be written down"
+        );
+        assert!(!daemon.work().join("allowed").exists());
+
+        std::fs::remove_file(disk.fill()).unwrap();
+        daemon.wait_for(&asking, "completed");
+        assert!(daemon.work().join("allowed").exists());
+        assert_eq!(daemon.records_of(&asking, "question.answered").len(), 1);
+        daemon.wait_for(&id, "completed");
+    });
+}
