@@ -26,7 +26,7 @@ use crate::session::patience::Patience;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 use crate::telemetry::{self, LogTo};
-use crate::web::{Readiness, Server, Token};
+use crate::web::{Doctor, Readiness, Server, Token};
 
 /// How often the lock of the state directory is tried: a client that looks whether a daemon lives holds it for a moment.
 const LOCK_TRIES: u32 = 10;
@@ -105,7 +105,9 @@ async fn run(settings: &Settings, paths: &Paths, store: Arc<SqliteStore>, publis
     let token = Token::read_or_make(&paths.token())?;
     let mut runtime = Runtime::start(runtime_settings(settings, paths)?, store.clone(), publisher)?;
     let readiness: Readiness = Arc::new(move || store.last_id().map(drop).map_err(|error| error.to_string()));
-    let server = Server::build(settings, paths, runtime.handle(), token, readiness)?;
+    let (settings_seen, paths_seen) = (settings.clone(), paths.clone());
+    let doctor: Doctor = Arc::new(move || doctor::examine_with(&settings_seen, &paths_seen));
+    let server = Server::build(settings, paths, runtime.handle(), token, readiness, doctor)?;
     let stopper = server.stopper();
     announce(paths, server.address())?;
     tracing::info!(address = %server.address(), state = %paths.state.display(), pid = std::process::id(), "serving");

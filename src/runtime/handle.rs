@@ -17,10 +17,10 @@ use super::supervisor::{Supervisor, reply_channel};
 use crate::agent::launch;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::{Answer, AnswerMismatch};
-use crate::session::request::{InvalidRequest, Request};
+use crate::session::request::{Claim, InvalidRequest, Request};
 use crate::session::state::Denied;
 use crate::session::summary::Summary;
-use crate::store::{Store, StoreError, Stored};
+use crate::store::{Filter, Store, StoreError, Stored};
 
 mod conversations;
 
@@ -74,6 +74,14 @@ pub enum CallError {
         /// Whose it is.
         owner: SessionId,
     },
+    /// The caller's key was used before, with another call.
+    #[error("the key {key:?} was used for session {}, which was asked for in other words: use a new key", owner.short())]
+    KeyMismatch {
+        /// The key.
+        key: String,
+        /// The session of that call.
+        owner: SessionId,
+    },
     /// The session's state does not allow it.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -97,6 +105,8 @@ pub struct NewSession {
     pub env: Option<BTreeMap<String, String>>,
     /// Who asks, in words for a person: `cli`, `rest`, …
     pub by: String,
+    /// The caller's key, under which there may be one session only.
+    pub claim: Option<Claim>,
 }
 
 /// The door.
@@ -155,6 +165,37 @@ impl Handle {
         let store = Arc::clone(&self.store);
         let recent = blocking(move || store.recent(before, limit)).await??;
         Ok(recent.into_iter().map(Arc::new).collect())
+    }
+
+    /// Sessions that fit the filter, newest first, created before `before`; read from the store.
+    pub async fn find(
+        &self,
+        filter: Filter,
+        before: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Summary>>, CallError> {
+        let store = Arc::clone(&self.store);
+        let found = blocking(move || store.find(&filter, before, limit)).await??;
+        Ok(found.into_iter().map(Arc::new).collect())
+    }
+
+    /// The session that this very call has created before, if it has.
+    pub async fn claimed(&self, claim: &Claim) -> Result<Option<Arc<Summary>>, CallError> {
+        let (store, caller, key) = (Arc::clone(&self.store), claim.caller.clone(), claim.key.clone());
+        let Some(owner) = blocking(move || store.claimed(&caller, &key)).await?? else {
+            return Ok(None);
+        };
+        let summary = self.get(owner).await?;
+        if summary.claim.as_ref().is_some_and(|kept| kept.digest == claim.digest) {
+            return Ok(Some(summary));
+        }
+        let key = claim.key.clone();
+        Err(CallError::KeyMismatch { key, owner })
+    }
+
+    /// A random text made when the database was made: cursors of another database mean nothing here.
+    pub fn epoch(&self) -> &str {
+        self.store.epoch()
     }
 
     /// One session.

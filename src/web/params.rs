@@ -47,21 +47,22 @@ impl Params {
             .transpose()
     }
 
-    /// A parameter that is true or false; absent, it is false.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, Problem> {
+    /// A whole number from 0, of which more than fits means the most.
+    pub(super) fn amount(&self, name: &str) -> Result<Option<u64>, Problem> {
         match self.text(name) {
-            None | Some("false" | "0") => Ok(false),
-            Some("true" | "1") => Ok(true),
-            Some(text) => Err(bad_query(format!("{name} is {text:?}, not true or false"))),
+            Some(text) if text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Ok(Some(text.parse().unwrap_or(u64::MAX)))
+            }
+            Some(_) | None => self.number(name),
         }
     }
 
     /// How many items a page has: what `limit` says, between 1 and `most`.
     pub(super) fn limit(&self, usual: usize, most: usize) -> Result<usize, Problem> {
-        match self.number::<usize>("limit")? {
+        match self.amount("limit")? {
             None => Ok(usual),
             Some(0) => Err(bad_query("limit must be more than 0".to_owned())),
-            Some(limit) => Ok(limit.min(most)),
+            Some(limit) => Ok(usize::try_from(limit).unwrap_or(most).min(most)),
         }
     }
 }
@@ -72,7 +73,7 @@ pub(super) fn number<N: FromStr>(text: &str) -> Option<N> {
     text.parse().ok().filter(|_| digits)
 }
 
-fn bad_query(detail: String) -> Problem {
+pub(super) fn bad_query(detail: String) -> Problem {
     Problem::new(Code::BadQuery, detail)
 }
 
@@ -83,16 +84,17 @@ mod tests {
 
     fn read(query: &str) -> Result<Params, Problem> {
         let request = TestRequest::with_uri(&format!("/x?{query}")).to_http_request();
-        Params::of(&request, &["after", "limit", "all"])
+        Params::of(&request, &["after", "limit"])
     }
 
     #[test]
     fn parameters_are_read_by_name() {
-        let params = read("after=7&all=true&limit=").unwrap();
+        let params = read("after=7&limit=").unwrap();
         assert_eq!(params.number::<u64>("after"), Ok(Some(7)));
-        assert_eq!(params.flag("all"), Ok(true));
         assert_eq!(params.limit(50, 500), Ok(50), "an empty one is none");
-        assert_eq!(read("limit=9999").unwrap().limit(50, 500), Ok(500));
+        for more in ["9999", "99999999999999999999999"] {
+            assert_eq!(read(&format!("limit={more}")).unwrap().limit(50, 500), Ok(500));
+        }
     }
 
     #[test]
@@ -104,7 +106,6 @@ mod tests {
             let error = read(query).unwrap().number::<u64>("after").unwrap_err();
             assert!(error.to_string().contains("after"), "{query}");
         }
-        assert!(read("all=perhaps").unwrap().flag("all").is_err());
         assert!(read("limit=0").unwrap().limit(50, 500).is_err());
     }
 }

@@ -30,6 +30,7 @@ pub(in crate::store) fn created() -> Created {
     Created {
         request,
         by: "a test".into(),
+        claim: None,
     }
 }
 

@@ -99,6 +99,7 @@ impl Call<'_> {
             request,
             env: None,
             by: self.caller.by.clone(),
+            claim: None,
         };
         let summary = self.door.handle.create(new).await?;
         let kept = Kept {
