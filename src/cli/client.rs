@@ -95,7 +95,11 @@ impl Client {
     }
 
     /// The sessions that fit a query, newest first, each as the daemon wrote it; page by page, where `all` are wanted.
-    pub(crate) async fn list(&self, query: &[(&str, String)], how_many: HowMany) -> Result<Vec<Box<RawValue>>, Failure> {
+    pub(crate) async fn list(
+        &self,
+        query: &[(&str, String)],
+        how_many: HowMany,
+    ) -> Result<Vec<Box<RawValue>>, Failure> {
         #[derive(Deserialize)]
         struct List {
             sessions: Vec<Box<RawValue>>,
@@ -119,8 +123,11 @@ impl Client {
 
     /// The sessions that have not ended, newest first.
     pub(crate) async fn live(&self) -> Result<Vec<Box<RawValue>>, Failure> {
-        self.list(&[("state", "live".to_owned()), ("limit", "500".to_owned())], HowMany::All)
-            .await
+        self.list(
+            &[("state", "live".to_owned()), ("limit", "500".to_owned())],
+            HowMany::All,
+        )
+        .await
     }
 
     /// One session as the daemon wrote it.

@@ -152,7 +152,13 @@ impl Handle {
         new.request.cwd = blocking(move || prepare(&settings, id, &cwd, env)).await??;
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Create { id, new, notice, reply });
-        answer.await.unwrap_or(Err(CallError::Stopping))
+        let result = answer.await.unwrap_or(Err(CallError::Stopping));
+        if let Err(CallError::Store(StoreError::KeyTaken(_))) = &result {
+            // Nothing has begun under this id: what was prepared for it goes. What cannot go is in nobody's way.
+            let directory = self.settings.session_directory(id);
+            let _ = blocking(move || std::fs::remove_dir_all(directory)).await?;
+        }
+        result
     }
 
     /// Sessions that have not ended and those that ended lately, newest first; answered from memory by the registry.

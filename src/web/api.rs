@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Faces;
+use super::body::write_whole_numbers;
 use super::error::{Code, Problem};
 use super::idempotency::{claim, once};
 use super::params::Params;
@@ -109,7 +110,7 @@ pub(super) async fn get(faces: Data<Faces>, id: Path<String>) -> Result<HttpResp
     get, path = "/api/sessions/{id}/records", tag = "sessions", operation_id = "listRecords",
     params(
         ("id" = String, Path, description = "The session: its id, or its last digits"),
-        ("after" = Option<u64>, Query, description = "Begin behind this record", maximum = 18446744073709551615_u64),
+        ("after" = Option<u64>, Query, description = "Begin behind this record", maximum = 9223372036854775807_u64),
         ("limit" = Option<u64>, Query, description = "The length of a page; 500 when absent, and at most", minimum = 1),
     ),
     responses((status = 200, description = "A page of the journal, in order", body = schemas::RecordsSchema)),
@@ -119,7 +120,7 @@ pub(super) async fn records(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let params = Params::of(&request, &["after", "limit"])?;
+    let params = Params::exact(&request, &["after", "limit"])?;
     let after = Seq(params.number("after")?.unwrap_or(0));
     let limit = params.limit(PAGE_RECORDS_MAX, PAGE_RECORDS_MAX)?;
     let id = faces.handle.resolve(&id).await?;
@@ -237,7 +238,12 @@ pub(super) fn unchecked_session(mut body: Map<String, Value>, by: String) -> Res
             "origin cannot be given: fork a session, or import a conversation",
         ));
     }
-    let env = body.remove("env").map(read_env).transpose()?;
+    write_whole_numbers(&mut body);
+    let env = body
+        .remove("env")
+        .filter(|env| !env.is_null())
+        .map(read_env)
+        .transpose()?;
     let mut request = Request::deserialize(&body).map_err(|error| misfit(&body, &error))?;
     let given = env.iter().flatten().map(|(name, _)| name);
     if let Some(missing) = request

@@ -9,6 +9,7 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::Faces;
 use super::error::{Code, Problem};
@@ -41,7 +42,21 @@ fn read<T: DeserializeOwned + Default>(body: &[u8], is_json: bool) -> Result<T, 
     if !is_json {
         return Err(not_json());
     }
-    serde_json::from_slice(body).map_err(|error| Problem::new(Code::BadBody, error.to_string()))
+    let read = serde_json::from_slice::<Option<T>>(body);
+    let read = read.map_err(|error| Problem::new(Code::BadBody, error.to_string()))?;
+    Ok(read.unwrap_or_default())
+}
+
+/// Writes the fields that are whole numbers as such: to JSON, 3.0 is one.
+pub(super) fn write_whole_numbers(body: &mut Map<String, Value>) {
+    /// From here on not every whole number is a fraction's.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    for value in body.values_mut() {
+        let fraction = value.as_f64().filter(|_| value.is_f64());
+        if let Some(number) = fraction.filter(|number| number.fract() == 0.0 && (0.0..=EXACT_MAX).contains(number)) {
+            *value = Value::from(number as u64);
+        }
+    }
 }
 
 /// The refusal of a body of another type.
@@ -83,12 +98,24 @@ mod tests {
             at: Option<u64>,
         }
         assert_eq!(read::<Body>(b" ", false).unwrap(), Body::default());
+        assert_eq!(read::<Body>(b"null", true).unwrap(), Body::default());
         assert_eq!(read::<Body>(br#"{"at": 7}"#, true).unwrap().at, Some(7));
         let code = |body: &[u8], is_json| read::<Body>(body, is_json).unwrap_err().code();
         for wrong in [&br#"{"att": 1}"#[..], br#"{"at": -1}"#, b"["] {
             assert_eq!(code(wrong, true), Code::BadBody);
         }
         assert_eq!(code(b"{}", false), Code::NotJson);
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_as_a_fraction() {
+        let mut body: Map<String, Value> =
+            serde_json::from_str(r#"{"a": 3.0, "b": 0.5, "c": -1.0, "d": 1e300}"#).unwrap();
+        write_whole_numbers(&mut body);
+        assert_eq!(
+            Value::Object(body),
+            serde_json::json!({"a": 3, "b": 0.5, "c": -1.0, "d": 1e300})
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use super::Faces;
 use super::api::{Created, bad_body, client, going_on, unchecked_session};
-use super::body::Optional;
+use super::body::{Optional, write_whole_numbers};
 use super::error::Problem;
 use super::idempotency::{claim, once};
 use super::params::Params;
@@ -71,7 +72,7 @@ pub(super) struct ResumeBody {
     /// What the agent is told; none to go on.
     instruction: Option<String>,
     /// Cut the conversation at the checkpoint with this record.
-    #[schema(maximum = 18446744073709551615_u64)]
+    #[schema(maximum = 9223372036854775807_u64)]
     at: Option<u64>,
 }
 
@@ -83,7 +84,7 @@ pub(super) struct ForkBody {
     /// What the agent is told; none to go on.
     instruction: Option<String>,
     /// Copy the conversation up to the checkpoint with this record only.
-    #[schema(maximum = 18446744073709551615_u64)]
+    #[schema(maximum = 9223372036854775807_u64)]
     at: Option<u64>,
     /// What a person calls the copy.
     name: Option<String>,
@@ -94,7 +95,7 @@ pub(super) struct ForkBody {
     get, path = "/api/sessions/{id}/checkpoints", tag = "conversations", operation_id = "listCheckpoints",
     params(
         ("id" = String, Path, description = "The session: its id, or its last digits"),
-        ("before" = Option<u64>, Query, description = "Begin before this record: `next_before` of the page before", maximum = 18446744073709551615_u64),
+        ("before" = Option<u64>, Query, description = "Begin before this record: `next_before` of the page before", maximum = 9223372036854775807_u64),
         ("limit" = Option<u64>, Query, description = "The length of a page; 50 when absent, 500 at most", minimum = 1),
     ),
     responses((status = 200, description = "Checkpoints, the latest first", body = CheckpointsView)),
@@ -104,7 +105,7 @@ pub(super) async fn checkpoints(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let params = Params::of(&request, &["before", "limit"])?;
+    let params = Params::exact(&request, &["before", "limit"])?;
     let before = params.number("before")?.map(Seq);
     let limit = params.limit(PAGE_CHECKPOINTS, PAGE_CHECKPOINTS_MAX)?;
     let id = faces.handle.resolve(&id).await?;
@@ -137,10 +138,10 @@ pub(super) async fn resume(
     faces: Data<Faces>,
     request: HttpRequest,
     id: Path<String>,
-    body: Optional<ResumeBody>,
+    body: Optional<Map<String, Value>>,
 ) -> Result<HttpResponse, Problem> {
     let by = client(&request)?;
-    let Optional(ResumeBody { instruction, at }) = body;
+    let ResumeBody { instruction, at } = read(body.0)?;
     let id = faces.handle.resolve(&id).await?;
     Ok(going_on(&*faces.handle.resume(id, instruction, at.map(Seq), by).await?))
 }
@@ -167,8 +168,7 @@ pub(super) async fn fork(
 ) -> Result<HttpResponse, Problem> {
     let by = client(&request)?;
     let claim = claim(&request, &body.0)?;
-    let ForkBody { instruction, at, name } =
-        ForkBody::deserialize(&body.0).map_err(|error| bad_body(error.to_string()))?;
+    let ForkBody { instruction, at, name } = read(body.0)?;
     let id = faces.handle.resolve(&id).await?;
     once(&faces, claim, async |claim| {
         let fork = Fork {
@@ -252,6 +252,11 @@ fn view<'a>(record: &Stored, checkpoint: &'a Checkpoint) -> CheckpointView<'a> {
         attempt: record.attempt,
         checkpoint,
     }
+}
+
+fn read<T: DeserializeOwned>(mut body: Map<String, Value>) -> Result<T, Problem> {
+    write_whole_numbers(&mut body);
+    serde_json::from_value(Value::Object(body)).map_err(|error| bad_body(error.to_string()))
 }
 
 fn read_agent_session_id(given: Option<Value>) -> Result<Uuid, Problem> {

@@ -88,7 +88,7 @@ pub(super) async fn export(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let params = Params::of(&request, &["format"])?;
+    let params = Params::exact(&request, &["format"])?;
     let format = Format::of(&params, &request)?;
     let id = faces.handle.resolve(&id).await?;
     let summary = faces.handle.get(id).await?;

@@ -119,7 +119,7 @@ pub(super) struct Asked<'a> {
     responses((status = 200, description = "A page of sessions, newest first", body = Page)),
 )]
 pub(super) async fn list(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let params = Params::of(&request, LIST_PARAMETERS)?;
+    let params = Params::exact(&request, LIST_PARAMETERS)?;
     let (found, next_cursor) = page(&faces, &params, filter(&params)?).await?;
     let sessions = found.iter().map(|summary| SessionView::of(summary)).collect();
     Ok(HttpResponse::Ok().json(Page { sessions, next_cursor }))
@@ -139,7 +139,7 @@ pub(super) async fn list(faces: Data<Faces>, request: HttpRequest) -> Result<Htt
     responses((status = 200, description = "Days, latest first, with their sessions", body = History)),
 )]
 pub(super) async fn history(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let params = Params::of(&request, HISTORY_PARAMETERS)?;
+    let params = Params::exact(&request, HISTORY_PARAMETERS)?;
     let zone = TimeZone::system();
     let mut filter = filter(&params)?;
     if let Some(text) = params.text("date") {
@@ -160,7 +160,7 @@ pub(super) async fn history(faces: Data<Faces>, request: HttpRequest) -> Result<
     responses((status = 200, description = "Questions of all sessions, open ones first", body = Questions)),
 )]
 pub(super) async fn questions(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    Params::of(&request, &[])?;
+    Params::exact(&request, &[])?;
     let sessions = faces.handle.list().await?;
     let mut questions: Vec<_> = sessions.iter().flat_map(|summary| asked_by(summary)).collect();
     questions.sort_by_key(|asked| (!asked.question.is_open(), asked.question.asked_at()));
@@ -286,7 +286,7 @@ mod tests {
 
     fn params(query: &str) -> Params {
         let request = TestRequest::with_uri(&format!("/x?{query}")).to_http_request();
-        Params::of(&request, LIST_PARAMETERS).unwrap()
+        Params::exact(&request, LIST_PARAMETERS).unwrap()
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Streams {
     get, path = "/execution/{id}/stream", tag = "streams", operation_id = "streamSession",
     params(
         ("id" = String, Path, description = "The session: its id, or its last digits"),
-        ("after" = Option<u64>, Query, description = "Begin behind this record"),
+        ("after" = Option<u64>, Query, description = "Begin behind this record", maximum = 9223372036854775807_u64),
         ("Last-Event-ID" = Option<u64>, Header, description = "The same, as a browser sends it; this one counts"),
     ),
     responses((status = 200, content_type = "text/event-stream", body = String, description = "\

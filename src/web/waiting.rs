@@ -51,8 +51,8 @@ impl WaitFor {
     responses((status = 200, description = "The session when it has ended or when the time is over", body = crate::web::SessionView)),
 )]
 pub(super) async fn wait(faces: Data<Faces>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, Problem> {
-    let params = Params::of(&request, &["seconds", "until"])?;
-    let seconds = params.amount("seconds")?.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS_MAX);
+    let params = Params::exact(&request, &["seconds", "until"])?;
+    let seconds = params.number("seconds")?.unwrap_or(WAIT_SECONDS).min(WAIT_SECONDS_MAX);
     let what = match params.text("until") {
         None | Some("ended") => WaitFor::End,
         Some("question") => WaitFor::Question,

@@ -8,7 +8,9 @@ fn ids(daemon: &TestDaemon, query: &str) -> Vec<String> {
     let (status, page) = daemon.get(&format!("/api/sessions{query}"));
     assert_eq!(status, 200, "{page}");
     let sessions = page["sessions"].as_array().expect("sessions").iter();
-    sessions.map(|session| session["session_id"].as_str().expect("an id").to_owned()).collect()
+    sessions
+        .map(|session| session["session_id"].as_str().expect("an id").to_owned())
+        .collect()
 }
 
 #[test]
@@ -28,13 +30,19 @@ fn sessions_are_found_by_state_directory_date_and_text() {
     assert_eq!(ids(&daemon, "?state=live"), [&*asking]);
     assert_eq!(ids(&daemon, "?state=awaiting_input,completed"), [&*asking, &good]);
     assert_eq!(ids(&daemon, &format!("?directory={}", below.display())), [&*bad]);
-    assert_eq!(ids(&daemon, &format!("?directory={}", daemon.work().display())).len(), 3);
+    assert_eq!(
+        ids(&daemon, &format!("?directory={}", daemon.work().display())).len(),
+        3
+    );
     assert_eq!(ids(&daemon, "?q=NEEDLE"), [&*good]);
     assert_eq!(ids(&daemon, "?since=2020-01-01").len(), 3);
     assert_eq!(ids(&daemon, "?until=2020-01-01T00:00:00Z").len(), 0);
 
     let ls = |arguments: &[&str]| {
-        let output = daemon.command(&[&["ls", "--json"], arguments].concat()).output().expect("it runs");
+        let output = daemon
+            .command(&[&["ls", "--json"], arguments].concat())
+            .output()
+            .expect("it runs");
         let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         found.as_array().expect("sessions").len()
     };

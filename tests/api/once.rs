@@ -9,14 +9,20 @@ fn post(daemon: &TestDaemon, path: &str, key: &str, body: &Value) -> (u16, bool,
     let url = format!("{}{path}", daemon.base_url().expect("the daemon serves"));
     let config = ureq::Agent::config_builder().http_status_as_error(false);
     let agent: ureq::Agent = config.build().into();
-    let request = agent.post(url).header("Authorization", format!("Bearer {}", daemon.token()));
+    let request = agent
+        .post(url)
+        .header("Authorization", format!("Bearer {}", daemon.token()));
     let request = request
         .header("Content-Type", "application/json")
         .header("Idempotency-Key", key);
     let mut answer = request.send(body.to_string()).expect("an answer");
     let replayed = answer.headers().get("idempotency-replayed").is_some();
     let text = answer.body_mut().read_to_string().expect("a body");
-    (answer.status().as_u16(), replayed, serde_json::from_str(&text).expect("JSON"))
+    (
+        answer.status().as_u16(),
+        replayed,
+        serde_json::from_str(&text).expect("JSON"),
+    )
 }
 
 #[test]
@@ -32,7 +38,10 @@ fn a_call_that_is_repeated_creates_one_session_also_over_a_restart() {
 
     let (status, replayed, again) = post(&daemon, "/api/sessions", "one", &body);
     assert_eq!((status, replayed), (201, true), "{again}");
-    assert_eq!((&again["session_id"], &again["state"]), (&json!(id), &json!("completed")));
+    assert_eq!(
+        (&again["session_id"], &again["state"]),
+        (&json!(id), &json!("completed"))
+    );
     let other = json!({"task": "say other", "cwd": daemon.work()});
     let (status, _, problem) = post(&daemon, "/api/sessions", "one", &other);
     assert_eq!((status, &problem["code"]), (422, &json!("idempotency_mismatch")));
@@ -75,6 +84,9 @@ fn a_fork_is_made_once_under_a_key() {
     let (status, _, first) = post(&daemon, &path, "fork", &body);
     assert_eq!(status, 201, "{first}");
     let (status, replayed, again) = post(&daemon, &path, "fork", &body);
-    assert_eq!((status, replayed, &again["session_id"]), (201, true, &first["session_id"]));
+    assert_eq!(
+        (status, replayed, &again["session_id"]),
+        (201, true, &first["session_id"])
+    );
     daemon.wait_for(first["session_id"].as_str().expect("an id"), "completed");
 }

@@ -45,13 +45,15 @@ fn the_server_is_what_its_description_says() {
     daemon.wait_for(&sample, "failed");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api");
     let url = daemon.base_url().expect("the daemon serves");
+    let description = daemon.root().join("openapi.json");
+    let (_, text) = daemon.get("/api/openapi.json");
+    std::fs::write(&description, text.to_string()).expect("a file");
     let mut command = daemon.command_of(&program());
     command
         .arg("--config-file")
         .arg(folder.join("schemathesis.toml"))
-        .args(["--no-color", "run", "--warnings", "off"])
-        .arg(format!("{url}/api/openapi.json"))
-        .args(["--header", "X-CC-Executor-Client: schemathesis"])
+        .args(["--no-color", "run", "--warnings", "off", "--url", &url])
+        .arg(description)
         .current_dir(daemon.root())
         .env("SCHEMATHESIS_HOOKS", "hooks")
         .env("PYTHONPATH", &folder)

@@ -26,7 +26,10 @@ fn an_export_is_the_whole_session_in_each_form() {
     let records = daemon.records(&id);
     assert!(records.len() > 1000, "more than a page: {}", records.len());
     let export = |format: &str| {
-        let output = daemon.command(&["export", &id, "--format", format]).output().expect("it runs");
+        let output = daemon
+            .command(&["export", &id, "--format", format])
+            .output()
+            .expect("it runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     };
@@ -36,9 +39,18 @@ fn an_export_is_the_whole_session_in_each_form() {
         .collect();
     assert_eq!(lines, records);
     let whole: Value = serde_json::from_str(&export("json")).expect("an object");
-    assert_eq!((&whole["session"]["session_id"], &whole["records"]), (&json!(id), &json!(records)));
+    assert_eq!(
+        (&whole["session"]["session_id"], &whole["records"]),
+        (&json!(id), &json!(records))
+    );
     let text = export("markdown");
-    for part in ["# ", "\n## Task\n", "**hello** there", "from-the-tool", "\n## End: completed\n"] {
+    for part in [
+        "# ",
+        "\n## Task\n",
+        "**hello** there",
+        "from-the-tool",
+        "\n## End: completed\n",
+    ] {
         assert!(text.contains(part), "{part}");
     }
 }
@@ -47,7 +59,10 @@ fn an_export_is_the_whole_session_in_each_form() {
 fn the_daemon_tells_about_itself() {
     let daemon = TestDaemon::start();
     let (_, info) = daemon.get("/api/info");
-    assert_eq!((&info["version"], &info["pid"]), (&json!(env!("CARGO_PKG_VERSION")), &json!(daemon.pid())));
+    assert_eq!(
+        (&info["version"], &info["pid"]),
+        (&json!(env!("CARGO_PKG_VERSION")), &json!(daemon.pid()))
+    );
     let (status, examination) = daemon.get("/api/doctor");
     assert_eq!(status, 200, "{examination}");
     assert_eq!(examination["findings"][0]["check"], "settings");

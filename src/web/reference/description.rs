@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -61,10 +62,24 @@ pub(super) fn describe() -> Document {
     mcp.get = Some(mcp_operation("What the server says by itself"));
     mcp.delete = Some(mcp_operation("The end of a session of the protocol"));
     document.paths.paths.insert("/mcp".to_owned(), mcp);
+    close_alternatives(&mut document, "Answer");
     // The methods of this path came behind the modifiers.
     Refusals.modify(&mut document);
     Callers.modify(&mut document);
     document
+}
+
+/// An alternative has the fields that it names and no others: the derived description of an enum does not say so.
+fn close_alternatives(document: &mut Document, name: &str) {
+    let components = document.components.get_or_insert_default();
+    let Some(RefOr::T(Schema::OneOf(alternatives))) = components.schemas.get_mut(name) else {
+        return;
+    };
+    for alternative in &mut alternatives.items {
+        if let RefOr::T(Schema::Object(object)) = alternative {
+            object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
+    }
 }
 
 /// Only that it is there: the protocol describes itself.
