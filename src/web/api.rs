@@ -239,11 +239,7 @@ pub(super) fn unchecked_session(mut body: Map<String, Value>, by: String) -> Res
         ));
     }
     write_whole_numbers(&mut body);
-    let env = body
-        .remove("env")
-        .filter(|env| !env.is_null())
-        .map(read_env)
-        .transpose()?;
+    let env = body.remove("env").map(read_env).transpose()?;
     let mut request = Request::deserialize(&body).map_err(|error| misfit(&body, &error))?;
     let given = env.iter().flatten().map(|(name, _)| name);
     if let Some(missing) = request
