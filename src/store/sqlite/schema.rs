@@ -55,6 +55,7 @@ const FORMAT_2: &str = "
         text TEXT NOT NULL
     ) STRICT;
     CREATE INDEX listing_by_state ON listing (state, session);
+    CREATE INDEX listing_by_age ON listing (session, created_at, directory);
     CREATE UNIQUE INDEX listing_by_key ON listing (caller, key) WHERE key IS NOT NULL;
 ";
 
