@@ -401,6 +401,11 @@ fn reads_go_by_an_index() {
         Filter::default(),
         "listing USING COVERING INDEX sqlite_autoindex_listing_1 (session<?)",
     );
+    let old = Filter {
+        until: Some(at()),
+        ..Filter::default()
+    };
+    listed(old, "listing USING COVERING INDEX listing_by_age (session<?)");
     let completed = Filter {
         states: vec!["completed".to_owned()],
         ..Filter::default()
