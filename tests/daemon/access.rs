@@ -14,9 +14,7 @@ fn routes() -> Vec<(String, Vec<&'static str>)> {
     let routes: Vec<_> = found
         .map(|(path, rest)| {
             let path = path.replace("{id}", "0123abcd").replace("{question}", "q1");
-            let methods = rest.split('"').next().expect("methods").split(", ");
-            // A HEAD is a GET whose body, also that of a refusal, is not sent.
-            (path, methods.filter(|method| *method != "HEAD").collect())
+            (path, rest.split('"').next().expect("methods").split(", ").collect())
         })
         .collect();
     assert!(routes.len() >= 9, "the routes are found: {routes:?}");
@@ -109,7 +107,8 @@ fn every_route_but_health_is_for_those_who_know_the_token() {
     let daemon = TestDaemon::start();
     let caller = Caller::of(&daemon);
     for (path, methods) in routes() {
-        for method in methods {
+        // A HEAD is a GET whose body, also that of a refusal, is not sent.
+        for method in methods.into_iter().filter(|method| *method != "HEAD") {
             let longer = format!("{}0", caller.token());
             for headers in [&[][..], &["Authorization: Bearer wrong"], &[&*longer]] {
                 let answer = caller.call(method, &path, headers, "");
@@ -134,7 +133,8 @@ fn no_route_answers_to_another_name_or_another_sites_page() {
     let caller = Caller::of(&daemon);
     let token = caller.token();
     for (path, methods) in routes() {
-        for method in methods {
+        // A HEAD is a GET whose body, also that of a refusal, is not sent.
+        for method in methods.into_iter().filter(|method| *method != "HEAD") {
             let answer = caller.call(method, &path, &[&token, "Host: evil.example"], "");
             assert_eq!(
                 (answer.status, answer.problem()),
