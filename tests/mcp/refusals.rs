@@ -140,10 +140,15 @@ fn what_is_unknown_is_refused_by_name() {
         let found = client.call("get_execution", json!({"session_id": "ffffffff"}));
         assert_eq!(found["isError"], true, "{found:#}");
     }
+    let task = json!({"taskId": unknown});
     assert_eq!(
-        stateless.refused("tasks/get", json!({"taskId": unknown}))["code"],
-        -32602
+        stateless.refused("tasks/get", task.clone())["code"],
+        -32021,
+        "it knows no tasks"
     );
+    let tasks = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    let polling = Client::connect_with(&daemon, STATELESS, tasks);
+    assert_eq!(polling.refused("tasks/get", task)["code"], -32602);
 }
 
 #[test]
