@@ -57,11 +57,14 @@ impl Raw {
         let mut answer = request.send(body.as_bytes()).expect("an answer");
         let status = answer.status().as_u16();
         let body = answer.body_mut().read_to_string().expect("a body");
-        let messages = body.lines().filter_map(|line| {
+        let mut messages = body.lines().filter_map(|line| {
             let data = line.strip_prefix("data:").unwrap_or(line);
             serde_json::from_str::<Value>(data).ok()
         });
-        (status, messages.last().unwrap_or_default()["error"]["code"].clone())
+        (
+            status,
+            messages.next_back().unwrap_or_default()["error"]["code"].clone(),
+        )
     }
 }
 
