@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
 use super::caller;
-use super::layout::{Page, Place, Refusal};
+use super::layout::{Page, Place, answer};
 use super::sessions::list;
 use super::words;
 use crate::runtime::Handle;
@@ -17,6 +17,7 @@ use crate::runtime::handle::CallError;
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
 use crate::web::Faces;
+use crate::web::error::Problem;
 use crate::web::params::Params;
 
 /// How many sessions one page has.
@@ -53,8 +54,12 @@ struct Found {
 }
 
 /// `GET /history`
-pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let params = Params::of(&request, &["q", "state", "before"])?;
+pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> HttpResponse {
+    answer(&request, show(&faces, &request).await)
+}
+
+async fn show(faces: &Faces, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    let params = Params::of(request, &["q", "state", "before"])?;
     let before = match params.text("before") {
         Some(id) => Some(faces.handle.resolve(id).await?),
         None => None,
@@ -65,7 +70,7 @@ pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> Re
         before,
     };
     let found = find(&faces.handle, &search).await?;
-    let caller = caller::of(&request);
+    let caller = caller::of(request);
     let page = Page {
         title: "History · cc-executor",
         place: Place::History,

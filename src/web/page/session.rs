@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::layout::{Page, Place, Refusal, fragment};
+use super::layout::{Page, Place, answer, fragment};
 use super::question::{self, Near};
 use super::text::visible;
 use super::transcript::{self, CHUNK_RECORDS, Manner, Window};
@@ -16,18 +16,19 @@ use crate::session::journal::Entry;
 use crate::session::outcome::Outcome;
 use crate::session::summary::Summary;
 use crate::web::Faces;
+use crate::web::error::Problem;
 use crate::web::params::Params;
 
 /// `GET /execution/{id}`: with the last records, or those around `seq`.
-pub(in crate::web) async fn page(
-    faces: Data<Faces>,
-    request: HttpRequest,
-    id: Path<String>,
-) -> Result<HttpResponse, Refusal> {
-    let params = Params::of(&request, &["seq"])?;
+pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest, id: Path<String>) -> HttpResponse {
+    answer(&request, show(&faces, &request, &id).await)
+}
+
+async fn show(faces: &Faces, request: &HttpRequest, id: &str) -> Result<HttpResponse, Problem> {
+    let params = Params::of(request, &["seq"])?;
     let seq = params.number("seq")?.map(Seq);
-    let id = faces.handle.resolve(&id).await?;
-    let caller = caller::of(&request);
+    let id = faces.handle.resolve(id).await?;
+    let caller = caller::of(request);
     let manner = Manner {
         whole: false,
         may_act: caller.may_act,
@@ -75,7 +76,7 @@ pub(in crate::web) async fn parts(
     faces: Data<Faces>,
     request: HttpRequest,
     id: Path<String>,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, Problem> {
     let caller = caller::of(&request);
     let id = faces.handle.resolve(&id).await?;
     let summary = faces.handle.get(id).await?;

@@ -75,7 +75,7 @@ function done(kind, form, answer) {
     delete form.dataset.key;
     if (kind === "start" || form.dataset.branch === "fork") {
         sessionStorage.removeItem("task");
-        if (answer.warnings?.length) sessionStorage.setItem(`warnings ${answer.session_id}`, answer.warnings.join("; "));
+        if (answer.warnings?.length) sessionStorage.setItem(`warnings ${answer.session_id}`, answer.warnings.join("\n"));
         location.assign(`/execution/${answer.session_id}`);
         return;
     }
@@ -113,6 +113,8 @@ function startBody(form) {
         max_turns: number(form, "max_turns"),
         max_budget_usd: number(form, "max_budget_usd"),
         timeout_seconds: number(form, "timeout_minutes") * 60 || "",
+        clarify: form.elements.clarify.checked || "",
+        executor_tools: form.elements.executor_tools.checked || "",
     });
     if (!body.task) throw new Unfit("Say what is to be done.");
     if (!body.cwd) throw new Unfit("Say in which directory.");
