@@ -27,7 +27,7 @@ use crate::session::patience::Patience;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Commit, Observer, Shortage, Store};
 use crate::telemetry::{self, LogTo};
-use crate::web::{Readiness, Server, Token};
+use crate::web::{Doctor, Readiness, Server, Token};
 
 /// How often the lock of the state directory is tried: a client that looks whether a daemon lives holds it for a moment.
 const LOCK_TRIES: u32 = 10;
@@ -129,8 +129,8 @@ impl Observer for Observers {
         self.publisher.group_committed(waited);
     }
 
-    fn room_again(&self, passed: &Shortage) {
-        self.publisher.room_again(passed);
+    fn went_on(&self, passed: &Shortage) {
+        self.publisher.went_on(passed);
     }
 }
 
@@ -176,7 +176,9 @@ async fn run(
         let looked = refusal.map_or_else(|| store.last_id().map(drop), Err);
         looked.map_err(|error| error.to_string())
     });
-    let server = Server::build(settings, paths, runtime.handle(), token, readiness)?;
+    let (settings_seen, paths_seen) = (settings.clone(), paths.clone());
+    let doctor: Doctor = Arc::new(move || doctor::examine_with(&settings_seen, &paths_seen));
+    let server = Server::build(settings, paths, runtime.handle(), token, readiness, doctor)?;
     let stopper = server.stopper();
     announce(paths, server.address(), arguments)?;
     tracing::info!(address = %server.address(), state = %paths.state.display(), pid = std::process::id(), "serving");

@@ -18,7 +18,7 @@ pub(crate) async fn answer(client: &Client, args: &AnswerArgs) -> Result<Exit, F
     let views = match &args.id {
         Some(id) => vec![client.view(id).await?],
         None => client
-            .list(false)
+            .live()
             .await?
             .iter()
             .map(|raw| read(raw))

@@ -11,6 +11,10 @@ use super::answer::AnswerFlags;
 use super::mcp_config::McpClient;
 use super::units::parse_seconds;
 
+mod lists;
+
+pub(crate) use self::lists::{ExportArgs, HistoryArgs, Wanted};
+
 /// Exit codes, for the end of the help text.
 const EXIT_CODES: &str = "Exit codes: 0 completed or detached, 1 failed, 2 usage, 3 unknown id, 4 no daemon, 5 refused, \
                           124 timed out, 130 cancelled";
@@ -35,12 +39,16 @@ pub(crate) enum Verb {
     Run(Box<RunArgs>),
     /// List sessions
     Ls(LsArgs),
+    /// List sessions by the day they were created on
+    History(HistoryArgs),
     /// Show one session
     Status(StatusArgs),
     /// Follow a session: what it has written, then live
     Attach(AttachArgs),
     /// Print a session's records, one a line
     Logs(LogsArgs),
+    /// Print a whole session, for keeping or for reading elsewhere
+    Export(ExportArgs),
     /// Wait until sessions have ended; exits as the worst of them
     Wait(WaitArgs),
     /// Answer a question of a session
@@ -193,6 +201,8 @@ pub(crate) struct LsArgs {
     /// All sessions, also those that ended long ago
     #[arg(long, short)]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
     /// An array of objects
     #[arg(long)]
     pub(crate) json: bool,

@@ -44,6 +44,15 @@ pub(crate) struct Page {
     pub(crate) next_after: Option<u64>,
 }
 
+/// How much of a list is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HowMany {
+    /// One page.
+    Page,
+    /// All of it.
+    All,
+}
+
 /// An error in the daemon's words.
 #[derive(Debug, Default, Deserialize)]
 struct Problem {
@@ -90,15 +99,40 @@ impl Client {
         self.call(self.request("POST", "/api/sessions"), Some(body)).await
     }
 
-    /// The sessions, newest first, each as the daemon wrote it.
-    pub(crate) async fn list(&self, all: bool) -> Result<Vec<Box<RawValue>>, Failure> {
+    /// The sessions that fit a query, newest first, each as the daemon wrote it; page by page, where `all` are wanted.
+    pub(crate) async fn list(
+        &self,
+        query: &[(&str, String)],
+        how_many: HowMany,
+    ) -> Result<Vec<Box<RawValue>>, Failure> {
         #[derive(Deserialize)]
         struct List {
             sessions: Vec<Box<RawValue>>,
+            #[serde(default)]
+            next_cursor: Option<String>,
         }
-        let path = if all { "/api/sessions?all=true" } else { "/api/sessions" };
-        let list: List = self.get(path).await?;
-        Ok(list.sessions)
+        let mut sessions = Vec::new();
+        let mut query = query.to_vec();
+        loop {
+            let list: List = self.get(&format!("/api/sessions{}", query_string(&query))).await?;
+            sessions.extend(list.sessions);
+            match list.next_cursor.filter(|_| how_many == HowMany::All) {
+                Some(cursor) => {
+                    query.retain(|(name, _)| *name != "cursor");
+                    query.push(("cursor", cursor));
+                }
+                None => return Ok(sessions),
+            }
+        }
+    }
+
+    /// The sessions that have not ended, newest first.
+    pub(crate) async fn live(&self) -> Result<Vec<Box<RawValue>>, Failure> {
+        self.list(
+            &[("state", "live".to_owned()), ("limit", "500".to_owned())],
+            HowMany::All,
+        )
+        .await
     }
 
     /// One session as the daemon wrote it.
@@ -152,6 +186,16 @@ impl Client {
             .insert_header(("Last-Event-ID", after.to_string()))
             .no_decompress();
         let mut answer = request.send().await.map_err(lost)?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let body = answer.body().limit(ANSWER_BYTES_MAX).await.unwrap_or_default();
+        Err(refusal(answer.status(), &body))
+    }
+
+    /// Opens an answer of any length, to be read piece by piece.
+    pub(crate) async fn open_file(&self, path: &str) -> Result<awc::ClientResponse, Failure> {
+        let mut answer = self.request("GET", path).no_decompress().send().await.map_err(lost)?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -221,6 +265,23 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Failu
     serde_json::from_str(raw.get()).map_err(misunderstood)
 }
 
+/// The query of a URL, from its question mark on; nothing where there is nothing to ask.
+pub(crate) fn query_string(query: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    for (name, value) in query {
+        text.push(if text.is_empty() { '?' } else { '&' });
+        text.push_str(name);
+        text.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
+                _ => text.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    text
+}
+
 /// A session's path. What a person typed becomes one segment and nothing else.
 pub(crate) fn session_path(id: &str) -> String {
     let plain: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
@@ -230,7 +291,7 @@ pub(crate) fn session_path(id: &str) -> String {
 }
 
 /// The daemon did not answer.
-fn lost(error: impl std::fmt::Display) -> Failure {
+pub(crate) fn lost(error: impl std::fmt::Display) -> Failure {
     Failure::Failed(format!(
         "the daemon does not answer ({error}): see `logs/daemon.log` in its state directory"
     ))
@@ -262,6 +323,13 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_is_written_so_that_it_is_read_as_it_was_meant() {
+        let query = [("q", "a b&c=\u{e4}".to_owned()), ("limit", "5".to_owned())];
+        assert_eq!(query_string(&query), "?q=a%20b%26c%3D%C3%A4&limit=5");
+        assert_eq!(query_string(&[]), "");
+    }
 
     #[test]
     fn what_is_typed_stays_one_segment() {

@@ -10,8 +10,9 @@ use super::exit::{Exit, Failure};
 use super::screen::print;
 use crate::config::Flag;
 use crate::daemon::Options;
-use crate::daemon::doctor::{self, Finding};
+use crate::daemon::doctor;
 use crate::store::StoreError;
+use crate::web::Finding;
 
 /// `doctor`
 pub(crate) fn doctor(state_dir: Option<PathBuf>, args: &DoctorArgs) -> Result<Exit, Failure> {
@@ -28,13 +29,9 @@ pub(crate) fn doctor(state_dir: Option<PathBuf>, args: &DoctorArgs) -> Result<Ex
         return rebuild(&options, args.json);
     }
     let findings = doctor::examine(&options);
-    let is_well = findings.iter().all(|finding| finding.is_well);
+    let is_well = findings.iter().all(|finding| finding.ok);
     if args.json {
-        let shown: Vec<_> = findings
-            .iter()
-            .map(|finding| json!({"check": finding.check, "ok": finding.is_well, "detail": finding.detail}))
-            .collect();
-        print(&format!("{}\n", json!(shown)))?;
+        print(&format!("{}\n", json!(findings)))?;
     } else {
         print(&findings.iter().map(line).collect::<String>())?;
     }
@@ -55,6 +52,6 @@ fn rebuild(options: &Options, json: bool) -> Result<Exit, Failure> {
 }
 
 fn line(finding: &Finding) -> String {
-    let mark = if finding.is_well { "ok " } else { "BAD" };
+    let mark = if finding.ok { "ok " } else { "BAD" };
     format!("{mark}  {:<16} {}\n", finding.check, clean(&finding.detail))
 }

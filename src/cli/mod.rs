@@ -20,7 +20,9 @@ mod describe;
 mod doctor;
 mod draft;
 mod exit;
+mod export;
 mod follow;
+mod history;
 mod input;
 mod launch;
 mod logs;
@@ -93,6 +95,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Verb::Bench(args) => actix_rt::System::new().block_on(bench::bench(&args)),
         verb @ (Verb::Run(_)
         | Verb::Ls(_)
+        | Verb::History(_)
+        | Verb::Export(_)
         | Verb::Status(_)
         | Verb::Attach(_)
         | Verb::Logs(_)
@@ -123,6 +127,8 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
     match verb {
         Verb::Run(args) => run::run(state_dir, &args).await,
         Verb::Ls(args) => sessions::ls(&client()?, &args).await,
+        Verb::History(args) => history::history(&client()?, &args).await,
+        Verb::Export(args) => export::export(&client()?, &args).await,
         Verb::Status(args) => sessions::status(&client()?, &args).await,
         Verb::Attach(args) => attach::attach(client()?, &args).await,
         Verb::Logs(args) => logs::logs(client()?, &args).await,

@@ -5,21 +5,25 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::answer::flags_for;
-use super::args::{CancelArgs, LsArgs, StatusArgs, WaitArgs};
+use super::args::{CancelArgs, LsArgs, StatusArgs, WaitArgs, Wanted};
 use super::clean::{clean, one_line};
-use super::client::{Client, read};
+use super::client::{Client, HowMany, read};
 use super::exit::{Exit, Failure};
 use super::follow::Follow;
 use super::screen::print;
 use super::units;
 use super::view::View;
+use crate::session::id::SessionId;
+
+/// How many sessions are asked for at a time where all are wanted.
+const PAGE_SESSIONS_MAX: usize = 500;
 
 /// How long a name may get in the list, in characters.
 const NAME_CHARS_MAX: usize = 40;
 
 /// `ls`
 pub(crate) async fn ls(client: &Client, args: &LsArgs) -> Result<Exit, Failure> {
-    let sessions = client.list(args.all).await?;
+    let sessions = find(client, args).await?;
     if args.json {
         let objects: Vec<_> = sessions.iter().map(|session| session.get()).collect();
         print(&format!("[{}]\n", objects.join(",\n")))?;
@@ -27,11 +31,65 @@ pub(crate) async fn ls(client: &Client, args: &LsArgs) -> Result<Exit, Failure> 
     }
     let views = sessions.iter().map(|raw| read(raw)).collect::<Result<Vec<View>, _>>()?;
     match views.as_slice() {
-        [] if args.all => print("no sessions\n")?,
-        [] => print("no sessions (`ls --all` shows those that ended long ago)\n")?,
+        [] => print("no sessions\n")?,
         views => print(&table(views, Timestamp::now()))?,
     }
     Ok(Exit::Ok)
+}
+
+/// What is looked for; where that is nothing and not all, those that live and those that were created lately.
+async fn find(client: &Client, args: &LsArgs) -> Result<Vec<Box<RawValue>>, Failure> {
+    let mut query = query(&args.wanted)?;
+    if args.all || !query.is_empty() {
+        query.push(("limit", PAGE_SESSIONS_MAX.to_string()));
+        return client.list(&query, HowMany::All).await;
+    }
+    let mut found = client.list(&[], HowMany::Page).await?;
+    let ids = found.iter().map(|raw| id_of(raw)).collect::<Result<Vec<_>, _>>()?;
+    for raw in client.live().await? {
+        if !ids.contains(&id_of(&raw)?) {
+            found.push(raw);
+        }
+    }
+    Ok(found)
+}
+
+/// The query that says which sessions are wanted.
+pub(crate) fn query(wanted: &Wanted) -> Result<Vec<(&'static str, String)>, Failure> {
+    let Wanted {
+        state,
+        directory,
+        since,
+        until,
+        search,
+    } = wanted;
+    let mut query = Vec::new();
+    if !state.is_empty() {
+        query.push(("state", state.join(",")));
+    }
+    if let Some(directory) = directory {
+        query.push(("directory", whole_path(directory)));
+    }
+    for (name, when) in [("since", since), ("until", until)] {
+        if let Some(when) = when {
+            query.push((name, units::parse_when(when, Timestamp::now()).map_err(Failure::Usage)?));
+        }
+    }
+    if let Some(search) = search {
+        query.push(("q", search.clone()));
+    }
+    Ok(query)
+}
+
+/// A directory as sessions have it: absolute, and without links where it exists.
+pub(crate) fn whole_path(directory: &std::path::Path) -> String {
+    let absolute = directory.canonicalize().or_else(|_| std::path::absolute(directory));
+    absolute.unwrap_or_else(|_| directory.to_owned()).display().to_string()
+}
+
+fn id_of(raw: &RawValue) -> Result<SessionId, Failure> {
+    let view: View = read(raw)?;
+    Ok(view.session_id)
 }
 
 /// `status`
@@ -94,7 +152,7 @@ async fn wait_for(client: Client, id: &str) -> Result<Box<RawValue>, Failure> {
     follow.client().get_raw(&id).await
 }
 
-fn table(views: &[View], now: Timestamp) -> String {
+pub(crate) fn table(views: &[View], now: Timestamp) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);

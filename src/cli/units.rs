@@ -54,6 +54,19 @@ pub(crate) fn clock_of_second(second: i64) -> String {
     )
 }
 
+/// Reads a time as in RFC 3339, a day, or how long ago it was; answers it as the daemon takes it.
+pub(crate) fn parse_when(text: &str, now: Timestamp) -> Result<String, String> {
+    let text = text.trim();
+    if text.parse::<Timestamp>().is_ok() || text.parse::<jiff::civil::Date>().is_ok_and(|_| text.len() == 10) {
+        return Ok(text.to_owned());
+    }
+    let ago = parse_seconds(text)
+        .map_err(|_| format!("{text:?} is no time: write 2027-01-31, 2027-01-31T10:00:00Z, or 12h for 12 hours ago"))?;
+    let ago = SignedDuration::from_secs(i64::try_from(ago).unwrap_or(i64::MAX));
+    let at = now.checked_sub(ago).unwrap_or(Timestamp::MIN);
+    Ok(format!("{at:.0}"))
+}
+
 /// Reads `10h`, `1h30m`, `2 days` or a bare number of seconds; at least one second.
 pub(crate) fn parse_seconds(text: &str) -> Result<u64, String> {
     const EXAMPLE: &str = "write it as 90s, 30m, 10h or 1h30m";
@@ -77,6 +90,16 @@ pub(crate) fn parse_seconds(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_a_day_a_moment_or_how_long_ago_it_was() {
+        let now = "2027-01-31T12:00:00Z".parse().unwrap();
+        let read = |text| parse_when(text, now);
+        assert_eq!(read("2027-01-30").unwrap(), "2027-01-30");
+        assert_eq!(read("2027-01-30T01:02:03+01:00").unwrap(), "2027-01-30T01:02:03+01:00");
+        assert_eq!(read("90m").unwrap(), "2027-01-31T10:30:00Z");
+        assert!(read("yesterday").unwrap_err().contains("12h"));
+    }
 
     #[test]
     fn durations_read_as_people_type_them() {

@@ -16,6 +16,7 @@ use crate::runtime::Publisher;
 use crate::session::id::SessionId;
 use crate::store::Store;
 use crate::store::sqlite::{self, SqliteStore};
+use crate::web::Finding;
 
 /// How long the agent's command may take to say its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,32 +30,25 @@ const FREE_BYTES_MIN: u64 = 1024 * 1024 * 1024;
 /// How many processes are listed by number.
 const LISTED_MAX: usize = 20;
 
-/// What was found at one place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What was looked at.
-    pub check: &'static str,
-    /// Whether it is as it should be.
-    pub is_well: bool,
-    /// What was found, and what to do where it is not well.
-    pub detail: String,
-}
-
 /// Looks at everything.
 pub fn examine(options: &Options) -> Vec<Finding> {
-    let (settings, paths) = match settings_and_paths(options) {
-        Ok(found) => found,
-        Err(error) => return vec![finding("settings", Err(error))],
-    };
+    match settings_and_paths(options) {
+        Ok((settings, paths)) => examine_with(&settings, &paths),
+        Err(error) => vec![finding("settings", Err(error))],
+    }
+}
+
+/// The same, for a daemon that knows its settings.
+pub fn examine_with(settings: &Settings, paths: &Paths) -> Vec<Finding> {
     vec![
         finding("settings", Ok("read and understood".to_owned())),
-        finding("state directory", look_at_directories(&paths)),
-        finding("daemon", Ok(look_for_daemon(&paths))),
-        finding("journal", look_at_journal(&paths)),
-        finding("token", look_at_token(&paths)),
-        finding("agent", look_at_agent(&settings)),
-        finding("disk", look_at_disk(&paths)),
-        finding("leftovers", look_for_leftovers(&paths)),
+        finding("state directory", look_at_directories(paths)),
+        finding("daemon", Ok(look_for_daemon(paths))),
+        finding("journal", look_at_journal(paths)),
+        finding("token", look_at_token(paths)),
+        finding("agent", look_at_agent(settings)),
+        finding("disk", look_at_disk(paths)),
+        finding("leftovers", look_for_leftovers(paths)),
     ]
 }
 
@@ -72,11 +66,12 @@ pub fn rebuild(options: &Options) -> anyhow::Result<usize> {
 }
 
 fn finding(check: &'static str, found: anyhow::Result<String>) -> Finding {
-    let (is_well, detail) = match found {
+    let (ok, detail) = match found {
         Ok(detail) => (true, detail),
         Err(error) => (false, format!("{error:#}")),
     };
-    Finding { check, is_well, detail }
+    let check = check.to_owned();
+    Finding { check, ok, detail }
 }
 
 fn look_at_directories(paths: &Paths) -> anyhow::Result<String> {

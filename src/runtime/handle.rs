@@ -20,10 +20,10 @@ use crate::agent::environment::DEPTH_VARIABLE;
 use crate::agent::launch;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::{Answer, AnswerMismatch};
-use crate::session::request::{InvalidRequest, Request};
+use crate::session::request::{Claim, InvalidRequest, Request};
 use crate::session::state::Denied;
 use crate::session::summary::{Summary, WaitingFor};
-use crate::store::{Health, Store, StoreError, Stored};
+use crate::store::{Filter, Health, Store, StoreError, Stored};
 
 mod conversations;
 mod directories;
@@ -86,6 +86,14 @@ pub enum CallError {
         /// Whose it is.
         owner: SessionId,
     },
+    /// The caller's key was used before, with another call.
+    #[error("the key {key:?} was used for session {}, which was asked for in other words: use a new key", owner.short())]
+    KeyMismatch {
+        /// The key.
+        key: String,
+        /// The session of that call.
+        owner: SessionId,
+    },
     /// The session's state does not allow it.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -112,6 +120,8 @@ pub struct NewSession {
     pub env: Option<BTreeMap<String, String>>,
     /// Who asks, in words for a person: `cli`, `rest`, …
     pub by: String,
+    /// The caller's key, under which there may be one session only.
+    pub claim: Option<Claim>,
 }
 
 /// The door.
@@ -166,7 +176,13 @@ impl Handle {
         new.request.cwd = blocking(move || prepare(&settings, id, &request, env)).await??;
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Create { id, new, notice, reply });
-        answer.await.unwrap_or(Err(CallError::Stopping))
+        let result = answer.await.unwrap_or(Err(CallError::Stopping));
+        if let Err(CallError::Store(StoreError::KeyTaken(_))) = &result {
+            // Nothing has begun under this id: what was prepared for it goes. What cannot go is in nobody's way.
+            let directory = self.settings.session_directory(id);
+            let _ = blocking(move || std::fs::remove_dir_all(directory)).await?;
+        }
+        result
     }
 
     /// Nothing is admitted that could not be written down.
@@ -204,6 +220,37 @@ impl Handle {
         let store = Arc::clone(&self.store);
         let recent = blocking(move || store.recent(before, limit)).await??;
         Ok(self.shown(recent.into_iter().map(Arc::new).collect()))
+    }
+
+    /// Sessions that fit the filter, newest first, created before `before`; read from the store.
+    pub async fn find(
+        &self,
+        filter: Filter,
+        before: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Summary>>, CallError> {
+        let store = Arc::clone(&self.store);
+        let found = blocking(move || store.find(&filter, before, limit)).await??;
+        Ok(self.shown(found.into_iter().map(Arc::new).collect()))
+    }
+
+    /// The session that this very call has created before, if it has.
+    pub async fn claimed(&self, claim: &Claim) -> Result<Option<Arc<Summary>>, CallError> {
+        let (store, caller, key) = (Arc::clone(&self.store), claim.caller.clone(), claim.key.clone());
+        let Some(owner) = blocking(move || store.claimed(&caller, &key)).await?? else {
+            return Ok(None);
+        };
+        let summary = self.get(owner).await?;
+        if summary.claim.as_ref().is_some_and(|kept| kept.digest == claim.digest) {
+            return Ok(Some(summary));
+        }
+        let key = claim.key.clone();
+        Err(CallError::KeyMismatch { key, owner })
+    }
+
+    /// A random text made when the database was made: cursors of another database mean nothing here.
+    pub fn epoch(&self) -> &str {
+        self.store.epoch()
     }
 
     /// One session.

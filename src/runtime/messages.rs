@@ -120,10 +120,10 @@ pub(super) enum Gone {
 #[rtype(result = "()")]
 pub(super) struct StoreLost(pub StoreError);
 
-/// To the supervisor, by the store's writer: a disk that was full has room again.
+/// To the supervisor, by the store's writer: what these sessions had to write has waited for room on the disk.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct RoomAgain(pub Shortage);
+pub(super) struct HeldUp(pub Shortage);
 
 /// To the supervisor: look at all deadlines.
 #[derive(Message)]

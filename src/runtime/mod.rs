@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use self::execution::{CONNECTING_MAX, Surroundings};
 use self::feed::Feeds;
-use self::messages::{Committed, Recover, RoomAgain};
+use self::messages::{Committed, HeldUp, Recover};
 use self::metrics::Metrics;
 use self::outside::{Outside, Threads};
 use self::registry::{ENDED_KEPT_MAX, Registry};
@@ -79,9 +79,9 @@ impl Observer for Publisher {
         }
     }
 
-    fn room_again(&self, passed: &Shortage) {
+    fn went_on(&self, passed: &Shortage) {
         if let Some(published) = self.runtime.get() {
-            published.supervisor.do_send(RoomAgain(passed.clone()));
+            published.supervisor.do_send(HeldUp(passed.clone()));
         }
     }
 }

@@ -94,6 +94,7 @@ mod tests {
         let created = Created {
             request,
             by: "a test".into(),
+            claim: None,
         };
         let mut summary = Summary::new(SessionId::new(), &created, Timestamp::UNIX_EPOCH);
         if ended {

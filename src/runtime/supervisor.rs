@@ -275,11 +275,16 @@ impl Supervisor {
         let created = Created {
             request: new.request,
             by: new.by,
+            claim: new.claim,
         };
         let request = Arc::new(created.request.clone());
         let acknowledgement = self.surroundings.store.create(id, created, self.now());
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
+            // Somebody was quicker with the same key: nothing has begun, and nothing is wrong with the store.
+            if let Err(error @ StoreError::KeyTaken(_)) = result {
+                return answer_call(Some(reply), Err(error.into()));
+            }
             if let Ok(commit) = &result {
                 tracing::info!(session_id = %id, name = %commit.summary.name, "session created");
                 act.sessions

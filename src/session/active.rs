@@ -88,7 +88,15 @@ mod tests {
     /// A session whose agent is at work from second 0 on.
     fn at_work() -> Summary {
         let (request, by) = (Request::default(), "a test".into());
-        let mut summary = Summary::new(SessionId::new(), &Created { request, by }, at(0));
+        let mut summary = Summary::new(
+            SessionId::new(),
+            &Created {
+                request,
+                by,
+                claim: None,
+            },
+            at(0),
+        );
         summary.lifecycle.state = State::Running;
         summary.apply(&Entry::Notice(Text { text: "go".into() }), at(0));
         summary

@@ -13,7 +13,7 @@ use super::id::{Attempt, QuestionId, Seq, SessionId};
 use super::message::{InputState, Message, Usage};
 use super::outcome::{Ending, Outcome, StopFor};
 use super::question::{Answer, Question};
-use super::request::Request;
+use super::request::{Claim, Request};
 use super::state::StateName;
 
 /// Defines [`Entry`] so that each kind's name stands in one place only.
@@ -146,6 +146,9 @@ pub struct Created {
     pub request: Request,
     /// Who asked, in words for a person.
     pub by: String,
+    /// The key under which the caller can find it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
 }
 
 /// Data of `session.state`.

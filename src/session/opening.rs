@@ -103,6 +103,7 @@ mod tests {
         let created = Created {
             request,
             by: "a test".into(),
+            claim: None,
         };
         let mut summary = Summary::new(SessionId::new(), &created, Timestamp::UNIX_EPOCH);
         summary.inputs = pending

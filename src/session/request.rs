@@ -105,6 +105,18 @@ pub struct Origin {
     pub how: OriginHow,
 }
 
+/// A caller's own key for the creation of a session: the same call made again finds the session instead of beginning
+/// another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Whose key it is: two callers may use the same one.
+    pub caller: String,
+    /// The key.
+    pub key: String,
+    /// What was asked for, as a digest, so that the key used for something else is noticed.
+    pub digest: String,
+}
+
 /// What becomes of the conversation a session begins from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

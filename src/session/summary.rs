@@ -18,6 +18,7 @@ use super::journal::{Created, Entry, Input, Record, Resumed};
 use super::message::{InputState, Message, TurnEnd, Usage};
 use super::outcome::Ending;
 use super::question::{Answer, Question};
+use super::request::Claim;
 use super::state::{Lifecycle, State};
 use super::turn::{Open, Turns};
 
@@ -104,6 +105,9 @@ pub struct Summary {
     /// The last message to keep of the conversation, while a resume by hand cuts it there and no turn has ended since.
     #[serde(default)]
     pub cut: Option<Uuid>,
+    /// The key under which its creator can find it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
 }
 
 /// What counts against the limits of a request.
@@ -182,6 +186,7 @@ impl Summary {
             has_spoken: false,
             lost: None,
             cut: None,
+            claim: created.claim.clone(),
         }
     }
 
@@ -455,6 +460,7 @@ mod tests {
         Created {
             request,
             by: "a test".into(),
+            claim: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod entries;
 mod fold;
+mod listing;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,13 @@ use uuid::Uuid;
 
 use self::entries::{agent_text, append, at, checkpoint, created, ended, notice, resumed, said, started, state};
 pub(super) use self::fold::the_summary_is_the_fold_of_the_records;
-use super::{Acknowledgement, Append, Commit, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError, Stored};
+pub(super) use self::listing::{
+    a_key_of_a_caller_is_used_once, a_long_result_is_searched_whole, pages_of_sessions_stay_where_they_are,
+    sessions_are_found_by_what_is_looked_for,
+};
+use super::{
+    Acknowledgement, Append, Commit, Filter, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError, Stored,
+};
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::state::StateName;
@@ -39,6 +46,10 @@ macro_rules! store_contract {
             a_page_of_long_lines_is_short
             the_last_record_of_a_kind_is_found
             sessions_are_listed_by_age
+            sessions_are_found_by_what_is_looked_for
+            pages_of_sessions_stay_where_they_are
+            a_long_result_is_searched_whole
+            a_key_of_a_caller_is_used_once
             a_session_is_found_by_the_end_of_its_id
             a_closed_store_says_so
             a_store_that_is_opened_again_is_the_same
@@ -375,6 +386,8 @@ pub(super) fn a_closed_store_says_so(place: &impl Place) {
     assert_eq!(store.summary(id).unwrap_err(), closed);
     assert_eq!(store.live().unwrap_err(), closed);
     assert_eq!(store.recent(None, 1).unwrap_err(), closed);
+    assert_eq!(store.find(&Filter::default(), None, 1).unwrap_err(), closed);
+    assert_eq!(store.claimed("me", "k").unwrap_err(), closed);
     assert_eq!(store.ending_in("ab", 1).unwrap_err(), closed);
     assert_eq!(store.last_of_kind(id, "notice").unwrap_err(), closed);
 }

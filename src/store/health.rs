@@ -31,7 +31,7 @@ pub struct Shortage {
     pub directory: PathBuf,
     /// Since when.
     pub since: Timestamp,
-    /// Sessions that have something to write that waits; once there is room again, all that had.
+    /// Sessions that have something to write that waits; of one that has passed, all that had.
     pub waiting: BTreeSet<SessionId>,
 }
 

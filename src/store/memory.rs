@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use super::numbering::{Draft, typed_digits};
 use super::{
-    Acknowledgement, Append, Commit, Health, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError, Stored,
-    lock,
+    Acknowledgement, Append, Commit, Filter, Health, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError,
+    Stored, lock,
 };
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
+use crate::session::request::Claim;
 use crate::session::summary::Summary;
 
 /// What goes wrong at a commit.
@@ -116,6 +117,10 @@ impl MemoryStore {
         let mut disk = self.disk_to_write()?;
         let current = disk.sessions.get(&draft.session_id()).map(|kept| &kept.summary);
         let commit = draft.number(current, disk.last_id() + 1)?;
+        let owner = draft.claim().and_then(|claim| disk.claimed(&claim.caller, &claim.key));
+        if let Some(owner) = owner {
+            return Err(StoreError::KeyTaken(owner));
+        }
         plan.commits += 1;
         match plan.faults.remove(&plan.commits) {
             None => disk.keep(&commit),
@@ -183,6 +188,13 @@ impl Disk {
         }
     }
 
+    fn claimed(&self, caller: &str, key: &str) -> Option<SessionId> {
+        let is_it = |claim: &Claim| claim.caller == caller && claim.key == key;
+        let mut summaries = self.sessions.values().map(|kept| &kept.summary);
+        let found = summaries.find(|summary| summary.claim.as_ref().is_some_and(is_it))?;
+        Some(found.session_id)
+    }
+
     fn record(&self, (session_id, index): (SessionId, usize)) -> Option<&Stored> {
         self.sessions.get(&session_id)?.records.get(index)
     }
@@ -235,6 +247,20 @@ impl Store for MemoryStore {
         let newest_first = disk.sessions.iter().rev();
         let earlier = newest_first.filter(|(id, _)| before.is_none_or(|before| **id < before));
         Ok(earlier.take(limit).map(|(_, kept)| kept.summary.clone()).collect())
+    }
+
+    fn find(&self, filter: &Filter, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
+        let disk = self.disk()?;
+        let newest_first = disk.sessions.iter().rev();
+        let earlier = newest_first.filter(|(id, _)| before.is_none_or(|before| **id < before));
+        let found = earlier
+            .map(|(_, kept)| &kept.summary)
+            .filter(|summary| filter.fits(summary));
+        Ok(found.take(limit).cloned().collect())
+    }
+
+    fn claimed(&self, caller: &str, key: &str) -> Result<Option<SessionId>, StoreError> {
+        Ok(self.disk()?.claimed(caller, key))
     }
 
     fn ending_in(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {

@@ -20,8 +20,10 @@ pub mod sqlite;
 
 #[cfg(test)]
 mod contract;
+mod filter;
 mod numbering;
 
+pub use self::filter::Filter;
 pub use self::health::{Health, Shortage};
 
 /// The most records one page of a reader holds.
@@ -119,8 +121,8 @@ pub trait Observer: Send + Sync + 'static {
     /// A group of appends is on disk, this long after the first of them was handed over.
     fn group_committed(&self, _waited: Duration) {}
 
-    /// A disk that was full has room again, and what waited for it is committed.
-    fn room_again(&self, _passed: &Shortage) {}
+    /// What waited for room on a full disk is committed.
+    fn went_on(&self, _passed: &Shortage) {}
 }
 
 /// Why a store did not do what it was asked.
@@ -148,6 +150,9 @@ pub enum StoreError {
     /// There is one already.
     #[error("there is a session {0} already")]
     SessionExists(SessionId),
+    /// The caller's key for a new session belongs to one already.
+    #[error("session {0} was created under this key already")]
+    KeyTaken(SessionId),
     /// The database was written by a newer version.
     #[error(
         "the journal has format {found}, and this version knows formats up to {known}: use the newer version again"
@@ -202,7 +207,8 @@ pub type Acknowledgement = oneshot::Receiver<Result<Commit, StoreError>>;
 pub trait Store: Send + Sync + 'static {
     /// Begins a journal with `session.created` as its record 1.
     ///
-    /// Promise: acknowledged means on disk; a session id is never used twice.
+    /// Promise: acknowledged means on disk; a session id is never used twice, and neither is a caller's key, from one
+    /// daemon to the next.
     fn create(&self, session_id: SessionId, created: Created, at: Timestamp) -> Acknowledgement;
 
     /// Adds to a journal.
@@ -233,6 +239,13 @@ pub trait Store: Send + Sync + 'static {
     /// Summaries of sessions created before `before` (of all where it is none), newest first, at most `limit`. Ids are
     /// in the order of creation.
     fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError>;
+
+    /// Summaries of the sessions that fit the filter and were created before `before` (of all where it is none), newest
+    /// first, at most `limit`: a page that later sessions do not shift.
+    fn find(&self, filter: &Filter, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError>;
+
+    /// The session that this caller created under this key.
+    fn claimed(&self, caller: &str, key: &str) -> Result<Option<SessionId>, StoreError>;
 
     /// Ids of the sessions whose id ends in these hexadecimal digits (case and dashes do not matter), newest first, at
     /// most `limit`; none where there are no digits or others.

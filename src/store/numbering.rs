@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Append, Commit, Span, StoreError, Stored};
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::{Created, Entry};
+use crate::session::request::Claim;
 use crate::session::summary::Summary;
 
 /// An append on its way: its entries are already JSON text, made on the caller's thread.
@@ -78,6 +79,14 @@ impl Draft {
     /// How long their data is, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bodies.iter().map(String::len).sum()
+    }
+
+    /// The key that a session is created under.
+    pub(super) fn claim(&self) -> Option<&Claim> {
+        match &self.fence {
+            Fence::New(summary) => summary.claim.as_ref(),
+            Fence::Current { .. } => None,
+        }
     }
 
     /// Whether it is the first record of a session.

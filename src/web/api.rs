@@ -1,4 +1,4 @@
-//! REST: sessions are created, listed, looked at, cancelled and answered.
+//! REST: sessions are created, looked at, cancelled and answered.
 //!
 //! Bodies are read strictly: an unknown field is refused by name, since a misspelt limit that is silently ignored costs
 //! money.
@@ -10,10 +10,14 @@ use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::Faces;
+use super::body::write_whole_numbers;
 use super::error::{Code, Problem};
+use super::idempotency::{claim, once};
 use super::params::Params;
+use super::reference::schemas;
 use super::view::SessionView;
 use crate::runtime::handle::NewSession;
 use crate::session::id::{QuestionId, Seq, SessionId};
@@ -31,86 +35,92 @@ const CLIENT_DEFAULT: &str = "rest";
 /// The longest name of a client, in bytes.
 const CLIENT_BYTES_MAX: usize = 32;
 
-/// How many sessions a page has when the caller does not say.
-const PAGE_SESSIONS: usize = 50;
-
-/// The most sessions in one page.
-const PAGE_SESSIONS_MAX: usize = 500;
+/// Who calls, as long as there is one token only.
+const OWNER: &str = "owner";
 
 /// A session that was just created, with what its creator should know.
-#[derive(Debug, Serialize)]
-struct Created<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreatedSession)]
+pub(super) struct Created<'a> {
     #[serde(flatten)]
     session: SessionView<'a>,
+    /// Sessions that already work in its directory, for example.
     warnings: Vec<String>,
+    #[serde(skip)]
+    id: SessionId,
 }
 
-/// A page of sessions, newest first.
-#[derive(Debug, Serialize)]
-struct Page<'a> {
-    sessions: Vec<SessionView<'a>>,
-    /// What to give as `before` for the next page; none where there is none.
-    next_before: Option<SessionId>,
+impl<'a> Created<'a> {
+    pub(super) async fn of(faces: &Faces, summary: &'a Summary) -> Self {
+        // The session exists: that it could not be compared with others is no reason to say otherwise.
+        let others = faces.handle.list().await.unwrap_or_default();
+        Self {
+            session: SessionView::of(summary),
+            warnings: warnings(summary, others.iter().map(|other| &**other)),
+            id: summary.session_id,
+        }
+    }
+
+    /// Where the session can be looked at.
+    pub(super) fn location(&self) -> String {
+        location(self.id)
+    }
 }
 
 /// `POST /api/sessions`
+#[utoipa::path(
+    post, path = "/api/sessions", tag = "sessions", operation_id = "createSession",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "The caller's own key: the same call again finds the session instead of creating another one"),
+        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself, for `by` in the journal"),
+    ),
+    request_body = schemas::NewSessionSchema,
+    responses((status = 201, description = "The session is on disk and waits for its turn", body = Created, headers(
+        ("Location" = String, description = "The session"),
+        ("Idempotency-Replayed" = Option<String>, description = "`true` where an earlier call under this key created it"),
+    ))),
+)]
 pub(super) async fn create(
     faces: Data<Faces>,
     request: HttpRequest,
     body: Json<Map<String, Value>>,
 ) -> Result<HttpResponse, Problem> {
-    let new = new_session(body.into_inner(), client(&request)?)?;
-    let summary = faces.handle.create(new).await?;
-    created(&faces, &summary).await
-}
-
-/// The answer with a session that is new.
-pub(super) async fn created(faces: &Faces, summary: &Summary) -> Result<HttpResponse, Problem> {
-    // The session exists: that it could not be compared with others is no reason to say otherwise.
-    let others = faces.handle.list().await.unwrap_or_default();
-    let created = Created {
-        session: SessionView::of(summary),
-        warnings: warnings(summary, others.iter().map(|other| &**other)),
-    };
-    Ok(HttpResponse::Created()
-        .insert_header((LOCATION, format!("/api/sessions/{}", summary.session_id)))
-        .json(created))
-}
-
-/// `GET /api/sessions`: those that live and those that ended lately; with `all` or `before`, pages of all.
-pub(super) async fn list(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let params = Params::of(&request, &["all", "before", "limit"])?;
-    let before = match params.text("before") {
-        Some(id) => Some(faces.handle.resolve(id).await?),
-        None => None,
-    };
-    if !params.flag("all")? && before.is_none() {
-        let mut found = faces.handle.list().await?;
-        found.truncate(params.limit(PAGE_SESSIONS_MAX, PAGE_SESSIONS_MAX)?);
-        return Ok(page(&found, None));
-    }
-    let limit = params.limit(PAGE_SESSIONS, PAGE_SESSIONS_MAX)?;
-    let found = faces.handle.recent(before, limit).await?;
-    let next = found
-        .last()
-        .filter(|_| found.len() == limit)
-        .map(|last| last.session_id);
-    Ok(page(&found, next))
+    let (body, by) = (body.into_inner(), client(&request)?);
+    let claim = claim(&request, &body)?;
+    let new = new_session(body, by)?;
+    once(&faces, claim, async |claim| {
+        faces.handle.create(NewSession { claim, ..new }).await
+    })
+    .await
 }
 
 /// `GET /api/sessions/{id}`
+#[utoipa::path(
+    get, path = "/api/sessions/{id}", tag = "sessions", operation_id = "showSession",
+    params(("id" = String, Path, description = "The session: its id, or its last digits")),
+    responses((status = 200, description = "The session", body = SessionView)),
+)]
 pub(super) async fn get(faces: Data<Faces>, id: Path<String>) -> Result<HttpResponse, Problem> {
     let id = faces.handle.resolve(&id).await?;
     Ok(shown(&*faces.handle.get(id).await?))
 }
 
 /// `GET /api/sessions/{id}/records`: a page of the journal, in order.
+#[utoipa::path(
+    get, path = "/api/sessions/{id}/records", tag = "sessions", operation_id = "listRecords",
+    params(
+        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        ("after" = Option<u64>, Query, description = "Begin behind this record", maximum = 9223372036854775807_u64),
+        ("limit" = Option<u64>, Query, description = "The length of a page; 500 when absent, and at most", minimum = 1),
+    ),
+    responses((status = 200, description = "A page of the journal, in order", body = schemas::RecordsSchema)),
+)]
 pub(super) async fn records(
     faces: Data<Faces>,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let params = Params::of(&request, &["after", "limit"])?;
+    let params = Params::exact(&request, &["after", "limit"])?;
     let after = Seq(params.number("after")?.unwrap_or(0));
     let limit = params.limit(PAGE_RECORDS_MAX, PAGE_RECORDS_MAX)?;
     let id = faces.handle.resolve(&id).await?;
@@ -123,6 +133,17 @@ pub(super) async fn records(
 }
 
 /// `POST /api/sessions/{id}/cancel`: again is as good as once.
+#[utoipa::path(
+    post, path = "/api/sessions/{id}/cancel", tag = "sessions", operation_id = "cancelSession",
+    params(
+        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself"),
+    ),
+    responses(
+        (status = 202, description = "Its agent is being ended", body = SessionView, headers(("Location" = String, description = "The session"))),
+        (status = 200, description = "It has ended", body = SessionView, headers(("Location" = String, description = "The session"))),
+    ),
+)]
 pub(super) async fn cancel(
     faces: Data<Faces>,
     request: HttpRequest,
@@ -130,10 +151,20 @@ pub(super) async fn cancel(
 ) -> Result<HttpResponse, Problem> {
     let by = client(&request)?;
     let id = faces.handle.resolve(&id).await?;
-    Ok(shown(&*faces.handle.cancel(id, by).await?))
+    Ok(going_on(&*faces.handle.cancel(id, by).await?))
 }
 
 /// `POST /api/sessions/{id}/questions/{question}/answer`: the first answer wins.
+#[utoipa::path(
+    post, path = "/api/sessions/{id}/questions/{question}/answer", tag = "questions", operation_id = "answerQuestion",
+    params(
+        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        ("question" = String, Path, description = "The question: `q1`, `q2`, …"),
+        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself"),
+    ),
+    request_body = schemas::AnswerSchema,
+    responses((status = 200, description = "The answer is on disk; it is given to the agent as soon as there is one", body = SessionView)),
+)]
 pub(super) async fn answer(
     faces: Data<Faces>,
     request: HttpRequest,
@@ -155,11 +186,24 @@ pub(super) fn shown(summary: &Summary) -> HttpResponse {
     HttpResponse::Ok().json(SessionView::of(summary))
 }
 
-fn page(found: &[impl AsRef<Summary>], next_before: Option<SessionId>) -> HttpResponse {
-    HttpResponse::Ok().json(Page {
-        sessions: found.iter().map(|summary| SessionView::of(summary.as_ref())).collect(),
-        next_before,
-    })
+/// The answer to what goes on after it: 202 until that has ended.
+pub(super) fn going_on(summary: &Summary) -> HttpResponse {
+    let mut response = match summary.lifecycle.state.outcome() {
+        None => HttpResponse::Accepted(),
+        Some(_) => HttpResponse::Ok(),
+    };
+    response
+        .insert_header((LOCATION, location(summary.session_id)))
+        .json(SessionView::of(summary))
+}
+
+fn location(id: SessionId) -> String {
+    format!("/api/sessions/{id}")
+}
+
+/// Whose call it is: what belongs to one caller is not another's.
+pub(super) fn caller_name(_: &HttpRequest) -> String {
+    OWNER.to_owned()
 }
 
 /// The name of the caller, from [`CLIENT_HEADER`].
@@ -194,6 +238,7 @@ pub(super) fn unchecked_session(mut body: Map<String, Value>, by: String) -> Res
             "origin cannot be given: fork a session, or import a conversation",
         ));
     }
+    write_whole_numbers(&mut body);
     let env = body.remove("env").map(read_env).transpose()?;
     let mut request = Request::deserialize(&body).map_err(|error| misfit(&body, &error))?;
     let given = env.iter().flatten().map(|(name, _)| name);
@@ -205,7 +250,12 @@ pub(super) fn unchecked_session(mut body: Map<String, Value>, by: String) -> Res
         return Err(bad_body(format!("env_names has {missing:?}, which env has not")));
     }
     request.env_names = given.cloned().collect();
-    Ok(NewSession { request, env, by })
+    Ok(NewSession {
+        request,
+        env,
+        by,
+        claim: None,
+    })
 }
 
 /// Values are secrets: what is wrong is told by name only.
@@ -345,7 +395,11 @@ mod tests {
             let by = "a test".to_owned();
             Summary::new(
                 SessionId::new(),
-                &journal::Created { request, by },
+                &journal::Created {
+                    request,
+                    by,
+                    claim: None,
+                },
                 Timestamp::UNIX_EPOCH,
             )
         };

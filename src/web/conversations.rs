@@ -1,19 +1,23 @@
 //! REST about conversations: checkpoints, resuming by hand, copies, taking over and giving back.
 
-use actix_web::web::{Bytes, Data, Json, Path};
+use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Faces;
-use super::api::{bad_body, client, created, shown, unchecked_session};
+use super::api::{Created, bad_body, client, going_on, unchecked_session};
+use super::body::{Optional, write_whole_numbers};
 use super::error::Problem;
+use super::idempotency::{claim, once};
 use super::params::Params;
-use crate::runtime::handle::{Fork, Handover};
+use super::reference::schemas;
+use crate::runtime::handle::{Fork, Handover, NewSession};
 use crate::session::checkpoint::Checkpoint;
-use crate::session::id::{Attempt, Seq};
+use crate::session::id::{Attempt, Seq, SessionId};
 use crate::store::Stored;
 
 /// How many checkpoints a page has when the caller does not say, and at most.
@@ -21,39 +25,87 @@ const PAGE_CHECKPOINTS: usize = 50;
 const PAGE_CHECKPOINTS_MAX: usize = 500;
 
 /// A checkpoint, as its record has it and where it stands.
-#[derive(Serialize)]
-struct CheckpointView<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Checkpoint)]
+pub(super) struct CheckpointView<'a> {
+    /// Its record.
+    #[schema(value_type = u64)]
     seq: Seq,
+    #[schema(format = DateTime)]
     at: String,
+    #[schema(value_type = u32)]
     attempt: Attempt,
     #[serde(flatten)]
+    #[schema(value_type = schemas::CheckpointSchema)]
     checkpoint: &'a Checkpoint,
 }
 
+/// A page of checkpoints, the latest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Checkpoints)]
+pub(super) struct CheckpointsView<'a> {
+    checkpoints: Vec<CheckpointView<'a>>,
+    /// What to give as `before` for the next page; none where there is none.
+    #[schema(required, value_type = Option<u64>)]
+    next_before: Option<Seq>,
+}
+
+/// How a person goes on with a conversation by hand.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Handover)]
+pub(super) struct HandoverView<'a> {
+    #[schema(value_type = Uuid)]
+    session_id: SessionId,
+    /// The agent's own id of the conversation.
+    agent_session_id: Uuid,
+    #[schema(value_type = String)]
+    cwd: &'a std::path::Path,
+    /// What to paste into a shell.
+    line: String,
+}
+
 /// Body of a resume.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct ResumeBody {
+#[schema(as = Resume, example = json!({"instruction": "go on, and run the tests"}))]
+pub(super) struct ResumeBody {
+    /// What the agent is told; none to go on.
     instruction: Option<String>,
+    /// Cut the conversation at the checkpoint with this record.
+    #[schema(maximum = 9223372036854775807_u64)]
     at: Option<u64>,
 }
 
 /// Body of a fork.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct ForkBody {
+#[schema(as = Fork, example = json!({"instruction": "try it another way"}))]
+pub(super) struct ForkBody {
+    /// What the agent is told; none to go on.
     instruction: Option<String>,
+    /// Copy the conversation up to the checkpoint with this record only.
+    #[schema(maximum = 9223372036854775807_u64)]
     at: Option<u64>,
+    /// What a person calls the copy.
     name: Option<String>,
 }
 
 /// `GET /api/sessions/{id}/checkpoints`: the latest first.
+#[utoipa::path(
+    get, path = "/api/sessions/{id}/checkpoints", tag = "conversations", operation_id = "listCheckpoints",
+    params(
+        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        ("before" = Option<u64>, Query, description = "Begin before this record: `next_before` of the page before", maximum = 9223372036854775807_u64),
+        ("limit" = Option<u64>, Query, description = "The length of a page; 50 when absent, 500 at most", minimum = 1),
+    ),
+    responses((status = 200, description = "Checkpoints, the latest first", body = CheckpointsView)),
+)]
 pub(super) async fn checkpoints(
     faces: Data<Faces>,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let params = Params::of(&request, &["before", "limit"])?;
+    let params = Params::exact(&request, &["before", "limit"])?;
     let before = params.number("before")?.map(Seq);
     let limit = params.limit(PAGE_CHECKPOINTS, PAGE_CHECKPOINTS_MAX)?;
     let id = faces.handle.resolve(&id).await?;
@@ -62,47 +114,88 @@ pub(super) async fn checkpoints(
         .last()
         .filter(|_| found.len() == limit)
         .map(|(record, _)| record.seq);
-    let views: Vec<_> = found
-        .iter()
-        .map(|(record, checkpoint)| view(record, checkpoint))
-        .collect();
-    Ok(HttpResponse::Ok().json(json!({"checkpoints": views, "next_before": next_before})))
+    let views = found.iter().map(|(record, checkpoint)| view(record, checkpoint));
+    Ok(HttpResponse::Ok().json(CheckpointsView {
+        checkpoints: views.collect(),
+        next_before,
+    }))
 }
 
 /// `POST /api/sessions/{id}/resume`: a session that has ended otherwise than completed goes on.
+#[utoipa::path(
+    post, path = "/api/sessions/{id}/resume", tag = "conversations", operation_id = "resumeSession",
+    params(
+        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself"),
+    ),
+    request_body = Option<ResumeBody>,
+    responses(
+        (status = 202, description = "It waits for its turn", body = crate::web::SessionView, headers(("Location" = String, description = "The session"))),
+        (status = 200, description = "It has ended again already", body = crate::web::SessionView, headers(("Location" = String, description = "The session"))),
+    ),
+)]
 pub(super) async fn resume(
     faces: Data<Faces>,
     request: HttpRequest,
     id: Path<String>,
-    body: Bytes,
+    body: Optional<Map<String, Value>>,
 ) -> Result<HttpResponse, Problem> {
     let by = client(&request)?;
-    let ResumeBody { instruction, at } = read(&body)?;
+    let ResumeBody { instruction, at } = read(body.0)?;
     let id = faces.handle.resolve(&id).await?;
-    Ok(shown(&*faces.handle.resume(id, instruction, at.map(Seq), by).await?))
+    Ok(going_on(&*faces.handle.resume(id, instruction, at.map(Seq), by).await?))
 }
 
 /// `POST /api/sessions/{id}/fork`: a new session in a copy of the conversation.
+#[utoipa::path(
+    post, path = "/api/sessions/{id}/fork", tag = "conversations", operation_id = "forkSession",
+    params(
+        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "As for a new session"),
+        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself"),
+    ),
+    request_body = Option<ForkBody>,
+    responses((status = 201, description = "The copy is on disk and waits for its turn", body = Created, headers(
+        ("Location" = String, description = "The copy"),
+        ("Idempotency-Replayed" = Option<String>, description = "`true` where an earlier call under this key created it"),
+    ))),
+)]
 pub(super) async fn fork(
     faces: Data<Faces>,
     request: HttpRequest,
     id: Path<String>,
-    body: Bytes,
+    body: Optional<Map<String, Value>>,
 ) -> Result<HttpResponse, Problem> {
     let by = client(&request)?;
-    let ForkBody { instruction, at, name } = read(&body)?;
-    let fork = Fork {
-        instruction,
-        at: at.map(Seq),
-        name,
-    };
+    let claim = claim(&request, &body.0)?;
+    let ForkBody { instruction, at, name } = read(body.0)?;
     let id = faces.handle.resolve(&id).await?;
-    let summary = faces.handle.fork(id, fork, by).await?;
-    created(&faces, &summary).await
+    once(&faces, claim, async |claim| {
+        let fork = Fork {
+            instruction,
+            at: at.map(Seq),
+            name,
+            claim,
+        };
+        faces.handle.fork(id, fork, by).await
+    })
+    .await
 }
 
 /// `POST /api/sessions/import`: a new session goes on with a conversation that was begun outside. The body is that of a
 /// new session with `agent_session_id`, and `instruction` instead of `task`.
+#[utoipa::path(
+    post, path = "/api/sessions/import", tag = "conversations", operation_id = "importSession",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "As for a new session"),
+        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself"),
+    ),
+    request_body = schemas::NewImportSchema,
+    responses((status = 201, description = "The session is on disk and waits for its turn", body = Created, headers(
+        ("Location" = String, description = "The session"),
+        ("Idempotency-Replayed" = Option<String>, description = "`true` where an earlier call under this key created it"),
+    ))),
+)]
 pub(super) async fn import(
     faces: Data<Faces>,
     request: HttpRequest,
@@ -110,6 +203,7 @@ pub(super) async fn import(
 ) -> Result<HttpResponse, Problem> {
     let by = client(&request)?;
     let mut body = body.into_inner();
+    let claim = claim(&request, &body)?;
     let agent_session_id = read_agent_session_id(body.remove("agent_session_id"))?;
     if body.contains_key("task") {
         return Err(bad_body(
@@ -123,11 +217,19 @@ pub(super) async fn import(
         body.insert("task".to_owned(), json!(text));
     }
     let new = unchecked_session(body, by)?;
-    let summary = faces.handle.import(agent_session_id, new).await?;
-    created(&faces, &summary).await
+    once(&faces, claim, async |claim| {
+        let new = NewSession { claim, ..new };
+        faces.handle.import(agent_session_id, new).await
+    })
+    .await
 }
 
 /// `GET /api/sessions/{id}/handover`: how a person goes on with the conversation by hand.
+#[utoipa::path(
+    get, path = "/api/sessions/{id}/handover", tag = "conversations", operation_id = "handOver",
+    params(("id" = String, Path, description = "The session: its id, or its last digits")),
+    responses((status = 200, description = "What to type", body = HandoverView)),
+)]
 pub(super) async fn handover(faces: Data<Faces>, id: Path<String>) -> Result<HttpResponse, Problem> {
     let id = faces.handle.resolve(&id).await?;
     let Handover { agent_session_id, cwd } = faces.handle.handover(id).await?;
@@ -135,9 +237,12 @@ pub(super) async fn handover(faces: Data<Faces>, id: Path<String>) -> Result<Htt
         "cd {} && claude --resume={agent_session_id}",
         quoted(&cwd.to_string_lossy())
     );
-    Ok(HttpResponse::Ok().json(json!({
-        "session_id": id, "agent_session_id": agent_session_id, "cwd": cwd, "line": line,
-    })))
+    Ok(HttpResponse::Ok().json(HandoverView {
+        session_id: id,
+        agent_session_id,
+        cwd: &cwd,
+        line,
+    }))
 }
 
 fn view<'a>(record: &Stored, checkpoint: &'a Checkpoint) -> CheckpointView<'a> {
@@ -149,12 +254,9 @@ fn view<'a>(record: &Stored, checkpoint: &'a Checkpoint) -> CheckpointView<'a> {
     }
 }
 
-/// A body in which everything may be left out, and so the whole of it.
-fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(body).map_err(|error| bad_body(error.to_string()))
+fn read<T: DeserializeOwned>(mut body: Map<String, Value>) -> Result<T, Problem> {
+    write_whole_numbers(&mut body);
+    serde_json::from_value(Value::Object(body)).map_err(|error| bad_body(error.to_string()))
 }
 
 fn read_agent_session_id(given: Option<Value>) -> Result<Uuid, Problem> {
@@ -184,14 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_may_be_left_out_and_nothing_in_it_misspelt() {
-        let none: ResumeBody = read(b" ").unwrap();
-        assert!(none.instruction.is_none() && none.at.is_none());
-        let some: ForkBody = read(br#"{"at": 7, "name": "n"}"#).unwrap();
-        assert_eq!((some.at, some.name.as_deref()), (Some(7), Some("n")));
-        for wrong in [&br#"{"instructions": "x"}"#[..], br#"{"at": -1}"#, b"["] {
-            assert!(read::<ResumeBody>(wrong).is_err());
-        }
+    fn a_conversation_is_named_by_its_uuid() {
         assert!(read_agent_session_id(Some(json!("x"))).is_err());
         assert!(read_agent_session_id(None).is_err());
     }

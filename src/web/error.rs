@@ -11,12 +11,16 @@ use actix_web::web::{JsonConfig, PathConfig};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde_json::json;
 
+use super::body::{not_json, too_large};
 use crate::runtime::handle::CallError;
 use crate::session::state::Denied;
 use crate::store::StoreError;
 
 /// What a client waits before it tries again, in seconds, where that helps.
 const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// The media type of a refusal.
+pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// Defines [`Code`] so that each cause stands in one line.
 macro_rules! codes {
@@ -28,7 +32,7 @@ macro_rules! codes {
         }
 
         impl Code {
-            #[cfg(test)]
+            /// Every cause.
             pub(super) const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// HTTP status, the stable code, and what it means in general.
@@ -71,6 +75,8 @@ codes! {
     Completed = CONFLICT, "completed", "The session is completed";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large";
     NotJson = UNSUPPORTED_MEDIA_TYPE, "not_json", "The body is not JSON";
+    KeyMismatch = UNPROCESSABLE_ENTITY, "idempotency_mismatch", "The key was used for another call";
+    NotAcceptable = NOT_ACCEPTABLE, "not_acceptable", "There is no such form of it";
     QueueFull = SERVICE_UNAVAILABLE, "queue_full", "Too many sessions wait";
     TooManyStreams = SERVICE_UNAVAILABLE, "too_many_streams", "Too many streams are read";
     NotReady = SERVICE_UNAVAILABLE, "not_ready", "The daemon is not ready";
@@ -106,6 +112,14 @@ impl Problem {
     }
 }
 
+#[cfg(test)]
+impl Problem {
+    /// Its cause.
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)
@@ -127,7 +141,7 @@ impl ResponseError for Problem {
             "code": code,
         });
         let mut response = HttpResponse::build(status);
-        response.content_type("application/problem+json");
+        response.content_type(PROBLEM_TYPE);
         if let Some(methods) = self.allowed {
             response.insert_header((ALLOW, methods));
         }
@@ -160,6 +174,7 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::InvalidRequest(_) => Code::InvalidRequest,
         CallError::BadDirectory { .. } => Code::BadDirectory,
         CallError::DirectoryNotAllowed { .. } => Code::DirectoryNotAllowed,
+        CallError::KeyMismatch { .. } => Code::KeyMismatch,
         CallError::Denied(Denied::AlreadyEnded(_)) => Code::AlreadyEnded,
         CallError::Denied(Denied::StillLive(_)) => Code::StillLive,
         CallError::Denied(Denied::Completed) => Code::Completed,
@@ -169,6 +184,7 @@ fn code_of_call(error: &CallError) -> Code {
             StoreError::NoSuchSession(_) => Code::NoSuchSession,
             StoreError::DiskFull { .. } => Code::DiskFull,
             StoreError::Closed => Code::Stopping,
+            StoreError::KeyTaken(_) => Code::KeyMismatch,
             StoreError::WrongAttempt { .. }
             | StoreError::WrongOffset { .. }
             | StoreError::SessionExists(_)
@@ -202,14 +218,8 @@ pub(super) fn json_config(body_bytes_max: usize) -> JsonConfig {
 
 fn of_json(error: &JsonPayloadError, body_bytes_max: usize) -> Problem {
     match error {
-        JsonPayloadError::OverflowKnownLength { .. } | JsonPayloadError::Overflow { .. } => Problem::new(
-            Code::BodyTooLarge,
-            format!("the body has more than {body_bytes_max} bytes (`limits.body_bytes_max`)"),
-        ),
-        JsonPayloadError::ContentType => Problem::new(
-            Code::NotJson,
-            "the body must be JSON and say so: `Content-Type: application/json`",
-        ),
+        JsonPayloadError::OverflowKnownLength { .. } | JsonPayloadError::Overflow { .. } => too_large(body_bytes_max),
+        JsonPayloadError::ContentType => not_json(),
         JsonPayloadError::Deserialize(error) => Problem::new(Code::BadBody, error.to_string()),
         other => Problem::new(Code::BadBody, other.to_string()),
     }

@@ -1,20 +1,28 @@
 //! The HTTP faces: REST, streams, health. All routes stand in [`routes`]; the app that tests run is the app that ships.
 //!
-//! Read in this order: `access` (who may call), `error` (how a refusal looks), `view` (how a session looks),
-//! `api`, `stream`, `server`. Nothing here decides anything: every call goes through [`Handle`].
+//! Read in this order: `access` (who may call), `error` (how a refusal looks), `view` (how a session looks), `api`,
+//! `listing`, `stream`, `reference` (the description of all of it), `server`. Nothing here decides anything: every call
+//! goes through [`Handle`].
 
 pub(crate) mod access;
 mod api;
+mod body;
 mod conversations;
 mod error;
+mod export;
 mod health;
+mod idempotency;
+mod info;
+mod listing;
 pub mod mcp;
 mod metrics;
 mod page;
 mod params;
+mod reference;
 mod server;
 mod stream;
 mod view;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -22,7 +30,8 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, Error, Resource};
+use actix_web::{App, Error, Resource, Route, guard};
+use jiff::Timestamp;
 
 use crate::config::Settings;
 use crate::runtime::Handle;
@@ -31,6 +40,7 @@ pub use access::{Access, Token, TokenError};
 use access::{manage, pages};
 pub use api::CLIENT_HEADER;
 pub use health::Readiness;
+pub use info::{Doctor, Finding};
 pub use server::{ServeError, Server, Stopper};
 use stream::Streams;
 pub use view::{QuestionView, SessionView};
@@ -50,6 +60,12 @@ pub struct Faces {
     mcp: Arc<mcp::Mcp>,
     /// The longest request body, in bytes.
     body_bytes_max: usize,
+    /// Looks for what is in the daemon's way.
+    doctor: Doctor,
+    /// When this daemon began to serve.
+    started_at: Timestamp,
+    /// What clients are told of the settings.
+    limits: info::Limits,
 }
 
 impl Faces {
@@ -68,28 +84,50 @@ impl Faces {
             streams,
             mcp: Arc::new(mcp),
             body_bytes_max: settings.limits.body_bytes_max,
+            doctor: Arc::new(Vec::new),
+            started_at: Timestamp::now(),
+            limits: info::Limits {
+                max_live_agents: settings.limits.max_live_agents,
+                queued_sessions_max: settings.limits.queued_sessions_max,
+                stream_readers_max: settings.limits.stream_readers_max,
+                body_bytes_max: settings.limits.body_bytes_max,
+            },
         }
+    }
+
+    /// The same with a doctor.
+    fn examined_by(self, doctor: Doctor) -> Self {
+        Self { doctor, ..self }
     }
 }
 
 /// Every route there is. All but those that `access` calls public need a token, or a cookie that stands for one.
 pub fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(at("/healthz", "GET").route(web::get().to(health::healthz)))
-        .service(at("/readyz", "GET").route(web::get().to(health::readyz)))
+    cfg.service(at("/healthz", "GET, HEAD").route(read().to(health::healthz)))
+        .service(at("/readyz", "GET, HEAD").route(read().to(health::readyz)))
         .service(
-            at("/api/sessions", "GET, POST")
-                .route(web::get().to(api::list))
+            at("/api/sessions", "GET, HEAD, POST")
+                .route(read().to(listing::list))
                 .route(web::post().to(api::create)),
         )
         .service(at("/api/sessions/import", "POST").route(web::post().to(conversations::import)))
-        .service(at("/api/sessions/{id}", "GET").route(web::get().to(api::get)))
-        .service(at("/api/sessions/{id}/records", "GET").route(web::get().to(api::records)))
+        .service(at("/api/sessions/{id}", "GET, HEAD").route(read().to(api::get)))
+        .service(at("/api/sessions/{id}/records", "GET, HEAD").route(read().to(api::records)))
+        .service(at("/api/sessions/{id}/wait", "GET").route(web::get().to(waiting::wait)))
+        .service(at("/api/sessions/{id}/export", "GET").route(web::get().to(export::export)))
         .service(at("/api/sessions/{id}/cancel", "POST").route(web::post().to(api::cancel)))
-        .service(at("/api/sessions/{id}/checkpoints", "GET").route(web::get().to(conversations::checkpoints)))
+        .service(at("/api/sessions/{id}/checkpoints", "GET, HEAD").route(read().to(conversations::checkpoints)))
         .service(at("/api/sessions/{id}/resume", "POST").route(web::post().to(conversations::resume)))
         .service(at("/api/sessions/{id}/fork", "POST").route(web::post().to(conversations::fork)))
-        .service(at("/api/sessions/{id}/handover", "GET").route(web::get().to(conversations::handover)))
+        .service(at("/api/sessions/{id}/handover", "GET, HEAD").route(read().to(conversations::handover)))
         .service(at("/api/sessions/{id}/questions/{question}/answer", "POST").route(web::post().to(api::answer)))
+        .service(at("/api/history", "GET, HEAD").route(read().to(listing::history)))
+        .service(at("/api/questions", "GET, HEAD").route(read().to(listing::questions)))
+        .service(at("/api/info", "GET, HEAD").route(read().to(info::info)))
+        .service(at("/api/doctor", "GET, HEAD").route(read().to(info::doctor)))
+        .service(at("/api/openapi.json", "GET, HEAD").route(read().to(reference::openapi)))
+        .service(at("/api/reference", "GET, HEAD").route(read().to(reference::page)))
+        .service(at("/api/reference/style.css", "GET, HEAD").route(read().to(reference::style)))
         .service(at("/execution/{id}/stream", "GET").route(web::get().to(stream::of_session)))
         .service(
             at("/mcp", "DELETE, GET, POST")
@@ -161,6 +199,11 @@ fn app(
                 .add(("X-Content-Type-Options", "nosniff"))
                 .add(("Cache-Control", "no-store")),
         )
+}
+
+/// A route for reading: HEAD is GET without the body. What does not end, or is long, has GET alone.
+fn read() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 /// A path; a method that it has not is answered with those it has.

@@ -35,6 +35,19 @@ impl Params {
         Ok(Self(params))
     }
 
+    /// The same for programs, to which an empty parameter is a mistake of theirs; only a text that is searched for may be
+    /// empty.
+    pub(super) fn exact(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
+        let pairs = Query::<Vec<(String, String)>>::from_query(request.query_string());
+        let pairs = pairs.map(Query::into_inner).unwrap_or_default();
+        match pairs.iter().find(|(name, value)| value.is_empty() && name != "q") {
+            Some((name, _)) if known.contains(&name.as_str()) => {
+                Err(bad_query(format!("{name} is empty: leave it out")))
+            }
+            Some(_) | None => Self::of(request, known),
+        }
+    }
+
     /// A parameter as it is.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
@@ -66,13 +79,14 @@ impl Params {
     }
 }
 
-/// A whole number from 0 without signs.
+/// A whole number from 0 without signs, no larger than a signed one of 64 bits may be.
 pub(super) fn number<N: FromStr>(text: &str) -> Option<N> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
+    let fits = digits && text.parse::<i64>().is_ok();
+    text.parse().ok().filter(|_| fits)
 }
 
-fn bad_query(detail: String) -> Problem {
+pub(super) fn bad_query(detail: String) -> Problem {
     Problem::new(Code::BadQuery, detail)
 }
 
@@ -83,16 +97,25 @@ mod tests {
 
     fn read(query: &str) -> Result<Params, Problem> {
         let request = TestRequest::with_uri(&format!("/x?{query}")).to_http_request();
-        Params::of(&request, &["after", "limit", "all"])
+        Params::of(&request, &["after", "limit"])
     }
 
     #[test]
     fn parameters_are_read_by_name() {
-        let params = read("after=7&all=true&limit=").unwrap();
+        let params = read("after=7&limit=").unwrap();
         assert_eq!(params.number::<u64>("after"), Ok(Some(7)));
-        assert_eq!(params.flag("all"), Ok(true));
         assert_eq!(params.limit(50, 500), Ok(50), "an empty one is none");
         assert_eq!(read("limit=9999").unwrap().limit(50, 500), Ok(500));
+    }
+
+    #[test]
+    fn a_program_gives_no_empty_parameter() {
+        let exact = |query: &str| {
+            let request = TestRequest::with_uri(&format!("/x?{query}")).to_http_request();
+            Params::exact(&request, &["after", "q"]).map(|_| ())
+        };
+        assert_eq!(exact("after=1&q="), Ok(()));
+        assert!(exact("after=").unwrap_err().to_string().contains("after"));
     }
 
     #[test]
@@ -100,11 +123,10 @@ mod tests {
         for query in ["aftr=1", "after=1&after=2"] {
             assert!(read(query).unwrap_err().to_string().contains("aft"), "{query}");
         }
-        for query in ["after=-1", "after=+1", "after=x", "after=99999999999999999999999"] {
+        for query in ["after=-1", "after=+1", "after=x", "after=9223372036854775808"] {
             let error = read(query).unwrap().number::<u64>("after").unwrap_err();
             assert!(error.to_string().contains("after"), "{query}");
         }
-        assert!(read("all=perhaps").unwrap().flag("all").is_err());
         assert!(read("limit=0").unwrap().limit(50, 500).is_err());
     }
 }

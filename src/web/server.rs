@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::access::{Access, Token};
 use super::health::Readiness;
+use super::info::Doctor;
 use super::stream::Streams;
 use super::{Faces, app, mcp, routes};
 use crate::config::{Paths, ServerSettings, Settings};
@@ -77,8 +78,9 @@ impl Server {
         handle: Handle,
         token: Token,
         readiness: Readiness,
+        doctor: Doctor,
     ) -> Result<Self, ServeError> {
-        Self::build_with(settings, paths, handle, token, readiness, routes)
+        Self::build_with(settings, paths, handle, token, (readiness, doctor), routes)
     }
 
     /// As [`Server::build`], with these routes.
@@ -87,7 +89,7 @@ impl Server {
         paths: &Paths,
         handle: Handle,
         token: Token,
-        readiness: Readiness,
+        (readiness, doctor): (Readiness, Doctor),
         routes: fn(&mut ServiceConfig),
     ) -> Result<Self, ServeError> {
         let (listener, address) = bind(&settings.server, paths)?;
@@ -101,7 +103,7 @@ impl Server {
             stopped.clone(),
         )?;
         let streams = Streams::new(settings.limits.stream_readers_max, stopped);
-        let faces = Faces::new(settings, handle, access, readiness, streams, mcp);
+        let faces = Faces::new(settings, handle, access, readiness, streams, mcp).examined_by(doctor);
         let grace = Duration::from_millis(settings.server.shutdown_grace_ms);
         let running = HttpServer::new(move || app(&faces, routes))
             .workers(WORKERS)

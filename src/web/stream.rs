@@ -57,7 +57,13 @@ impl Streams {
         self.readers_max.saturating_sub(self.slots.available_permits())
     }
 
-    fn take_slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    /// Becomes true when all streams end.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.clone()
+    }
+
+    /// A place among the readers, given back when it is dropped.
+    pub(super) fn take_slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
             let detail = format!(
                 "{} streams are read already (`limits.stream_readers_max`)",
@@ -69,6 +75,19 @@ impl Streams {
 }
 
 /// `GET /execution/{id}/stream`: one session, from its beginning or after a record.
+#[utoipa::path(
+    get, path = "/execution/{id}/stream", tag = "streams", operation_id = "streamSession",
+    params(
+        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        ("after" = Option<u64>, Query, description = "Begin behind this record", maximum = 9223372036854775807_u64),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The same, as a browser sends it; this one counts"),
+    ),
+    responses((status = 200, content_type = "text/event-stream", body = String, description = "\
+        Server-sent events. The first is `hello` (`Hello`). Then records: their `id` is `seq`, their `event` the kind, \
+        their `data` a `Record`; and `delta` events (`Delta`, without an `id`): partial text, which a record of the same \
+        message and block or `draft.dropped` replaces. A comment comes every 15 s; the stream ends behind the record \
+        `session.ended`.")),
+)]
 pub(super) async fn of_session(
     faces: Data<Faces>,
     request: HttpRequest,
@@ -82,6 +101,16 @@ pub(super) async fn of_session(
 }
 
 /// `GET /events`: all sessions, from now on or after a record.
+#[utoipa::path(
+    get, path = "/events", tag = "streams", operation_id = "streamAll",
+    params(
+        ("after" = Option<u64>, Query, description = "Begin behind this record, by the `id` of its event; absent, with what happens from now on"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The same, as a browser sends it; this one counts"),
+    ),
+    responses((status = 200, content_type = "text/event-stream", body = String, description = "\
+        Server-sent events as for one session, without deltas: their `id` is the record's place among the records of all \
+        sessions. The stream does not end.")),
+)]
 pub(super) async fn of_all(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let after = cursor(&request)?;
     let slot = faces.streams.take_slot()?;

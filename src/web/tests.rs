@@ -63,6 +63,10 @@ fn access(dir: &tempfile::TempDir) -> Access {
     Access::open(&token(dir), address, &dir.path().join("access"), &settings.access).unwrap()
 }
 
+fn doctor() -> Doctor {
+    Arc::new(Vec::new)
+}
+
 fn faces_with(readiness: Readiness) -> Faces {
     let dir = tempfile::tempdir().unwrap();
     let access = access(&dir);
@@ -273,8 +277,12 @@ async fn a_body_that_does_not_fit_is_explained() {
 #[actix_web::test]
 async fn a_query_that_does_not_fit_is_explained() {
     let queries = [
-        ("/api/sessions?alll=true", "bad_query"),
-        ("/api/sessions?all=maybe", "bad_query"),
+        ("/api/sessions?all=true", "bad_query"),
+        ("/api/sessions?cursor=abc", "bad_query"),
+        ("/api/history?date=today", "bad_query"),
+        ("/api/sessions/abcd/wait?until=forever", "bad_query"),
+        ("/api/sessions/abcd/export?format=pdf", "bad_query"),
+        ("/api/sessions?state=maybe", "bad_query"),
         ("/api/sessions/abcd/records?after=x", "bad_query"),
         ("/api/sessions/abcd/records?limit=0", "bad_query"),
         ("/execution/abcd/stream?after=-1", "bad_query"),
@@ -321,7 +329,8 @@ pub(super) fn start_with(routes: fn(&mut ServiceConfig)) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(&dir, 0);
     let paths = Paths::new(&settings.state, &Environment::default()).unwrap();
-    let server = Server::build_with(&settings, &paths, no_runtime(), token(&dir), ready(), routes).unwrap();
+    let seen = (ready(), doctor());
+    let server = Server::build_with(&settings, &paths, no_runtime(), token(&dir), seen, routes).unwrap();
     Running {
         port: server.port(),
         stopper: server.stopper(),
@@ -350,7 +359,7 @@ async fn a_port_that_is_taken_is_told_with_who_may_have_it() {
     let settings = settings(&dir, taken.local_addr().unwrap().port());
     let paths = Paths::new(&settings.state, &Environment::default()).unwrap();
     let build = || {
-        let built = Server::build(&settings, &paths, no_runtime(), token(&dir), ready());
+        let built = Server::build(&settings, &paths, no_runtime(), token(&dir), ready(), doctor());
         built.err().unwrap().to_string()
     };
     assert!(build().contains("is taken:"), "{}", build());

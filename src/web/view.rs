@@ -5,8 +5,10 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::reference::schemas::{ClarificationsSchema, OutcomeName, QuestionSchema, ShownState};
 use crate::session::clarify::Clarifications;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::message::Usage;
@@ -15,54 +17,82 @@ use crate::session::state::State;
 use crate::session::summary::{Summary, Waiting};
 
 /// A session.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
 pub struct SessionView<'a> {
+    #[schema(value_type = Uuid)]
     session_id: SessionId,
     /// The end of the id, which is enough to name it.
     short_id: String,
     name: &'a str,
     /// The beginning of the task.
     task: &'a str,
+    /// Where it stands: what a person wants to know first.
+    #[schema(value_type = ShownState)]
     state: &'static str,
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
     /// How it ended, once it has.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<OutcomeName>)]
     outcome: Option<&'static str>,
+    /// The run of an agent that it is at, from 1; 0 before the first.
+    #[schema(value_type = u32)]
     attempt: Attempt,
+    /// The directory it works in.
+    #[schema(value_type = String)]
     cwd: &'a Path,
     #[serde(serialize_with = "milliseconds")]
+    #[schema(value_type = String, format = DateTime)]
     created_at: Option<Timestamp>,
     #[serde(serialize_with = "milliseconds")]
+    #[schema(value_type = String, format = DateTime)]
     updated_at: Option<Timestamp>,
+    /// When its first attempt began.
     #[serde(serialize_with = "milliseconds")]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
     #[serde(serialize_with = "milliseconds")]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
+    /// Model rounds so far.
     turns: u32,
     usage: UsageView,
+    /// What it has cost so far, in US dollars.
     cost_usd: f64,
+    /// The model, once the agent has named it.
+    #[schema(required)]
     model: Option<&'a str>,
+    /// The agent's own id of the conversation.
+    #[schema(required)]
     agent_session_id: Option<Uuid>,
     /// Questions that are open or whose answer is not delivered.
     questions: Vec<QuestionView<'a>>,
     /// What was made clear about the task before it was run.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ClarificationsSchema>)]
     clarifications: Option<&'a Clarifications>,
     /// The record of the last checkpoint.
+    #[schema(required, value_type = Option<u64>)]
     checkpoint: Option<Seq>,
     /// The last final text.
+    #[schema(required)]
     result: Option<&'a str>,
+    /// The last structured output: any JSON.
+    #[schema(required, value_type = Value)]
     structured_output: Option<&'a Value>,
     /// A sentence about its end, or about what it waits for.
+    #[schema(required)]
     note: Option<&'a str>,
     /// The number of the last record.
+    #[schema(value_type = u64)]
     head: Seq,
 }
 
 /// Tokens used.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Usage)]
 struct UsageView {
     input_tokens: u64,
     output_tokens: u64,
@@ -71,11 +101,14 @@ struct UsageView {
 }
 
 /// A question that is not done with.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WaitingQuestion)]
 pub struct QuestionView<'a> {
     #[serde(flatten)]
+    #[schema(value_type = QuestionSchema)]
     question: &'a Question,
     #[serde(serialize_with = "milliseconds")]
+    #[schema(value_type = String, format = DateTime)]
     asked_at: Option<Timestamp>,
     /// An answer is there and waits for the agent.
     answered: bool,
@@ -89,10 +122,6 @@ impl<'a> SessionView<'a> {
     /// The view of a summary.
     pub fn of(summary: &'a Summary) -> Self {
         let outcome = summary.lifecycle.state.outcome();
-        let lifecycle = &summary.lifecycle;
-        // Our own question about the task waits for no agent.
-        let is_kept = lifecycle.state.has_agent() || lifecycle.state == State::Asking;
-        let orphans = |waiting: &Waiting| !is_kept || waiting.attempt != lifecycle.attempt;
         Self {
             session_id: summary.session_id,
             short_id: summary.session_id.short(),
@@ -112,11 +141,7 @@ impl<'a> SessionView<'a> {
             cost_usd: summary.usage.cost_usd,
             model: summary.model.as_deref(),
             agent_session_id: summary.lifecycle.agent_session_id,
-            questions: summary
-                .questions
-                .values()
-                .map(|waiting| QuestionView::of(waiting, orphans(waiting)))
-                .collect(),
+            questions: QuestionView::all_of(summary).collect(),
             clarifications: summary.clarifications.as_ref(),
             checkpoint: summary.checkpoint,
             result: summary.result.as_deref(),
@@ -128,6 +153,26 @@ impl<'a> SessionView<'a> {
 }
 
 impl<'a> QuestionView<'a> {
+    /// The questions of a session, in the order they were asked.
+    pub(super) fn all_of(summary: &'a Summary) -> impl Iterator<Item = Self> {
+        let lifecycle = &summary.lifecycle;
+        // Our own question about the task waits for no agent.
+        let is_kept = lifecycle.state.has_agent() || lifecycle.state == State::Asking;
+        let orphans = move |waiting: &Waiting| !is_kept || waiting.attempt != lifecycle.attempt;
+        let waiting = summary.questions.values();
+        waiting.map(move |waiting| Self::of(waiting, orphans(waiting)))
+    }
+
+    /// Whether it waits for an answer.
+    pub(super) fn is_open(&self) -> bool {
+        !self.answered
+    }
+
+    /// When it was asked.
+    pub(super) fn asked_at(&self) -> Option<Timestamp> {
+        self.asked_at
+    }
+
     fn of(waiting: &'a Waiting, orphaned: bool) -> Self {
         Self {
             question: &waiting.question,
@@ -158,7 +203,7 @@ impl UsageView {
 }
 
 /// RFC 3339 in UTC with milliseconds, as in records.
-fn milliseconds<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn milliseconds<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => serializer.collect_str(&format_args!("{at:.3}")),
         None => serializer.serialize_none(),
@@ -183,6 +228,7 @@ mod tests {
         let created = Created {
             request,
             by: "a test".into(),
+            claim: None,
         };
         let id = SessionId::from_uuid(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_1234_abcd));
         Summary::new(

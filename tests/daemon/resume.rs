@@ -43,7 +43,7 @@ fn two_turns(daemon: &TestDaemon) -> (String, Vec<u64>) {
     let id = daemon.create("say first ;; max-turns");
     daemon.wait_for(&id, "failed");
     let (status, view) = resume(daemon, &id, &json!({"instruction": "say second ;; max-turns"}));
-    assert_eq!(status, 200, "{view}");
+    assert_eq!(status, 202, "{view}");
     daemon.wait_for(&id, "failed");
     let (status, page) = daemon.get(&format!("/api/sessions/{id}/checkpoints"));
     assert_eq!(status, 200, "{page}");
@@ -59,7 +59,7 @@ fn a_cancelled_session_goes_on_with_its_conversation_and_an_instruction() {
     let daemon = TestDaemon::start();
     let id = cancelled_after(&daemon, "begun");
     let (status, view) = resume(&daemon, &id, &json!({"instruction": "say and now this"}));
-    assert_eq!((status, &view["state"]), (200, &json!("queued")), "{view}");
+    assert_eq!((status, &view["state"]), (202, &json!("queued")), "{view}");
     let (status, problem) = resume(&daemon, &id, &json!({}));
     assert_eq!((status, &problem["code"]), (409, &json!("still_live")), "{problem}");
     until("the second attempt", || {
@@ -197,7 +197,7 @@ fn a_resume_at_a_checkpoint_cuts_the_conversation_there() {
     let (id, seqs) = two_turns(&daemon);
     let first = *seqs.last().unwrap();
     let (status, view) = resume(&daemon, &id, &json!({"at": first, "instruction": "say other"}));
-    assert_eq!((status, &view["checkpoint"]), (200, &json!(first)), "{view}");
+    assert_eq!((status, &view["checkpoint"]), (202, &json!(first)), "{view}");
     daemon.wait_for(&id, "completed");
     let started = daemon.records_of(&id, "attempt.started");
     assert_eq!(started[2]["data"]["resumed_from"], first);
@@ -224,7 +224,7 @@ fn a_checkpoint_that_never_reached_the_transcript_falls_back_to_the_one_before()
         .collect();
     std::fs::write(path, kept.join("\n") + "\n").unwrap();
     let (status, view) = resume(&daemon, &id, &json!({"at": seqs[0], "instruction": "say other"}));
-    assert_eq!(status, 200, "{view}");
+    assert_eq!(status, 202, "{view}");
     daemon.wait_for(&id, "completed");
     let started = daemon.records_of(&id, "attempt.started");
     let used = started[2]["data"]["resumed_from"].as_u64().unwrap();

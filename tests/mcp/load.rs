@@ -75,7 +75,6 @@ fn a_flood_at_a_client_that_stops_reading_holds_up_nobody_and_is_read_on_afterwa
     let rest: Vec<Value> = client.listen(first.id.as_deref()).collect();
     let answer = rest.last().expect("the answer");
     assert_eq!(answer["result"]["structuredContent"]["result"], "last", "{answer:#}");
-    eprintln!(rest.len(), serde_json::to_string(&rest).unwrap().len());
     let steps: Vec<f64> = rest
         .iter()
         .filter_map(|message| message["params"]["progress"].as_f64())

@@ -33,7 +33,7 @@ impl Relay {
         writeln!(input, "{message}").expect("it reads");
     }
 
-    /// The next message that answers, with the others before it. Every line must be one.
+    /// The next message that answers, with the progress before it. Every line must be a message.
     fn answer(&mut self) -> (Vec<Value>, Value) {
         let mut before = Vec::new();
         loop {
@@ -46,7 +46,9 @@ impl Relay {
             if message.get("method").is_none() {
                 return (before, message);
             }
-            before.push(message);
+            if message["method"] == "notifications/progress" {
+                before.push(message);
+            }
         }
     }
 
@@ -120,7 +122,8 @@ fn a_call_outlives_the_daemon_that_took_it() {
     let go = daemon.root().join("go");
     let task = format!("say first ;; wait-file {} ;; say last", go.display());
     relay.send(&call(1, "execute_resumable", json!({"task": task})));
-    let line = relay.output.next().unwrap().unwrap();
+    let mut lines = relay.output.by_ref().map(|line| line.unwrap());
+    let line = lines.find(|line| line.contains("session_id ")).unwrap();
     let id = line.split("session_id ").nth(1).unwrap()[..36].to_owned();
     daemon.wait_for(&id, "running");
     daemon.kill();

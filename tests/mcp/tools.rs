@@ -218,3 +218,22 @@ fn a_client_that_knows_tasks_polls_a_session_and_answers_it() {
         "a task is a session"
     );
 }
+
+#[test]
+fn how_often_there_is_a_checkpoint_and_whose_tools_the_agent_gets_stand_in_the_request() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    let arguments =
+        json!({"task": "say hello", "cwd": daemon.work(), "checkpoint_interval": 5, "executor_tools": true});
+    let result = client.call("execute_resumable", arguments);
+    let id = result["structuredContent"]["session_id"].as_str().unwrap();
+    let request = daemon.records_of(id, "session.created")[0]["data"]["request"].clone();
+    assert_eq!(
+        (&request["checkpoint_interval_seconds"], &request["executor_tools"]),
+        (&json!(5), &json!(true))
+    );
+    let launch = std::fs::read_to_string(daemon.state().join(format!("sessions/{id}/1/mcp-0.json"))).unwrap();
+    let server = serde_json::from_str::<Value>(&launch).unwrap()["mcpServers"]["cc-executor"].clone();
+    assert_eq!(server["args"], json!(["mcp", "--state-dir", daemon.state()]));
+    assert_eq!(server["env"]["CC_EXECUTOR_DEPTH"], "1");
+}

@@ -194,7 +194,7 @@ fn text_field(text: &str) -> String {
 async fn timed(client: &Client) -> Result<Duration, Failure> {
     tokio::time::sleep(LOOK_PERIOD).await;
     let began = Instant::now();
-    client.list(false).await?;
+    client.live().await?;
     Ok(began.elapsed())
 }
 

@@ -65,6 +65,7 @@ impl World {
         let created = Created {
             request,
             by: "a test".into(),
+            claim: None,
         };
         drop(store.create(session, created, Timestamp::UNIX_EPOCH));
         // The feed of the session begins behind its first record, as after a daemon's start.

@@ -26,6 +26,8 @@ pub struct Fork {
     pub at: Option<Seq>,
     /// What a person calls it.
     pub name: Option<String>,
+    /// The caller's key, as in [`NewSession`].
+    pub claim: Option<Claim>,
 }
 
 /// Where a conversation can be gone on with by hand.
@@ -102,7 +104,12 @@ impl Handle {
         });
         let (copy, settings) = (SessionId::new(), Arc::clone(&self.settings));
         blocking(move || copy_environment(&settings, id, copy)).await??;
-        let new = NewSession { request, env: None, by };
+        let new = NewSession {
+            request,
+            env: None,
+            by,
+            claim: fork.claim,
+        };
         self.begin(copy, new, cut.and_then(|cut| cut.notice)).await
     }
 

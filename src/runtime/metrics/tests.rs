@@ -32,6 +32,7 @@ impl Life {
         let created = Created {
             request,
             by: "a test".into(),
+            claim: None,
         };
         let summary = Summary::new(SessionId::new(), &created, at(0));
         let mut life = Self {

@@ -1,7 +1,7 @@
 //! What the supervisor has to say in the journals of sessions.
 
 use super::*;
-use crate::runtime::messages::RoomAgain;
+use crate::runtime::messages::HeldUp;
 
 impl Supervisor {
     /// Says something in the journal of a session that has not ended.
@@ -22,14 +22,14 @@ impl Supervisor {
     }
 }
 
-impl Handler<RoomAgain> for Supervisor {
+impl Handler<HeldUp> for Supervisor {
     type Result = ();
 
     /// What waited is on disk by now; the journals of those who waited say why there is a gap in their time.
-    fn handle(&mut self, RoomAgain(passed): RoomAgain, _: &mut Self::Context) {
+    fn handle(&mut self, HeldUp(passed): HeldUp, _: &mut Self::Context) {
         let seconds = self.now().duration_since(passed.since).as_secs();
         for id in &passed.waiting {
-            let text = format!("the disk was full for {seconds} s: nothing could be journalled, and all has gone on");
+            let text = format!("the disk was full: nothing could be journalled for {seconds} s");
             self.write_notice(*id, text);
         }
     }

@@ -200,7 +200,13 @@ impl World {
         };
         change(&mut request);
         let (env, by) = (Some(BTreeMap::new()), "a test".to_owned());
-        self.handle().create(NewSession { request, env, by }).await
+        let new = NewSession {
+            request,
+            env,
+            by,
+            claim: None,
+        };
+        self.handle().create(new).await
     }
 
     /// Lets the n-th commit of this daemon from now go wrong.

@@ -59,7 +59,15 @@ impl World {
             ..Request::default()
         };
         let by = "a test".into();
-        drop(store.create(session, Created { request, by }, at(0)));
+        drop(store.create(
+            session,
+            Created {
+                request,
+                by,
+                claim: None,
+            },
+            at(0),
+        ));
         Self { kept, store, session }
     }
 

@@ -31,6 +31,7 @@ pub(in crate::store) fn created() -> Created {
     Created {
         request,
         by: "a test".into(),
+        claim: None,
     }
 }
 

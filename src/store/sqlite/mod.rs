@@ -1,9 +1,10 @@
 //! The store on SQLite: one file, one thread that writes it, a few connections that read it.
 //!
 //! An append goes to the writer's queue (`writer.rs`), which commits all that waits in one transaction. Nothing else
-//! writes. Readers (`reader.rs`) see what is committed, and SQLite syncs its log before it shows a commit to them.
+//! writes. Readers (`reader.rs`, and `listing.rs` for lists) see what is committed, and SQLite syncs its log before it shows a commit to them.
 
 mod inspect;
+mod listing;
 mod reader;
 mod rebuild;
 mod schema;
@@ -24,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 use self::reader::Readers;
 use self::writer::{Job, Write, Writer};
 use super::numbering::{Draft, typed_digits};
-use super::{Acknowledgement, Append, Health, Observer, Store, StoreError, Stored, lock};
+use super::{Acknowledgement, Append, Filter, Health, Observer, Store, StoreError, Stored, lock};
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
 use crate::session::summary::Summary;
@@ -51,7 +52,8 @@ impl SqliteStore {
     }
 
     fn open_migrated(path: &Path, observer: Arc<dyn Observer>, migrations: &[&str]) -> Result<Self, StoreError> {
-        let connection = schema::open_writer(path, migrations)?;
+        let mut connection = schema::open_writer(path, migrations)?;
+        listing::complete(&mut connection).map_err(|error| explain(path, error))?;
         let readers = Readers::open(path)?;
         let epoch = readers.with(reader::epoch)?;
         let last_id = readers.with(reader::last_id)?;
@@ -146,6 +148,16 @@ impl Store for SqliteStore {
     fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
         self.readers
             .with(|connection| reader::recent(connection, before, limit))
+    }
+
+    fn find(&self, filter: &Filter, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
+        self.readers
+            .with(|connection| listing::find(connection, filter, before, limit))
+    }
+
+    fn claimed(&self, caller: &str, key: &str) -> Result<Option<SessionId>, StoreError> {
+        self.readers
+            .with(|connection| listing::claimed(connection, caller, key))
     }
 
     fn ending_in(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {

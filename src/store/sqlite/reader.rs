@@ -44,7 +44,7 @@ pub(super) const LIVE_SQL: &str = "SELECT summary FROM sessions WHERE ended = 0 
 pub(super) const RECENT_SQL: &str = "SELECT summary FROM sessions WHERE session < ?1 ORDER BY session DESC LIMIT ?2";
 
 /// Sorts behind every key of a session: none is as long.
-const AFTER_ALL_KEYS: [u8; 17] = [0xff; 17];
+pub(super) const AFTER_ALL_KEYS: [u8; 17] = [0xff; 17];
 
 /// The kind that is not in the index of kinds.
 const COMMON_KIND: &str = "agent.message";
@@ -243,7 +243,7 @@ pub(super) fn parse_record(row: &Row<'_>) -> rusqlite::Result<Stored> {
 }
 
 /// The first column is a summary.
-fn parse_summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
+pub(super) fn parse_summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
     let json = row.get_ref(0)?.as_str()?;
     serde_json::from_str(json).map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error.into()))
 }

@@ -13,7 +13,7 @@ use super::{explain, full};
 use crate::store::StoreError;
 
 /// Each step makes format n of format n - 1; `user_version` is the format. Steps are never changed, only added.
-pub(super) const MIGRATIONS: &[&str] = &[FORMAT_1];
+pub(super) const MIGRATIONS: &[&str] = &[FORMAT_1, FORMAT_2];
 
 /// A log: the order of ids is the order of commits, so all sessions write at one end of the table.
 ///
@@ -40,6 +40,23 @@ const FORMAT_1: &str = "
     CREATE INDEX sessions_live ON sessions (session) WHERE ended = 0;
     CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     INSERT INTO meta VALUES ('epoch', lower(hex(randomblob(16))));
+";
+
+/// What lists are filtered by, apart from the summaries, whose rows are long and written with every commit. `listing.rs`
+/// fills it for the sessions of an older database.
+const FORMAT_2: &str = "
+    CREATE TABLE listing (
+        session BLOB PRIMARY KEY NOT NULL,
+        created_at INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        directory TEXT NOT NULL,
+        caller TEXT,
+        key TEXT,
+        text TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX listing_by_state ON listing (state, session);
+    CREATE INDEX listing_by_age ON listing (session, created_at, directory);
+    CREATE UNIQUE INDEX listing_by_key ON listing (caller, key) WHERE key IS NOT NULL;
 ";
 
 /// The size of a page of the database, in bytes; fixed when the file is made.

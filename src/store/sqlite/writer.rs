@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use self::room::{RETRY_PAUSE, Room};
 use super::reader::{self, integer, key};
-use super::{explain, rebuild};
+use super::{explain, listing, rebuild};
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
 use crate::store::numbering::Draft;
@@ -147,7 +147,9 @@ impl Writer {
             match self.commit(&group) {
                 Ok(results) => {
                     self.tell(group, results);
-                    self.room.nothing_waits();
+                    if let Some(passed) = self.room.nothing_waits() {
+                        self.observer.went_on(&passed);
+                    }
                     return self.look_for_room();
                 }
                 Err(error) => self.give_up(&error),
@@ -204,10 +206,29 @@ impl Writer {
         let commit = draft
             .number(current.as_deref(), group.next_id)
             .map_err(Unwritten::One)?;
+        self.check_claim(group, draft)?;
         self.insert(&commit.records).map_err(|error| self.undo(error))?;
         group.next_id += commit.records.len() as i64;
         group.summaries.insert(session_id, Arc::clone(&commit.summary));
         Ok(commit)
+    }
+
+    /// Refuses a key that a session has already, on disk or in this group.
+    fn check_claim(&self, group: &Group, draft: &Draft) -> Result<(), Unwritten> {
+        let Some(claim) = draft.claim() else {
+            return Ok(());
+        };
+        let is_it = |summary: &&Arc<Summary>| {
+            let other = summary.claim.as_ref();
+            other.is_some_and(|other| other.caller == claim.caller && other.key == claim.key)
+        };
+        let in_group = group.summaries.values().find(is_it).map(|summary| summary.session_id);
+        let owner = match in_group {
+            Some(owner) => Some(owner),
+            None => listing::claimed(&self.connection, &claim.caller, &claim.key)
+                .map_err(|error| Unwritten::One(self.explain(error)))?,
+        };
+        owner.map_or(Ok(()), |owner| Err(Unwritten::One(StoreError::KeyTaken(owner))))
     }
 
     /// The summary of a session before this group.
@@ -334,7 +355,7 @@ pub(super) fn write_summary(connection: &Connection, summary: &Summary) -> rusql
         integer(summary.through_offset),
         json,
     ])?;
-    Ok(())
+    listing::write(connection, summary)
 }
 
 fn has_ended(summary: &Summary) -> bool {

@@ -35,8 +35,10 @@ pub(super) struct Room {
     directory: PathBuf,
     /// What everybody sees.
     health: watch::Sender<Health>,
-    /// Sessions that have waited since the disk became full; none while it is not.
-    waited: Option<BTreeSet<SessionId>>,
+    /// The disk counts as full.
+    is_short: bool,
+    /// What could not be written when it was tried, since when, and whose it is.
+    held_up: Option<Shortage>,
 }
 
 impl Room {
@@ -47,7 +49,8 @@ impl Room {
             ballast: database.with_extension("ballast"),
             directory: database.parent().unwrap_or(Path::new("/")).to_owned(),
             health,
-            waited: None,
+            is_short: false,
+            held_up: None,
         };
         room.take_ballast();
         room
@@ -55,14 +58,15 @@ impl Room {
 
     /// Whether the disk is full.
     pub(super) fn is_short(&self) -> bool {
-        self.waited.is_some()
+        self.is_short
     }
 
-    /// What was handed over is written.
-    pub(super) fn nothing_waits(&mut self) {
-        if self.is_short() {
+    /// What was handed over is written. Answers what had been held up.
+    pub(super) fn nothing_waits(&mut self) -> Option<Shortage> {
+        if self.is_short {
             self.show(BTreeSet::new());
         }
+        self.held_up.take()
     }
 
     /// Nothing is written any more.
@@ -77,21 +81,19 @@ impl Room {
 
     /// Shows that the disk is full, and who waits for it.
     fn show(&mut self, waiting: BTreeSet<SessionId>) {
-        self.waited.get_or_insert_default().extend(&waiting);
-        self.health.send_if_modified(|health| match health {
-            Health::Full(shortage) if shortage.waiting == waiting => false,
-            Health::Full(shortage) => {
-                shortage.waiting = waiting;
-                true
-            }
-            Health::Good | Health::Failed(_) => {
-                *health = Health::Full(Shortage {
-                    directory: self.directory.clone(),
-                    since: Timestamp::now(),
-                    waiting,
-                });
-                true
-            }
+        self.is_short = true;
+        let shortage = |waiting| Shortage {
+            directory: self.directory.clone(),
+            since: Timestamp::now(),
+            waiting,
+        };
+        if !waiting.is_empty() {
+            let held_up = self.held_up.get_or_insert_with(|| shortage(BTreeSet::new()));
+            held_up.waiting.extend(&waiting);
+        }
+        self.health.send_modify(|health| match health {
+            Health::Full(shortage) => shortage.waiting = waiting,
+            Health::Good | Health::Failed(_) => *health = Health::Full(shortage(waiting)),
         });
     }
 
@@ -100,22 +102,26 @@ impl Room {
             Health::Full(shortage) => shortage.waiting.insert(session_id),
             Health::Good | Health::Failed(_) => false,
         };
-        if self.health.send_if_modified(of_shown) {
-            self.waited.get_or_insert_default().insert(session_id);
+        if self.health.send_if_modified(of_shown)
+            && let Some(held_up) = &mut self.held_up
+        {
+            held_up.waiting.insert(session_id);
         }
     }
 
-    /// Whether enough is free beside the ballast. Where that cannot be known, what is written shows it.
-    fn is_there(&self) -> bool {
-        statvfs(&self.directory).map_or(true, |stat| {
-            stat.f_bavail.saturating_mul(stat.f_frsize) >= BALLAST_BYTES
-        })
+    /// Whether so many bytes are free. Where that cannot be known, what is written shows it.
+    fn has(&self, bytes: u64) -> bool {
+        statvfs(&self.directory).map_or(true, |stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= bytes)
     }
 
-    /// Whether it is on board now.
+    /// Whether it is on board now. It is not tried where it hardly fits: that would take the last room away from agents
+    /// that write, if only for a moment.
     fn take_ballast(&self) -> bool {
         if self.ballast.exists() {
             return true;
+        }
+        if !self.has(ROOM_BYTES_MIN) {
+            return false;
         }
         let file = File::options()
             .create(true)
@@ -172,20 +178,18 @@ impl Writer {
 
     /// Looks, while the disk counts as full, whether it still is.
     pub(super) fn look_for_room(&mut self) {
-        if !self.room.is_short() || !self.room.take_ballast() || !self.room.is_there() {
+        if !self.room.is_short() || !self.room.take_ballast() || !self.room.has(BALLAST_BYTES) {
             return;
         }
         tracing::info!("there is room on the disk again");
-        let waited = self.room.waited.take().unwrap_or_default();
-        if let Health::Full(shortage) = self.room.health.send_replace(Health::Good) {
-            let waiting = waited;
-            self.observer.room_again(&Shortage { waiting, ..shortage });
-        }
+        self.room.is_short = false;
+        self.room.health.send_replace(Health::Good);
     }
 
     /// Where there is hardly room no session begins: its agent could not be started.
     pub(super) fn refuse_creations(&mut self, waiting: &mut Vec<Write>) {
-        if !waiting.iter().any(|write| write.draft.is_create()) || (!self.room.is_short() && self.room.is_there()) {
+        let has_room = || !self.room.is_short() && self.room.has(BALLAST_BYTES);
+        if !waiting.iter().any(|write| write.draft.is_create()) || has_room() {
             return;
         }
         if !self.room.is_short() {

@@ -98,6 +98,7 @@ impl Call<'_> {
             request,
             env: None,
             by: self.caller.by.clone(),
+            claim: None,
         };
         let summary = self.door.create(self.caller, new).await?;
         let kept = Kept {

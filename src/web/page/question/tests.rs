@@ -19,6 +19,7 @@ fn session(kind: QuestionKind) -> Summary {
     let created = Created {
         request,
         by: "a test".into(),
+        claim: None,
     };
     let id = SessionId::from_uuid(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_1234_abcd));
     let mut summary = Summary::new(id, &created, Timestamp::UNIX_EPOCH);

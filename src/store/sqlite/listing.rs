@@ -1,0 +1,120 @@
+//! Lists: what sessions are filtered by stands in a table of its own, written in the transaction of their summaries.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+
+use super::reader::{AFTER_ALL_KEYS, integer, key, parse_summary, session_id};
+use crate::session::id::SessionId;
+use crate::session::summary::Summary;
+use crate::store::Filter;
+use crate::store::filter::{below, plain, searched_text};
+
+/// How many sessions of an older database are filled in at a time, so that they need not fit the memory.
+const FILLED_AT_ONCE: i64 = 500;
+
+/// Writes what a session is found by; most commits change nothing of it.
+pub(super) fn write(connection: &Connection, summary: &Summary) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO listing (session, created_at, state, directory, caller, key, text)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        ON CONFLICT (session) DO UPDATE SET state = excluded.state, text = excluded.text
+            WHERE state <> excluded.state OR text <> excluded.text";
+    connection.prepare_cached(sql)?.execute(params![
+        key(summary.session_id),
+        summary.created_at.as_millisecond(),
+        summary.shown_state(),
+        plain(&summary.cwd),
+        summary.claim.as_ref().map(|claim| &claim.caller),
+        summary.claim.as_ref().map(|claim| &claim.key),
+        searched_text(summary),
+    ])?;
+    Ok(())
+}
+
+/// The page of sessions that fit, newest first.
+pub(super) fn find(
+    connection: &Connection,
+    filter: &Filter,
+    before: Option<SessionId>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Summary>> {
+    let (sql, mut values) = query(filter);
+    let before = before.map_or(AFTER_ALL_KEYS.to_vec(), |id| key(id).to_vec());
+    values.splice(0..0, [Value::Blob(before), Value::Integer(integer(limit as u64))]);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(values), parse_summary)?;
+    rows.collect()
+}
+
+/// The session of a caller's key.
+pub(super) fn claimed(connection: &Connection, caller: &str, key: &str) -> rusqlite::Result<Option<SessionId>> {
+    let sql = "SELECT session FROM listing WHERE caller = ?1 AND key = ?2 AND key IS NOT NULL";
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_row([caller, key], |row| session_id(row, 0)).optional()
+}
+
+/// Fills the table for sessions that are not in it: those of a database that was just migrated, also where that was cut
+/// off. A summary that cannot be read is left to `doctor --rebuild`, which writes both.
+pub(super) fn complete(connection: &mut Connection) -> rusqlite::Result<()> {
+    let missing = "SELECT summary, session FROM sessions WHERE session > ?1
+        AND session NOT IN (SELECT session FROM listing) ORDER BY session LIMIT ?2";
+    let mut after = Vec::new();
+    loop {
+        let transaction = connection.transaction()?;
+        let mut found = 0;
+        {
+            let mut statement = transaction.prepare_cached(missing)?;
+            let mut rows = statement.query(params![after, FILLED_AT_ONCE])?;
+            let mut last = Vec::new();
+            while let Some(row) = rows.next()? {
+                found += 1;
+                last = row.get(1)?;
+                if let Ok(summary) = parse_summary(row) {
+                    write(&transaction, &summary)?;
+                }
+            }
+            after = last;
+        }
+        transaction.commit()?;
+        if found < FILLED_AT_ONCE {
+            return Ok(());
+        }
+    }
+}
+
+/// The statement for a filter and its values, from `?3` on; `?1` is where the page begins, and `?2` how long it is. The
+/// order of the join is fixed (that is what CROSS means to SQLite): only rows that fit have their summary read.
+pub(super) fn query(filter: &Filter) -> (String, Vec<Value>) {
+    let mut conditions = vec!["listing.session < ?1".to_owned()];
+    let mut values = Vec::new();
+    let mut value = |value: Value| {
+        values.push(value);
+        format!("?{}", values.len() + 2)
+    };
+    if !filter.states.is_empty() {
+        let states: Vec<_> = filter.states.iter().map(|state| value(state.clone().into())).collect();
+        conditions.push(format!("state IN ({})", states.join(", ")));
+    }
+    if let Some(directory) = &filter.directory {
+        let (itself, prefix) = (value(plain(directory).into()), value(below(directory).into()));
+        conditions.push(format!(
+            "(directory = {itself} OR substr(directory, 1, length({prefix})) = {prefix})"
+        ));
+    }
+    if let Some(since) = filter.since {
+        conditions.push(format!(
+            "listing.created_at >= {}",
+            value(since.as_millisecond().into())
+        ));
+    }
+    if let Some(until) = filter.until {
+        conditions.push(format!("listing.created_at < {}", value(until.as_millisecond().into())));
+    }
+    if let Some(needle) = filter.needle() {
+        conditions.push(format!("instr(text, {}) > 0", value(needle.into())));
+    }
+    let sql = format!(
+        "SELECT summary FROM listing CROSS JOIN sessions USING (session) WHERE {} ORDER BY listing.session DESC LIMIT ?2",
+        conditions.join(" AND ")
+    );
+    (sql, values)
+}

@@ -1,0 +1,475 @@
+//! Schemas of what the API takes and gives, where the types that are read and written are not the web's own: these are
+//! never filled, only described. Tests hold them against the types they describe.
+
+#![expect(dead_code, reason = "these types are described and never made")]
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type,
+};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+use uuid::Uuid;
+
+use crate::session::journal::Entry;
+use crate::web::error::Code;
+use crate::web::view::SessionView;
+
+/// A text that may become an argument of a command, and so has no NUL byte.
+const WITHOUT_NUL: &str = r"^[^\u0000]*$";
+
+/// The largest whole number that is read.
+pub(super) const NUMBER_MAX: u64 = u64::MAX;
+
+/// A session's state, as it is shown.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::web) enum ShownState {
+    Queued,
+    Starting,
+    Running,
+    AwaitingInput,
+    WaitingQuota,
+    WaitingApi,
+    Paused,
+    WaitingRetry,
+    Stopping,
+    Completed,
+    Failed,
+    Cancelled,
+    TimedOut,
+}
+
+/// What was made clear about a task before it was run.
+#[derive(Serialize, ToSchema)]
+pub(in crate::web) struct ClarificationsSchema {
+    /// Question to answer.
+    #[schema(required = false)]
+    answers: BTreeMap<String, String>,
+    /// Why the questions stayed without an answer, where they did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_open: Option<String>,
+}
+
+/// How a session has ended.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::web) enum OutcomeName {
+    Completed,
+    Failed,
+    Cancelled,
+    TimedOut,
+}
+
+/// What a session is to do, and its limits.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewSession)]
+#[schema(example = json!({"task": "make the tests pass", "cwd": "/srv/project", "max_turns": 50}))]
+pub(in crate::web) struct NewSessionSchema {
+    /// What the agent is to do, in full.
+    #[schema(pattern = r"\S")]
+    task: String,
+    /// The directory it works in; absolute.
+    #[schema(pattern = r"^/[^\u0000]*$")]
+    cwd: String,
+    /// What a person calls the session; made from the task when absent.
+    #[schema(max_length = 80)]
+    name: Option<String>,
+    /// The model, as `claude --model` takes it.
+    #[schema(pattern = r"^[^\u0000]*$")]
+    model: Option<String>,
+    /// How permissions are decided before anybody is asked, in the words of `claude`.
+    permission_mode: Option<PermissionModeSchema>,
+    /// Tools that need no permission, in the rule syntax of `claude`.
+    #[schema(required = false, schema_with = plain_texts)]
+    allowed_tools: Vec<String>,
+    /// Tools that are refused, in the rule syntax of `claude`.
+    #[schema(required = false, schema_with = plain_texts)]
+    disallowed_tools: Vec<String>,
+    /// Text added to the system prompt.
+    #[schema(pattern = r"^[^\u0000]*$")]
+    append_system_prompt: Option<String>,
+    /// MCP servers for the agent: a JSON object, or the path of a file that holds one.
+    #[schema(required = false, schema_with = plain_texts)]
+    mcp_config: Vec<String>,
+    /// The most agent turns.
+    #[schema(minimum = 1, maximum = 4294967295_u32)]
+    max_turns: Option<u32>,
+    /// The most money, in US dollars.
+    #[schema(exclusive_minimum = 0)]
+    max_budget_usd: Option<f64>,
+    /// Further directories that the agent may work in.
+    #[schema(required = false, schema_with = plain_texts)]
+    add_dirs: Vec<String>,
+    /// A JSON Schema that the final answer must fit.
+    #[schema(required = false)]
+    json_schema: Value,
+    /// The most time at work, in seconds.
+    #[schema(schema_with = seconds)]
+    timeout_seconds: Option<u64>,
+    /// What happens to a question that nobody answers within `question_timeout_seconds`.
+    #[schema(required = false)]
+    on_question: OnQuestionSchema,
+    /// How long a question waits before `on_question` applies, in seconds.
+    #[schema(schema_with = seconds)]
+    question_timeout_seconds: Option<u64>,
+    /// The longest time between two checkpoints while anything happens, in seconds.
+    #[schema(schema_with = seconds)]
+    checkpoint_interval_seconds: Option<u64>,
+    /// Whether the task is first analysed, and a person asked where it is ambiguous.
+    #[schema(required = false)]
+    clarify: bool,
+    /// Whether the agent is given the tools and resources of this daemon.
+    #[schema(required = false)]
+    executor_tools: bool,
+    /// Whether background shells are left running at the end.
+    #[schema(required = false)]
+    keep_background: bool,
+    /// The agent's environment; none for the daemon's own. Values are never shown.
+    #[schema(required = false, schema_with = environment)]
+    env: BTreeMap<String, String>,
+}
+
+/// How permissions are decided.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PermissionMode)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::web) enum PermissionModeSchema {
+    Default,
+    AcceptEdits,
+    Plan,
+    Auto,
+    DontAsk,
+    BypassPermissions,
+}
+
+/// What happens to a question that nobody answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OnQuestion)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::web) enum OnQuestionSchema {
+    Wait,
+    Deny,
+    FirstOption,
+    Allow,
+}
+
+/// The conversation that a session goes on with, and what is new about it: a [`NewSessionSchema`] with the conversation
+/// instead of a task, whose directory may be left out.
+pub(in crate::web) struct NewImportSchema;
+
+impl PartialSchema for NewImportSchema {
+    fn schema() -> RefOr<Schema> {
+        let RefOr::T(Schema::Object(mut object)) = NewSessionSchema::schema() else {
+            return RefOr::default();
+        };
+        object.description = Some("The conversation that a session goes on with, and what is new about it.".to_owned());
+        object.example =
+            Some(json!({"agent_session_id": "0193e9a4-7b1c-4c2e-8f00-1d5c2a7f9b10", "instruction": "go on"}));
+        object.properties.shift_remove("task");
+        object
+            .properties
+            .insert("agent_session_id".to_owned(), agent_session_id());
+        object.properties.insert("instruction".to_owned(), instruction());
+        object.required = vec!["agent_session_id".to_owned()];
+        Schema::Object(object).into()
+    }
+}
+
+impl ToSchema for NewImportSchema {
+    fn name() -> Cow<'static, str> {
+        "NewImport".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        NewSessionSchema::schemas(schemas);
+    }
+}
+
+/// What an agent needs a person for.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Question)]
+pub(in crate::web) struct QuestionSchema {
+    /// Its name in the session: `q1`, `q2`, …
+    #[schema(pattern = "^q[0-9]+$")]
+    question_id: String,
+    /// The agent's id of the request.
+    request_id: String,
+    /// The tool call it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_use_id: Option<String>,
+    #[serde(flatten)]
+    kind: QuestionKindSchema,
+}
+
+/// What is asked.
+#[derive(Serialize, ToSchema)]
+#[schema(as = QuestionKind)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub(in crate::web) enum QuestionKindSchema {
+    /// May this tool call go ahead?
+    Permission {
+        tool: String,
+        /// Its whole input: what would really run.
+        input: Value,
+        reason: Option<String>,
+        /// Rights that could be granted along with it.
+        #[schema(required = false)]
+        suggestions: Vec<Value>,
+    },
+    /// Which of these?
+    Choice { questions: Vec<ChoiceSchema>, input: Value },
+    /// Is this plan approved?
+    Plan { plan: Option<String>, input: Value },
+    /// A form that an MCP server of the agent wants filled in.
+    Form {
+        server: String,
+        message: String,
+        /// JSON Schema of the content.
+        schema: Value,
+    },
+}
+
+/// One question with options.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Choice)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::web) struct ChoiceSchema {
+    question: String,
+    header: String,
+    /// What can be chosen; other text is allowed too.
+    options: Vec<ChoiceOptionSchema>,
+    /// More than one may be chosen.
+    multi_select: bool,
+}
+
+/// One option of a choice.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ChoiceOption)]
+pub(in crate::web) struct ChoiceOptionSchema {
+    label: String,
+    description: String,
+}
+
+/// An answer to a question. Anything can be denied.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Answer, example = json!({"action": "allow"}))]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+pub(in crate::web) enum AnswerSchema {
+    /// Yes, go ahead with a tool call or a plan.
+    Allow {
+        /// Runs instead of what was asked for.
+        #[schema(required = false)]
+        updated_input: Value,
+        /// Grant what the question suggests too, for this session only.
+        #[schema(required = false)]
+        remember: bool,
+    },
+    /// No.
+    Deny {
+        /// Told to the agent.
+        reason: Option<String>,
+        /// End the turn as well.
+        #[schema(required = false)]
+        interrupt: bool,
+    },
+    /// These, by the text of each question.
+    Choose { answers: BTreeMap<String, String> },
+    /// The content of a form.
+    Submit { content: Value },
+}
+
+/// One record of a session's journal: the same over REST, in streams, in exports and in `logs --json`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Record)]
+pub(in crate::web) struct RecordSchema {
+    /// Its number in the session, from 1, without gaps.
+    seq: u64,
+    session_id: Uuid,
+    attempt: u32,
+    #[schema(format = DateTime)]
+    at: String,
+    #[schema(schema_with = kinds)]
+    kind: String,
+    /// What it says; its fields are those of its kind.
+    #[schema(schema_with = any_object)]
+    data: Value,
+}
+
+/// What a new attempt needs to know about the one before.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CheckpointData)]
+pub(in crate::web) struct CheckpointSchema {
+    /// The agent's own id of the conversation.
+    agent_session_id: Uuid,
+    /// The agent's id of the last message before it.
+    message: Option<Uuid>,
+    /// The spool offset after that message, in bytes.
+    offset: u64,
+    turns: u32,
+    usage: UsageSchema,
+    /// How many questions were open.
+    #[schema(required = false)]
+    questions_open: u32,
+    git: Option<GitSchema>,
+}
+
+/// Tokens and money used.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UsageAndCost)]
+pub(in crate::web) struct UsageSchema {
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_read_tokens: u64,
+    cache_write_tokens: u64,
+    cost_usd: f64,
+}
+
+/// Where the git working tree of the directory stood.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Git)]
+pub(in crate::web) struct GitSchema {
+    commit: String,
+    /// Whether tracked files differed from it.
+    dirty: bool,
+}
+
+/// An export as one object.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Export)]
+pub(in crate::web) struct ExportSchema {
+    session: SessionView<'static>,
+    records: Vec<RecordSchema>,
+}
+
+/// A page of a session's journal.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Records)]
+pub(in crate::web) struct RecordsSchema {
+    records: Vec<RecordSchema>,
+    /// The number of the session's last record: there is more where it is beyond that of the page.
+    head: u64,
+}
+
+/// A refusal, as in RFC 9457.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem, example = json!({
+    "type": "urn:cc-executor:problem:no_such_session", "title": "There is no such session", "status": 404,
+    "detail": "there is no session abcd: `cc-executor ls --all` lists them", "code": "no_such_session"
+}))]
+pub(in crate::web) struct ProblemSchema {
+    r#type: String,
+    /// What the code means in general.
+    title: String,
+    status: u16,
+    /// What is wrong and what to do, for a person; may change.
+    detail: String,
+    /// Stable: for programs.
+    #[schema(schema_with = codes)]
+    code: String,
+}
+
+/// The first event of a stream.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Hello)]
+pub(in crate::web) struct HelloSchema {
+    /// `gap` where the cursor does not belong to this journal: the stream begins anew.
+    resume: Resume,
+    /// The cursor of the last record so far.
+    head: u64,
+    /// Random for each database: cursors of another one mean nothing.
+    epoch: String,
+}
+
+/// Whether a stream goes on where its reader was.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::web) enum Resume {
+    Ok,
+    Gap,
+}
+
+/// Partial text while it is written: shown live, never stored.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Delta)]
+pub(in crate::web) struct DeltaSchema {
+    attempt: u32,
+    message_id: String,
+    /// The block of the message.
+    block: u32,
+    part: DeltaPartSchema,
+    text: String,
+    /// Where the text begins in its block, in characters.
+    offset: u64,
+}
+
+/// What is being written.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeltaPart)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::web) enum DeltaPartSchema {
+    Text,
+    Thinking,
+    ToolInput,
+}
+
+fn agent_session_id() -> RefOr<Schema> {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    let description = "The id of the Claude session, as `claude --resume` takes it.";
+    text.format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
+        .description(Some(description))
+        .into()
+}
+
+fn instruction() -> RefOr<Schema> {
+    let text = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null]));
+    text.description(Some("What the agent is told; none to go on.")).into()
+}
+
+fn plain_texts() -> RefOr<Schema> {
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(WITHOUT_NUL));
+    ArrayBuilder::new().items(text).into()
+}
+
+fn seconds() -> RefOr<Schema> {
+    let number = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Integer, Type::Null]));
+    number.minimum(Some(1_u64)).maximum(Some(NUMBER_MAX)).into()
+}
+
+fn environment() -> RefOr<Schema> {
+    let name = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(r"^[^=\u0000]+$"))
+        .build();
+    let value = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(WITHOUT_NUL));
+    let value = AdditionalProperties::RefOr(RefOr::T(Schema::Object(value.build())));
+    let object = ObjectBuilder::new()
+        .property_names(Some(Schema::Object(name)))
+        .additional_properties(Some(value));
+    object.description(Some("Names and values of variables.")).into()
+}
+
+fn kinds() -> RefOr<Schema> {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    text.enum_values(Some(Entry::KINDS.iter().copied())).into()
+}
+
+fn any_object() -> RefOr<Schema> {
+    let description = "What it says; its fields are those of its kind.";
+    ObjectBuilder::new().description(Some(description)).into()
+}
+
+fn codes() -> RefOr<Schema> {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    let codes = Code::ALL.iter().map(|code| code.row().1);
+    text.enum_values(Some(codes)).into()
+}

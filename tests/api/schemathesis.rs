@@ -1,0 +1,71 @@
+//! Schemathesis, which nobody here wrote, holds the running server to its own description. `tests/all` installs it;
+//! without it this test fails and says so.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::support::daemon::TestDaemon;
+use crate::support::wait::until;
+
+/// The folder that `tests/all` installs it into.
+const FOLDER: &str = "python-schemathesis-4.32.5";
+
+fn program() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache
+        .or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")))
+        .expect("a home");
+    let program = cache.join("cc-executor-tests").join(FOLDER).join("bin/schemathesis");
+    assert!(
+        program.exists(),
+        "{} is missing: run tests/all, which installs it",
+        program.display()
+    );
+    program
+}
+
+/// Ends what the tried calls have begun.
+fn cancel_all(daemon: &TestDaemon) {
+    until("all sessions to end", || {
+        let (_, page) = daemon.get("/api/sessions?state=live&limit=500");
+        let live = page["sessions"].as_array().expect("sessions").clone();
+        for session in &live {
+            let id = session["session_id"].as_str().expect("an id");
+            daemon.post(&format!("/api/sessions/{id}/cancel"), &json!({}));
+        }
+        live.is_empty().then_some(())
+    });
+}
+
+#[test]
+fn the_server_is_what_its_description_says() {
+    let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__LIMITS__QUEUED_SESSIONS_MAX", "5000")]);
+    let sample = daemon.create("say hello ;; max-turns");
+    daemon.wait_for(&sample, "failed");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api");
+    let url = daemon.base_url().expect("the daemon serves");
+    let description = daemon.root().join("openapi.json");
+    let (_, text) = daemon.get("/api/openapi.json");
+    std::fs::write(&description, text.to_string()).expect("a file");
+    let mut command = daemon.command_of(&program());
+    command
+        .arg("--config-file")
+        .arg(folder.join("schemathesis.toml"))
+        .args(["--no-color", "run", "--warnings", "off", "--url", &url])
+        .arg(description)
+        .current_dir(daemon.root())
+        .env("SCHEMATHESIS_HOOKS", "hooks")
+        .env("PYTHONPATH", &folder)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("CC_EXECUTOR_TEST_WORK", daemon.work())
+        .env("CC_EXECUTOR_TOKEN", daemon.token());
+    let output = command.output().expect("it starts");
+    cancel_all(&daemon);
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
