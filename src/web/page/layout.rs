@@ -116,6 +116,7 @@ fn banner(place: Place, caller: &Reader) -> Markup {
             nav aria-label="Site" {
                 a href="/" aria-current=[current(Place::Sessions)] { "Sessions" }
                 a href="/history" aria-current=[current(Place::History)] { "History" }
+                a href="/api/reference" { "API" }
             }
             p #connection role="status" data-connection="idle" { span.dot aria-hidden="true" {} span.words { "" } }
             @if caller.csrf.is_some() {

@@ -44,27 +44,7 @@ async fn show(faces: &Faces, request: &HttpRequest, id: &str) -> Result<HttpResp
         module: "session.js",
         main: html! {
             (head(&summary, caller.may_act))
-            div.columns {
-                div.story {
-                    (timeline_place())
-                    section #transcript aria-labelledby="transcript-title" tabindex="0" data-session=(id)
-                        data-kinds=(Entry::KINDS.join(" "))
-                    {
-                        div #flow {
-                            h2 #transcript-title.visually-hidden { "Transcript" }
-                            p #older-note.edge hidden { "Loading earlier records…" }
-                            div #records { (chunk) }
-                            p #newer-note.edge hidden { "Loading later records…" }
-                            div #drafts aria-hidden="true" {}
-                            (questions(&summary, caller.may_act))
-                            (composer(&summary, caller.may_act))
-                            div #end {}
-                        }
-                    }
-                    button #to-latest.pill type="button" hidden { "To the latest" }
-                }
-                (side)
-            }
+            div.columns { (story(&summary, &chunk, caller.may_act)) (side) }
             @if caller.may_act { (forms::dialogs(&id.to_string())) }
         },
     };
@@ -104,6 +84,30 @@ fn title(summary: &Summary) -> String {
 fn open_questions(summary: &Summary) -> usize {
     let is_open = |waiting: &&crate::session::summary::Waiting| waiting.answer.is_none();
     summary.questions.values().filter(is_open).count()
+}
+
+/// The timeline, the transcript, and below it what waits for a person.
+fn story(summary: &Summary, chunk: &Markup, may_act: bool) -> Markup {
+    html! {
+        div.story {
+            (timeline_place())
+            section #transcript aria-labelledby="transcript-title" tabindex="0" data-session=(summary.session_id)
+                data-kinds=(Entry::KINDS.join(" "))
+            {
+                div #flow {
+                    h2 #transcript-title.visually-hidden { "Transcript" }
+                    p #older-note.edge hidden { "Loading earlier records…" }
+                    div #records { (chunk) }
+                    p #newer-note.edge hidden { "Loading later records…" }
+                    div #drafts aria-hidden="true" {}
+                    (questions(summary, may_act))
+                    (composer(summary, may_act))
+                    div #end {}
+                }
+            }
+            button #to-latest.pill type="button" hidden { "To the latest" }
+        }
+    }
 }
 
 /// Whether the session can be gone on with by hand.
