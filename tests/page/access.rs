@@ -16,17 +16,18 @@ fn script_and_html_of_an_agent_are_inert() {
     let daemon = TestDaemon::start();
     let attack = "<img src=x onerror=alert(1)><script>alert(2)</script><svg onload=alert(3)></svg>\
         <a href=javascript:alert(4)>click</a> [click](javascript:alert(5)) **bold**";
+    let name = "<img src=x onerror=alert(1)><script>alert(2)</script>";
     let ended = daemon.create_with(json!({
-        "name": attack,
+        "name": name,
         "task": format!(
-            "say {attack}\nthink {attack}\ntool Read {} => {attack}\ntool {} {{}} => x\nerror {attack}",
+            "say {attack}\nthink {attack}\ntool Read {} => {attack}\ntool {} {{}} => x\nstderr {attack}\nmax-turns",
             json!({"file_path": attack}),
-            "<b>Tool</b>".replace(' ', ""),
+            "<b>Tool</b>",
         ),
     }));
     daemon.wait_for(&ended, "failed");
     let asking = daemon.create_with(json!({
-        "name": attack,
+        "name": name,
         "task": format!("question {attack} | {attack} | no"),
     }));
     let allowing = daemon.create_with(json!({"task": format!("ask-permission true '{attack}'")}));
@@ -35,7 +36,7 @@ fn script_and_html_of_an_agent_are_inert() {
     Script::run(
         &daemon,
         "inert",
-        &json!({"ended": ended, "asking": asking, "allowing": allowing, "attack": attack}),
+        &json!({"ended": ended, "asking": asking, "allowing": allowing, "attack": attack, "name": name}),
     );
     for id in [asking, allowing] {
         daemon.cancel(&id);

@@ -12,7 +12,7 @@ const { AxeBuilder } = require("@axe-core/playwright");
 export { assert };
 
 /** Ends a script that hangs; it says nothing about speed. */
-export const PATIENCE = 60_000;
+export const PATIENCE = 15_000;
 
 export const given = JSON.parse(process.env.PAGE_TEST_GIVEN);
 export const link = process.env.PAGE_TEST_LINK;
@@ -50,6 +50,9 @@ export async function inBrowser(work) {
         assert.deepEqual(faults, []);
     } catch (error) {
         console.error(error, "\nwhat the pages reported:", faults);
+        for (const page of browser.contexts().flatMap((context) => context.pages())) {
+            console.error(`\n${page.url()} shows:\n${await page.innerText("body").catch(String)}`);
+        }
         process.exitCode = 1;
     } finally {
         await browser.close();
@@ -104,6 +107,23 @@ export function shown(page, seq) {
     return page.locator(`#r${seq}`).waitFor({ state: "attached" });
 }
 
+/** Waits until the transcript has come to a record with this number. */
+export function isThrough(page, seq) {
+    return page.waitForFunction(
+        (seq) => Number(document.querySelector("#records").lastElementChild?.dataset.last) >= seq,
+        seq,
+    );
+}
+
+/** Scrolls up until the transcript begins with the first record. */
+export async function loadAll(page) {
+    const first = () => page.evaluate(() => Number(document.querySelector("#records .chunk").dataset.after));
+    for (let after = await first(); after > 0; after = await first()) {
+        await page.evaluate(() => (document.querySelector("#transcript").scrollTop = 0));
+        await page.waitForFunction((after) => document.querySelector("#records .chunk").dataset.after < after, after);
+    }
+}
+
 /** The numbers of all records of the page, as they stand in it. */
 export function shownSeqs(page) {
     return page.locator("#records [data-seq]").evaluateAll((all) => all.map((each) => Number(each.dataset.seq)));
@@ -125,7 +145,8 @@ export async function journal(page, id) {
 /** Every record of an ended session is on the page, once. A result stands in its call, so the order is not asked for. */
 export async function missesNothing(page, id) {
     const expected = (await journal(page, id)).map(({ seq }) => seq);
-    await shown(page, expected.at(-1));
+    await isThrough(page, expected.at(-1));
+    await loadAll(page);
     const seqs = (await shownSeqs(page)).sort((one, other) => one - other);
     assert.deepEqual(seqs, expected);
     assert.equal(await page.locator(".draft").count(), 0, "nothing is being written any more");

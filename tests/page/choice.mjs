@@ -14,8 +14,8 @@ signedIn(async (page) => {
     await page.getByRole("button", { name: "Answer" }).click();
 
     const sizes = page.getByRole("group", { name: "Which sizes?" });
-    await sizes.getByLabel("s", { exact: true }).check();
-    await sizes.getByLabel("l", { exact: true }).check();
+    await sizes.getByRole("checkbox", { name: /^s\b/ }).check();
+    await sizes.getByRole("checkbox", { name: /^l\b/ }).check();
     await page.getByRole("button", { name: "Answer" }).click();
     await page.locator(`.session-row[data-session="${given.session}"][data-state="completed"]`).waitFor();
     await page.locator("#questions").waitFor({ state: "hidden" });

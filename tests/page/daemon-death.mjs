@@ -5,6 +5,7 @@ import { assert, connected, given, missesNothing, openSession, reach, shown, sig
 signedIn(async (page) => {
     await openSession(page, given.session);
     await page.evaluate(() => (window.isSame = true));
+    await reach("open");
     await shown(page, 40);
     await reach("watching");
     await connected(page, "lost");

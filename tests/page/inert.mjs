@@ -21,7 +21,7 @@ function alien() {
 signedIn(async (page) => {
     const isInert = async () => assert.deepEqual(await page.evaluate(alien), []);
     await page.locator(".session-row").nth(2).waitFor();
-    assert(await page.locator(".session-row .name").last().innerText() === given.attack, "a name is shown as it is");
+    assert(await page.locator(".session-row .name").last().innerText() === given.name, "a name is shown as it is");
     await isInert();
 
     await page.goto("/history?q=%3Cscript%3E");
@@ -44,6 +44,6 @@ signedIn(async (page) => {
     await openSession(page, given.allowing);
     const command = page.locator(".question .command");
     await command.waitFor();
-    assert.equal(await command.innerText(), `true '${given.attack}'`, "what would run is shown as it is");
+    assert.equal((await command.innerText()).trim(), `true '${given.attack}'`, "what would run is shown as it is");
     await isInert();
 });

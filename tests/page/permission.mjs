@@ -6,7 +6,7 @@ signedIn(async (page) => {
     await openSession(page, given.session);
     await stands(page, "awaiting_input");
     const asked = page.locator("#questions .question .command");
-    assert.equal(await asked.innerText(), given.command, "all of it is there");
+    assert.equal((await asked.innerText()).trim(), given.command, "all of it is there");
     const box = await asked.evaluate(({ scrollHeight, clientHeight, scrollWidth, clientWidth }) => ({
         isCutBelow: scrollHeight > clientHeight + 1,
         isCutBeside: scrollWidth > clientWidth + 1,

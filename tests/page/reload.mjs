@@ -1,11 +1,11 @@
 // Reloads while the session is written.
 
-import { connected, given, missesNothing, openSession, shown, signedIn, stands } from "./browser.mjs";
+import { connected, given, isThrough, missesNothing, openSession, signedIn, stands } from "./browser.mjs";
 
 signedIn(async (page) => {
     await openSession(page, given.session);
     for (const seq of [30, 80, 120]) {
-        await shown(page, seq);
+        await isThrough(page, seq);
         await page.reload();
     }
     await connected(page, "ended");

@@ -39,9 +39,16 @@ fn the_page_outlives_the_daemon_and_goes_on_by_itself() {
     let url = daemon.base_url().expect("the daemon serves");
     let port = url.rsplit(':').next().expect("a port");
     daemon.set("CC_EXECUTOR__SERVER__PORT", port);
-    let hold = daemon.root().join("hold");
-    let id = daemon.create(&format!("{FLOOD} ;; wait-file {} ;; say over", hold.display()));
+    let [begin, end] = ["begin", "end"].map(|name| daemon.root().join(name));
+    let id = daemon.create(&format!(
+        "wait-file {} ;; {FLOOD} ;; wait-file {} ;; say over",
+        begin.display(),
+        end.display()
+    ));
     let mut script = Script::start(&daemon, "daemon-death", &of_session(&id));
+    script.reaches("open");
+    std::fs::write(&begin, "").expect("a file");
+    script.go(&json!({}));
     script.reaches("watching");
     daemon.kill();
     script.go(&json!({}));
@@ -49,7 +56,7 @@ fn the_page_outlives_the_daemon_and_goes_on_by_itself() {
     daemon.launch();
     script.go(&json!({}));
     script.reaches("back");
-    std::fs::write(&hold, "").expect("a file");
+    std::fs::write(&end, "").expect("a file");
     script.go(&json!({}));
     script.finish();
     daemon.wait_for(&id, "completed");
