@@ -144,14 +144,14 @@ pub fn routes(cfg: &mut ServiceConfig) {
 
 /// What people see.
 fn page_routes(cfg: &mut ServiceConfig) {
-    cfg.service(at("/", "GET").route(web::get().to(page::sessions)))
-        .service(at("/parts", "GET").route(web::get().to(page::sessions_parts)))
-        .service(at("/history", "GET").route(web::get().to(page::history)))
-        .service(at("/assets/{name}", "GET").route(web::get().to(page::asset)))
-        .service(at("/execution/{id}", "GET").route(web::get().to(page::session)))
-        .service(at("/execution/{id}/parts", "GET").route(web::get().to(page::session_parts)))
-        .service(at("/execution/{id}/timeline", "GET").route(web::get().to(page::timeline)))
-        .service(at("/execution/{id}/transcript", "GET").route(web::get().to(page::transcript)));
+    cfg.service(at("/", "GET, HEAD").route(read().to(page::sessions)))
+        .service(at("/parts", "GET, HEAD").route(read().to(page::sessions_parts)))
+        .service(at("/history", "GET, HEAD").route(read().to(page::history)))
+        .service(at("/assets/{name}", "GET, HEAD").route(read().to(page::asset)))
+        .service(at("/execution/{id}", "GET, HEAD").route(read().to(page::session)))
+        .service(at("/execution/{id}/parts", "GET, HEAD").route(read().to(page::session_parts)))
+        .service(at("/execution/{id}/timeline", "GET, HEAD").route(read().to(page::timeline)))
+        .service(at("/execution/{id}/transcript", "GET, HEAD").route(read().to(page::transcript)));
 }
 
 /// Who may call, and how a browser signs in.

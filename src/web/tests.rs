@@ -172,17 +172,17 @@ async fn every_route_but_health_needs_the_token() {
         for method in methods {
             let without = call(request(&method, path)).await;
             let wrong = call(request(&method, path).insert_header(("Authorization", "Bearer x"))).await;
-            if access::is_public(path) {
+            if access::is_public(&path.replace("{name}", "x")) {
                 let is_open = |answer: &Answer| answer.body["code"] != "unauthorized";
                 assert!(is_open(&without) && is_open(&wrong), "{method} {path}");
                 continue;
             }
             for answer in [without, wrong] {
-                assert_eq!(
-                    (answer.status, answer.problem()),
-                    (401, "unauthorized"),
-                    "{method} {path}"
-                );
+                assert_eq!(answer.status, 401, "{method} {path}");
+                // At a page a browser is shown how to sign in.
+                if !["/", "/history", "/execution/{id}"].contains(&path) {
+                    assert_eq!(answer.problem(), "unauthorized", "{method} {path}");
+                }
                 assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer"));
             }
             let with = call(signed(&method, path)).await;

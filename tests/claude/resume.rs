@@ -31,7 +31,7 @@ fn a_cancelled_session_goes_on_with_an_instruction_in_its_conversation() {
         &format!("/api/sessions/{id}/resume"),
         &json!({"instruction": "FAKE: say and now this"}),
     );
-    assert_eq!(status, 200, "{view}");
+    assert_eq!(status, 202, "{view}");
     let view = daemon.wait_for(&id, "completed");
     assert_eq!((&view["attempt"], &view["agent_session_id"]), (&json!(2), &json!(id)));
     assert_eq!(view["result"], "and now this");
@@ -85,7 +85,7 @@ fn a_resume_at_a_checkpoint_forgets_what_came_behind_it() {
         &format!("/api/sessions/{id}/resume"),
         &json!({"at": first, "instruction": "FAKE: say another way"}),
     );
-    assert_eq!(status, 200, "{view}");
+    assert_eq!(status, 202, "{view}");
     assert_eq!(daemon.wait_for(&id, "completed")["result"], "another way");
     let told = last_request(&api);
     assert!(told.contains("alpha"), "{told}");

@@ -220,9 +220,9 @@ fn post(url: &str, revision: &str, session: Option<&str>, message: &Value) -> (O
     let named = answer.headers().get("mcp-session-id");
     let named = named.and_then(|id| id.to_str().ok()).map(str::to_owned);
     let body = answer.body_mut().read_to_string().expect("a body");
-    let messages = body.lines().filter_map(|line| {
+    let mut messages = body.lines().filter_map(|line| {
         let data = line.strip_prefix("data:").unwrap_or(line);
         serde_json::from_str::<Value>(data).ok()
     });
-    (named, messages.last().unwrap_or(Value::Null))
+    (named, messages.next_back().unwrap_or(Value::Null))
 }

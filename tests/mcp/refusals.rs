@@ -57,11 +57,14 @@ impl Raw {
         let mut answer = request.send(body.as_bytes()).expect("an answer");
         let status = answer.status().as_u16();
         let body = answer.body_mut().read_to_string().expect("a body");
-        let messages = body.lines().filter_map(|line| {
+        let mut messages = body.lines().filter_map(|line| {
             let data = line.strip_prefix("data:").unwrap_or(line);
             serde_json::from_str::<Value>(data).ok()
         });
-        (status, messages.last().unwrap_or_default()["error"]["code"].clone())
+        (
+            status,
+            messages.next_back().unwrap_or_default()["error"]["code"].clone(),
+        )
     }
 }
 
@@ -140,10 +143,15 @@ fn what_is_unknown_is_refused_by_name() {
         let found = client.call("get_execution", json!({"session_id": "ffffffff"}));
         assert_eq!(found["isError"], true, "{found:#}");
     }
+    let task = json!({"taskId": unknown});
     assert_eq!(
-        stateless.refused("tasks/get", json!({"taskId": unknown}))["code"],
-        -32602
+        stateless.refused("tasks/get", task.clone())["code"],
+        -32021,
+        "it knows no tasks"
     );
+    let tasks = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    let polling = Client::connect_with(&daemon, STATELESS, tasks);
+    assert_eq!(polling.refused("tasks/get", task)["code"], -32602);
 }
 
 #[test]

@@ -40,17 +40,25 @@ pub(super) fn start(directories: &[String]) -> Markup {
                     datalist #start-models { option value="opus" {} option value="sonnet" {} option value="haiku" {} }
                 }
             }
-            details {
-                summary { "Name and limits" }
-                div.row {
-                    (text_field("name", "Name", "Made from the task"))
-                    (number_field("max_turns", "Most turns", "1"))
-                    (number_field("max_budget_usd", "Most dollars", "any"))
-                    (number_field("timeout_minutes", "Most minutes at work", "1"))
-                }
-            }
+            (start_details())
             p.buttons { button.primary type="submit" { "Start" } }
             p.problem role="alert" hidden {}
+        }
+    }
+}
+
+fn start_details() -> Markup {
+    html! {
+        details {
+            summary { "Name, limits and more" }
+            div.row {
+                (text_field("name", "Name", "Made from the task"))
+                (number_field("max_turns", "Most turns", "1"))
+                (number_field("max_budget_usd", "Most dollars", "any"))
+                (number_field("timeout_minutes", "Most minutes at work", "1"))
+            }
+            (check_field("clarify", "First look whether the task is clear, and ask where it is not"))
+            (check_field("executor_tools", "Let its agent use this daemon: start sessions and follow them"))
         }
     }
 }
@@ -131,6 +139,15 @@ fn text_field(name: &str, label: &str, placeholder: &str) -> Markup {
         p.field {
             label for={ "start-" (name) } { (label) }
             input type="text" id={ "start-" (name) } name=(name) placeholder=(placeholder) autocomplete="off";
+        }
+    }
+}
+
+fn check_field(name: &str, label: &str) -> Markup {
+    html! {
+        p.field.check {
+            input type="checkbox" id={ "start-" (name) } name=(name);
+            label for={ "start-" (name) } { (label) }
         }
     }
 }

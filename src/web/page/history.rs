@@ -1,29 +1,30 @@
 //! The past: all sessions by date, with search.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
 use super::caller;
-use super::layout::{Page, Place, Refusal};
+use super::layout::{Page, Place, answer};
 use super::sessions::list;
 use super::words;
 use crate::runtime::Handle;
 use crate::runtime::handle::CallError;
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
+use crate::store::Filter;
 use crate::web::Faces;
+use crate::web::error::{Code, Problem};
 use crate::web::params::Params;
 
 /// How many sessions one page has.
 const PAGE_SESSIONS: usize = 50;
-
-/// How many sessions a search looks through for one page.
-const SEARCHED_MAX: usize = 2_000;
 
 /// States that a search can be narrowed to.
 const STATES: &[&str] = &[
@@ -41,8 +42,13 @@ const STATES: &[&str] = &[
 /// What is looked for.
 #[derive(Clone, Debug, Default)]
 struct Search {
+    /// A text, a directory, or an id.
     text: String,
     state: String,
+    /// The first and the last day, as this machine counts days.
+    since: Option<Date>,
+    until: Option<Date>,
+    /// The session behind which the page begins.
     before: Option<SessionId>,
 }
 
@@ -53,8 +59,12 @@ struct Found {
 }
 
 /// `GET /history`
-pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let params = Params::of(&request, &["q", "state", "before"])?;
+pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> HttpResponse {
+    answer(&request, show(&faces, &request).await)
+}
+
+async fn show(faces: &Faces, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    let params = Params::of(request, &["q", "state", "since", "until", "before"])?;
     let before = match params.text("before") {
         Some(id) => Some(faces.handle.resolve(id).await?),
         None => None,
@@ -62,10 +72,12 @@ pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> Re
     let search = Search {
         text: params.text("q").unwrap_or_default().trim().to_owned(),
         state: params.text("state").unwrap_or_default().to_owned(),
+        since: day(&params, "since")?,
+        until: day(&params, "until")?,
         before,
     };
     let found = find(&faces.handle, &search).await?;
-    let caller = caller::of(&request);
+    let caller = caller::of(request);
     let page = Page {
         title: "History · cc-executor",
         place: Place::History,
@@ -76,51 +88,56 @@ pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> Re
     Ok(page.respond())
 }
 
+fn day(params: &Params, name: &str) -> Result<Option<Date>, Problem> {
+    let read = |text: &str| {
+        text.parse()
+            .map_err(|_| Problem::new(Code::BadQuery, format!("{name} is {text:?}, not a day like 2027-01-31")))
+    };
+    params.text(name).map(read).transpose()
+}
+
 /// The one place where the page looks into the past.
 async fn find(handle: &Handle, search: &Search) -> Result<Found, CallError> {
-    let mut sessions = Vec::new();
-    let mut before = search.before;
-    let mut looked_at = 0;
-    while looked_at < SEARCHED_MAX {
-        let page = handle.recent(before, PAGE_SESSIONS).await?;
-        looked_at += page.len();
-        let is_last = page.len() < PAGE_SESSIONS;
-        for summary in page {
-            before = Some(summary.session_id);
-            if search.fits(&summary) {
-                sessions.push(summary);
-            }
-            if sessions.len() == PAGE_SESSIONS {
-                return Ok(Found { sessions, next: before });
-            }
-        }
-        if is_last {
-            return Ok(Found { sessions, next: None });
-        }
+    let mut sessions = handle.find(search.filter(), search.before, PAGE_SESSIONS).await?;
+    if sessions.is_empty()
+        && let Ok(id) = handle.resolve(&search.text).await
+    {
+        sessions.push(handle.get(id).await?);
     }
-    Ok(Found { sessions, next: before })
+    let next = sessions
+        .last()
+        .filter(|_| sessions.len() == PAGE_SESSIONS)
+        .map(|last| last.session_id);
+    Ok(Found { sessions, next })
 }
 
 impl Search {
-    fn fits(&self, summary: &Summary) -> bool {
-        let is_state = self.state.is_empty() || summary.shown_state() == self.state;
-        let text = self.text.to_lowercase();
-        let has = |field: &str| field.to_lowercase().contains(&text);
-        is_state
-            && (text.is_empty()
-                || has(&summary.name)
-                || has(&summary.task)
-                || has(&summary.cwd.to_string_lossy())
-                || has(&summary.session_id.to_string())
-                || summary.result.as_deref().is_some_and(has))
+    /// A text that begins like a path means the directory.
+    fn filter(&self) -> Filter {
+        let is_path = self.text.starts_with('/');
+        let begin = |day: Date| day.to_zoned(TimeZone::system()).ok().map(|begin| begin.timestamp());
+        let end = |day: Date| day.tomorrow().ok().and_then(begin);
+        Filter {
+            states: Some(self.state.clone())
+                .filter(|state| !state.is_empty())
+                .into_iter()
+                .collect(),
+            directory: is_path.then(|| PathBuf::from(&self.text)),
+            since: self.since.and_then(begin),
+            until: self.until.and_then(end),
+            search: Some(self.text.clone()).filter(|text| !text.is_empty() && !is_path),
+        }
     }
 
     /// The address of the page that begins behind this session.
     fn address(&self, before: SessionId) -> String {
+        let day = |day: Option<Date>| day.map(|day| day.to_string()).unwrap_or_default();
         let pairs = [
-            ("q", self.text.as_str()),
-            ("state", &self.state),
-            ("before", &before.to_string()),
+            ("q", self.text.clone()),
+            ("state", self.state.clone()),
+            ("since", day(self.since)),
+            ("until", day(self.until)),
+            ("before", before.to_string()),
         ];
         let given: Vec<String> = pairs
             .iter()
@@ -131,28 +148,14 @@ impl Search {
     }
 
     fn is_narrowed(&self) -> bool {
-        !self.text.is_empty() || !self.state.is_empty()
+        self.filter() != Filter::default()
     }
 }
 
 fn render(search: &Search, found: &Found) -> Markup {
     html! {
         h1 { "History" }
-        form.search method="get" action="/history" role="search" {
-            p.field.wide {
-                label for="search-text" { "Search" }
-                input #search-text type="search" name="q" value=(search.text) autocomplete="off"
-                    placeholder="Name, task, directory, id or result";
-            }
-            p.field {
-                label for="search-state" { "State" }
-                select #search-state name="state" {
-                    option value="" { "Any" }
-                    @for state in STATES { option value=(state) selected[*state == search.state] { (words::state_word(state)) } }
-                }
-            }
-            p.buttons { button type="submit" { "Search" } }
-        }
+        (form(search))
         div #results {
             @if found.sessions.is_empty() {
                 p.empty { @if search.is_narrowed() { "Nothing fits." } @else { "Nothing has run yet." } }
@@ -170,13 +173,46 @@ fn render(search: &Search, found: &Found) -> Markup {
     }
 }
 
+fn form(search: &Search) -> Markup {
+    html! {
+        form.search method="get" action="/history" role="search" {
+            p.field.wide {
+                label for="search-text" { "Search" }
+                input #search-text type="search" name="q" value=(search.text) autocomplete="off"
+                    placeholder="Name, task, result, /directory or id";
+            }
+            p.field {
+                label for="search-state" { "State" }
+                select #search-state name="state" {
+                    option value="" { "Any" }
+                    @for state in STATES {
+                        option value=(state) selected[*state == search.state] { (words::state_word(state)) }
+                    }
+                }
+            }
+            (day_field("since", "From", search.since))
+            (day_field("until", "To", search.until))
+            p.buttons { button type="submit" { "Search" } }
+        }
+    }
+}
+
+fn day_field(name: &str, label: &str, day: Option<Date>) -> Markup {
+    html! {
+        p.field {
+            label for={ "search-" (name) } { (label) }
+            input type="date" id={ "search-" (name) } name=(name) value=[day];
+        }
+    }
+}
+
 /// Days as this machine counts them; sessions come newest first.
 fn by_day(sessions: &[Arc<Summary>]) -> Vec<(Date, &[Arc<Summary>])> {
     let zone = TimeZone::system();
-    let day = |summary: &Arc<Summary>| summary.created_at.to_zoned(zone.clone()).date();
+    let day = |at: Timestamp| at.to_zoned(zone.clone()).date();
     sessions
-        .chunk_by(|one, next| day(one) == day(next))
-        .filter_map(|chunk| Some((day(chunk.first()?), chunk)))
+        .chunk_by(|one, next| day(one.created_at) == day(next.created_at))
+        .filter_map(|chunk| Some((day(chunk.first()?.created_at), chunk)))
         .collect()
 }
 
@@ -200,12 +236,32 @@ mod tests {
     fn the_next_page_keeps_what_is_looked_for() {
         let search = Search {
             text: "a&b ü".into(),
+            since: Some(Date::constant(2027, 1, 2)),
             ..Search::default()
         };
         let id = SessionId::from_uuid(uuid::Uuid::from_u128(7));
         assert_eq!(
             search.address(id),
-            "/history?q=a%26b%20%C3%BC&before=00000000-0000-0000-0000-000000000007"
+            "/history?q=a%26b%20%C3%BC&since=2027-01-02&before=00000000-0000-0000-0000-000000000007"
         );
+    }
+
+    #[test]
+    fn a_path_means_the_directory_and_days_are_whole() {
+        let search = Search {
+            text: "/srv/app".into(),
+            since: Some(Date::constant(2027, 1, 2)),
+            until: Some(Date::constant(2027, 1, 2)),
+            ..Search::default()
+        };
+        let filter = search.filter();
+        assert_eq!(
+            (filter.directory, filter.search),
+            (Some(PathBuf::from("/srv/app")), None)
+        );
+        let (since, until) = (filter.since.unwrap(), filter.until.unwrap());
+        let hours = until.duration_since(since).as_hours();
+        assert!((23..=25).contains(&hours), "{hours}");
+        assert!(!Search::default().is_narrowed());
     }
 }

@@ -1,12 +1,11 @@
 //! The frame of every page, and the headers that keep what is shown in it harmless.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY};
-use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use actix_web::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
 use maud::{DOCTYPE, Markup, html};
 
 use super::caller::Reader;
-use crate::runtime::handle::CallError;
 use crate::web::access::pages::PAGE_POLICY;
 use crate::web::error::Problem;
 
@@ -30,10 +29,6 @@ pub(super) struct Page<'a> {
     pub(super) module: &'static str,
     pub(super) main: Markup,
 }
-
-/// A page that cannot be shown, for people.
-#[derive(Debug)]
-pub(in crate::web) struct Refusal(Problem);
 
 impl Page<'_> {
     /// The page as an answer.
@@ -77,45 +72,30 @@ pub(super) fn fragment(part: Markup) -> HttpResponse {
     sealed(StatusCode::OK).body(part.into_string())
 }
 
-impl From<CallError> for Refusal {
-    fn from(error: CallError) -> Self {
-        Self(error.into())
+/// A page, or why it cannot be shown: in words for a browser, as a problem document for others.
+pub(super) fn answer(request: &HttpRequest, shown: Result<HttpResponse, Problem>) -> HttpResponse {
+    let problem = match shown {
+        Ok(page) => return page,
+        Err(problem) => problem,
+    };
+    let accepts = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    if !accepts.is_some_and(|accepts| accepts.contains("text/html")) {
+        return problem.error_response();
     }
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
-        Self(problem)
-    }
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl ResponseError for Refusal {
-    fn status_code(&self) -> StatusCode {
-        self.0.status_code()
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        let page = Page {
-            title: "cc-executor",
-            place: Place::Session,
-            caller: &Reader::default(),
-            module: "common.js",
-            main: html! {
-                div.refusal {
-                    h1 { "This cannot be shown" }
-                    p { (self.0) }
-                    p { a href="/" { "All sessions" } }
-                }
-            },
-        };
-        sealed(self.status_code()).body(page.render().into_string())
-    }
+    let page = Page {
+        title: "cc-executor",
+        place: Place::Session,
+        caller: &Reader::default(),
+        module: "common.js",
+        main: html! {
+            div.refusal {
+                h1 { "This cannot be shown" }
+                p { (problem) }
+                p { a href="/" { "All sessions" } }
+            }
+        },
+    };
+    sealed(problem.status_code()).body(page.render().into_string())
 }
 
 fn sealed(status: StatusCode) -> HttpResponseBuilder {
@@ -136,6 +116,7 @@ fn banner(place: Place, caller: &Reader) -> Markup {
             nav aria-label="Site" {
                 a href="/" aria-current=[current(Place::Sessions)] { "Sessions" }
                 a href="/history" aria-current=[current(Place::History)] { "History" }
+                a href="/api/reference" { "API" }
             }
             p #connection role="status" data-connection="idle" { span.dot aria-hidden="true" {} span.words { "" } }
             @if caller.csrf.is_some() {
@@ -146,5 +127,75 @@ fn banner(place: Place, caller: &Reader) -> Markup {
             }
         }
         noscript { p.noscript { "This page shows what stands in the journal now. To see it live and to answer, allow its scripts." } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::error::Code;
+    use actix_web::body::to_bytes;
+    use actix_web::test::TestRequest;
+
+    fn refused(accept: &str) -> HttpResponse {
+        let request = TestRequest::default()
+            .insert_header(("Accept", accept))
+            .to_http_request();
+        answer(
+            &request,
+            Err(Problem::new(Code::NoSuchSession, "there is no <session>")),
+        )
+    }
+
+    async fn text(response: HttpResponse) -> String {
+        String::from_utf8(to_bytes(response.into_body()).await.unwrap().to_vec()).unwrap()
+    }
+
+    #[actix_web::test]
+    async fn a_browser_is_refused_in_words_and_a_program_by_a_problem() {
+        let page = refused("text/html,application/xhtml+xml");
+        assert_eq!(page.status(), 404);
+        assert!(page.headers().contains_key(CONTENT_SECURITY_POLICY));
+        assert!(text(page).await.contains("there is no &lt;session&gt;"));
+        let problem = refused("*/*");
+        assert_eq!(problem.status(), 404);
+        assert!(text(problem).await.starts_with('{'));
+    }
+
+    #[actix_web::test]
+    async fn a_page_allows_no_script_but_its_own_and_carries_what_its_calls_need() {
+        let reader = Reader {
+            csrf: Some("a\"b".to_owned()),
+            may_act: true,
+        };
+        let page = Page {
+            title: "<t>",
+            place: Place::Sessions,
+            caller: &reader,
+            module: "sessions.js",
+            main: html! {},
+        };
+        let response = page.respond();
+        let policy = response
+            .headers()
+            .get(CONTENT_SECURITY_POLICY)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        assert!(
+            policy.contains("script-src 'self'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+        let html = text(response).await;
+        assert!(
+            html.contains("<meta name=\"csrf-token\" content=\"a&quot;b\">"),
+            "{html}"
+        );
+        assert!(
+            html.contains("<title>&lt;t&gt;</title>") && !html.contains(" style="),
+            "{html}"
+        );
+        assert_eq!(html.matches("<script").count(), 1);
     }
 }

@@ -236,24 +236,15 @@ mod tests {
         ];
         for attack in attacks {
             let html = render(attack).into_string();
-            for forbidden in [
-                "<script",
-                "<img",
-                "<svg",
-                "<style",
-                "<form",
-                "<button",
-                "href=\"javascript",
-                "href=\"data",
-            ] {
-                assert!(!html.to_lowercase().contains(forbidden), "{attack}: {html}");
-            }
             let tags = html
                 .split('<')
                 .skip(1)
                 .map(|tag| tag.split('>').next().unwrap_or_default());
-            for tag in tags {
-                assert!(!tag.to_lowercase().contains(" on"), "{attack}: {html}");
+            for tag in tags.map(str::to_lowercase) {
+                let name = tag.trim_start_matches('/').split(' ').next().unwrap_or_default();
+                let is_harmless = !["script", "img", "svg", "style", "form", "button", "iframe"].contains(&name);
+                let is_quiet = [" on", "javascript:", "data:"].iter().all(|part| !tag.contains(part));
+                assert!(is_harmless && is_quiet, "{attack}: {html}");
             }
         }
     }

@@ -12,6 +12,7 @@ use super::{markdown, tool};
 use crate::session::id::SessionId;
 use crate::session::journal::Answered;
 use crate::session::question::{Answer, Choice, Question, QuestionKind};
+use crate::session::state::State;
 use crate::session::summary::{Summary, Waiting};
 
 mod rights;
@@ -92,7 +93,9 @@ fn card(summary: &Summary, waiting: &Waiting, may_act: bool, near: Near) -> Mark
 /// What is to be said about where the question stands: for scripts, and for people.
 fn status(summary: &Summary, waiting: &Waiting) -> (&'static str, &'static str) {
     let lifecycle = &summary.lifecycle;
-    let is_orphaned = !lifecycle.state.has_agent() || waiting.attempt != lifecycle.attempt;
+    // Our own question about the task waits for no agent.
+    let is_kept = lifecycle.state.has_agent() || lifecycle.state == State::Asking;
+    let is_orphaned = !is_kept || waiting.attempt != lifecycle.attempt;
     match (&waiting.answer, is_orphaned) {
         (Some(_), _) => ("answered", "Answered; the answer is on its way to the agent."),
         (None, true) => (

@@ -10,7 +10,8 @@ use super::{code, markdown, question, tool};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::id::Seq;
 use crate::session::journal::{
-    AttemptEnd, AttemptStart, ClockJump, Created, Entry, Input, Progress, Resumed, SessionEnd, StateChange,
+    AttemptEnd, AttemptStart, ClockJump, Created, DroppedDraft, Entry, Input, Progress, Resumed, SessionEnd,
+    StateChange, Text, UnknownLine,
 };
 use crate::session::message::{InputState, TurnEnd};
 use crate::session::outcome::Ending;
@@ -55,67 +56,34 @@ pub(super) fn render(item: &Item<'_>) -> Markup {
         Entry::AttemptStarted(start) => event(item, "attempt", started_line(start), html! {}),
         Entry::Input(input) => sent(item, input),
         Entry::AgentMessage(said) => message::render(item, &said.message),
-        Entry::AgentUnknown(line) => folded(
-            item,
-            "muted",
-            format!(
-                "A line of a kind that is not known ({})",
-                line.kind.as_deref().unwrap_or("not JSON")
-            ),
-            text::block(&line.line, item.room),
-        ),
-        Entry::AgentStderr(said) => folded(
-            item,
-            "stderr",
-            format!("stderr: {}", one_line(&said.text, LINE_CHARS_MAX)),
-            text::block(&said.text, item.room),
-        ),
-        Entry::DraftDropped(draft) => {
-            let marks = Marks {
-                class: "event gap",
-                block: Some((&draft.message_id, draft.from_block)),
-                ..Marks::default()
-            };
-            element(item, marks, html! { p { "Text that was being written was cut off" } })
-        }
+        Entry::AgentUnknown(line) => unknown(item, line),
+        Entry::AgentStderr(said) => stderr(item, said),
+        Entry::DraftDropped(draft) => dropped(item, draft),
         Entry::Checkpoint(checkpoint) => checkpoint_mark(item, checkpoint),
         Entry::Progress(progress) => event(item, "progress", progress_line(progress), html! {}),
         Entry::Usage(_) | Entry::QuestionDelivered(_) => nothing(item),
         Entry::QuestionAsked(asked) => question::asked(item, asked),
         Entry::QuestionAnswered(answered) => question::answered(item, answered),
-        Entry::QuestionWithdrawn(withdrawn) => event(
-            item,
-            "asking",
-            format!("Question {} no longer waits: {}", withdrawn.question_id, withdrawn.why),
-            html! {},
-        ),
-        Entry::Control(control) => event(
-            item,
-            "control",
-            format!("{} by {}", control.action, control.by),
-            html! {},
-        ),
+        Entry::QuestionWithdrawn(withdrawn) => {
+            let line = format!("Question {} no longer waits: {}", withdrawn.question_id, withdrawn.why);
+            event(item, "asking", line, html! {})
+        }
+        Entry::Control(control) => {
+            let line = format!("{} by {}", control.action, control.by);
+            event(item, "control", line, html! {})
+        }
         Entry::Notice(said) => event(item, "notice", said.text.clone(), html! {}),
         Entry::AttemptEnded(end) => attempt_end(item, end),
-        Entry::RetryScheduled(retry) => event(
-            item,
-            "retry",
-            format!("Tries again: {}", retry.cause),
-            html! { p.when { "Next attempt at " (time(retry.at, Form::Clock)) } },
-        ),
-        Entry::ContextRebuilt(why) => event(
-            item,
-            "rebuilt",
-            format!("The conversation was lost and rebuilt: {}", why.why),
-            html! { p { "A fresh agent was told the task and the story so far." } },
-        ),
+        Entry::RetryScheduled(retry) => {
+            let when = html! { p.when { "Next attempt at " (time(retry.at, Form::Clock)) } };
+            event(item, "retry", format!("Tries again: {}", retry.cause), when)
+        }
+        Entry::ContextRebuilt(why) => rebuilt(item, &why.why),
         Entry::ClockJumped(jump) => event(item, "notice", jump_line(jump), html! {}),
-        Entry::TaskRefined(refined) => event(
-            item,
-            "start",
-            "The task as it was made clear".to_owned(),
-            text::block(&refined.task, item.room),
-        ),
+        Entry::TaskRefined(refined) => {
+            let line = "The task as it was made clear".to_owned();
+            event(item, "start", line, text::block(&refined.task, item.room))
+        }
         Entry::SessionResumed(resumed) => event(item, "start", resumed_line(resumed), instruction(resumed, item.room)),
         Entry::SessionEnded(end) => session_end(item, end),
     }
@@ -183,6 +151,36 @@ fn element_with(item: &Item<'_>, group: &str, marks: Marks<'_>, body: Markup) ->
 /// When it was, and the address of it.
 fn stamp(record: &Stored) -> Markup {
     html! { a.stamp tabindex="-1" href={ "?seq=" (record.seq) "#r" (record.seq) } { (time(record.at, Form::Clock)) } }
+}
+
+fn unknown(item: &Item<'_>, line: &UnknownLine) -> Markup {
+    let kind = line.kind.as_deref().unwrap_or("not JSON");
+    let words = format!("A line of a kind that is not known ({kind})");
+    folded(item, "muted", words, text::block(&line.line, item.room))
+}
+
+fn stderr(item: &Item<'_>, said: &Text) -> Markup {
+    let line = format!("stderr: {}", one_line(&said.text, LINE_CHARS_MAX));
+    folded(item, "stderr", line, text::block(&said.text, item.room))
+}
+
+fn dropped(item: &Item<'_>, draft: &DroppedDraft) -> Markup {
+    let marks = Marks {
+        class: "event gap",
+        block: Some((&draft.message_id, draft.from_block)),
+        ..Marks::default()
+    };
+    element(
+        item,
+        marks,
+        html! { p.line { "Text that was being written was cut off" } },
+    )
+}
+
+fn rebuilt(item: &Item<'_>, why: &str) -> Markup {
+    let line = format!("The conversation was lost and rebuilt: {why}");
+    let more = html! { p { "A fresh agent was told the task and the story so far." } };
+    event(item, "rebuilt", line, more)
 }
 
 fn created_line(created: &Created) -> String {

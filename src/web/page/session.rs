@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::layout::{Page, Place, Refusal, fragment};
+use super::layout::{Page, Place, answer, fragment};
 use super::question::{self, Near};
 use super::text::visible;
 use super::transcript::{self, CHUNK_RECORDS, Manner, Window};
@@ -16,18 +16,19 @@ use crate::session::journal::Entry;
 use crate::session::outcome::Outcome;
 use crate::session::summary::Summary;
 use crate::web::Faces;
+use crate::web::error::Problem;
 use crate::web::params::Params;
 
 /// `GET /execution/{id}`: with the last records, or those around `seq`.
-pub(in crate::web) async fn page(
-    faces: Data<Faces>,
-    request: HttpRequest,
-    id: Path<String>,
-) -> Result<HttpResponse, Refusal> {
-    let params = Params::of(&request, &["seq"])?;
+pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest, id: Path<String>) -> HttpResponse {
+    answer(&request, show(&faces, &request, &id).await)
+}
+
+async fn show(faces: &Faces, request: &HttpRequest, id: &str) -> Result<HttpResponse, Problem> {
+    let params = Params::of(request, &["seq"])?;
     let seq = params.number("seq")?.map(Seq);
-    let id = faces.handle.resolve(&id).await?;
-    let caller = caller::of(&request);
+    let id = faces.handle.resolve(id).await?;
+    let caller = caller::of(request);
     let manner = Manner {
         whole: false,
         may_act: caller.may_act,
@@ -43,27 +44,7 @@ pub(in crate::web) async fn page(
         module: "session.js",
         main: html! {
             (head(&summary, caller.may_act))
-            div.columns {
-                div.story {
-                    (timeline_place())
-                    section #transcript aria-labelledby="transcript-title" tabindex="0" data-session=(id)
-                        data-kinds=(Entry::KINDS.join(" "))
-                    {
-                        div #flow {
-                            h2 #transcript-title.visually-hidden { "Transcript" }
-                            p #older-note.edge hidden { "Loading earlier records…" }
-                            div #records { (chunk) }
-                            p #newer-note.edge hidden { "Loading later records…" }
-                            div #drafts aria-hidden="true" {}
-                            (questions(&summary, caller.may_act))
-                            (composer(&summary, caller.may_act))
-                            div #end {}
-                        }
-                    }
-                    button #to-latest.pill type="button" hidden { "To the latest" }
-                }
-                (side)
-            }
+            div.columns { (story(&summary, &chunk, caller.may_act)) (side) }
             @if caller.may_act { (forms::dialogs(&id.to_string())) }
         },
     };
@@ -75,7 +56,7 @@ pub(in crate::web) async fn parts(
     faces: Data<Faces>,
     request: HttpRequest,
     id: Path<String>,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, Problem> {
     let caller = caller::of(&request);
     let id = faces.handle.resolve(&id).await?;
     let summary = faces.handle.get(id).await?;
@@ -103,6 +84,30 @@ fn title(summary: &Summary) -> String {
 fn open_questions(summary: &Summary) -> usize {
     let is_open = |waiting: &&crate::session::summary::Waiting| waiting.answer.is_none();
     summary.questions.values().filter(is_open).count()
+}
+
+/// The timeline, the transcript, and below it what waits for a person.
+fn story(summary: &Summary, chunk: &Markup, may_act: bool) -> Markup {
+    html! {
+        div.story {
+            (timeline_place())
+            section #transcript aria-labelledby="transcript-title" tabindex="0" data-session=(summary.session_id)
+                data-kinds=(Entry::KINDS.join(" "))
+            {
+                div #flow {
+                    h2 #transcript-title.visually-hidden { "Transcript" }
+                    p #older-note.edge hidden { "Loading earlier records…" }
+                    div #records { (chunk) }
+                    p #newer-note.edge hidden { "Loading later records…" }
+                    div #drafts aria-hidden="true" {}
+                    (questions(summary, may_act))
+                    (composer(summary, may_act))
+                    div #end {}
+                }
+            }
+            button #to-latest.pill type="button" hidden { "To the latest" }
+        }
+    }
 }
 
 /// Whether the session can be gone on with by hand.

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use super::caller;
 use super::forms;
-use super::layout::{Page, Place, Refusal, fragment};
+use super::layout::{Page, Place, answer, fragment};
 use super::question::{self, Near};
 use super::text::visible;
 use super::words::{self, Form, badge, time};
@@ -17,6 +17,7 @@ use crate::runtime::handle::CallError;
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;
 use crate::web::Faces;
+use crate::web::error::Problem;
 
 /// How many ended sessions the page shows.
 const ENDED_MAX: usize = 20;
@@ -25,9 +26,13 @@ const ENDED_MAX: usize = 20;
 const DIRECTORIES_MAX: usize = 12;
 
 /// `GET /`
-pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let caller = caller::of(&request);
-    let sessions = gather(&faces).await?;
+pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> HttpResponse {
+    answer(&request, show(&faces, &request).await)
+}
+
+async fn show(faces: &Faces, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    let caller = caller::of(request);
+    let sessions = gather(faces).await?;
     let page = Page {
         title: &title(&sessions),
         place: Place::Sessions,
@@ -46,7 +51,7 @@ pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> Re
 }
 
 /// `GET /parts`: what of it changes.
-pub(in crate::web) async fn parts(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(in crate::web) async fn parts(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let caller = caller::of(&request);
     let sessions = gather(&faces).await?;
     Ok(fragment(html! {

@@ -22,6 +22,7 @@ pub(super) async fn render(handle: &Handle, summary: &Summary, may_act: bool) ->
     Ok(html! {
         aside #side aria-label="About this session" {
             section { h2 { "About" } (about(summary)) }
+            section #export { h2 { "Take along" } (exports(summary)) }
             section #checkpoints { h2 { "Checkpoints" } (checkpoints(&found, may_act)) }
         }
     })
@@ -45,6 +46,18 @@ fn about(summary: &Summary) -> Markup {
                 (words::amount(usage.cache_read_tokens)) " from the cache"
             }
             dt { "In a terminal" } dd.mono { "cc-executor attach " (summary.session_id.short()) }
+        }
+    }
+}
+
+/// All of it as a file.
+fn exports(summary: &Summary) -> Markup {
+    let address = |format: &str| format!("/api/sessions/{}/export?format={format}", summary.session_id);
+    html! {
+        p {
+            a href=(address("markdown")) download { "Markdown" } " · "
+            a href=(address("json")) download { "JSON" } " · "
+            a href=(address("jsonl")) download { "JSON lines" }
         }
     }
 }

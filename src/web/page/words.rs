@@ -36,6 +36,7 @@ pub(super) fn state_word(state: &str) -> &str {
     match state {
         "queued" => "Queued",
         "starting" => "Starting",
+        "asking" => "Asks",
         "running" => "Running",
         "awaiting_input" => "Needs an answer",
         "waiting_quota" => "Waits for the usage limit",

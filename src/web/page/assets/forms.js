@@ -49,7 +49,7 @@ async function send(form, submitter) {
     try {
         const body = BODIES[kind](form, submitter);
         busy(form, true);
-        done(kind, form, await call("POST", form.dataset.action, body, headers(kind, form)));
+        done(kind, form, await call("POST", form.dataset.action, body, headers(kind, form, body)));
     } catch (error) {
         if (!(error instanceof Refused || error instanceof Unfit)) throw error;
         problem.textContent = error.message;
@@ -59,10 +59,14 @@ async function send(form, submitter) {
     }
 }
 
-/** The same form sent twice makes one session. */
-function headers(kind, form) {
+/** The same thing sent twice makes one session: a key belongs to what is sent with it. */
+function headers(kind, form, body) {
     if (kind !== "start" && form.dataset.branch !== "fork") return {};
-    form.dataset.key ||= crypto.randomUUID();
+    const text = JSON.stringify(body);
+    if (form.dataset.sent !== text) {
+        form.dataset.sent = text;
+        form.dataset.key = crypto.randomUUID();
+    }
     return { "Idempotency-Key": form.dataset.key };
 }
 
@@ -72,10 +76,10 @@ function busy(form, isBusy) {
 }
 
 function done(kind, form, answer) {
-    delete form.dataset.key;
+    delete form.dataset.sent;
     if (kind === "start" || form.dataset.branch === "fork") {
         sessionStorage.removeItem("task");
-        if (answer.warnings?.length) sessionStorage.setItem(`warnings ${answer.session_id}`, answer.warnings.join("; "));
+        if (answer.warnings?.length) sessionStorage.setItem(`warnings ${answer.session_id}`, answer.warnings.join("\n"));
         location.assign(`/execution/${answer.session_id}`);
         return;
     }
@@ -113,6 +117,8 @@ function startBody(form) {
         max_turns: number(form, "max_turns"),
         max_budget_usd: number(form, "max_budget_usd"),
         timeout_seconds: number(form, "timeout_minutes") * 60 || "",
+        clarify: form.elements.clarify.checked || "",
+        executor_tools: form.elements.executor_tools.checked || "",
     });
     if (!body.task) throw new Unfit("Say what is to be done.");
     if (!body.cwd) throw new Unfit("Say in which directory.");

@@ -54,6 +54,6 @@ mod tests {
         let mode = json!({"type": "setMode", "mode": "acceptEdits"});
         let denying = json!({"type": "addRules", "behavior": "deny", "rules": []});
         let html = describe(&[rules, mode, denying, json!({"type": "new"})]).into_string();
-        insta::assert_snapshot!(html, @r#"<code>Bash(ls:*), Read</code>, the permission mode <code>acceptEdits</code>, <code>{"type":"addRules","behavior":"deny","rules":[]}</code>, <code>{"type":"new"}</code>"#);
+        insta::assert_snapshot!(html, @r#"<code>Bash(ls:*), Read</code>, the permission mode <code>acceptEdits</code>, <code>{&quot;behavior&quot;:&quot;deny&quot;,&quot;rules&quot;:[],&quot;type&quot;:&quot;addRules&quot;}</code>, <code>{&quot;type&quot;:&quot;new&quot;}</code>"#);
     }
 }

@@ -10,6 +10,9 @@ use crate::web::page::{tool, words};
 
 /// The element of a message.
 pub(super) fn render(item: &Item<'_>, message: &Message) -> Markup {
+    if let Some((class, line)) = told(message) {
+        return event(item, class, line, html! {});
+    }
     match message {
         Message::TurnStarted {
             model,
@@ -17,33 +20,35 @@ pub(super) fn render(item: &Item<'_>, message: &Message) -> Markup {
             mcp_servers_failed,
             ..
         } => turn_start(item, model, permission_mode, mcp_servers_failed),
-        Message::Text { .. } | Message::Thinking { .. } | Message::ToolUse { .. } | Message::ToolResult { .. } => {
-            block(item, message)
+        Message::Text { .. } | Message::Thinking { .. } => spoken(item, message),
+        Message::ToolUse { .. } | Message::ToolResult { .. } => tool_step(item, message),
+        Message::UserText { text, .. } => passed_on(item, "Told by the CLI", text),
+        Message::Said { topic, text } => passed_on(item, topic, text),
+        Message::BackgroundTasks { tasks } => background(item, tasks),
+        Message::TurnEnded(end) => turn_end(item, end),
+        Message::RateLimit { .. }
+        | Message::PermissionDenied { .. }
+        | Message::TaskStarted { .. }
+        | Message::TaskEnded { .. }
+        | Message::ApiRetry { .. }
+        | Message::Compacted { .. }
+        | Message::ConversationReset { .. } => nothing(item),
+    }
+}
+
+/// What is told in one line, and the class of it.
+fn told(message: &Message) -> Option<(&'static str, String)> {
+    Some(match message {
+        Message::PermissionDenied { tool, reason, .. } => {
+            ("failed", format!("{tool} was denied without asking: {reason}"))
         }
-        Message::UserText { text, .. } => folded(
-            item,
-            "muted",
-            format!("Told by the CLI: {}", one_line(text, LINE_CHARS_MAX)),
-            text::block(text, item.room),
-        ),
-        Message::PermissionDenied { tool, reason, .. } => event(
-            item,
-            "failed",
-            format!("{tool} was denied without asking: {reason}"),
-            html! {},
-        ),
         Message::TaskStarted {
             description,
-            background,
+            background: true,
             ..
-        } => {
-            let how = if *background { "In the background" } else { "Begun" };
-            event(item, "muted", format!("{how}: {description}"), html! {})
-        }
-        Message::TaskEnded { status, summary, .. } => {
-            event(item, "muted", format!("Task {status}: {summary}"), html! {})
-        }
-        Message::BackgroundTasks { tasks } => background(item, tasks),
+        } => ("muted", format!("In the background: {description}")),
+        Message::TaskStarted { description, .. } => ("muted", format!("Begun: {description}")),
+        Message::TaskEnded { status, summary, .. } => ("muted", format!("Task {status}: {summary}")),
         Message::ApiRetry {
             retry,
             retries_max,
@@ -53,36 +58,27 @@ pub(super) fn render(item: &Item<'_>, message: &Message) -> Markup {
         } => {
             let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
             let seconds = delay_ms.div_ceil(1000);
-            let line = format!("The API failed ({status}, {error}): retry {retry} of {retries_max} in {seconds} s");
-            event(item, "waiting", line, html! {})
+            let next = format!("retry {retry} of {retries_max} in {seconds} s");
+            ("waiting", format!("The API failed ({status}, {error}): {next}"))
         }
-        Message::RateLimit { rejected: true, .. } => {
-            event(item, "waiting", "A usage limit is reached".to_owned(), html! {})
-        }
-        Message::RateLimit { rejected: false, .. } => nothing(item),
+        Message::RateLimit { rejected: true, .. } => ("waiting", "A usage limit is reached".to_owned()),
         Message::Compacted {
             pre_tokens,
             post_tokens,
         } => {
             let (from, to) = (words::amount(*pre_tokens), words::amount(*post_tokens));
-            event(
-                item,
-                "rebuilt",
-                format!("The conversation was compacted from {from} to {to} tokens"),
-                html! {},
-            )
+            let line = format!("The conversation was compacted from {from} to {to} tokens");
+            ("rebuilt", line)
         }
-        Message::ConversationReset { .. } => {
-            event(item, "rebuilt", "The conversation was cleared".to_owned(), html! {})
-        }
-        Message::Said { topic, text } => folded(
-            item,
-            "muted",
-            format!("{topic}: {}", one_line(text, LINE_CHARS_MAX)),
-            text::block(text, item.room),
-        ),
-        Message::TurnEnded(end) => turn_end(item, end),
-    }
+        Message::ConversationReset { .. } => ("rebuilt", "The conversation was cleared".to_owned()),
+        _ => return None,
+    })
+}
+
+/// A text of the CLI's own, folded.
+fn passed_on(item: &Item<'_>, topic: &str, text: &str) -> Markup {
+    let line = format!("{topic}: {}", one_line(text, LINE_CHARS_MAX));
+    folded(item, "muted", line, text::block(text, item.room))
 }
 
 fn turn_start(item: &Item<'_>, model: &str, mode: &str, failed: &[String]) -> Markup {
@@ -92,7 +88,7 @@ fn turn_start(item: &Item<'_>, model: &str, mode: &str, failed: &[String]) -> Ma
     event(item, "muted", format!("A turn begins with {model} ({mode})"), missing)
 }
 
-fn block(item: &Item<'_>, message: &Message) -> Markup {
+fn spoken(item: &Item<'_>, message: &Message) -> Markup {
     match message {
         Message::Text {
             message_id,
@@ -125,6 +121,12 @@ fn block(item: &Item<'_>, message: &Message) -> Markup {
             };
             element(item, marks, thinking(item, text))
         }
+        _ => nothing(item),
+    }
+}
+
+fn tool_step(item: &Item<'_>, message: &Message) -> Markup {
+    match message {
         Message::ToolUse {
             message_id,
             block,
