@@ -30,8 +30,8 @@ struct Look {
 impl Marks {
     /// Whether a process of this attempt is alive, its host aside. The look begins after the call.
     pub async fn is_alive(&self, session: SessionId, attempt: Attempt) -> bool {
-        self.has(&agent_host::mark_value(session, attempt), agent_host::values_of_marks)
-            .await
+        let look = || agent_host::marks().into_iter().map(|(_, value)| value).collect();
+        self.has(&agent_host::mark_value(session, attempt), look).await
     }
 
     async fn has(&self, value: &str, look: fn() -> HashSet<String>) -> bool {

@@ -68,7 +68,7 @@ use keeper::Keeper;
 use listen::Door;
 use messages::Leave;
 use proc::Mark;
-pub(crate) use proc::values_of_marks;
+pub(crate) use proc::{environment, marks, pids};
 use protocol::{LaunchPlan, files};
 
 /// Why a host could not do its work.

@@ -1,10 +1,16 @@
 //! What `/proc` tells about processes: which one a pid means, whose child of ours it is, what it was started as.
 
-use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use super::protocol::{ATTEMPT_MARK, AgentProcess};
+
+/// How often a process in the middle of its exec is looked at, and how long after a look the next one is.
+const EXEC_LOOKS_MAX: u32 = 200;
+const EXEC_LOOK_PERIOD: Duration = Duration::from_millis(1);
 
 /// The fields of `/proc/<pid>/stat` that matter here.
 pub(super) struct Stat {
@@ -14,6 +20,8 @@ pub(super) struct Stat {
     pub(super) group: i32,
     /// Field 22, clock ticks since boot.
     pub(super) start_ticks: u64,
+    /// Field 51: its environment has a place in its memory, empty or not.
+    has_environment: bool,
 }
 
 /// The mark as it stands in an environment: `CC_EXECUTOR_ATTEMPT=<session>/<attempt>`.
@@ -28,7 +36,7 @@ impl Mark {
 
     /// Whether a process carries it; one whose environment may not be read does not.
     pub(super) fn is_on(&self, pid: i32) -> bool {
-        fs::read(place(pid, "environ")).is_ok_and(|environment| is_in(&environment, self.0.as_bytes()))
+        environment(pid).is_ok_and(|environment| is_in(&environment, self.0.as_bytes()))
     }
 
     /// Every process that carries it and has not ended, the oldest first.
@@ -39,11 +47,24 @@ impl Mark {
     }
 }
 
-/// The values of all marks on the machine's living processes: one look for any number of attempts. A process whose
-/// environment may not be read has none.
-pub(crate) fn values_of_marks() -> HashSet<String> {
-    let environments = pids().filter_map(|pid| fs::read(place(pid, "environ")).ok());
-    environments.flat_map(|environment| values_in(&environment)).collect()
+/// The marks on the machine's processes, each with its process's id: one look for any number of attempts. A process
+/// whose environment may not be read has none.
+pub(crate) fn marks() -> Vec<(i32, String)> {
+    let environments = pids().filter_map(|pid| Some((pid, environment(pid).ok()?)));
+    environments
+        .flat_map(|(pid, environment)| values_in(&environment).into_iter().map(move |value| (pid, value)))
+        .collect()
+}
+
+/// What a process has in its environment: entries, each with a zero byte behind it.
+pub(crate) fn environment(pid: i32) -> io::Result<Vec<u8>> {
+    read_whole(pid, "environ")
+}
+
+/// The ids of all processes.
+pub(crate) fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 fn values_in(environment: &[u8]) -> Vec<String> {
@@ -52,11 +73,6 @@ fn values_in(environment: &[u8]) -> Vec<String> {
     values
         .map(|value| String::from_utf8_lossy(value).into_owned())
         .collect()
-}
-
-fn pids() -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Which process a pid means at this moment, unless it has ended.
@@ -80,7 +96,7 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
 
 /// The argument list of a process; empty when it cannot be read.
 pub(super) fn arguments(pid: i32) -> Vec<String> {
-    let text = fs::read(place(pid, "cmdline")).unwrap_or_default();
+    let text = read_whole(pid, "cmdline").unwrap_or_default();
     let text = text.strip_suffix(b"\0").unwrap_or(&text);
     if text.is_empty() {
         return Vec::new();
@@ -95,6 +111,30 @@ pub(super) fn place(pid: i32, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{name}"))
 }
 
+/// Reads arguments or environment. A process in the middle of its exec shows neither for a moment, in which whoever
+/// started it may be running already: what is empty then says nothing and is read again.
+fn read_whole(pid: i32, name: &str) -> io::Result<Vec<u8>> {
+    let mut text = fs::read(place(pid, name))?;
+    for _ in 0..EXEC_LOOKS_MAX {
+        if !text.is_empty() {
+            break;
+        }
+        let is_in_exec = is_in_exec(pid);
+        text = fs::read(place(pid, name))?;
+        if !is_in_exec {
+            break;
+        }
+        thread::sleep(EXEC_LOOK_PERIOD);
+    }
+    Ok(text)
+}
+
+/// Whether it runs a program that has not got its environment yet. A process that has ended and a thread of the kernel
+/// have no program.
+fn is_in_exec(pid: i32) -> bool {
+    stat(pid).is_some_and(|stat| !stat.has_environment) && fs::read_link(place(pid, "exe")).is_ok()
+}
+
 fn is_in(environment: &[u8], entry: &[u8]) -> bool {
     environment.split(|byte| *byte == 0).any(|one| one == entry)
 }
@@ -107,6 +147,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         ended,
         group: fields.get(2)?.parse().ok()?,
         start_ticks: fields.get(19)?.parse().ok()?,
+        has_environment: fields.get(48).is_none_or(|end| *end != "0"),
     })
 }
 
@@ -133,6 +174,44 @@ mod tests {
     fn marks_are_told_by_their_values() {
         let environment = b"A=1\0CC_EXECUTOR_ATTEMPT=s/1\0CC_EXECUTOR_ATTEMPTS=9\0";
         assert_eq!(values_in(environment), ["s/1"]);
+    }
+
+    #[test]
+    fn a_process_that_was_just_started_shows_its_environment_and_its_arguments() {
+        for round in 0..200 {
+            let mut child = std::process::Command::new("sleep")
+                .arg("1000")
+                .env(ATTEMPT_MARK, "s/1")
+                .spawn()
+                .unwrap();
+            let pid = child.id() as i32;
+            let found = (Mark::new("s/1").is_on(pid), arguments(pid));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(found, (true, vec!["sleep".into(), "1000".into()]), "round {round}");
+        }
+    }
+
+    #[test]
+    fn an_environment_that_is_empty_is_no_reason_to_wait() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .env_clear()
+            .spawn()
+            .unwrap();
+        let pid = child.id() as i32;
+        let arguments = arguments(pid);
+        let found = (environment(pid).unwrap(), is_in_exec(pid));
+        child.kill().unwrap();
+        // It has ended and is not reaped: it has no program either.
+        let ended = rustix::process::waitid(
+            rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&child)),
+            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
+        );
+        let found_ended = (environment(pid).unwrap_or_default(), is_in_exec(pid));
+        child.wait().unwrap();
+        assert!(ended.is_ok() && !arguments.is_empty());
+        assert_eq!((found, found_ended), ((vec![], false), (vec![], false)));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! removed, however the command came to its end.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::client::Client;
 use super::exit::Failure;
 use super::launch::{last_words, program};
+use crate::agent_host;
 
 /// Marks every process of a sandbox; the value is its folder.
 const MARK: &str = "CC_EXECUTOR_SANDBOX";
@@ -178,9 +179,8 @@ impl Sandbox {
     /// The pids of all processes of this sandbox.
     pub(crate) fn family(&self) -> Vec<u32> {
         let mark = [MARK.as_bytes(), b"=", self.root.as_os_str().as_bytes()].concat();
-        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(|pid| has_variable(*pid, &mark)).collect()
+        let family = agent_host::pids().filter(|pid| has_variable(*pid, &mark));
+        family.map(i32::unsigned_abs).collect()
     }
 
     fn own_settings(&self, agent: Agent) -> Result<Vec<String>, Failure> {
@@ -306,10 +306,9 @@ impl Interrupts {
 }
 
 /// Whether a process of ours has this variable, `NAME=value`.
-fn has_variable(pid: u32, variable: &[u8]) -> bool {
-    let mut environment = Vec::new();
-    let read = File::open(format!("/proc/{pid}/environ")).and_then(|mut file| file.read_to_end(&mut environment));
-    read.is_ok() && environment.split(|byte| *byte == 0).any(|entry| entry == variable)
+fn has_variable(pid: i32, variable: &[u8]) -> bool {
+    let environment = agent_host::environment(pid);
+    environment.is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == variable))
 }
 
 /// Sends a signal; the process may be gone already.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 
 use super::{Options, read_daemon_file, settings_and_paths, take_lock};
-use crate::agent_host::protocol::ATTEMPT_MARK;
+use crate::agent_host;
 use crate::config::{Paths, Settings};
 use crate::runtime::Publisher;
 use crate::session::id::SessionId;
@@ -220,22 +220,16 @@ fn look_for_leftovers(paths: &Paths) -> anyhow::Result<String> {
     )
 }
 
-fn marked_processes() -> Vec<(u32, SessionId)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| {
-        // One whose environment may not be read is another user's.
-        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-        Some((pid, marked_session(&environment)?))
-    })
-    .collect()
+fn marked_processes() -> Vec<(i32, SessionId)> {
+    let marks = agent_host::marks().into_iter();
+    marks
+        .filter_map(|(pid, mark)| Some((pid, marked_session(&mark)?)))
+        .collect()
 }
 
-/// The session in the mark of an environment as the kernel shows it.
-fn marked_session(environment: &[u8]) -> Option<SessionId> {
-    let mut entries = environment.split(|byte| *byte == 0);
-    let mark = entries.find_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix(ATTEMPT_MARK))?;
-    let (session, _) = mark.strip_prefix('=')?.split_once('/')?;
+/// The session in the value of a mark.
+fn marked_session(mark: &str) -> Option<SessionId> {
+    let (session, _) = mark.split_once('/')?;
     session.parse().ok()
 }
 
@@ -246,9 +240,8 @@ mod tests {
     #[test]
     fn a_mark_names_its_session() {
         let id = SessionId::new();
-        let environment = format!("A=1\0{ATTEMPT_MARK}={id}/12\0B=2\0");
-        assert_eq!(marked_session(environment.as_bytes()), Some(id));
-        assert_eq!(marked_session(b"A=1\0CC_EXECUTOR_ATTEMPT=x/1\0"), None);
-        assert_eq!(marked_session(b""), None);
+        assert_eq!(marked_session(&format!("{id}/12")), Some(id));
+        assert_eq!(marked_session("x/1"), None);
+        assert_eq!(marked_session(""), None);
     }
 }

@@ -22,6 +22,10 @@ use crate::runtime::Handle;
 /// Threads that serve requests. They do no work of their own: it is all done behind the handle.
 const WORKERS: usize = 2;
 
+/// How long a connection without a request is kept. Clients keep theirs for 15 to 60 seconds; were ours the shorter
+/// time, one that sends its next request just then, or while this process is not scheduled, would get no answer to it.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -108,6 +112,7 @@ impl Server {
         let running = HttpServer::new(move || app(&faces, routes))
             .workers(WORKERS)
             .max_connections(settings.server.connections_max.div_ceil(WORKERS))
+            .keep_alive(KEEP_ALIVE)
             .client_request_timeout(Duration::from_secs(settings.server.headers_timeout_seconds))
             .tcp_nodelay(true)
             // Who closes his end is gone: the reader of a stream is dropped at once, not at the next write.

@@ -30,7 +30,7 @@ fn kill_agent(daemon: &TestDaemon, id: &str, attempt: u32) {
 
 fn resume(daemon: &TestDaemon, id: &str, body: &Value) {
     let (status, view) = daemon.post(&format!("/api/sessions/{id}/resume"), body);
-    assert_eq!(status, 200, "{view}");
+    assert_eq!(status, 202, "{view}");
 }
 
 /// The last state of the message that was added, and the attempt that says so.

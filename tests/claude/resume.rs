@@ -39,6 +39,32 @@ fn a_cancelled_session_goes_on_with_an_instruction_in_its_conversation() {
 }
 
 #[test]
+fn a_turn_that_was_cut_goes_on_by_itself_and_its_result_is_the_sessions() {
+    let api = MessagesApi::start();
+    let daemon = with_claude(&api);
+    let gate = daemon.root().join("gate");
+    let shell = crate::support::wait::shell_until_exists(&gate);
+    let task = format!("FAKE: say begun ;; bash {shell} ;; say made it");
+    let id = daemon.create_with(json!({"task": task, "allowed_tools": ["Bash"]}));
+    until("the tool in the transcript", || {
+        let text = std::fs::read_to_string(transcript(&daemon, &id)?).ok()?;
+        text.contains("tool_use").then_some(())
+    });
+    daemon.cancel(&id);
+    daemon.wait_for(&id, "cancelled");
+    std::fs::write(gate, "").unwrap();
+    daemon.post(&format!("/api/sessions/{id}/resume"), &json!({}));
+    let view = daemon.wait_for(&id, "completed");
+    assert_eq!((&view["attempt"], &view["result"]), (&json!(2), &json!("made it")));
+    let inputs = daemon.records_of(&id, "input");
+    let told = inputs.iter().filter_map(|input| input["data"]["text"].as_str());
+    assert!(told.into_iter().all(|text| text == task), "{inputs:?}");
+    let second = messages(&daemon, &id, "turn_ended");
+    let second = second.iter().filter(|end| end["result"] == "made it");
+    assert_eq!(second.count(), 1);
+}
+
+#[test]
 fn a_fork_at_a_checkpoint_knows_what_was_before_it_and_nothing_behind() {
     let api = MessagesApi::start();
     let daemon = with_claude(&api);

@@ -90,19 +90,27 @@ fn checkpoints_follow_each_step_and_name_the_commit() {
     };
     git(&["init", "-q"]);
     git(&["commit", "-q", "--allow-empty", "-m", "first"]);
-    let gate = daemon.root().join("gate");
-    let id = daemon.create(&format!(
-        "bash true ;; wait-file {} ;; bash true ;; say done",
-        gate.display()
-    ));
-    crate::support::wait::until("a checkpoint", || {
-        (!daemon.records_of(&id, "checkpoint").is_empty()).then_some(())
-    });
-    std::fs::write(gate, "").unwrap();
-    let view = daemon.wait_for(&id, "completed");
-    let checkpoints = daemon.records_of(&id, "checkpoint");
-    assert!(checkpoints.len() >= 3, "two tools and the end: {checkpoints:?}");
-    assert_eq!(view["checkpoint"], checkpoints.last().unwrap()["seq"]);
-    let commit = checkpoints.last().unwrap()["data"]["git"]["commit"].as_str().unwrap();
-    assert_eq!(commit.len(), 40);
+    // The directory is looked at beside the agent's work, so a step is taken at a time until one names what was found.
+    const STEPS: usize = 200;
+    let gate = |step: usize| daemon.root().join(format!("gate-{step}"));
+    let steps = (0..STEPS).map(|step| format!("wait-file {} ;; bash true", gate(step).display()));
+    let id = daemon.create(&steps.collect::<Vec<_>>().join(" ;; "));
+    let checkpoint_after = |step: usize| {
+        let before = daemon.records_of(&id, "checkpoint").len();
+        std::fs::write(gate(step), "").unwrap();
+        crate::support::wait::until("a checkpoint behind the step", || {
+            daemon.records_of(&id, "checkpoint").get(before).cloned()
+        })
+    };
+    let mut checkpoints = (0..STEPS).map(checkpoint_after);
+    let named = checkpoints.find_map(|checkpoint| checkpoint["data"]["git"]["commit"].as_str().map(str::to_owned));
+    assert_eq!(named.expect("one names the commit").len(), 40);
+    let latest = checkpoints.next().expect("one more step");
+    assert!(
+        latest["data"]["git"]["commit"].is_string(),
+        "and those behind it do: {latest}"
+    );
+    assert_eq!(daemon.view(&id)["checkpoint"], latest["seq"]);
+    daemon.cancel(&id);
+    daemon.wait_for(&id, "cancelled");
 }

@@ -29,13 +29,18 @@ fn transcripts(daemon: &TestDaemon, conversation: &str) -> Vec<PathBuf> {
 /// A session whose agent has said `words` and was cancelled then.
 fn cancelled_after(daemon: &TestDaemon, words: &str) -> String {
     let id = daemon.create(&format!("say {words} ;; silence"));
-    until("the agent's words in its transcript", || {
-        let transcript = std::fs::read_to_string(transcripts(daemon, &id).first()?).ok()?;
-        (daemon.texts(&id) == [words] && transcript.contains(r#""record":"done""#)).then_some(())
-    });
+    wait_until_written(daemon, &id, words);
     daemon.cancel(&id);
     daemon.wait_for(&id, "cancelled");
     id
+}
+
+/// Waits until the agent has said `words` and knows of it when it is resumed.
+fn wait_until_written(daemon: &TestDaemon, id: &str, words: &str) {
+    until("the agent's words in its transcript", || {
+        let transcript = std::fs::read_to_string(transcripts(daemon, id).first()?).ok()?;
+        (daemon.texts(id) == [words] && transcript.contains(r#""record":"done""#)).then_some(())
+    });
 }
 
 /// A session of two turns, the second one failed, and the checkpoints of both.
@@ -97,6 +102,23 @@ fn a_resume_without_an_instruction_asks_to_go_on() {
     assert_eq!(resumed[0]["data"]["by"], "rest");
     let (status, problem) = resume(&daemon, &id, &json!({}));
     assert_eq!((status, &problem["code"]), (409, &json!("completed")));
+}
+
+#[test]
+fn a_turn_that_was_cut_goes_on_by_itself_and_its_result_is_the_sessions() {
+    let daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let task = format!("say begun ;; wait-file {} ;; say made it", gate.display());
+    let id = daemon.create(&task);
+    wait_until_written(&daemon, &id, "begun");
+    daemon.cancel(&id);
+    daemon.wait_for(&id, "cancelled");
+    std::fs::write(gate, "").unwrap();
+    resume(&daemon, &id, &json!({}));
+    let view = daemon.wait_for(&id, "completed");
+    assert_eq!((&view["attempt"], &view["result"]), (&json!(2), &json!("made it")));
+    assert_eq!(daemon.texts(&id), ["begun", "made it"]);
+    assert_eq!(sent(&daemon, &id), [task.clone(), task]);
 }
 
 #[test]

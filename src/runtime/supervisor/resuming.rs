@@ -4,7 +4,6 @@ use super::*;
 use crate::runtime::messages::Resume;
 use crate::session::journal::{Input, Resumed};
 use crate::session::message::InputState;
-use crate::session::opening::CONTINUE;
 use crate::session::request::OriginHow;
 
 impl Handler<Resume> for Supervisor {
@@ -37,7 +36,7 @@ impl Supervisor {
         if self.sessions.contains_key(&id) {
             return self.resume_held(message, ctx);
         }
-        let event = resume_event(&message, &found.summary);
+        let event = resume_event(&message);
         let policy = &self.surroundings.settings.restart;
         let allowed = decide(&found.summary.lifecycle, &event, policy, self.now(), 0.0).map_err(CallError::from);
         let allowed = allowed
@@ -52,10 +51,7 @@ impl Supervisor {
 
     /// The session lives, which the decision says, or its end is just on its way to the disk.
     fn resume_held(&mut self, message: Resume, ctx: &mut Context<Self>) {
-        let Some(session) = self.sessions.get(&message.session) else {
-            return;
-        };
-        let event = resume_event(&message, &session.summary);
+        let event = resume_event(&message);
         self.step(message.session, &event, Some(message.reply), ctx);
     }
 
@@ -108,7 +104,7 @@ pub(super) fn taken_over(request: &Request) -> Option<Uuid> {
     origin.map(|origin| origin.agent_session_id)
 }
 
-fn resume_event(message: &Resume, summary: &Summary) -> Event {
+fn resume_event(message: &Resume) -> Event {
     let at = message.at.as_ref();
     let resumed = Resumed {
         by: message.by.clone(),
@@ -116,9 +112,8 @@ fn resume_event(message: &Resume, summary: &Summary) -> Event {
         at: at.map(|at| at.seq),
         message: at.map(|at| at.message),
     };
-    // An agent that was never given the task gets it first; it needs no request to go on.
-    let go_on = || summary.is_told.then(|| CONTINUE.to_owned());
-    let input = message.instruction.clone().or_else(go_on).map(|text| Input {
+    // Without an instruction the agent goes on with what was cut short, or is asked to when it is greeted.
+    let input = message.instruction.clone().map(|text| Input {
         uuid: Uuid::new_v4(),
         state: InputState::Sent,
         text: Some(text),

@@ -62,7 +62,7 @@ pub enum Event {
     Resume {
         /// Who does, and from where.
         resumed: Resumed,
-        /// What the agent is told; none where its task will be its first message anyway.
+        /// What the agent is told besides what it would be told anyway.
         input: Option<Input>,
         /// What the person should know about it.
         notice: Option<Text>,
