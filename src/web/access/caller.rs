@@ -74,7 +74,7 @@ const EXCEPTIONS: &[(&str, Role)] = &[
 
 /// Which role a call needs: reading is for all, everything else for operators, but for the exceptions. `path` is the one
 /// by which the router decides.
-pub(super) fn needed(method: &Method, path: &str) -> Role {
+pub(in crate::web) fn needed(method: &Method, path: &str) -> Role {
     let is_at_or_below = |root: &str| {
         path.strip_prefix(root)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -16,9 +16,12 @@ const PAGES: &[&str] = &[
     "/",
     "/assets/{name}",
     "/execution/{id}",
+    "/execution/{id}/parts",
+    "/execution/{id}/timeline",
     "/execution/{id}/transcript",
     "/history",
     "/new",
+    "/parts",
     "/sign-in",
 ];
 
