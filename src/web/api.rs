@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Faces;
+use super::access::Caller;
 use super::body::write_whole_numbers;
 use super::error::{Code, Problem};
 use super::idempotency::{claim, once};
@@ -29,14 +30,11 @@ use crate::store::PAGE_RECORDS_MAX;
 /// The header in which a client names itself, for `by` in the journal: 1 to 32 of `a-z 0-9 _ -`.
 pub const CLIENT_HEADER: &str = "X-CC-Executor-Client";
 
-/// What a client that does not name itself is called.
+/// What a client that does not name itself is called; with a named token, the token's name follows a colon.
 const CLIENT_DEFAULT: &str = "rest";
 
 /// The longest name of a client, in bytes.
 const CLIENT_BYTES_MAX: usize = 32;
-
-/// Who calls, as long as there is one token only.
-const OWNER: &str = "owner";
 
 /// A session that was just created, with what its creator should know.
 #[derive(Debug, Serialize, ToSchema)]
@@ -202,14 +200,15 @@ fn location(id: SessionId) -> String {
 }
 
 /// Whose call it is: what belongs to one caller is not another's.
-pub(super) fn caller_name(_: &HttpRequest) -> String {
-    OWNER.to_owned()
+pub(super) fn caller_name(request: &HttpRequest) -> Result<String, Problem> {
+    let caller = Caller::of(request).map(|caller| caller.name);
+    caller.ok_or_else(|| Problem::new(Code::Unauthorized, "it is not known who calls"))
 }
 
-/// The name of the caller, from [`CLIENT_HEADER`].
+/// What the journal calls the client: the name that it gives itself in [`CLIENT_HEADER`].
 pub(super) fn client(request: &HttpRequest) -> Result<String, Problem> {
     let Some(value) = request.headers().get(CLIENT_HEADER) else {
-        return Ok(CLIENT_DEFAULT.to_owned());
+        return Ok(unnamed_client(Caller::of(request)));
     };
     let fits = |name: &&str| {
         (1..=CLIENT_BYTES_MAX).contains(&name.len())
@@ -221,6 +220,13 @@ pub(super) fn client(request: &HttpRequest) -> Result<String, Problem> {
         let detail = format!("{CLIENT_HEADER} must be 1 to {CLIENT_BYTES_MAX} of a-z, 0-9, _ and -");
         Problem::new(Code::BadHeader, detail)
     })
+}
+
+fn unnamed_client(caller: Option<Caller>) -> String {
+    match caller.filter(|caller| !caller.is_owner()) {
+        Some(Caller { name, .. }) => format!("{CLIENT_DEFAULT}:{name}"),
+        None => CLIENT_DEFAULT.to_owned(),
+    }
 }
 
 /// Reads the body of a create: a [`Request`] and, beside it, `env`.

@@ -47,6 +47,12 @@ fn read<T: DeserializeOwned + Default>(body: &[u8], is_json: bool) -> Result<T, 
     Ok(read.unwrap_or_default())
 }
 
+/// Reads the fields of an object, in which a whole number may be written as a fraction.
+pub(super) fn read_fields<T: DeserializeOwned>(mut body: Map<String, Value>) -> Result<T, Problem> {
+    write_whole_numbers(&mut body);
+    serde_json::from_value(Value::Object(body)).map_err(|error| Problem::new(Code::BadBody, error.to_string()))
+}
+
 /// Writes the fields that are whole numbers as such: to JSON, 3.0 is one.
 pub(super) fn write_whole_numbers(body: &mut Map<String, Value>) {
     /// From here on not every whole number is a fraction's.

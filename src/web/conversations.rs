@@ -2,7 +2,6 @@
 
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -10,7 +9,7 @@ use uuid::Uuid;
 
 use super::Faces;
 use super::api::{Created, bad_body, client, going_on, unchecked_session};
-use super::body::{Optional, write_whole_numbers};
+use super::body::{Optional, read_fields};
 use super::error::Problem;
 use super::idempotency::{claim, once};
 use super::params::Params;
@@ -141,7 +140,7 @@ pub(super) async fn resume(
     body: Optional<Map<String, Value>>,
 ) -> Result<HttpResponse, Problem> {
     let by = client(&request)?;
-    let ResumeBody { instruction, at } = read(body.0)?;
+    let ResumeBody { instruction, at } = read_fields(body.0)?;
     let id = faces.handle.resolve(&id).await?;
     Ok(going_on(&*faces.handle.resume(id, instruction, at.map(Seq), by).await?))
 }
@@ -168,7 +167,7 @@ pub(super) async fn fork(
 ) -> Result<HttpResponse, Problem> {
     let by = client(&request)?;
     let claim = claim(&request, &body.0)?;
-    let ForkBody { instruction, at, name } = read(body.0)?;
+    let ForkBody { instruction, at, name } = read_fields(body.0)?;
     let id = faces.handle.resolve(&id).await?;
     once(&faces, claim, async |claim| {
         let fork = Fork {
@@ -252,11 +251,6 @@ fn view<'a>(record: &Stored, checkpoint: &'a Checkpoint) -> CheckpointView<'a> {
         attempt: record.attempt,
         checkpoint,
     }
-}
-
-fn read<T: DeserializeOwned>(mut body: Map<String, Value>) -> Result<T, Problem> {
-    write_whole_numbers(&mut body);
-    serde_json::from_value(Value::Object(body)).map_err(|error| bad_body(error.to_string()))
 }
 
 fn read_agent_session_id(given: Option<Value>) -> Result<Uuid, Problem> {

@@ -39,7 +39,7 @@ pub(super) fn claim(request: &HttpRequest, body: &Map<String, Value>) -> Result<
         Problem::new(Code::BadHeader, detail)
     })?;
     Ok(Some(Claim {
-        caller: caller_name(request),
+        caller: caller_name(request)?,
         key: key.to_owned(),
         digest: digest(request.path(), body),
     }))
@@ -124,6 +124,8 @@ fn write_sorted(text: &mut String, value: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::access::{Caller, Role};
+    use actix_web::HttpMessage;
     use actix_web::test::TestRequest;
 
     fn object(json: &str) -> Map<String, Value> {
@@ -137,7 +139,13 @@ mod tests {
             for key in keys {
                 request = request.append_header((KEY_HEADER, *key));
             }
-            claim(&request.to_http_request(), &Map::new()).map(|claim| claim.map(|claim| claim.key))
+            let request = request.to_http_request();
+            request.extensions_mut().insert(Caller {
+                name: "ci".to_owned(),
+                role: Role::Operator,
+                csrf: None,
+            });
+            claim(&request, &Map::new()).map(|claim| claim.map(|claim| claim.key))
         };
         assert_eq!(claim_of(&[]), Ok(None));
         assert_eq!(claim_of(&["8e03978e-40d5"]), Ok(Some("8e03978e-40d5".to_owned())));

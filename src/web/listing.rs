@@ -112,7 +112,7 @@ pub(super) struct Asked<'a> {
         ("directory" = Option<String>, Query, description = "The directory that a session works in, or one above", pattern = "^/"),
         ("since" = Option<String>, Query, format = DateTime, description = "Created then or later; a date means its beginning, where the daemon is"),
         ("until" = Option<String>, Query, format = DateTime, description = "Created before that"),
-        ("q" = Option<String>, Query, description = "A text in the name, the task, the result or the note, in any case of letters"),
+        ("q" = Option<String>, Query, description = "A text in the name, the task, the result or the note, in any case of letters; there is no index of it: a search that finds little reads every session, which of 10,000 takes about half a second"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^s[0-9a-f]{32}$"),
         ("limit" = Option<u64>, Query, description = "The length of a page; 50 when absent, 500 at most", minimum = 1),
     ),

@@ -135,7 +135,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
                 .route(web::post().to(mcp::handle))
                 .route(web::delete().to(mcp::handle)),
         )
-        .service(at("/metrics", "GET").route(web::get().to(metrics::metrics)))
+        .service(at("/metrics", "GET, HEAD").route(read().to(metrics::metrics)))
         .service(at("/events", "GET").route(web::get().to(stream::of_all)))
         .configure(access_routes)
         .configure(page_routes)
@@ -157,13 +157,13 @@ fn page_routes(cfg: &mut ServiceConfig) {
 /// Who may call, and how a browser signs in.
 fn access_routes(cfg: &mut ServiceConfig) {
     cfg.service(
-        at("/api/tokens", "GET, POST")
-            .route(web::get().to(manage::tokens))
+        at("/api/tokens", "GET, HEAD, POST")
+            .route(read().to(manage::tokens))
             .route(web::post().to(manage::create_token)),
     )
     .service(at("/api/tokens/{name}", "DELETE").route(web::delete().to(manage::revoke_token)))
     .service(at("/api/sign-in-links", "POST").route(web::post().to(manage::create_link)))
-    .service(at("/api/audit", "GET").route(web::get().to(manage::audit)))
+    .service(at("/api/audit", "GET, HEAD").route(read().to(manage::audit)))
     .service(
         at("/sign-in", "GET, POST")
             .route(web::get().to(pages::use_link))

@@ -6,12 +6,15 @@ use crate::support::daemon::TestDaemon;
 
 /// What came back of a call with a key: status, whether it says that it is a replay, body.
 fn post(daemon: &TestDaemon, path: &str, key: &str, body: &Value) -> (u16, bool, Value) {
+    post_with(daemon, &daemon.token(), path, key, body)
+}
+
+/// The same with another token.
+fn post_with(daemon: &TestDaemon, token: &str, path: &str, key: &str, body: &Value) -> (u16, bool, Value) {
     let url = format!("{}{path}", daemon.base_url().expect("the daemon serves"));
     let config = ureq::Agent::config_builder().http_status_as_error(false);
     let agent: ureq::Agent = config.build().into();
-    let request = agent
-        .post(url)
-        .header("Authorization", format!("Bearer {}", daemon.token()));
+    let request = agent.post(url).header("Authorization", format!("Bearer {token}"));
     let request = request
         .header("Content-Type", "application/json")
         .header("Idempotency-Key", key);
@@ -54,6 +57,34 @@ fn a_call_that_is_repeated_creates_one_session_also_over_a_restart() {
     assert_eq!(page["sessions"].as_array().map(Vec::len), Some(2));
     let records = daemon.records(&id);
     assert!(!records[0].to_string().contains("secret"), "a key keeps no secret");
+}
+
+#[test]
+fn a_key_belongs_to_the_token_that_it_came_with() {
+    let daemon = TestDaemon::start();
+    let body = json!({"task": "say hello", "cwd": daemon.work()});
+    let tokens = ["ci", "nightly"].map(|name| {
+        let (status, made) = daemon.post("/api/tokens", &json!({"name": name, "role": "operator"}));
+        assert_eq!(status, 201, "{made}");
+        made["token"].as_str().expect("a token").to_owned()
+    });
+    let mut sessions = Vec::new();
+    for (token, by) in [
+        (&daemon.token(), "rest"),
+        (&tokens[0], "rest:ci"),
+        (&tokens[1], "rest:nightly"),
+    ] {
+        let (status, replayed, made) = post_with(&daemon, token, "/api/sessions", "one", &body);
+        assert_eq!((status, replayed), (201, false), "{by}: {made}");
+        let (_, replayed, again) = post_with(&daemon, token, "/api/sessions", "one", &body);
+        assert_eq!((replayed, &again["session_id"]), (true, &made["session_id"]), "{by}");
+        let id = made["session_id"].as_str().expect("an id").to_owned();
+        daemon.wait_for(&id, "completed");
+        assert_eq!(daemon.records(&id)[0]["data"]["by"], by, "the journal tells them apart");
+        sessions.push(id);
+    }
+    sessions.dedup();
+    assert_eq!(sessions.len(), 3, "each has a session of his own");
 }
 
 #[test]

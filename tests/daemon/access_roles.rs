@@ -46,7 +46,7 @@ fn every_route_is_for_those_whose_role_it_needs() {
                 }
                 (_, "/sign-out") => 0,
                 (_, "/mcp") => 1,
-                ("GET", _) => 0,
+                ("GET" | "HEAD", _) => 0,
                 _ => 1,
             };
             for (rank, token) in tokens.iter().enumerate() {

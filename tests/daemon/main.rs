@@ -23,4 +23,5 @@ mod resume;
 mod robust;
 mod stream;
 mod stream_load;
+mod stream_restart;
 mod watched;

@@ -1,8 +1,11 @@
 //! Who there is to call, and what each may do: one rule, and one table of exceptions.
 
 use actix_web::http::Method;
+use actix_web::{HttpMessage, HttpRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use super::OWNER;
 
 /// What a caller may do; each may also do what the one before may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -51,6 +54,16 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Who made a request; none where the guard did not let it through.
+    pub(in crate::web) fn of(request: &HttpRequest) -> Option<Self> {
+        request.extensions().get().cloned()
+    }
+
+    /// Whether it has the machine's own token.
+    pub(in crate::web) fn is_owner(&self) -> bool {
+        self.name == OWNER
+    }
+
     /// By which face it came over HTTP.
     pub(super) fn face(&self) -> Face {
         match self.csrf {
@@ -74,7 +87,7 @@ const EXCEPTIONS: &[(&str, Role)] = &[
 
 /// Which role a call needs: reading is for all, everything else for operators, but for the exceptions. `path` is the one
 /// by which the router decides.
-pub(super) fn needed(method: &Method, path: &str) -> Role {
+pub(in crate::web) fn needed(method: &Method, path: &str) -> Role {
     let is_at_or_below = |root: &str| {
         path.strip_prefix(root)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

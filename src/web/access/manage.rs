@@ -1,9 +1,12 @@
 //! REST about who may call: tokens, links that sign a browser in, and what was done. For admins alone.
 
-use actix_web::web::{Bytes, Data, Json, Path, ReqData};
+use std::time::Duration;
+
+use actix_web::web::{Data, Json, Path, ReqData};
 use actix_web::{HttpRequest, HttpResponse, web};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::audit::{self, Entry};
@@ -11,12 +14,16 @@ use super::caller::Role;
 use super::guard::SignedBy;
 use super::named::{NamedToken, NotMade};
 use crate::web::Faces;
+use crate::web::body::{Optional, read_fields};
 use crate::web::error::{Code, Problem};
 use crate::web::params::Params;
 
 /// How many entries a page of the audit log has when the caller does not say, and at most.
 const PAGE_ENTRIES: usize = 50;
 const PAGE_ENTRIES_MAX: usize = 500;
+
+/// The longest life of a token that ends by itself: a hundred years.
+const LIFE_SECONDS_MAX: u64 = 3_155_760_000;
 
 /// A token that is to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -29,7 +36,7 @@ pub(in crate::web) struct NewToken {
     role: Role,
     /// After how many seconds it opens nothing any more; absent for never.
     #[serde(default)]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 3155760000_u64)]
     expires_in_seconds: Option<u64>,
 }
 
@@ -38,8 +45,10 @@ pub(in crate::web) struct NewToken {
 pub(in crate::web) struct TokenView {
     name: String,
     role: Role,
+    #[schema(format = DateTime)]
     created_at: String,
     /// When it ends by itself.
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     has_expired: bool,
     /// The secret, shown this once to the one who makes it.
@@ -65,6 +74,7 @@ pub(in crate::web) struct NewLink {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::web) struct LinkView {
     url: String,
+    #[schema(format = DateTime)]
     expires_at: String,
 }
 
@@ -73,6 +83,7 @@ pub(in crate::web) struct LinkView {
 pub(in crate::web) struct AuditPage {
     entries: Vec<Entry>,
     /// What to give as `cursor` for the next page; none where there is none.
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 
@@ -94,12 +105,15 @@ pub(in crate::web) async fn tokens(faces: Data<Faces>) -> HttpResponse {
     request_body = NewToken,
     responses((status = 201, description = "The token, with its secret", body = TokenView)),
 )]
-pub(in crate::web) async fn create_token(faces: Data<Faces>, new: Json<NewToken>) -> Result<HttpResponse, Problem> {
+pub(in crate::web) async fn create_token(
+    faces: Data<Faces>,
+    body: Json<Map<String, Value>>,
+) -> Result<HttpResponse, Problem> {
     let NewToken {
         name,
         role,
         expires_in_seconds,
-    } = new.into_inner();
+    } = read_fields(body.into_inner())?;
     let now = Timestamp::now();
     let expires_at = expires_in_seconds
         .map(|seconds| end_of_life(now, seconds))
@@ -144,13 +158,9 @@ pub(in crate::web) async fn revoke_token(faces: Data<Faces>, name: Path<String>)
 pub(in crate::web) async fn create_link(
     faces: Data<Faces>,
     signed_by: ReqData<SignedBy>,
-    body: Bytes,
+    body: Optional<NewLink>,
 ) -> Result<HttpResponse, Problem> {
-    let NewLink { session_id } = if body.iter().all(u8::is_ascii_whitespace) {
-        NewLink::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|error| Problem::new(Code::BadBody, error.to_string()))?
-    };
+    let NewLink { session_id } = body.0;
     let to = match session_id {
         Some(id) => format!("/execution/{}", faces.handle.resolve(&id).await?),
         None => "/".to_owned(),
@@ -167,13 +177,13 @@ pub(in crate::web) async fn create_link(
 #[utoipa::path(
     get, path = "/api/audit", tag = "access", operation_id = "listAudit",
     params(
-        ("cursor" = Option<u64>, Query, description = "`next_cursor` of the page before"),
+        ("cursor" = Option<u64>, Query, description = "`next_cursor` of the page before", maximum = 9223372036854775807_u64),
         ("limit" = Option<u64>, Query, description = "The length of a page; 50 when absent, 500 at most", minimum = 1),
     ),
     responses((status = 200, description = "What was changed and by whom, the newest first", body = AuditPage)),
 )]
 pub(in crate::web) async fn audit(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let params = Params::of(&request, &["cursor", "limit"])?;
+    let params = Params::exact(&request, &["cursor", "limit"])?;
     let limit = params.limit(PAGE_ENTRIES, PAGE_ENTRIES_MAX)?;
     let found = audit::page(faces.access.audit().clone(), params.number("cursor")?, limit).await;
     let entries =
@@ -198,9 +208,12 @@ fn shown(at: Timestamp) -> String {
 }
 
 fn end_of_life(now: Timestamp, seconds: u64) -> Result<Timestamp, Problem> {
-    let life = i64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
-    let end = life.and_then(|seconds| now.checked_add(SignedDuration::from_secs(seconds)).ok());
-    end.ok_or_else(|| Problem::new(Code::BadBody, "expires_in_seconds is not a time that comes"))
+    let fits = (1..=LIFE_SECONDS_MAX).contains(&seconds);
+    let end = now.checked_add(Duration::from_secs(seconds)).ok().filter(|_| fits);
+    end.ok_or_else(|| {
+        let detail = format!("expires_in_seconds is {seconds}; it must be 1 to {LIFE_SECONDS_MAX}");
+        Problem::new(Code::BadBody, detail)
+    })
 }
 
 fn not_made(error: NotMade) -> Problem {

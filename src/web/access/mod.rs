@@ -25,6 +25,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::audit::Audit;
+pub(super) use self::caller::needed;
 pub(crate) use self::caller::{Caller, Face, Role};
 pub(super) use self::guard::guard;
 #[cfg(test)]

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use actix_web::http::Method;
 use serde_json::Value;
+use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{AdditionalProperties, Schema};
@@ -14,8 +16,9 @@ use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, Response, Respon
 use utoipa::{Modify, OpenApi};
 
 use super::schemas;
+use crate::web::access::{manage, needed, pages};
 use crate::web::error::{Code, PROBLEM_TYPE};
-use crate::web::{api, conversations, export, health, info, listing, stream, waiting};
+use crate::web::{api, conversations, export, health, info, listing, metrics, stream, waiting};
 
 /// What the description begins with.
 const ABOUT: &str = "Runs Claude Code for hours and does not lose the work. A session is one job; it has attempts, \
@@ -23,7 +26,13 @@ const ABOUT: &str = "Runs Claude Code for hours and does not lose the work. A se
 
 A session is named by its id or by the last digits of it (at least four). Refusals are `application/problem+json` with a \
 stable `code`. Fields may be added to what is answered; unknown fields and parameters in what is sent are refused. Every \
-path that has GET has HEAD, except streams, waits and exports. What goes on after its answer is answered with 202.";
+path that has GET has HEAD, except streams, waits and exports. What goes on after its answer is answered with 202.
+
+Each token has a role: a viewer reads, an operator also starts and answers and cancels, an admin also says who may call. \
+The least role that an operation needs is its `x-required-role`; a lesser one is refused with `forbidden_role`.";
+
+/// The least role that may call an operation.
+pub(super) const ROLE: &str = "x-required-role";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -36,16 +45,18 @@ path that has GET has HEAD, except streams, waits and exports. What goes on afte
         listing::questions, api::answer,
         stream::of_session, stream::of_all,
         info::info, info::doctor, super::openapi, super::page, super::style,
-        health::healthz, health::readyz,
+        manage::tokens, manage::create_token, manage::revoke_token, manage::create_link, manage::audit, pages::sign_out,
+        health::healthz, health::readyz, metrics::metrics,
     ),
     components(schemas(schemas::HelloSchema, schemas::DeltaSchema, schemas::RecordSchema, schemas::ProblemSchema)),
-    modifiers(&Refusals, &Callers),
+    modifiers(&Refusals, &Callers, &Roles),
     tags(
         (name = "sessions", description = "Jobs: started, listed, looked at, waited for, cancelled, exported"),
         (name = "conversations", description = "Checkpoints, resuming, copies, taking over and giving back"),
         (name = "questions", description = "What agents need people for"),
         (name = "streams", description = "What happens, as it happens"),
         (name = "daemon", description = "The daemon, and this description"),
+        (name = "access", description = "Who may call, and who has changed what"),
         (name = "health", description = "For whatever watches the daemon"),
         (name = "mcp", description = "The Model Context Protocol"),
     ),
@@ -66,6 +77,7 @@ pub(super) fn describe() -> Document {
     // The methods of this path came behind the modifiers.
     Refusals.modify(&mut document);
     Callers.modify(&mut document);
+    Roles.modify(&mut document);
     document
 }
 
@@ -162,23 +174,52 @@ impl Modify for Callers {
     }
 }
 
+/// Says which role each operation needs, by the rule that the guard goes by.
+struct Roles;
+
+impl Modify for Roles {
+    fn modify(&self, document: &mut Document) {
+        for (path, item) in &mut document.paths.paths {
+            let methods = [
+                (Method::GET, &mut item.get),
+                (Method::POST, &mut item.post),
+                (Method::DELETE, &mut item.delete),
+            ];
+            for (method, operation) in methods {
+                let Some(operation) = operation.as_mut().filter(|operation| !is_public(operation)) else {
+                    continue;
+                };
+                let role = needed(&method, path).name();
+                operation.extensions = Some(ExtensionsBuilder::new().add(ROLE, role).build());
+            }
+        }
+    }
+}
+
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten()
 }
 
+/// Whether anybody may call it.
+fn is_public(operation: &Operation) -> bool {
+    operation.security == Some(vec![SecurityRequirement::default()])
+}
+
 /// The statuses of what can be wrong with a call.
 fn refusals(path: &str, operation: &Operation) -> Vec<u16> {
-    let is_public = operation.security.as_ref().is_some_and(Vec::is_empty);
     let mut statuses = vec![403];
     if path == "/readyz" {
         statuses.push(503);
     }
-    if is_public || path == "/healthz" || path == "/readyz" {
+    if is_public(operation) {
         return statuses;
     }
     statuses.extend([400, 401, 500, 503]);
     if path.contains("{id}") {
         statuses.extend([404, 409]);
+    }
+    if path.contains("{name}") {
+        statuses.push(404);
     }
     if path.ends_with("/export") || path == "/mcp" {
         statuses.push(406);

@@ -3,6 +3,8 @@
 use maud::{DOCTYPE, Markup, html};
 use serde_json::{Map, Value};
 
+use super::description::ROLE;
+
 /// Methods in the order in which they are shown.
 const METHODS: [&str; 3] = ["get", "post", "delete"];
 
@@ -80,6 +82,9 @@ fn operation_article(path: &str, method: &str, operation: &Value) -> Markup {
             h3 { span.method { (method) } " " code { (path) } }
             @for said in said.into_iter().map(text).filter(|said| !said.is_empty()) {
                 p { (marked(said)) }
+            }
+            @if let Some(role) = operation[ROLE].as_str() {
+                p { "Needs the role " code { (role) } "." }
             }
             @if !parameters.is_empty() {
                 (parameter_table(parameters))

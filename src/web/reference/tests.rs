@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::*;
+use crate::session::journal::Entry;
 use crate::session::request::Request;
 
 fn description() -> Value {
@@ -79,6 +80,7 @@ fn every_operation_has_a_name_of_its_own_and_says_how_it_refuses() {
             );
             assert!(responses.contains_key("403"), "{method} {path}");
             let is_public = path == "/healthz" || path == "/readyz";
+            assert_eq!(operation["x-required-role"].is_null(), is_public, "{method} {path}");
             assert_eq!(responses.contains_key("401"), !is_public, "{method} {path}");
             assert_eq!(
                 operation["security"] == serde_json::json!([{}]),
@@ -87,6 +89,34 @@ fn every_operation_has_a_name_of_its_own_and_says_how_it_refuses() {
             );
         }
     }
+}
+
+#[test]
+fn who_may_call_is_told() {
+    let description = description();
+    for (path, method, role) in [
+        ("/api/sessions", "get", "viewer"),
+        ("/api/sessions", "post", "operator"),
+        ("/api/audit", "get", "admin"),
+        ("/api/tokens/{name}", "delete", "admin"),
+        ("/sign-out", "post", "viewer"),
+        ("/mcp", "get", "operator"),
+    ] {
+        assert_eq!(
+            description["paths"][path][method]["x-required-role"], role,
+            "{method} {path}"
+        );
+    }
+    let page = document::render(&description).into_string();
+    assert!(page.contains("Needs the role <code>admin</code>"));
+}
+
+#[test]
+fn a_record_is_of_a_kind_that_the_journal_has() {
+    let description = description();
+    let kind = &description["components"]["schemas"]["Record"]["properties"]["kind"];
+    assert_eq!(kind["enum"], serde_json::json!(Entry::KINDS));
+    assert!(Entry::KINDS.contains(&"session.created"), "{:?}", Entry::KINDS);
 }
 
 #[test]
