@@ -60,6 +60,66 @@ fn a_form_is_part_of_the_answer_from_2026_07_28_on_and_the_call_goes_on() {
     );
 }
 
+/// The lines of a result's log, without their numbers.
+fn log(result: &Value) -> Vec<String> {
+    let lines = result["structuredContent"]["log"].as_array().expect("a log");
+    let words = |line: &Value| line.as_str()?.split_once(": ").map(|(_, words)| words.to_owned());
+    lines.iter().filter_map(words).collect()
+}
+
+#[test]
+fn a_call_of_several_rounds_has_one_log_and_one_progress() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, STATELESS);
+    let question = |name: &str| format!("say before {name} ;; question Which {name}? | Red | Blue");
+    let task = format!("{} ;; {} ;; say done", question("one"), question("two"));
+    let mut call = json!({"name": "execute_with_streaming", "_meta": {"progressToken": "p"},
+        "arguments": {"task": task, "cwd": daemon.work()}});
+    let mut steps = Vec::new();
+    let mut round = |call: &Value| {
+        let messages: Vec<Value> = client.send("tools/call", call.clone()).collect();
+        let step = |message: &Value| message["params"]["progress"].as_f64();
+        steps.extend(messages.iter().filter_map(step));
+        messages.last().expect("an answer")["result"].clone()
+    };
+    let mut asked = round(&call);
+    for question in ["q1", "q2"] {
+        assert_eq!(asked["resultType"], "input_required", "{asked:#}");
+        call["requestState"] = asked["requestState"].clone();
+        // The second is put off first.
+        if question == "q2" {
+            call["inputResponses"] = json!({"q2": {"action": "cancel"}});
+            let put_off = round(&call);
+            assert_eq!(put_off["structuredContent"]["status"], "awaiting_input", "{put_off:#}");
+            let log = log(&put_off);
+            let told = |words: &str| log.iter().filter(|line| line.contains(words)).count();
+            assert_eq!((told("before one"), told("before two")), (1, 1), "{log:#?}");
+        }
+        call["inputResponses"] = json!({question: {"action": "accept", "content": {"q1": "Red"}}});
+        asked = round(&call);
+    }
+    assert_eq!(asked["structuredContent"]["outcome"], "completed", "{asked:#}");
+    let log = log(&asked);
+    for words in [
+        "before one",
+        "[question q1]",
+        "before two",
+        "[question q2]",
+        "done",
+        "[completed]",
+    ] {
+        let told = log.iter().filter(|line| line.starts_with(words)).count();
+        assert_eq!(told, 1, "{words}: {log:#?}");
+    }
+    // The round that put it off and the one that answered it began at the same place.
+    assert!(steps.len() > 6, "{steps:?}");
+    let restarts = steps.windows(2).filter(|pair| pair[0] >= pair[1]).count();
+    assert!(
+        restarts <= 1 && steps.iter().filter(|step| **step == 1.0).count() == 1,
+        "{steps:?}"
+    );
+}
+
 #[test]
 fn a_client_without_forms_is_told_the_question_and_how_to_answer_it() {
     let daemon = TestDaemon::start();

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::caller::{Caller, Era};
 use super::forms::{self, Reply};
 use super::log::{self, Level};
-use super::narrate::{Narrator, Turn};
-use super::progress::Progress;
+use super::narrate::{Narrator, Told, Turn};
+use super::progress::{Progress, Scale};
 use super::server::Door;
 use crate::runtime::feed::{Item, Reader};
 use crate::runtime::handle::CallError;
@@ -51,12 +51,24 @@ pub(super) enum Questions {
 pub(super) struct Follow {
     /// The session.
     pub(super) session: SessionId,
-    /// The record after which it begins.
-    pub(super) after: Seq,
+    /// What was told already.
+    pub(super) told: Told,
+    /// How far the caller's progress is.
+    pub(super) scale: Scale,
     /// What is done about questions.
     pub(super) questions: Questions,
     /// How long at most; none for as long as it takes.
     pub(super) wait: Option<Duration>,
+}
+
+/// How a following ended, and what was told.
+pub(super) struct Followed {
+    /// Why it ended.
+    pub(super) stop: Stop,
+    /// What was told.
+    pub(super) told: Narrator,
+    /// How far the caller's progress is.
+    pub(super) scale: Scale,
 }
 
 /// A call that follows a session.
@@ -77,14 +89,14 @@ struct Following<'a> {
     put_off: Vec<QuestionId>,
 }
 
-/// Follows a session until there is a reason to stop; answers that and what was told.
+/// Follows a session until there is a reason to stop.
 pub(super) async fn follow(
     door: &Door,
     context: &RequestContext<RoleServer>,
     caller: &Caller,
     what: Follow,
-) -> Result<(Stop, Narrator), CallError> {
-    let reader = door.handle.stream(what.session, what.after).await?;
+) -> Result<Followed, CallError> {
+    let reader = door.handle.stream(what.session, what.told.begins_after()).await?;
     let open = open_questions(&*door.handle.get(what.session).await?);
     let mut following = Following {
         door,
@@ -92,8 +104,8 @@ pub(super) async fn follow(
         caller,
         what,
         reader,
-        narrator: Narrator::after(what.after),
-        progress: Progress::of(context, &door.limits),
+        narrator: Narrator::again(what.told),
+        progress: Progress::of(context, &door.limits, what.scale),
         head: None,
         open,
         asking: None,
@@ -104,7 +116,11 @@ pub(super) async fn follow(
     if following.narrator.has_news() && !matches!(stop, Stop::Left | Stop::CutOff) {
         following.tell().await;
     }
-    Ok((stop, following.narrator))
+    Ok(Followed {
+        stop,
+        scale: following.progress.scale(),
+        told: following.narrator,
+    })
 }
 
 impl<'a> Following<'a> {
@@ -167,7 +183,9 @@ impl<'a> Following<'a> {
             // An end that was not the last word: the session was resumed.
             Turn::Ended => return self.has_caught_up(),
         }
-        if let Item::Record(record) = item {
+        if let Item::Record(record) = item
+            && !self.narrator.was_told(record)
+        {
             let kind = String::from_utf8_lossy(&record.kind);
             if matches!(&*kind, "session.state" | "notice" | "retry.scheduled") {
                 self.log(Level::Info, &String::from_utf8_lossy(&record.json)).await;

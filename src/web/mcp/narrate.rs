@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -41,13 +41,29 @@ pub(super) struct Narrator {
     news: String,
     /// The blocks of text that were shown while they were written.
     shown: HashSet<(String, u32)>,
-    log: VecDeque<String>,
+    /// Lines, each with the record that it tells of.
+    log: VecDeque<(Seq, String)>,
+    omitted: usize,
+    todo: Todo,
+    /// Up to here it was told before: this goes into the log alone.
+    told_before: Seq,
+}
+
+/// How far a call was told, for another narrator to go on with: its log is made anew from the records, which bounds what
+/// has to be read as well as what has to be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    /// The record that was told last.
+    after: Seq,
+    /// The record before the first line of the log.
+    log_after: Seq,
+    /// How many lines before that were left out.
     omitted: usize,
     todo: Todo,
 }
 
 /// The agent's own list of things to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Todo {
     /// How many are done.
     pub(super) done: u32,
@@ -79,12 +95,46 @@ impl Narrator {
         }
     }
 
+    /// Goes on where another stopped; is to be given what follows [`Told::begins_after`].
+    pub(super) fn again(told: Told) -> Self {
+        Self {
+            after: told.log_after,
+            omitted: told.omitted,
+            todo: told.todo,
+            told_before: told.after,
+            ..Self::default()
+        }
+    }
+
+    /// How far it has told.
+    pub(super) fn told(&self) -> Told {
+        let first = self
+            .log
+            .front()
+            .map_or(self.after, |(seq, _)| Seq(seq.0.saturating_sub(1)));
+        Told {
+            after: self.after,
+            log_after: first,
+            omitted: self.omitted,
+            todo: self.todo,
+        }
+    }
+
+    /// Whether a record was told before, in an earlier round of the same call.
+    pub(super) fn was_told(&self, record: &Rendered) -> bool {
+        record.seq <= self.told_before
+    }
+
     /// Takes an item of the session's stream.
     pub(super) fn take(&mut self, item: &Item) -> Turn {
         match item {
             Item::Hello(_) => Turn::Nothing,
             Item::Delta(json) => {
                 self.take_delta(json);
+                Turn::Nothing
+            }
+            Item::Record(record) if self.was_told(record) => {
+                self.take_again(record);
                 Turn::Nothing
             }
             Item::Record(record) => {
@@ -111,7 +161,18 @@ impl Narrator {
 
     /// The lines so far, and how many before them were left out.
     pub(super) fn into_log(self) -> (Vec<String>, usize) {
-        (self.log.into(), self.omitted)
+        let lines = self.log.into_iter().map(|(seq, line)| format!("{seq}: {line}"));
+        (lines.collect(), self.omitted)
+    }
+
+    /// A record that was told before is no news and counts nothing twice.
+    fn take_again(&mut self, record: &Rendered) {
+        self.after = record.seq;
+        let (news, todo) = (std::mem::take(&mut self.news), self.todo);
+        if let Some(entry) = read(record) {
+            self.take_entry(&entry);
+        }
+        (self.news, self.todo) = (news, todo);
     }
 
     fn take_delta(&mut self, json: &[u8]) {
@@ -237,11 +298,27 @@ impl Narrator {
     fn note(&mut self, text: &str) {
         let short = cut(text.trim(), LINE_BYTES_MAX);
         let mark = if short.len() < text.trim().len() { "…" } else { "" };
-        self.log.push_back(format!("{}: {short}{mark}", self.after));
+        self.log.push_back((self.after, format!("{short}{mark}")));
         if self.log.len() > LOG_LINES_MAX {
             self.log.pop_front();
             self.omitted += 1;
         }
+    }
+}
+
+impl Told {
+    /// Everything up to this record, and nothing of it is to be in the log.
+    pub(super) fn up_to(seq: Seq) -> Self {
+        Self {
+            after: seq,
+            log_after: seq,
+            ..Self::default()
+        }
+    }
+
+    /// The record after which the log begins.
+    pub(super) fn begins_after(self) -> Seq {
+        self.log_after
     }
 }
 
@@ -312,6 +389,37 @@ mod tests {
         let (lines, omitted) = narrator.into_log();
         assert_eq!((lines.len(), omitted), (LOG_LINES_MAX, 5));
         assert!(lines.iter().all(|line| line.len() < LINE_BYTES_MAX + 20));
+    }
+
+    #[test]
+    fn a_call_that_goes_on_has_all_of_its_log_and_counts_nothing_twice() {
+        let mut first = Narrator::default();
+        let create =
+            json!({"type": "tool_use", "message_id": "m", "tool_use_id": "t", "name": "TaskCreate", "input": {}});
+        let mut records = vec![said(1, create)];
+        let notices = 2..=LOG_LINES_MAX as u64 + 3;
+        records.extend(notices.map(|seq| record(seq, "notice", json!({"text": format!("n{seq}")}))));
+        for record in &records {
+            first.take(record);
+        }
+        let kept = serde_json::to_string(&first.told()).unwrap();
+        let told: Told = serde_json::from_str(&kept).unwrap();
+        let mut second = Narrator::again(told);
+        let replayed = records.iter().skip(usize::try_from(told.begins_after().0).unwrap());
+        for record in replayed {
+            second.take(record);
+        }
+        assert!(!second.has_news(), "nothing is told twice");
+        assert_eq!((second.todo(), second.told()), (Todo { done: 0, all: 1 }, told));
+        assert_eq!(first.into_log(), second.into_log());
+        let mut short = Narrator::default();
+        short.take(&records[0]);
+        let mut again = Narrator::again(short.told());
+        again.take(&records[0]);
+        assert_eq!(again.todo(), Todo { done: 0, all: 1 });
+        again.take(&records[1]);
+        assert_eq!(again.news(), "[notice] n2\n");
+        assert_eq!(again.into_log().0.len(), 2);
     }
 
     #[test]

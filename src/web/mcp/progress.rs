@@ -5,6 +5,7 @@ use std::time::Duration;
 use rmcp::RoleServer;
 use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::service::{Peer, RequestContext};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::narrate::Todo;
@@ -27,19 +28,24 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// For the caller of this request.
-    pub(super) fn of(context: &RequestContext<RoleServer>, limits: &McpSettings) -> Self {
+    /// For the caller of this request, from where the call stands.
+    pub(super) fn of(context: &RequestContext<RoleServer>, limits: &McpSettings, scale: Scale) -> Self {
         let token = context.meta.get_progress_token();
         let pause = Duration::from_secs(1) / limits.progress_per_second_max;
         Self {
             to: token.map(|token| (token, context.peer.clone())),
-            scale: Scale::default(),
+            scale,
             pause,
             silence_max: Duration::from_secs(limits.progress_silence_seconds),
             // The first message goes out at once.
             last: Instant::now() - pause,
             last_message: String::new(),
         }
+    }
+
+    /// Where the call stands.
+    pub(super) fn scale(&self) -> Scale {
+        self.scale
     }
 
     /// When the next notification is due.
@@ -64,8 +70,8 @@ impl Progress {
 }
 
 /// Numbers that only grow: steps as they come and, once the agent has a list of things to do, what is done of it.
-#[derive(Debug, Default)]
-struct Scale {
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Scale {
     /// The steps before there was a list, and what is done of it.
     level: f64,
     /// Where the list began.

@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::arguments::{Execute, Resume};
 use super::{SMART, ToolError, read};
 use crate::runtime::handle::{CallError, NewSession};
-use crate::session::id::{QuestionId, Seq, SessionId};
+use crate::session::id::{QuestionId, SessionId};
 use crate::session::question::Question;
 use crate::session::summary::Summary;
 use crate::web::mcp::caller::{Caller, Era};
-use crate::web::mcp::follow::{Follow, Questions, Stop, follow};
+use crate::web::mcp::follow::{Follow, Followed, Questions, Stop, follow};
 use crate::web::mcp::forms::{self, Reply};
-use crate::web::mcp::narrate::Narrator;
+use crate::web::mcp::narrate::{Narrator, Told};
+use crate::web::mcp::progress::Scale;
 use crate::web::mcp::result::{Execution, failure};
 use crate::web::mcp::server::Door;
 use crate::web::mcp::steer::Steering;
@@ -40,9 +41,23 @@ pub(super) struct Call<'a> {
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     session: SessionId,
-    /// What the client was told already.
-    after: Seq,
+    /// What the client was told already: its log is that of the whole call.
+    told: Told,
+    /// How far its progress is.
+    scale: Scale,
     cancel_on_disconnect: bool,
+}
+
+impl Kept {
+    fn follow(&self, questions: Questions, wait: Option<Duration>) -> Follow {
+        Follow {
+            session: self.session,
+            told: self.told,
+            scale: self.scale,
+            questions,
+            wait,
+        }
+    }
 }
 
 impl Call<'_> {
@@ -82,7 +97,8 @@ impl Call<'_> {
             &summary,
             Kept {
                 session,
-                after,
+                told: Told::up_to(after),
+                scale: Scale::default(),
                 cancel_on_disconnect,
             },
             background,
@@ -103,7 +119,8 @@ impl Call<'_> {
         let summary = self.door.create(self.caller, new).await?;
         let kept = Kept {
             session: summary.session_id,
-            after: Seq(0),
+            told: Told::default(),
+            scale: Scale::default(),
             cancel_on_disconnect: arguments.cancel_on_disconnect,
         };
         self.begun(tool, &summary, kept, arguments.background).await
@@ -137,7 +154,7 @@ impl Call<'_> {
                 continue;
             };
             match self.reply(kept.session, &waiting.question, response).await? {
-                Some(Reply::Later) => return self.finish(kept.session, Narrator::after(kept.after)).await,
+                Some(Reply::Later) => return self.put_off(kept).await,
                 Some(Reply::Answer(_)) | None => {}
             }
         }
@@ -168,19 +185,22 @@ impl Call<'_> {
         Ok(Some(reply))
     }
 
+    /// The person wants to answer later: the call ends with what there is up to now.
+    async fn put_off(self, kept: Kept) -> Result<CallToolResponse, ToolError> {
+        let what = kept.follow(Questions::StopAt, Some(Duration::ZERO));
+        let Followed { told, .. } = follow(self.door, self.context, self.caller, what).await?;
+        self.finish(kept.session, told).await
+    }
+
     async fn follow(self, tool: &str, kept: Kept) -> Result<CallToolResponse, ToolError> {
-        let what = Follow {
-            session: kept.session,
-            after: kept.after,
-            questions: Questions::Ask,
-            wait: None,
-        };
+        let what = kept.follow(Questions::Ask, None);
+        let begins_after = kept.told.begins_after();
         let noted = self
             .door
             .notes
-            .note(self.caller, &self.context.id, kept.session, kept.after);
+            .note(self.caller, &self.context.id, kept.session, begins_after);
         let guard = kept.cancel_on_disconnect.then(|| CancelOnDrop::new(self, kept.session));
-        let (stop, told) = follow(self.door, self.context, self.caller, what).await?;
+        let Followed { stop, told, scale } = follow(self.door, self.context, self.caller, what).await?;
         // A daemon that stops cancels nothing.
         if let Some(guard) = guard
             && !matches!(stop, Stop::Left)
@@ -195,7 +215,8 @@ impl Call<'_> {
                 tool,
                 questions,
                 Kept {
-                    after: told.after,
+                    told: told.told(),
+                    scale,
                     ..kept
                 },
             ),

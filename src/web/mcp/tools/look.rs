@@ -11,7 +11,9 @@ use super::arguments::{AnswerQuestion, Control, ControlAction, Get, List, WAIT_S
 use super::execute::Call;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::web::mcp::caller::Caller;
-use crate::web::mcp::follow::{Follow, Questions, follow};
+use crate::web::mcp::follow::{Follow, Followed, Questions, follow};
+use crate::web::mcp::narrate::Told;
+use crate::web::mcp::progress::Scale;
 use crate::web::mcp::result::Execution;
 use crate::web::mcp::server::Door;
 
@@ -42,11 +44,12 @@ pub(super) async fn get(call: Call<'_>, arguments: Result<Get, ToolError>) -> An
     let session = call.door.handle.resolve(&session_id).await?;
     let what = Follow {
         session,
-        after: Seq(after),
+        told: Told::up_to(Seq(after)),
+        scale: Scale::default(),
         questions: Questions::StopAt,
         wait: Some(Duration::from_secs(wait_seconds.unwrap_or(0).min(WAIT_SECONDS_MAX))),
     };
-    let (_, told) = follow(call.door, call.context, call.caller, what).await?;
+    let Followed { told, .. } = follow(call.door, call.context, call.caller, what).await?;
     let summary = call.door.handle.get(session).await?;
     Ok(Execution::new(&summary, told).into_result(false).into())
 }
