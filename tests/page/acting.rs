@@ -1,0 +1,79 @@
+//! To act on the page: answers, starts, cancels, resumes, forks, and what is said when something is refused.
+
+use serde_json::json;
+
+use crate::browser::{Script, of_session};
+use crate::support::daemon::TestDaemon;
+
+/// A command long enough that nothing but its whole shows its end.
+fn command(daemon: &TestDaemon) -> String {
+    let words: Vec<_> = (0..200).map(|number| format!("word{number}")).collect();
+    format!(
+        "printf '%s\\n' {} > '{}/said' && echo the very end",
+        words.join(" "),
+        daemon.work().display()
+    )
+}
+
+#[test]
+fn a_permission_is_shown_in_full_and_answered() {
+    let daemon = TestDaemon::start();
+    let command = command(&daemon);
+    let id = daemon.create(&format!(
+        "ask-permission {command}\nask-permission rm -r everything\nsay over"
+    ));
+    Script::run(&daemon, "permission", &json!({"session": id, "command": command}));
+    daemon.wait_for(&id, "completed");
+    let said = std::fs::read_to_string(daemon.work().join("said")).expect("what was allowed ran");
+    assert_eq!(said.lines().count(), 200);
+    let answers = daemon.records_of(&id, "question.answered");
+    assert_eq!(answers[1]["data"]["answer"]["reason"], "ask me first");
+}
+
+#[test]
+fn a_choice_is_answered_on_the_list_of_sessions() {
+    let daemon = TestDaemon::start();
+    let id = daemon
+        .create("question Which colour? | red | green | blue\nquestion --multi Which sizes? | s | m | l\nsay over");
+    Script::run(&daemon, "choice", &of_session(&id));
+    daemon.wait_for(&id, "completed");
+    let answers = daemon.records_of(&id, "question.answered");
+    assert_eq!(
+        answers[0]["data"]["answer"]["answers"],
+        json!({"Which colour?": "green"})
+    );
+    assert_eq!(answers[1]["data"]["answer"]["answers"], json!({"Which sizes?": "s, l"}));
+}
+
+#[test]
+fn a_run_is_started_by_the_form_and_cancelled() {
+    let daemon = TestDaemon::start();
+    Script::run(&daemon, "start-cancel", &json!({"cwd": daemon.work()}));
+    let (_, page) = daemon.get("/api/sessions");
+    let sessions = page["sessions"].as_array().expect("sessions");
+    assert_eq!(
+        sessions.len(),
+        1,
+        "what was refused began nothing, and nothing began twice"
+    );
+    assert_eq!(
+        (&sessions[0]["name"], &sessions[0]["state"]),
+        (&json!("by hand"), &json!("cancelled"))
+    );
+}
+
+#[test]
+fn a_session_is_resumed_and_forked_from_a_checkpoint() {
+    let daemon = TestDaemon::start();
+    let id = daemon.create("say one ;; max-turns");
+    daemon.wait_for(&id, "failed");
+    Script::run(&daemon, "checkpoint", &of_session(&id));
+    daemon.wait_for(&id, "completed");
+    let started = daemon.records_of(&id, "attempt.started");
+    assert_eq!(started.len(), 2, "{started:?}");
+    let checkpoint = &daemon.records_of(&id, "session.resumed")[0]["data"]["at"];
+    assert!(checkpoint.is_u64(), "{checkpoint}");
+    let (_, page) = daemon.get("/api/sessions");
+    let fork = &page["sessions"][0];
+    assert_eq!((&fork["name"], &fork["state"]), (&json!("a copy"), &json!("completed")));
+}
