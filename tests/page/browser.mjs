@@ -152,8 +152,9 @@ export async function missesNothing(page, id) {
     assert.equal(await page.locator(".draft").count(), 0, "nothing is being written any more");
 }
 
-/** What axe finds. */
-export async function violations(page) {
-    const { violations } = await new AxeBuilder({ page }).analyze();
+/** What axe finds; `rules` are those to hold the page to, all unless told. */
+export async function violations(page, rules) {
+    const axe = new AxeBuilder({ page }).setLegacyMode(true).options({ resultTypes: ["violations"] });
+    const { violations } = await (rules ? axe.withRules(rules) : axe).analyze();
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" | ").slice(0, 500)}`);
 }

@@ -13,6 +13,13 @@ function outside() {
             found.push(`${control.outerHTML.slice(0, 200)}: ${left} to ${right}, ${height} high`);
         }
     }
+    // A word that is broken in two is no word that somebody reads.
+    for (const word of document.querySelectorAll(".banner nav a, .banner button")) {
+        const range = document.createRange();
+        range.selectNodeContents(word);
+        const lines = range.getClientRects().length;
+        if (lines !== 1) found.push(`${word.innerText} stands in ${lines} lines`);
+    }
     return found;
 }
 
