@@ -39,7 +39,7 @@ inBrowser(async ({ context }) => {
     await page.waitForURL(`${origin}/`);
     for (const path of PAGES) {
         await page.goto(path);
-        await look(page, path, found);
+        console.time(path); await look(page, path, found); console.timeEnd(path);
     }
     await page.goto(`/execution/${given.ended}`);
     await page.getByRole("button", { name: "Fork", exact: true }).click();

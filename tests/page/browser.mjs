@@ -12,7 +12,7 @@ const { AxeBuilder } = require("@axe-core/playwright");
 export { assert };
 
 /** Ends a script that hangs; it says nothing about speed. */
-export const PATIENCE = 15_000;
+export const PATIENCE = 60_000;
 
 export const given = JSON.parse(process.env.PAGE_TEST_GIVEN);
 export const link = process.env.PAGE_TEST_LINK;
@@ -100,6 +100,11 @@ export function connected(page, state) {
 /** Waits until the head of the session's page says this state. */
 export function stands(page, state) {
     return page.locator(`#head[data-state="${state}"]`).waitFor();
+}
+
+/** Waits until the transcript shows that the agent said this. */
+export function says(page, text) {
+    return page.locator("#records .markdown").getByText(text, { exact: true }).waitFor();
 }
 
 /** Waits until the transcript has a record with this number. */

@@ -1,6 +1,6 @@
 // Twenty thousand records: the page begins at the end, fetches what is scrolled to, and drops what is far.
 
-import { assert, given, openSession, shown, shownSeqs, signedIn } from "./browser.mjs";
+import { assert, given, openSession, says, shown, shownSeqs, signedIn } from "./browser.mjs";
 
 // What the page may hold, far below what the session has.
 const RECORDS_MAX = 1_000;
@@ -45,8 +45,7 @@ signedIn(async (page) => {
     await staysSmall(page);
 
     await page.goto(`/execution/${given.session}?seq=5`);
-    const text = page.getByText("the very first", { exact: true });
-    await text.last().waitFor();
+    await says(page, "the very first");
     assert.equal((await staysSmall(page))[0], 1);
     let last = (await shownSeqs(page)).at(-1);
     for (let times = 0; times < 8; times++) {
