@@ -1,6 +1,7 @@
 // The daemon dies and comes back while the page is open and the agent goes on writing.
 
-import { assert, connected, given, missesNothing, openSession, reach, says, shown, signedIn, stands } from "./browser.mjs";
+import { assert, connected, given, missesNothing, openSession } from "./browser.mjs";
+import { reach, says, shown, signedIn, stands } from "./browser.mjs";
 
 signedIn(async (page) => {
     await openSession(page, given.session);
