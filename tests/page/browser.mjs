@@ -147,7 +147,7 @@ export async function journal(page, id) {
     }
 }
 
-/** Every record of an ended session is on the page, once; in which order is not asked for: a result stands in its call. */
+/** Every record of an ended session is on the page, once. (Results stand in their calls, out of order.) */
 export async function missesNothing(page, id) {
     const expected = (await journal(page, id)).map(({ seq }) => seq);
     await isThrough(page, expected.at(-1));
