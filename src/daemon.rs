@@ -27,7 +27,7 @@ use crate::session::patience::Patience;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Commit, Observer, Shortage, Store};
 use crate::telemetry::{self, LogTo};
-use crate::web::{Doctor, Readiness, Server, Token};
+use crate::web::{Doctor, Server, Token};
 
 /// How often the lock of the state directory is tried: a client that looks whether a daemon lives holds it for a moment.
 const LOCK_TRIES: u32 = 10;
@@ -36,6 +36,7 @@ const LOCK_TRIES: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 pub mod doctor;
+mod readiness;
 
 /// What the command line says about the daemon.
 #[derive(Clone, Debug, Default)]
@@ -171,11 +172,7 @@ async fn run(
     let _hangup = signal(SignalKind::hangup())?;
     let token = Token::read_or_make(&paths.token())?;
     let mut runtime = Runtime::start(runtime_settings(settings, paths)?, store.clone(), publisher)?;
-    let readiness: Readiness = Arc::new(move || {
-        let refusal = store.health().borrow().refusal();
-        let looked = refusal.map_or_else(|| store.last_id().map(drop), Err);
-        looked.map_err(|error| error.to_string())
-    });
+    let readiness = readiness::readiness(settings, store);
     let (settings_seen, paths_seen) = (settings.clone(), paths.clone());
     let doctor: Doctor = Arc::new(move || doctor::examine_with(&settings_seen, &paths_seen));
     let server = Server::build(settings, paths, runtime.handle(), token, readiness, doctor)?;

@@ -87,7 +87,7 @@ where
         .log_internal_errors(false);
     let lines = match format {
         LogFormat::Human => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
     Box::new(tracing_subscriber::registry().with(lines.with_filter(targets)))
 }

@@ -279,7 +279,7 @@ impl Execution {
             self.guard.with_daemon = true;
             return ctx.stop();
         }
-        tracing::error!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "append refused");
+        tracing::error!(%error, "append refused");
         let is_ghost = matches!(error, StoreError::WrongAttempt { .. } | StoreError::WrongOffset { .. });
         if !is_ghost {
             self.guard.with_daemon = true;

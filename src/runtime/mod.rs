@@ -34,6 +34,7 @@ mod messages;
 mod metrics;
 mod outside;
 mod registry;
+mod spans;
 mod spools;
 mod supervisor;
 #[cfg(test)]

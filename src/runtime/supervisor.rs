@@ -21,6 +21,7 @@ use super::messages::{
     AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Create, Deliver, LookAtClocks, Recover, Reply, Stop,
     StoreLost,
 };
+use super::spans::{span_of, start_within};
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{Answered, Created, Entry, Text};
 use crate::session::outcome::Ending;
@@ -184,7 +185,7 @@ impl Supervisor {
             self.carry_out(id, *effect, ctx);
         }
         if commit.summary.lifecycle.state.outcome().is_some() {
-            tracing::info!(session_id = %id, state = commit.summary.shown_state(), "session ended");
+            tracing::info!(parent: &span_of(id, commit.summary.lifecycle.attempt), state = commit.summary.shown_state(), "session ended");
             self.forget(id);
         }
         answer_call(reply, Ok(commit.summary));
@@ -246,12 +247,12 @@ impl Supervisor {
             summary: Arc::clone(&session.summary),
             end_with,
         };
-        tracing::info!(session_id = %id, %attempt, "execution starts");
+        let span = span_of(id, attempt);
+        tracing::info!(parent: &span, "execution starts");
         let (surroundings, supervisor) = (self.surroundings.clone(), ctx.address());
         let arbiter = &self.arbiters[self.next_arbiter % self.arbiters.len()];
         self.next_arbiter += 1;
-        let execution =
-            Execution::start_in_arbiter(arbiter, move |_| Execution::new(assignment, surroundings, supervisor));
+        let execution = start_within(span, arbiter, || Execution::new(assignment, surroundings, supervisor));
         session.execution = Some((attempt, execution));
     }
 
@@ -286,7 +287,7 @@ impl Supervisor {
                 return answer_call(Some(reply), Err(error.into()));
             }
             if let Ok(commit) = &result {
-                tracing::info!(session_id = %id, name = %commit.summary.name, "session created");
+                tracing::info!(parent: &span_of(id, Attempt::NONE), name = %commit.summary.name, "session created");
                 act.sessions
                     .insert(id, Session::new(request, Arc::clone(&commit.summary)));
                 if let Some(text) = notice {
@@ -407,7 +408,7 @@ impl Handler<AttemptOver> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, AttemptOver { session, attempt, end }: AttemptOver, ctx: &mut Self::Context) {
-        tracing::info!(session_id = %session, %attempt, ending = end.ending.name(), exit = ?end.exit, "attempt ended");
+        tracing::info!(parent: &span_of(session, attempt), ending = end.ending.name(), exit = ?end.exit, "attempt ended");
         let analysis = self.analysis(session);
         self.step(session, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
     }

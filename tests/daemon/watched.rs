@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
+use rustix::process::Signal;
+use serde_json::{Value, json};
 
-use crate::support::daemon::TestDaemon;
+use crate::support::daemon::{TestDaemon, signal};
 use crate::support::wait::until;
 
 /// The figure of one line of `/metrics`.
@@ -147,4 +148,52 @@ fn a_collector_that_is_not_there_is_in_nobodys_way() {
     let id = daemon.create("say hello");
     daemon.wait_for(&id, "completed");
     assert_eq!(daemon.terminate(), Some(0));
+}
+
+#[test]
+fn a_daemon_that_finds_no_agent_lives_and_is_not_ready() {
+    let command = [("CC_EXECUTOR__AGENT__COMMAND", "no-such-agent-of-ours")];
+    let daemon = TestDaemon::start_with(&command);
+    assert_eq!(daemon.get("/healthz").0, 200);
+    let (status, problem) = daemon.get("/readyz");
+    assert_eq!(status, 503);
+    let told = problem["detail"].as_str().unwrap();
+    assert!(told.contains("no-such-agent-of-ours"), "{told}");
+}
+
+#[test]
+fn every_line_about_a_session_stands_in_a_span_that_names_it() {
+    let daemon = TestDaemon::start_with(&[
+        ("CC_EXECUTOR__LOG__FORMAT", "json"),
+        ("CC_EXECUTOR__LOG__LEVEL", "info"),
+    ]);
+    let id = daemon.create("ask-permission touch it ;; say done");
+    let question = daemon.question(&id);
+    signal(daemon.hosts_of(&id)[0], Signal::KILL);
+    let told = |message: &str| {
+        let log = daemon.log();
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| line["message"] == message)
+    };
+    // It is the execution, in its own span, that says this.
+    until("the adoption", || told("a new host adopted the agent"));
+    daemon.answer(
+        &id,
+        question["question_id"].as_str().unwrap(),
+        &json!({"action": "allow"}),
+    );
+    daemon.wait_for(&id, "completed");
+    for message in [
+        "execution starts",
+        "a new host adopted the agent",
+        "attempt ended",
+        "session ended",
+    ] {
+        let line = until(message, || told(message));
+        assert_eq!(
+            (&line["span"]["session_id"], &line["span"]["attempt"]),
+            (&json!(id), &json!("1")),
+            "{line}"
+        );
+    }
 }

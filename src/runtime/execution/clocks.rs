@@ -183,7 +183,7 @@ impl Execution {
             "the agent has been silent for {seconds} s while {}: it is interrupted",
             doing.words()
         );
-        tracing::warn!(session_id = %self.task.session_id, attempt = %self.task.attempt, "{text}");
+        tracing::warn!("{text}");
         self.notice(text, ctx);
         self.write_control("interrupt");
         self.clocks.interrupted = true;

@@ -178,7 +178,7 @@ impl Execution {
                 request_id,
                 result: Err(error),
             } => {
-                tracing::warn!(session_id = %self.task.session_id, request_id, error, "the agent refused a request");
+                tracing::warn!(request_id, error, "the agent refused a request");
             }
             Frame::Activity(activity) => self.busy = activity != Activity::Idle,
             Frame::Alive => {}

@@ -57,7 +57,7 @@ impl Execution {
         } else {
             let path = self.directory().join(format!("input-{uuid}.txt"));
             if let Err(error) = launch::write_private(&path, text.as_bytes()) {
-                tracing::error!(session_id = %self.task.session_id, %error, path = %path.display(), "cannot write a long message");
+                tracing::error!(%error, path = %path.display(), "cannot write a long message");
             }
             let told = format!(
                 "The message is long and stands in the file {}. Read that file and follow it.",
@@ -102,7 +102,7 @@ impl Execution {
                 let message = format!(
                     "the agent host speaks protocol {protocol}, this daemon {PROTOCOL_VERSION}: upgrade the daemon"
                 );
-                tracing::error!(session_id = %self.task.session_id, "{message}");
+                tracing::error!("{message}");
                 self.notice(message, ctx);
                 self.guard.with_daemon = true;
                 ctx.stop();
@@ -133,7 +133,7 @@ impl Execution {
             FromHost::Children { count } => self.children_counted(count, ctx),
             FromHost::LeftoversEnded { processes } => self.leftovers_ended(processes, ctx),
             FromHost::Trouble { error } => {
-                tracing::warn!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "agent host");
+                tracing::warn!(%error, "agent host");
             }
         }
     }
@@ -141,7 +141,7 @@ impl Execution {
     fn hello(&mut self, exit: Option<Exit>, spool_bytes: u64, adopted: bool, ctx: &mut Context<Self>) {
         self.host_answers(ctx);
         if adopted {
-            tracing::info!(session_id = %self.task.session_id, attempt = %self.task.attempt, "a new host adopted the agent");
+            tracing::info!("a new host adopted the agent");
         }
         self.watch_spool(ctx);
         let from = self.intake.position();
@@ -206,7 +206,7 @@ impl Execution {
             let why = "the link to it is lost again and again".to_owned();
             return self.host_missing(Ending::Crashed, why, ctx);
         }
-        tracing::warn!(session_id = %self.task.session_id, attempt = %self.task.attempt, "link to the agent host lost");
+        tracing::warn!("link to the agent host lost");
         self.connect(ctx);
     }
 }

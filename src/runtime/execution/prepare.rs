@@ -10,6 +10,7 @@ use crate::agent::launch::{self, LaunchError};
 use crate::agent::transcript::{self, Seen};
 use crate::agent_host::protocol::LaunchPlan;
 use crate::runtime::settings::RuntimeSettings;
+use crate::runtime::spans::span_of;
 use crate::session::clarify::{self, Clarify};
 use crate::session::digest::Digest;
 use crate::session::id::{Attempt, Seq, SessionId};
@@ -197,7 +198,7 @@ fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: 
         return Seen::default();
     };
     transcript::look(&path, &wanted).unwrap_or_else(|error| {
-        tracing::warn!(session_id = %summary.session_id, path = %path.display(), %error, "cannot read the transcript");
+        tracing::warn!(parent: &span_of(summary.session_id, summary.lifecycle.attempt), path = %path.display(), %error, "cannot read the transcript");
         Seen::default()
     })
 }

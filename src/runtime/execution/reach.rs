@@ -79,7 +79,7 @@ impl Execution {
                 self.open_link(socket, ctx);
             }
             Err(error) if error.is_for_want_of_room() => {
-                tracing::warn!(session_id = %self.task.session_id, attempt = %self.task.attempt, %error, "no agent yet");
+                tracing::warn!(%error, "no agent yet");
                 ctx.run_later(FULL_DISK_PAUSE, |act, ctx| act.connect(ctx));
             }
             Err(error) => self.host_missing(error.ending(), error.to_string(), ctx),
@@ -94,15 +94,18 @@ impl Execution {
             if is_alive {
                 return act.reach_later(&why, ctx);
             }
-            tracing::error!(session_id = %session, %attempt, %why, "no agent");
+            tracing::error!(%why, "no agent");
             act.give_up(ending, ctx);
         }));
     }
 
     fn reach_later(&mut self, why: &str, ctx: &mut Context<Self>) {
-        let (session, attempt) = (self.task.session_id, self.task.attempt);
         self.reach.failed = self.reach.failed.saturating_add(1);
-        tracing::warn!(session_id = %session, %attempt, why, tries = self.reach.failed, "the agent lives, its host does not answer");
+        tracing::warn!(
+            why,
+            tries = self.reach.failed,
+            "the agent lives, its host does not answer"
+        );
         if self.reach.failed == 1 {
             let text =
                 format!("the agent lives, but no host of it can be reached: {why}; this is tried again and again");

@@ -42,12 +42,12 @@ impl Handler<ExecutionGone> for Supervisor {
         }
         if how == Gone::Stopped && session.faults.reattached < REATTACHED_MAX {
             session.faults.reattached += 1;
-            tracing::warn!(session_id = %id, %attempt, times = session.faults.reattached, "a fresh execution takes over");
+            tracing::warn!(parent: &span_of(id, attempt), times = session.faults.reattached, "a fresh execution takes over");
             let end_with = session.end_with();
             return self.start_execution(id, attempt, end_with, ctx);
         }
         session.faults.panics += 1;
-        tracing::error!(session_id = %id, %attempt, panics = session.faults.panics, "the execution panicked");
+        tracing::error!(parent: &span_of(id, attempt), panics = session.faults.panics, "the execution panicked");
         if session.faults.panics < PANICS_MAX {
             // A fresh execution ends the agent and whatever it left behind, and then reports the ending.
             return self.start_execution(id, attempt, Some(Ending::Panicked), ctx);

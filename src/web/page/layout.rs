@@ -112,7 +112,7 @@ fn banner(place: Place, caller: &Reader) -> Markup {
     let current = |of: Place| (of == place).then_some("page");
     html! {
         header.banner {
-            a.brand href="/" { img src="/assets/icon.svg" alt="" width="20" height="20"; span { "cc-executor" } }
+            a.brand href="/" { img src="/assets/icon.svg" alt="" width="20" height="20"; span.name { "cc-executor" } }
             nav aria-label="Site" {
                 a href="/" aria-current=[current(Place::Sessions)] { "Sessions" }
                 a href="/history" aria-current=[current(Place::History)] { "History" }
