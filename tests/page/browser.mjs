@@ -12,7 +12,7 @@ const { AxeBuilder } = require("@axe-core/playwright");
 export { assert };
 
 /** Ends a script that hangs; it says nothing about speed. */
-export const PATIENCE = 15_000;
+export const PATIENCE = 60_000;
 
 export const given = JSON.parse(process.env.PAGE_TEST_GIVEN);
 export const link = process.env.PAGE_TEST_LINK;
@@ -102,6 +102,11 @@ export function stands(page, state) {
     return page.locator(`#head[data-state="${state}"]`).waitFor();
 }
 
+/** Waits until the transcript shows that the agent said this. */
+export function says(page, text) {
+    return page.locator("#records .markdown").getByText(text, { exact: true }).waitFor();
+}
+
 /** Waits until the transcript has a record with this number. */
 export function shown(page, seq) {
     return page.locator(`#r${seq}`).waitFor({ state: "attached" });
@@ -142,7 +147,7 @@ export async function journal(page, id) {
     }
 }
 
-/** Every record of an ended session is on the page, once. A result stands in its call, so the order is not asked for. */
+/** Every record of an ended session is on the page, once. (Results stand in their calls, out of order.) */
 export async function missesNothing(page, id) {
     const expected = (await journal(page, id)).map(({ seq }) => seq);
     await isThrough(page, expected.at(-1));
@@ -152,8 +157,9 @@ export async function missesNothing(page, id) {
     assert.equal(await page.locator(".draft").count(), 0, "nothing is being written any more");
 }
 
-/** What axe finds. */
-export async function violations(page) {
-    const { violations } = await new AxeBuilder({ page }).analyze();
+/** What axe finds; `rules` are those to hold the page to, all unless told. */
+export async function violations(page, rules) {
+    const axe = new AxeBuilder({ page }).setLegacyMode(true).options({ resultTypes: ["violations"] });
+    const { violations } = await (rules ? axe.withRules(rules) : axe).analyze();
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" | ").slice(0, 500)}`);
 }

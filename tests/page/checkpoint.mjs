@@ -1,6 +1,6 @@
 // Resume from here and fork from here, by the controls of a checkpoint in the transcript.
 
-import { assert, connected, given, missesNothing, openSession, signedIn, stands } from "./browser.mjs";
+import { assert, connected, given, missesNothing, openSession, says, signedIn, stands } from "./browser.mjs";
 
 signedIn(async (page) => {
     await openSession(page, given.session, "ended");
@@ -12,7 +12,7 @@ signedIn(async (page) => {
     await resume.getByText(`From the checkpoint at record ${seq}.`).waitFor();
     await resume.getByLabel("What to do").fill("say resumed");
     await resume.getByRole("button", { name: "Resume" }).click();
-    await page.locator("#records .markdown").getByText("resumed", { exact: true }).waitFor();
+    await says(page, "resumed");
     await stands(page, "completed");
     await connected(page, "ended");
     await missesNothing(page, given.session);
@@ -23,7 +23,7 @@ signedIn(async (page) => {
     await fork.getByLabel("What to do").fill("say forked");
     await fork.getByRole("button", { name: "Fork" }).click();
     await page.waitForURL((url) => url.pathname.startsWith("/execution/") && !url.pathname.endsWith(given.session));
-    await page.locator("#records .markdown").getByText("forked", { exact: true }).waitFor();
+    await says(page, "forked");
     await stands(page, "completed");
     assert.equal(await page.getByRole("heading", { level: 1 }).innerText(), "a copy");
 });

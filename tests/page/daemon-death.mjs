@@ -1,6 +1,7 @@
 // The daemon dies and comes back while the page is open and the agent goes on writing.
 
-import { assert, connected, given, missesNothing, openSession, reach, shown, signedIn, stands } from "./browser.mjs";
+import { assert, connected, given, missesNothing, openSession } from "./browser.mjs";
+import { reach, says, shown, signedIn, stands } from "./browser.mjs";
 
 signedIn(async (page) => {
     await openSession(page, given.session);
@@ -13,7 +14,7 @@ signedIn(async (page) => {
     await reach("lost");
     await connected(page, "live");
     await reach("back");
-    await page.getByText("over", { exact: true }).waitFor();
+    await says(page, "over");
     await stands(page, "completed");
     await connected(page, "ended");
     await missesNothing(page, given.session);

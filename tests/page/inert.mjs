@@ -9,7 +9,8 @@ function alien() {
     for (const element of document.querySelectorAll("*")) {
         for (const { name, value } of element.attributes) {
             if (name.startsWith("on") || name === "style") found.push(`${element.tagName} ${name}`);
-            if (["href", "src", "action", "formaction"].includes(name) && /^\s*javascript:/i.test(value)) found.push(value);
+            const isAddress = ["href", "src", "action", "formaction"].includes(name);
+            if (isAddress && /^\s*javascript:/i.test(value)) found.push(value);
         }
         const address = element.getAttribute("src") ?? "";
         if (ours.includes(element.tagName) && !address.startsWith("/assets/")) found.push(element.outerHTML);

@@ -33,7 +33,8 @@ async function tabTo(page, what, fits) {
 
 signedIn(async (page) => {
     await page.locator(".session-row").first().waitFor();
-    assert.equal((await tabTo(page, "the skip link", ({ text }) => text === "Skip to the content")).length, 0, "it comes first");
+    const isSkipLink = ({ text }) => text === "Skip to the content";
+    assert.deepEqual(await tabTo(page, "the skip link", isSkipLink), [], "it comes first");
     await page.keyboard.press("Enter");
     assert.equal(await page.evaluate(() => document.activeElement.id), "main");
     const address = `/execution/${given.allowing}`;
@@ -42,7 +43,7 @@ signedIn(async (page) => {
     await page.waitForURL(`**${address}`);
     await stands(page, "awaiting_input");
 
-    await tabTo(page, "the transcript's page", ({ text }) => text === "Skip to the content");
+    await tabTo(page, "the session's page", isSkipLink);
     await tabTo(page, "Cancel", ({ text }) => text === "Cancel");
     await page.keyboard.press("Enter");
     await page.getByRole("dialog").waitFor();

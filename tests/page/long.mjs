@@ -1,6 +1,6 @@
 // Twenty thousand records: the page begins at the end, fetches what is scrolled to, and drops what is far.
 
-import { assert, given, openSession, shown, shownSeqs, signedIn } from "./browser.mjs";
+import { assert, given, isThrough, openSession, says, shown, shownSeqs, signedIn } from "./browser.mjs";
 
 // What the page may hold, far below what the session has.
 const RECORDS_MAX = 1_000;
@@ -36,7 +36,7 @@ signedIn(async (page) => {
     let first = (await staysSmall(page))[0];
     for (let times = 0; times < 12; times++) {
         await scrollTo(page, "top");
-        await page.waitForFunction((first) => document.querySelector("#records .chunk").dataset.after < first - 1, first);
+        await page.waitForFunction((first) => document.querySelector(".chunk").dataset.after < first - 1, first);
         [first] = await staysSmall(page);
     }
     assert(first < head - 1_000, `scrolled up to ${first}`);
@@ -45,13 +45,12 @@ signedIn(async (page) => {
     await staysSmall(page);
 
     await page.goto(`/execution/${given.session}?seq=5`);
-    const text = page.getByText("the very first", { exact: true });
-    await text.last().waitFor();
+    await says(page, "the very first");
     assert.equal((await staysSmall(page))[0], 1);
     let last = (await shownSeqs(page)).at(-1);
     for (let times = 0; times < 8; times++) {
         await scrollTo(page, "bottom");
-        await page.waitForFunction((last) => Number(document.querySelector("#records").lastElementChild.dataset.last) > last, last);
+        await isThrough(page, last + 1);
         last = (await staysSmall(page)).at(-1);
     }
     assert((await shownSeqs(page))[0] > 1, "what is far is dropped");

@@ -5,7 +5,8 @@ import { assert, given, inBrowser, link, PHONE, openSession, stands } from "./br
 /** Controls that are shown but cannot be seen whole from side to side. */
 function outside() {
     const found = [];
-    if (document.scrollingElement.scrollWidth > innerWidth) found.push(`the page is ${document.scrollingElement.scrollWidth} wide`);
+    const { scrollWidth } = document.scrollingElement;
+    if (scrollWidth > innerWidth) found.push(`the page is ${scrollWidth} wide`);
     for (const control of document.querySelectorAll("a, button, input, select, textarea, summary")) {
         if (!control.checkVisibility({ visibilityProperty: true }) || control.matches(".skip, .stamp")) continue;
         const { left, right, width, height } = control.getBoundingClientRect();
@@ -13,19 +14,26 @@ function outside() {
             found.push(`${control.outerHTML.slice(0, 200)}: ${left} to ${right}, ${height} high`);
         }
     }
+    // A word that is broken in two is no word that somebody reads.
+    for (const word of document.querySelectorAll(".banner nav a, .banner button")) {
+        const range = document.createRange();
+        range.selectNodeContents(word);
+        const lines = range.getClientRects().length;
+        if (lines !== 1) found.push(`${word.innerText} stands in ${lines} lines`);
+    }
     return found;
 }
 
-inBrowser(async ({ browser, context }) => {
+inBrowser(async ({ context }) => {
     const page = await context.newPage();
     await page.setViewportSize(PHONE);
     await page.goto(link);
     const fits = async () => assert.deepEqual(await page.evaluate(outside), [], page.url());
-    const unfold = () => page.evaluate(() => document.querySelectorAll("details").forEach((each) => (each.open = true)));
-    for (const path of ["/", "/history", `/execution/${given.ended}`, `/execution/${given.asking}`, "/execution/no-such"]) {
+    const sessions = [given.ended, given.asking, "no-such"].map((id) => `/execution/${id}`);
+    for (const path of ["/", "/history", ...sessions]) {
         await page.goto(path);
         await fits();
-        await unfold();
+        await page.evaluate(() => document.querySelectorAll("details").forEach((each) => (each.open = true)));
         await fits();
     }
     await openSession(page, given.allowing);

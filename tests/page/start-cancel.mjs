@@ -1,21 +1,21 @@
 // The form: refused, with what was typed still there; then taken. Then the session is cancelled.
 
-import { assert, connected, given, shown, signedIn, stands } from "./browser.mjs";
+import { assert, connected, given, says, shown, signedIn, stands } from "./browser.mjs";
 
 const TASK = "say begun ;; silence";
 
 signedIn(async (page) => {
     const form = page.locator("#start-form");
     const start = form.getByRole("button", { name: "Start" });
-    await form.getByLabel("Task").fill(TASK);
-    await form.getByText("Name and limits").click();
+    await form.getByLabel("Task", { exact: true }).fill(TASK);
+    await form.locator("summary").click();
     await form.getByLabel("Name", { exact: true }).fill("by hand");
     for (const [cwd, why] of [["relative/path", "relative/path"], [`${given.cwd}/no-such-folder`, "no-such-folder"]]) {
         await form.getByLabel("Directory").fill(cwd);
         await start.click();
         const problem = form.getByRole("alert").filter({ hasText: why });
         await problem.waitFor();
-        assert.equal(await form.getByLabel("Task").inputValue(), TASK);
+        assert.equal(await form.getByLabel("Task", { exact: true }).inputValue(), TASK);
         assert.equal(await form.getByLabel("Directory").inputValue(), cwd);
     }
     await form.getByLabel("Directory").fill(given.cwd);
@@ -23,7 +23,7 @@ signedIn(async (page) => {
 
     await page.waitForURL("**/execution/*");
     await connected(page, "live");
-    await page.getByText("begun", { exact: true }).waitFor();
+    await says(page, "begun");
     assert.equal(await page.getByRole("heading", { level: 1 }).innerText(), "by hand");
     await page.getByRole("button", { name: "Cancel", exact: true }).click();
     const dialog = page.getByRole("dialog", { name: "Cancel this session?" });

@@ -1,6 +1,6 @@
 // Partial text is shown before its record; the record takes its place.
 
-import { assert, given, missesNothing, openSession, reach, signedIn, stands } from "./browser.mjs";
+import { assert, given, missesNothing, openSession, reach, says, signedIn, stands } from "./browser.mjs";
 
 /** Notes what is seen of texts, after each change of the page: what is being written, and what stands. */
 function observe() {
@@ -18,10 +18,10 @@ function observe() {
 
 signedIn(async (page) => {
     await openSession(page, given.session);
-    await page.getByText("begun", { exact: true }).waitFor();
+    await says(page, "begun");
     await page.evaluate(observe);
     await reach("watching");
-    await page.getByText("over", { exact: true }).waitFor();
+    await says(page, "over");
     await stands(page, "completed");
     const { drafts, doubled } = await page.evaluate(() => window.seen);
     assert.deepEqual(doubled, [], "a text is shown as a draft or as a record");

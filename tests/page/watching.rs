@@ -1,26 +1,49 @@
 //! To watch a session: while it is written, over reloads and the daemon's death, and when it is long.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::json;
 
 use crate::browser::{Script, of_session};
 use crate::support::daemon::TestDaemon;
 
-/// Lines of a flood in the tests that interrupt the page; at this pace it lasts a few seconds.
-const FLOOD: &str = "slow 20 ;; flood 200";
+/// A session that writes for seconds once it may begin, and ends once it may.
+struct Held {
+    id: String,
+    begin: PathBuf,
+    end: PathBuf,
+}
+
+impl Held {
+    fn create(daemon: &TestDaemon) -> Self {
+        let [begin, end] = ["begin", "end"].map(|name| daemon.root().join(name));
+        let task = format!(
+            "wait-file {} ;; slow 20 ;; flood 200 ;; wait-file {} ;; say over",
+            begin.display(),
+            end.display()
+        );
+        let id = daemon.create(&task);
+        Self { id, begin, end }
+    }
+}
+
+/// Lets the session go on, and the script.
+fn release(hold: &Path, script: &mut Script) {
+    std::fs::write(hold, "").expect("a file");
+    script.go(&json!({}));
+}
 
 #[test]
 fn a_run_is_seen_as_it_is_written_and_nothing_twice() {
     let daemon = TestDaemon::start();
     let hold = daemon.root().join("hold");
-    let task = format!(
+    let id = daemon.create(&format!(
         "say begun ;; wait-file {} ;; slow 50 ;; deltas 40 ;; say over",
         hold.display()
-    );
-    let id = daemon.create(&task);
+    ));
     let mut script = Script::start(&daemon, "watch", &of_session(&id));
     script.reaches("watching");
-    std::fs::write(&hold, "").expect("a file");
-    script.go(&json!({}));
+    release(&hold, &mut script);
     script.finish();
     daemon.wait_for(&id, "completed");
 }
@@ -28,9 +51,14 @@ fn a_run_is_seen_as_it_is_written_and_nothing_twice() {
 #[test]
 fn reloads_in_the_middle_miss_nothing() {
     let daemon = TestDaemon::start();
-    let id = daemon.create(FLOOD);
-    Script::run(&daemon, "reload", &of_session(&id));
-    daemon.wait_for(&id, "completed");
+    let session = Held::create(&daemon);
+    let mut script = Script::start(&daemon, "reload", &of_session(&session.id));
+    script.reaches("open");
+    release(&session.begin, &mut script);
+    script.reaches("reloaded");
+    release(&session.end, &mut script);
+    script.finish();
+    daemon.wait_for(&session.id, "completed");
 }
 
 #[test]
@@ -39,16 +67,10 @@ fn the_page_outlives_the_daemon_and_goes_on_by_itself() {
     let url = daemon.base_url().expect("the daemon serves");
     let port = url.rsplit(':').next().expect("a port");
     daemon.set("CC_EXECUTOR__SERVER__PORT", port);
-    let [begin, end] = ["begin", "end"].map(|name| daemon.root().join(name));
-    let id = daemon.create(&format!(
-        "wait-file {} ;; {FLOOD} ;; wait-file {} ;; say over",
-        begin.display(),
-        end.display()
-    ));
-    let mut script = Script::start(&daemon, "daemon-death", &of_session(&id));
+    let session = Held::create(&daemon);
+    let mut script = Script::start(&daemon, "daemon-death", &of_session(&session.id));
     script.reaches("open");
-    std::fs::write(&begin, "").expect("a file");
-    script.go(&json!({}));
+    release(&session.begin, &mut script);
     script.reaches("watching");
     daemon.kill();
     script.go(&json!({}));
@@ -56,10 +78,9 @@ fn the_page_outlives_the_daemon_and_goes_on_by_itself() {
     daemon.launch();
     script.go(&json!({}));
     script.reaches("back");
-    std::fs::write(&end, "").expect("a file");
-    script.go(&json!({}));
+    release(&session.end, &mut script);
     script.finish();
-    daemon.wait_for(&id, "completed");
+    daemon.wait_for(&session.id, "completed");
 }
 
 #[test]
