@@ -48,7 +48,7 @@ pub enum QuestionKind {
     },
     /// Is this plan approved?
     Plan {
-        /// The plan, when the agent sent it along.
+        /// The plan, where it is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plan: Option<String>,
         /// The tool's input.
@@ -181,7 +181,8 @@ impl QuestionKind {
                     questions: questions2, ..
                 },
             ) => questions == questions2,
-            (Self::Plan { plan, .. }, Self::Plan { plan: plan2, .. }) => plan == plan2,
+            // A resumed agent may ask for the plan's approval without saying it again.
+            (Self::Plan { plan, .. }, Self::Plan { plan: plan2, .. }) => plan2.is_none() || plan == plan2,
             (
                 Self::Form {
                     server,

@@ -191,3 +191,17 @@ fn active_time_that_is_used_up_ends_the_session() {
     daemon.wait_for(&id, "timed_out");
     assert!(daemon.processes_of(&id).is_empty());
 }
+
+#[test]
+fn a_plan_is_shown_to_whoever_is_to_approve_it() {
+    let daemon = TestDaemon::start();
+    let id = daemon.create_with(json!({"task": "plan ;; say done", "permission_mode": "plan"}));
+    let question = daemon.question(&id);
+    assert_eq!(
+        (&question["ask"], &question["plan"]),
+        (&json!("plan"), &json!("1. look\n2. do\n3. check"))
+    );
+    let name = question["question_id"].as_str().unwrap();
+    daemon.answer(&id, name, &json!({"action": "allow"}));
+    daemon.wait_for(&id, "completed");
+}

@@ -7,6 +7,7 @@
 pub mod decode;
 pub mod encode;
 pub mod lines;
+pub mod plan;
 
 #[cfg(test)]
 mod tests;

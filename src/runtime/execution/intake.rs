@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use super::*;
 use crate::agent::wire::decode::decode;
 use crate::agent::wire::lines::{Line, Lines};
+use crate::agent::wire::plan;
 use crate::session::journal::{DroppedDraft, Input, Said, UnknownLine, Withdrawn};
 use crate::session::message::{Activity, Asked, Delta, Frame, Message};
-use crate::session::question::Question;
+use crate::session::question::{Question, QuestionKind};
 use crate::session::summary::cut;
 
 /// How much of a line that is not understood is journalled, in bytes.
@@ -34,6 +35,8 @@ pub(super) struct Intake {
     pub last_message: Option<Uuid>,
     /// How many questions were asked, those included that are on their way to the disk.
     questions_asked: u32,
+    /// The plan that the agent may ask approval for.
+    plan: plan::Draft,
     pub send_inputs_when_acknowledged: bool,
 }
 
@@ -50,6 +53,7 @@ impl Intake {
             held_deltas: VecDeque::new(),
             last_message: None,
             questions_asked: 0,
+            plan: plan::Draft::default(),
             send_inputs_when_acknowledged: false,
         }
     }
@@ -246,6 +250,7 @@ impl Execution {
             _ => {}
         }
         self.clocks.note(&message);
+        self.intake.plan.note(&message);
         if let Message::TurnEnded(end) = &message {
             self.drop_drafts();
             if !end.synthetic {
@@ -270,8 +275,11 @@ impl Execution {
         let Asked {
             request_id,
             tool_use_id,
-            kind,
+            mut kind,
         } = asked;
+        if let QuestionKind::Plan { plan, .. } = &mut kind {
+            *plan = plan.take().or_else(|| self.intake.plan.plan());
+        }
         let orphan = self
             .summary
             .questions
