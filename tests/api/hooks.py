@@ -6,6 +6,8 @@ import uuid
 import schemathesis
 
 WORK = os.environ["CC_EXECUTOR_TEST_WORK"]
+ROLE = os.environ["CC_EXECUTOR_TEST_ROLE"]
+ROLES = ["viewer", "operator", "admin"]
 
 
 @schemathesis.hook
@@ -20,3 +22,13 @@ def before_call(context, case, kwargs):
     query = case.query
     if case.path.endswith("/wait") and isinstance(query, dict) and str(query.get("seconds", "")).isdigit():
         query["seconds"] = "0"
+
+
+@schemathesis.check
+def what_a_role_may(ctx, response, case):
+    """Whose role is less than what an operation needs is refused, whatever he sends."""
+    needed = case.operation.definition.raw.get("x-required-role", "viewer")
+    is_declared = case.method.upper() == case.operation.method.upper()
+    if is_declared and ROLES.index(ROLE) < ROLES.index(needed):
+        # A call whose token was bent is nobody's.
+        assert response.status_code in (401, 403), f"{case.method} {case.path}: {response.status_code}, not 403"

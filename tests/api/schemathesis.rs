@@ -38,11 +38,8 @@ fn cancel_all(daemon: &TestDaemon) {
     });
 }
 
-#[test]
-fn the_server_is_what_its_description_says() {
-    let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__LIMITS__QUEUED_SESSIONS_MAX", "5000")]);
-    let sample = daemon.create("say hello ;; max-turns");
-    daemon.wait_for(&sample, "failed");
+/// Runs Schemathesis against the daemon with this token; fails where it finds anything.
+fn run(daemon: &TestDaemon, token: &str, role: &str, options: &[&str]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api");
     let url = daemon.base_url().expect("the daemon serves");
     let description = daemon.root().join("openapi.json");
@@ -53,19 +50,54 @@ fn the_server_is_what_its_description_says() {
         .arg("--config-file")
         .arg(folder.join("schemathesis.toml"))
         .args(["--no-color", "run", "--warnings", "off", "--url", &url])
+        .args(options)
         .arg(description)
         .current_dir(daemon.root())
         .env("SCHEMATHESIS_HOOKS", "hooks")
         .env("PYTHONPATH", &folder)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("CC_EXECUTOR_TEST_WORK", daemon.work())
-        .env("CC_EXECUTOR_TOKEN", daemon.token());
+        .env("CC_EXECUTOR_TEST_ROLE", role)
+        .env("CC_EXECUTOR_TOKEN", token);
     let output = command.output().expect("it starts");
-    cancel_all(&daemon);
+    cancel_all(daemon);
     assert!(
         output.status.success(),
         "{}\n{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn the_server_is_what_its_description_says() {
+    let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__LIMITS__QUEUED_SESSIONS_MAX", "5000")]);
+    let sample = daemon.create("say hello ;; max-turns");
+    daemon.wait_for(&sample, "failed");
+    run(&daemon, &daemon.token(), "admin", &[]);
+}
+
+#[test]
+fn whoever_reads_only_changes_nothing() {
+    let daemon = TestDaemon::start();
+    let (status, made) = daemon.post("/api/tokens", &json!({"name": "reader", "role": "viewer"}));
+    assert_eq!(status, 201, "{made}");
+    let token = made["token"].as_str().expect("a token");
+    let checks = "not_a_server_error,what_a_role_may";
+    let options = ["--checks", checks, "--phases", "examples,coverage,fuzzing", "-n", "3"];
+    run(&daemon, token, "viewer", &options);
+    let (_, page) = daemon.get("/api/sessions");
+    assert_eq!(page["sessions"], json!([]), "nothing was started");
+    let (_, page) = daemon.get("/api/audit?limit=500");
+    let entries = page["entries"].as_array().expect("entries");
+    let of_reader = entries.iter().filter(|entry| entry["name"] == "reader");
+    let (mut refused, mut done) = (0, 0);
+    for entry in of_reader {
+        match entry["outcome"].as_str() {
+            Some("refused") => refused += 1,
+            _ if entry["route"] == "/sign-out" => done += 1,
+            _ => panic!("{entry}"),
+        }
+    }
+    assert!(refused > 10 && done > 0, "{refused} refused, {done} done: it was tried");
 }

@@ -316,7 +316,7 @@ impl TestDaemon {
     /// Reads a stream from after `cursor`. One that hangs fails the test.
     pub(crate) fn stream(&self, path: &str, cursor: Option<u64>) -> Events {
         let request = self.agent.get(self.url(path));
-        let request = request.config().timeout_recv_body(Some(PATIENCE)).build();
+        let request = request.config().timeout_recv_body(Some(PATIENCE_STREAM)).build();
         let mut request = request.header("Authorization", format!("Bearer {}", self.token()));
         if let Some(cursor) = cursor {
             request = request.header("Last-Event-ID", cursor.to_string());
@@ -427,7 +427,7 @@ impl Iterator for Events {
             match self.lines.read_line(&mut line) {
                 Ok(0) => return None,
                 Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                Err(error) if is_timeout(&error) => {
                     panic!("the stream neither went on nor ended: {error}")
                 }
                 // The daemon is gone.
@@ -476,3 +476,11 @@ fn processes_with(mark: &str) -> Vec<i32> {
 }
 
 const PATIENCE: Duration = super::wait::PATIENCE;
+
+/// The most time for the whole of a stream, which may be left unread for long.
+const PATIENCE_STREAM: Duration = Duration::from_secs(5 * PATIENCE.as_secs());
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+    error.kind() == std::io::ErrorKind::TimedOut || matches!(inner, Some(ureq::Error::Timeout(_)))
+}

@@ -219,7 +219,7 @@ fn end_of_life(now: Timestamp, seconds: u64) -> Result<Timestamp, Problem> {
 fn not_made(error: NotMade) -> Problem {
     let code = match error {
         NotMade::BadName => Code::BadBody,
-        NotMade::Exists(_) | NotMade::TooMany => Code::TokenExists,
+        NotMade::IsOwner | NotMade::Exists(_) | NotMade::TooMany => Code::TokenExists,
         NotMade::Unwritten(_) => Code::NotKept,
     };
     Problem::new(code, error.to_string())

@@ -436,7 +436,7 @@ async fn tokens_are_shown_once_listed_and_revoked() {
     assert_eq!((&first["name"], &first["role"]), (&json!("ci"), &json!("operator")));
     let refused = [
         (json!({"name": "ci", "role": "viewer"}), (409, "token_exists")),
-        (json!({"name": "owner", "role": "viewer"}), (400, "bad_body")),
+        (json!({"name": "owner", "role": "viewer"}), (409, "token_exists")),
         (json!({"name": "a\r\nX: y", "role": "viewer"}), (400, "bad_body")),
         (json!({"name": "x", "role": "root"}), (400, "bad_body")),
         (json!({"name": "x", "role": "viewer", "expires": 1}), (400, "bad_body")),
