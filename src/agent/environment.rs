@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::agent_host::protocol::ATTEMPT_MARK;
 use crate::session::request::{PermissionMode, Request};
 
 /// Environment variables of an enclosing Claude session, which an agent of ours must not inherit.
@@ -19,7 +20,7 @@ pub const ENCLOSING_SESSION: [&str; 8] = [
     "CLAUDE_CODE_SESSION_ATTENDED",
     "CLAUDE_CODE_SSE_PORT",
     "CLAUDE_PID",
-    crate::agent_host::protocol::ATTEMPT_MARK,
+    ATTEMPT_MARK,
     DEPTH_VARIABLE,
 ];
 
@@ -202,12 +203,12 @@ pub fn arguments(
 }
 
 /// The MCP configuration that gives an agent our own tools and resources: our relay, at the daemon whose state this is.
-/// `depth` is that of the sessions it may start.
-pub fn own_mcp_config(executable: &Path, state: &Path, depth: u32) -> String {
+/// `depth` is that of the sessions it may start, `mark` that of the agent's attempt.
+pub fn own_mcp_config(executable: &Path, state: &Path, depth: u32, mark: &str) -> String {
     let server = json!({
         "command": executable,
         "args": ["mcp", "--state-dir", state],
-        "env": {DEPTH_VARIABLE: depth.to_string()},
+        "env": {DEPTH_VARIABLE: depth.to_string(), ATTEMPT_MARK: mark},
     });
     json!({"mcpServers": {OWN_MCP_SERVER: server}}).to_string()
 }

@@ -141,6 +141,11 @@ pub(crate) fn mark_value(session: SessionId, attempt: Attempt) -> String {
     format!("{session}/{attempt}")
 }
 
+/// The session that a value of [`protocol::ATTEMPT_MARK`] names.
+pub(crate) fn marked_session(mark: &str) -> Option<SessionId> {
+    mark.split_once('/')?.0.parse().ok()
+}
+
 /// The socket is bound before the agent is started: an agent that nobody can reach should not begin.
 ///
 /// Handlers stand for the signals before that too, so that the agent starts with the default of each.

@@ -25,7 +25,8 @@ use super::launch::find_or_start;
 use super::screen::eprint;
 use super::sse::Parser;
 use crate::agent::environment::DEPTH_VARIABLE;
-use crate::web::mcp::caller::{DEPTH_HEADER, DIRECTORY_HEADER};
+use crate::agent_host::protocol::ATTEMPT_MARK;
+use crate::web::mcp::caller::{DEPTH_HEADER, DIRECTORY_HEADER, PARENT_HEADER};
 
 /// The longest message of the client, in bytes.
 const MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -56,6 +57,7 @@ pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
         state_dir: state_dir.to_owned(),
         directory: std::env::current_dir().ok(),
         depth: std::env::var(DEPTH_VARIABLE).ok().and_then(|depth| depth.parse().ok()),
+        parent: std::env::var(ATTEMPT_MARK).ok(),
         session: RefCell::default(),
         running: RefCell::default(),
         starting: Mutex::default(),
@@ -102,6 +104,8 @@ struct Relay {
     directory: Option<PathBuf>,
     /// How many agents stand above it, where one started it.
     depth: Option<u32>,
+    /// The mark of the attempt whose agent started it, where one did.
+    parent: Option<String>,
     session: RefCell<Session>,
     /// The requests on their way, by their ids as JSON.
     running: RefCell<HashMap<String, AbortHandle>>,
@@ -361,6 +365,9 @@ impl Relay {
         }
         if let Some(depth) = self.depth {
             request = request.insert_header((DEPTH_HEADER, depth));
+        }
+        if let Some(parent) = &self.parent {
+            request = request.insert_header((PARENT_HEADER, parent.as_str()));
         }
         if is_stateless(message) {
             for (name, value) in stateless_headers(message) {

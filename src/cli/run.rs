@@ -106,8 +106,9 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
         env_names: env.keys().cloned().collect(),
         clarify: args.clarify,
         executor_tools: args.with_executor,
-        // The daemon takes it from the environment.
+        // The daemon takes both from the environment.
         depth: 0,
+        parent: None,
         origin: None,
     })
 }

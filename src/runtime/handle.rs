@@ -18,6 +18,8 @@ use super::settings::RuntimeSettings;
 use super::supervisor::{ReplyReceiver, Supervisor, reply_channel};
 use crate::agent::environment::DEPTH_VARIABLE;
 use crate::agent::launch;
+use crate::agent_host::marked_session;
+use crate::agent_host::protocol::ATTEMPT_MARK;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::{Claim, InvalidRequest, Request};
@@ -170,6 +172,8 @@ impl Handle {
         new.request.max_budget_usd = new.request.max_budget_usd.or(self.settings.max_budget_usd);
         let above = new.env.as_ref().and_then(|env| env.get(DEPTH_VARIABLE)?.parse().ok());
         new.request.depth = new.request.depth.max(above.unwrap_or(0));
+        let mark = new.env.as_ref().and_then(|env| env.get(ATTEMPT_MARK));
+        new.request.parent = new.request.parent.or(mark.and_then(|mark| marked_session(mark)));
         new.request.check()?;
         let settings = Arc::clone(&self.settings);
         let (request, env) = (new.request.clone(), new.env.take());

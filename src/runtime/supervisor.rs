@@ -35,6 +35,7 @@ mod gone;
 mod notices;
 mod questions;
 mod resuming;
+mod slots;
 
 /// Decides about every session that has not ended.
 pub(super) struct Supervisor {
@@ -83,11 +84,6 @@ impl Session {
             retry: Retry::default(),
             jumping: false,
         }
-    }
-
-    /// Whether it takes up one of the slots for agents at work.
-    fn takes_slot(&self) -> bool {
-        self.life.state.has_agent() && (!self.summary.lifecycle.state.has_agent() || self.summary.takes_slot())
     }
 }
 
@@ -221,9 +217,7 @@ impl Supervisor {
 
     /// Starts what the free slots allow.
     fn dispatch(&mut self, ctx: &mut Context<Self>) {
-        let mut taken = self.sessions.values().filter(|session| session.takes_slot()).count();
-        while taken < self.surroundings.settings.live_agents_max {
-            let Some(id) = self.queue.pop_front() else { return };
+        while let Some(id) = self.next_to_start() {
             let Some(session) = self.sessions.get(&id) else {
                 continue;
             };
@@ -232,7 +226,6 @@ impl Supervisor {
                 checkpoint: session.summary.checkpoint,
             };
             self.step(id, &event, None, ctx);
-            taken += 1;
         }
     }
 

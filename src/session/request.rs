@@ -84,6 +84,9 @@ pub struct Request {
     /// How many agents stand above it: an agent that a person's session starts is at 1.
     #[serde(skip_serializing_if = "is_zero")]
     pub depth: u32,
+    /// The session whose agent asked for it, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SessionId>,
     /// The conversation it begins from, where that is not a new one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,

@@ -217,6 +217,11 @@ pub(crate) fn messages(answer: Response<ureq::Body>) -> Messages {
 }
 
 impl Messages {
+    /// The events of an answer as it comes, HTTP's own lines and all: those name no field of an event.
+    pub(crate) fn by_hand(connection: std::net::TcpStream) -> Self {
+        Self(BufReader::with_capacity(1024, Box::new(connection)))
+    }
+
     /// The next event; none at the end.
     pub(crate) fn event(&mut self) -> Option<Event> {
         let mut event = Event {

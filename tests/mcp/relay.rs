@@ -160,6 +160,35 @@ fn agents_that_start_agents_end_somewhere() {
 }
 
 #[test]
+fn agents_that_wait_for_agents_leave_them_a_slot() {
+    let mut daemon = TestDaemon::start_with(&[("CC_EXECUTOR__LIMITS__MAX_LIVE_AGENTS", "1")]);
+    let go = daemon.root().join("go");
+    let waits = format!("wait-file {} ;; say done", go.display());
+    let parent = daemon.create(&waits);
+    daemon.wait_for(&parent, "running");
+    let stranger = daemon.create("say hello");
+    // As the agent's own relay, and its command line, would.
+    daemon.set("CC_EXECUTOR_DEPTH", "1");
+    daemon.set("CC_EXECUTOR_ATTEMPT", &format!("{parent}/1"));
+    let mut relay = Relay::start(&daemon);
+    relay.introduce();
+    relay.send(&call(1, "execute_with_streaming", json!({"task": "say hello"})));
+    let result = relay.answer().1["result"].clone();
+    assert_eq!(result["structuredContent"]["outcome"], "completed", "{result:#}");
+    let output = daemon.command(&["run", "say hello"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        daemon.records_of(&stranger, "attempt.started").len(),
+        0,
+        "it waits for its turn"
+    );
+    relay.end();
+    std::fs::write(&go, "").unwrap();
+    daemon.wait_for(&parent, "completed");
+    daemon.wait_for(&stranger, "completed");
+}
+
+#[test]
 fn what_is_no_message_is_answered_as_such() {
     let daemon = TestDaemon::start();
     let mut relay = Relay::start(&daemon);

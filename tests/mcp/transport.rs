@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::client::{Client, SESSIONS, STATELESS, messages};
 use crate::support::daemon::TestDaemon;
@@ -19,13 +20,26 @@ pub(crate) fn session_of(message: &Value) -> String {
 
 /// Sends a request by hand and answers the connection with nothing of the answer read.
 pub(crate) fn send_by_hand(daemon: &TestDaemon, client: &Client, method: &str, params: Value) -> TcpStream {
+    let address = daemon.base_url().expect("an address");
+    let address = address.trim_start_matches("http://").to_owned();
+    let connection = TcpStream::connect(&address).expect("it listens");
+    send_on(connection, daemon, client, method, params)
+}
+
+/// The same on a connection whose end here takes only a few bytes that nobody has read.
+pub(crate) fn send_narrowly(daemon: &TestDaemon, client: &Client, method: &str, params: Value) -> TcpStream {
+    let address = daemon.base_url().expect("an address");
+    let address: std::net::SocketAddr = address.trim_start_matches("http://").parse().expect("an address");
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    // It has to be known before it connects.
+    socket.set_recv_buffer_size(4096).expect("a size");
+    socket.connect(&address.into()).expect("it listens");
+    send_on(socket.into(), daemon, client, method, params)
+}
+
+fn send_on(mut connection: TcpStream, daemon: &TestDaemon, client: &Client, method: &str, params: Value) -> TcpStream {
     let (_, message) = client.message(method, params);
-    let address = daemon
-        .base_url()
-        .expect("an address")
-        .trim_start_matches("http://")
-        .to_owned();
-    let mut connection = TcpStream::connect(&address).expect("it listens");
+    let address = connection.peer_addr().expect("it is connected");
     connection.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     let body = message.to_string();
     let name = message["params"]["name"].as_str().unwrap_or_default();
@@ -250,4 +264,42 @@ fn a_name_that_tasks_lack_is_taken_from_the_body() {
         .send(message.to_string())
         .unwrap();
     assert_eq!(messages(answer).result()["status"], "completed");
+}
+
+#[test]
+fn what_is_logged_about_a_call_is_told_on_its_own_stream() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    client.request("logging/setLevel", json!({"level": "debug"}));
+    // Nothing but the call's own stream is open, and it does not ask for progress.
+    let call = json!({"name": "execute_with_streaming", "arguments": {"task": "say hello", "cwd": daemon.work()}});
+    let mut stream = client.send("tools/call", call);
+    let first = std::iter::from_fn(|| stream.event())
+        .find(|event| event.message.is_some())
+        .expect("the stream begins");
+    let rest: Vec<Value> = stream.by_ref().collect();
+    let told = |rest: &[Value]| {
+        let logs = rest
+            .iter()
+            .filter(|message| message["method"] == "notifications/message");
+        logs.map(|log| log["params"].clone()).collect::<Vec<_>>()
+    };
+    let answered = rest.last().expect("an answer");
+    assert_eq!(
+        answered["result"]["structuredContent"]["outcome"], "completed",
+        "{answered:#}"
+    );
+    let logs = told(&rest);
+    assert!(
+        logs.iter().any(|log| log["data"]["data"]["to"] == "completed"),
+        "{logs:#?}"
+    );
+    assert!(
+        !rest
+            .iter()
+            .any(|message| message["method"] == "notifications/cancelled")
+    );
+    // Who lost the connection is told the same.
+    let again: Vec<Value> = client.listen(first.id.as_deref()).collect();
+    assert_eq!(told(&again), logs);
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::agent::environment::{self, Conversation, DEPTH_VARIABLE, Remaining};
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::transcript::{self, Seen};
+use crate::agent_host::mark_value;
 use crate::agent_host::protocol::LaunchPlan;
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::spans::span_of;
@@ -113,7 +114,7 @@ pub(super) fn prepare(
         source,
     };
     launch::private_directory(&temporary).map_err(failed)?;
-    let as_run = as_run(settings, request, summary.lifecycle.clarify);
+    let as_run = as_run(settings, request, summary, attempt);
     let (arguments, side_files) = environment::arguments(&as_run, conversation, remaining, &directory);
     let mut env = environment::environment(agent_env, &settings.agent_env, conversation, &temporary);
     env.insert(DEPTH_VARIABLE.to_owned(), (request.depth + 1).to_string());
@@ -133,11 +134,17 @@ pub(super) fn prepare(
 }
 
 /// The request as this attempt runs it.
-fn as_run<'a>(settings: &RuntimeSettings, request: &'a Request, clarify: Clarify) -> Cow<'a, Request> {
-    match clarify {
+fn as_run<'a>(
+    settings: &RuntimeSettings,
+    request: &'a Request,
+    summary: &Summary,
+    attempt: Attempt,
+) -> Cow<'a, Request> {
+    match summary.lifecycle.clarify {
         Clarify::Analysing | Clarify::Asking { .. } => Cow::Owned(clarify::for_analysis(request)),
         Clarify::Unasked | Clarify::Settled if request.executor_tools => {
-            let own = environment::own_mcp_config(&settings.executable, &settings.state, request.depth + 1);
+            let mark = mark_value(summary.session_id, attempt);
+            let own = environment::own_mcp_config(&settings.executable, &settings.state, request.depth + 1, &mark);
             let mut request = request.clone();
             request.mcp_config.push(own);
             Cow::Owned(request)

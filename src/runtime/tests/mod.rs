@@ -13,5 +13,6 @@ mod hours;
 mod lines;
 mod questions;
 mod reattach;
+mod slots;
 mod waits;
 mod world;

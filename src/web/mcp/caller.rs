@@ -10,6 +10,8 @@ use rmcp::model::ProtocolVersion;
 use rmcp::service::RequestContext;
 
 use super::log::Level;
+use crate::agent_host::marked_session;
+use crate::session::id::SessionId;
 use crate::web::access;
 
 /// The header in which our relay tells where it was started: the directory that a request without one means.
@@ -17,6 +19,9 @@ pub(crate) const DIRECTORY_HEADER: &str = "X-CC-Executor-Directory";
 
 /// The header in which our relay tells how many agents stand above it.
 pub(crate) const DEPTH_HEADER: &str = "X-CC-Executor-Depth";
+
+/// The header in which our relay tells which attempt's agent started it, by the mark in its environment.
+pub(crate) const PARENT_HEADER: &str = "X-CC-Executor-Parent";
 
 /// The header that names the MCP session.
 const SESSION_HEADER: &str = "Mcp-Session-Id";
@@ -48,6 +53,8 @@ pub(super) struct Caller {
     pub(super) directory: Option<PathBuf>,
     /// How many agents stand above what it starts.
     pub(super) depth: u32,
+    /// The session whose agent it is, where it is one of ours.
+    pub(super) parent: Option<SessionId>,
     /// What this request wants to have logged, in the stateless era.
     pub(super) log_level: Option<Level>,
     /// Whose token it has; none only where a handler is served without our guard.
@@ -75,6 +82,7 @@ impl Caller {
             depth: header(DEPTH_HEADER)
                 .and_then(|depth| depth.to_str().ok()?.parse().ok())
                 .unwrap_or(0),
+            parent: header(PARENT_HEADER).and_then(|mark| marked_session(mark.to_str().ok()?)),
             log_level: context.meta.log_level().and_then(Level::of),
             signed_in: context
                 .extensions

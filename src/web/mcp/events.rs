@@ -27,6 +27,7 @@ use tokio::sync::watch;
 mod line;
 
 use self::line::{Line, is_answer};
+use super::aside::undressed;
 use super::kept::{Bounds, Kept};
 use crate::config::McpSettings;
 
@@ -121,7 +122,8 @@ impl Events {
         }
         let (live, _) = self.live(stream)?;
         let mut live = lock(&live);
-        let message = event.message.as_deref().map(serde_json::to_value).transpose()?;
+        let message = event.message.as_deref().map(undressed);
+        let message = message.as_deref().map(serde_json::to_value).transpose()?;
         let is_answer = message.as_ref().is_some_and(is_answer);
         live.last += 1;
         let (number, before) = (live.last, live.bytes);

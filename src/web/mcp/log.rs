@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use rmcp::RoleServer;
-use rmcp::model::{LoggingLevel, LoggingMessageNotificationParam};
-use rmcp::service::RequestContext;
+use rmcp::model::{LoggingLevel, LoggingMessageNotification, LoggingMessageNotificationParam, ServerNotification};
+use rmcp::service::{OriginatingRequestId, RequestContext, ServiceError};
 use serde_json::Value;
 
 use super::caller::{Caller, Era};
@@ -66,9 +66,20 @@ pub(super) async fn send(door: &Door, context: &RequestContext<RoleServer>, call
     }
     let data = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
     let message = LoggingMessageNotificationParam::new(level.on_the_wire(), data).with_logger("cc-executor");
-    if let Err(error) = context.peer.notify_logging_message(message).await {
+    if let Err(error) = tell(context, message).await {
         tracing::debug!(%error, "a log message is not delivered");
     }
+}
+
+/// Sends a log message on the stream of the call that it belongs to.
+pub async fn tell(
+    context: &RequestContext<RoleServer>,
+    message: LoggingMessageNotificationParam,
+) -> Result<(), ServiceError> {
+    let mut log = LoggingMessageNotification::new(message);
+    log.extensions.insert(OriginatingRequestId(context.id.clone()));
+    let log = ServerNotification::LoggingMessageNotification(log);
+    context.peer.send_notification(log).await
 }
 
 impl Level {

@@ -4,6 +4,7 @@
 //! the daemon), `server` (what rmcp asks of us), `tools` (what can be done), `resources` (what can be read).
 //! Nothing here decides anything about sessions of ours: every call goes through the runtime's handle.
 
+mod aside;
 mod bridge;
 pub(crate) mod caller;
 mod events;
@@ -53,6 +54,7 @@ pub use self::events::{Continuation, Interrupted};
 pub use self::guard::answered;
 use self::interrupted::Notes;
 use self::log::Levels;
+pub use self::log::tell as tell_log;
 use self::server::{Door, Product};
 use self::sessions::{BusyMark, Introductions, Sessions, Uses};
 use self::subscriptions::Subscriptions;

@@ -23,13 +23,14 @@ use rmcp::transport::streamable_http_server::session::{
 };
 
 use super::SyncStream;
+use super::aside::{Dressing, undressed_event};
 use super::events::{Events, Interrupted, SharedEvents};
 use super::kept::{Bounds, Kept};
 use super::outflow::unhurried;
 use crate::agent::launch::write_private;
 use crate::config::McpSettings;
 
-type Transport = <LocalSessionManager as SessionManager>::Transport;
+type Transport = Dressing<<LocalSessionManager as SessionManager>::Transport>;
 type Error = LocalSessionManagerError;
 type Messages = SyncStream<ServerSseMessage>;
 
@@ -101,7 +102,7 @@ impl Sessions {
         let busy = self.use_of.begin(id);
         SyncStream::new(
             Busy {
-                messages: messages.boxed(),
+                messages: messages.map(undressed_event).boxed(),
                 _busy: busy,
             }
             .boxed(),
@@ -117,7 +118,7 @@ impl SessionManager for Sessions {
         self.make_room().await;
         let (id, transport) = self.inner.create_session().await?;
         drop(self.use_of.begin(&id));
-        Ok((id, transport))
+        Ok((id, Dressing(transport)))
     }
 
     async fn initialize_session(
@@ -189,7 +190,11 @@ impl SessionManager for Sessions {
     async fn restore_session(&self, id: SessionId) -> Result<RestoreOutcome<Transport>, Error> {
         self.make_room().await;
         drop(self.use_of.begin(&id));
-        self.inner.restore_session(id).await
+        Ok(match self.inner.restore_session(id).await? {
+            RestoreOutcome::Restored(transport) => RestoreOutcome::Restored(Dressing(transport)),
+            RestoreOutcome::AlreadyPresent => RestoreOutcome::AlreadyPresent,
+            _ => RestoreOutcome::NotSupported,
+        })
     }
 
     // No event store is shown to the service itself: it would keep the calls of 2026-07-28 too, and not cancel them when

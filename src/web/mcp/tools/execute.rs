@@ -110,6 +110,7 @@ impl Call<'_> {
         let mut request = arguments.to_request(self.caller.directory.as_deref())?;
         request.clarify = tool == SMART;
         request.depth = self.caller.depth;
+        request.parent = self.caller.parent;
         let new = NewSession {
             request,
             env: None,
