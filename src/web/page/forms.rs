@@ -57,7 +57,7 @@ fn start_details() -> Markup {
                 (number_field("max_budget_usd", "Most dollars", "any"))
                 (number_field("timeout_minutes", "Most minutes at work", "1"))
             }
-            (check_field("clarify", "First look whether the task is clear, and ask where it is not"))
+            (check_field("clarify", "First look whether it is clear what is wanted, and ask where it is not"))
             (check_field("executor_tools", "Let its agent use this daemon: start sessions and follow them"))
         }
     }
