@@ -84,7 +84,8 @@ pub(super) fn render(item: &Item<'_>) -> Markup {
             let line = "The task as it was made clear".to_owned();
             event(item, "start", line, text::block(&refined.task, item.room))
         }
-        Entry::SessionResumed(resumed) => event(item, "start", resumed_line(resumed), instruction(resumed, item.room)),
+        // What it was told is the message that follows.
+        Entry::SessionResumed(resumed) => event(item, "start", resumed_line(resumed), html! {}),
         Entry::SessionEnded(end) => session_end(item, end),
     }
 }
@@ -313,10 +314,6 @@ fn resumed_line(resumed: &Resumed) -> String {
         Some(seq) => format!("Resumed by {} from record {seq}", resumed.by),
         None => format!("Resumed by {}", resumed.by),
     }
-}
-
-fn instruction(resumed: &Resumed, room: Room<'_>) -> Markup {
-    html! { @if let Some(text) = &resumed.instruction { (text::block(text, room)) } }
 }
 
 fn session_end(item: &Item<'_>, end: &SessionEnd) -> Markup {
