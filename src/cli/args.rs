@@ -11,8 +11,10 @@ use super::answer::AnswerFlags;
 use super::mcp_config::McpClient;
 use super::units::parse_seconds;
 
+mod bench;
 mod lists;
 
+pub(crate) use self::bench::{BenchArgs, BenchOf};
 pub(crate) use self::lists::{ExportArgs, HistoryArgs, Wanted};
 
 /// Exit codes, for the end of the help text.
@@ -437,60 +439,6 @@ pub(crate) struct DemoArgs {
     /// Show nothing but the count, as an object
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// `bench`
-#[derive(Args, Debug)]
-pub(crate) struct BenchArgs {
-    /// What to measure
-    #[command(subcommand)]
-    pub(crate) what: BenchOf,
-    /// Where the temporary state is put; its disk is measured too [default: the temporary directory]
-    #[arg(long, value_name = "DIR", global = true)]
-    pub(crate) dir: Option<PathBuf>,
-    /// An array of objects
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-}
-
-/// What `bench` measures.
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum BenchOf {
-    /// From an agent's write to a client: lines a second, and the delay of partial text
-    Stream {
-        /// How many lines the agent writes
-        #[arg(long, value_name = "N", default_value_t = BENCH_LINES, value_parser = at_least_one())]
-        lines: u64,
-        /// How many partial texts are timed
-        #[arg(long, value_name = "N", default_value_t = 300, value_parser = at_least_one())]
-        samples: u64,
-    },
-    /// The daemon's start with many past sessions, and memory
-    Start {
-        /// How many past sessions there are
-        #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = at_least_one())]
-        sessions: u64,
-        /// How many starts are timed
-        #[arg(long, value_name = "N", default_value_t = 7, value_parser = at_least_one())]
-        samples: u64,
-    },
-    /// From the daemon's death until all sessions are watched again, and starts with long journals
-    Recovery {
-        /// How many sessions there are, one run each
-        #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_values_t = [1, 100, 1000], value_parser = at_least_one())]
-        sessions: Vec<u64>,
-        /// How long the journals are, in records
-        #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000, 1_000_000],
-            value_parser = at_least_one())]
-        records: Vec<u64>,
-    },
-}
-
-/// Lines of `bench stream`: a debug build is some ten times slower.
-const BENCH_LINES: u64 = if cfg!(debug_assertions) { 30_000 } else { 300_000 };
-
-fn at_least_one() -> clap::builder::RangedU64ValueParser {
-    clap::value_parser!(u64).range(1..)
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {
