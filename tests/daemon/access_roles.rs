@@ -136,7 +136,7 @@ fn who_changed_what_is_kept_over_restarts_and_paged() {
     daemon.wait_for(&id, "running");
     let short = &id[id.len() - 8..];
     let cancel = format!("/api/sessions/{short}/cancel");
-    assert_eq!(Caller::of(&daemon).call("POST", &cancel, &[&ci], "").status, 200);
+    assert_eq!(Caller::of(&daemon).call("POST", &cancel, &[&ci], "").status, 202);
     daemon.wait_for(&id, "cancelled");
     daemon.kill();
     daemon.launch();
