@@ -71,6 +71,8 @@ fn a_message_that_was_folded_into_a_cut_turn_is_not_sent_again() {
             .then_some(())
     });
     kill_agent(&daemon, &id, 2);
+    // A call that the transcript did not have yet is made once more.
+    std::fs::write(root.join("three.gate"), "").unwrap();
     resume(&daemon, &id, &json!({}));
     assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 3);
     assert!(

@@ -4,8 +4,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::main_job::{messages, transcript, with_claude};
+use super::main_job::{messages, transcript, with_claude, with_claude_and};
 use crate::support::claude::{claude_binary, claude_env};
+use crate::support::daemon::signal;
 use crate::support::messages_api::MessagesApi;
 use crate::support::wait::until;
 
@@ -41,7 +42,7 @@ fn a_cancelled_session_goes_on_with_an_instruction_in_its_conversation() {
 #[test]
 fn a_turn_that_was_cut_goes_on_by_itself_and_its_result_is_the_sessions() {
     let api = MessagesApi::start();
-    let daemon = with_claude(&api);
+    let daemon = with_claude_and(&api, &[("CC_EXECUTOR__SUPERVISION__RESTARTS_MAX", "0")]);
     let gate = daemon.root().join("gate");
     let shell = crate::support::wait::shell_until_exists(&gate);
     let task = format!("FAKE: say begun ;; bash {shell} ;; say made it");
@@ -50,8 +51,9 @@ fn a_turn_that_was_cut_goes_on_by_itself_and_its_result_is_the_sessions() {
         let text = std::fs::read_to_string(transcript(&daemon, &id)?).ok()?;
         text.contains("tool_use").then_some(())
     });
-    daemon.cancel(&id);
-    daemon.wait_for(&id, "cancelled");
+    // An agent that is cancelled is done with its turn; one that dies is not.
+    signal(daemon.agent_pid(&id, 1), rustix::process::Signal::KILL);
+    daemon.wait_for(&id, "failed");
     std::fs::write(gate, "").unwrap();
     daemon.post(&format!("/api/sessions/{id}/resume"), &json!({}));
     let view = daemon.wait_for(&id, "completed");

@@ -125,7 +125,7 @@ fn a_cursor_beyond_the_head_is_a_gap_and_everything_comes_from_the_start() {
 
     let live = daemon.create("say hello ;; silence");
     daemon.wait_for(&live, "running");
-    let mut events = daemon.stream(&path(&live), Some(i64::MAX as u64));
+    let mut events = daemon.stream(&path(&live), Some(i64::MAX.unsigned_abs()));
     assert_eq!(events.next().unwrap().data["resume"], "gap");
     assert_eq!(events.find_map(|event| event.id), Some(1));
 
