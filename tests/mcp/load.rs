@@ -50,9 +50,9 @@ fn a_flood_at_a_client_that_stops_reading_holds_up_nobody_and_is_read_on_afterwa
     let daemon = TestDaemon::start_with(&[EAGER]);
     let client = Client::connect(&daemon, SESSIONS);
     let before = memory(&daemon);
-    let arguments = json!({"task": "flood 20000 1000 ;; say last", "cwd": daemon.work()});
+    let arguments = json!({"task": "flood 20000 1000 ;; slow 1 ;; flood 4000 2000 ;; say last", "cwd": daemon.work()});
     let call = json!({"name": "execute_with_streaming", "arguments": arguments, "_meta": {"progressToken": "p"}});
-    // What the kernel would take for a client that reads nothing is less than what is sent.
+    // The second flood is told line by line: more than the kernel takes for a client that reads nothing.
     let mut stream = Messages::by_hand(send_narrowly(&daemon, &client, "tools/call", call));
     let first = std::iter::from_fn(|| stream.event()).find(|event| event.message.is_some());
     let first = first.expect("the stream begins");
