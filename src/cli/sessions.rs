@@ -10,6 +10,7 @@ use super::clean::{clean, one_line};
 use super::client::{Client, HowMany, read};
 use super::exit::{Exit, Failure};
 use super::follow::Follow;
+use super::prompt;
 use super::screen::print;
 use super::units;
 use super::view::View;
@@ -213,6 +214,8 @@ fn describe(view: &View, now: Timestamp) -> String {
             "question   {id} {}{orphaned}",
             one_line(&question.kind.headline(), 200)
         ));
+        let explained = prompt::explain(&question.kind).into_iter();
+        lines.extend(explained.map(|line| format!("           {line}").trim_end().to_owned()));
         lines.push(format!(
             "           answer with: cc-executor answer {short} {id} {}",
             flags_for(&question.kind)
@@ -264,6 +267,8 @@ mod tests {
         attempt    1
         used       2 turns · 0 tokens · $0.0000 · 1h 05m
         question   q1 Bash: make (its agent is gone; the answer is kept for the next one)
+                   The agent wants to use Bash:
+                     command: make
                    answer with: cc-executor answer 0000abcd q1 --allow | --deny [REASON]
         ");
     }
