@@ -104,11 +104,6 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Whether anything of an attempt is alive, its agent or what that has started. Needs no host.
-pub fn is_anything_alive(session: SessionId, attempt: Attempt) -> bool {
-    leftovers::count(&Mark::new(&mark_value(session, attempt)), None) > 0
-}
-
 /// Ends the agent of an attempt and all that it has started, where no host can be asked to; says what that was.
 pub async fn end_everything(session: SessionId, attempt: Attempt) -> Vec<String> {
     leftovers::list(leftovers::end(&Mark::new(&mark_value(session, attempt)), None).await)

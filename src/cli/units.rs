@@ -3,6 +3,9 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, Unit};
 
+use crate::web::units::amount;
+pub(crate) use crate::web::units::duration;
+
 /// `2 turns`.
 pub(crate) fn turns(count: u32) -> String {
     if count == 1 {
@@ -14,11 +17,7 @@ pub(crate) fn turns(count: u32) -> String {
 
 /// `12.3k tokens`.
 pub(crate) fn tokens(count: u64) -> String {
-    match count {
-        0..1_000 => format!("{count} tokens"),
-        1_000..1_000_000 => format!("{:.1}k tokens", count as f64 / 1e3),
-        _ => format!("{:.1}M tokens", count as f64 / 1e6),
-    }
+    format!("{} tokens", amount(count))
 }
 
 /// `$0.0421`, and `$12.30` above a dollar.
@@ -27,17 +26,6 @@ pub(crate) fn usd(amount: f64) -> String {
         format!("${amount:.4}")
     } else {
         format!("${amount:.2}")
-    }
-}
-
-/// `1h 05m`, `2m 13s`, `7s`.
-pub(crate) fn duration(duration: SignedDuration) -> String {
-    let seconds = duration.as_secs().max(0);
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{}d {:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
     }
 }
 

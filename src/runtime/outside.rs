@@ -29,7 +29,7 @@ impl Outside {
             clock: Clock::reading(Timestamp::now),
             hosts: Arc::new(HostProcesses {
                 executable,
-                marks: Marks::default(),
+                marks: Arc::new(Marks::default()),
             }),
         }
     }
@@ -74,8 +74,8 @@ pub(super) trait Hosts: Send + Sync {
 
 struct HostProcesses {
     executable: PathBuf,
-    /// One look at the machine's processes for all attempts that end at the time.
-    marks: Marks,
+    /// One look at the machine's processes for all attempts that ask at the time.
+    marks: Arc<Marks>,
 }
 
 impl Hosts for HostProcesses {
@@ -88,9 +88,9 @@ impl Hosts for HostProcesses {
     }
 
     fn is_anything_alive(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, bool> {
-        let looking = tokio::task::spawn_blocking(move || agent_host::is_anything_alive(session, attempt));
+        let marks = Arc::clone(&self.marks);
         // Where nobody could look, the agent counts as alive: it must not be doubled.
-        Box::pin(async move { looking.await.unwrap_or(true) })
+        Box::pin(async move { marks.is_alive(session, attempt).await })
     }
 
     fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>> {

@@ -21,6 +21,7 @@ mod params;
 mod reference;
 mod server;
 mod stream;
+pub(crate) mod units;
 mod view;
 mod waiting;
 

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::text::one_line;
 use crate::session::outcome::Outcome;
 use crate::session::summary::Summary;
+pub(super) use crate::web::units::{amount, duration};
 
 /// The most characters of what a session is at.
 const DOING_CHARS_MAX: usize = 200;
@@ -66,32 +67,12 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
     }
 }
 
-/// `12.3k`.
-pub(super) fn amount(count: u64) -> String {
-    match count {
-        0..1_000 => count.to_string(),
-        1_000..1_000_000 => format!("{:.1}k", count as f64 / 1e3),
-        _ => format!("{:.1}M", count as f64 / 1e6),
-    }
-}
-
 /// `$0.0421`, and `$12.30` from a dollar on.
 pub(super) fn usd(amount: f64) -> String {
     if amount == 0.0 || amount.abs() >= 1.0 {
         format!("${amount:.2}")
     } else {
         format!("${amount:.4}")
-    }
-}
-
-/// `1h 05m`, `2m 13s`, `7s`.
-pub(super) fn duration(duration: SignedDuration) -> String {
-    let seconds = duration.as_secs().max(0);
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{}d {:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
     }
 }
 
