@@ -81,11 +81,16 @@ pub(super) struct Surroundings {
     pub spools: Arc<Spools>,
     /// How many executions may be connecting at once: a daemon that comes back to a thousand agents stays responsive.
     pub connecting: Arc<Semaphore>,
+    /// How many executions may be looking at git repositories at once, each with a process of git's.
+    pub at_git: Arc<Semaphore>,
     pub outside: Outside,
 }
 
 /// The most executions that connect at once.
 pub(super) const CONNECTING_MAX: usize = 32;
+
+/// The most executions that look at git repositories at once.
+pub(super) const AT_GIT_MAX: usize = 4;
 
 /// The writing half of the websocket.
 type HostSink = SinkWrite<ws::Message, SplitSink<Framed<BoxedSocket, ws::Codec>, ws::Message>>;
@@ -302,11 +307,13 @@ impl Execution {
         self.close_further(ctx);
     }
 
-    /// What the agent has to be told first on every link: to list its requests, and our messages that it is not done
-    /// with. On the first one of the attempt they are journalled before.
-    fn greet(&mut self, ctx: &mut Context<Self>) {
+    /// What the agent has to be told first on every link: our messages that it is not done with. On the first one of the
+    /// attempt they are journalled before. One that has said anything was initialized; its requests are in its spool.
+    fn greet(&mut self, spool_bytes: u64, ctx: &mut Context<Self>) {
         self.greeted = true;
-        self.write_control("initialize");
+        if spool_bytes == 0 {
+            self.write_control("initialize");
+        }
         if std::mem::replace(&mut self.is_opened, true) {
             // What is on its way to the disk is sent with the rest when it is there.
             self.intake.send_inputs_when_acknowledged = true;

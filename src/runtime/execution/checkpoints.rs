@@ -76,7 +76,8 @@ impl Execution {
         self.intake.batch.push(Entry::Checkpoint(checkpoint));
     }
 
-    /// Looks where the directory's git repository stands: at most once an interval, and off the actors' threads.
+    /// Looks where the directory's git repository stands: at most once an interval, off the actors' threads, and behind
+    /// all executions that connect at the time.
     pub(super) fn look_at_git(&mut self, ctx: &mut Context<Self>) {
         let interval = self.checkpoint_interval();
         if self
@@ -88,29 +89,61 @@ impl Execution {
         }
         self.checkpoints.looked = Some(Instant::now());
         let directory = self.task.request.cwd.clone();
-        let looking = tokio::task::spawn_blocking(move || git_state(&directory));
-        let looking = async move { looking.await.ok().flatten() };
+        let (connecting, at_git) = (
+            Arc::clone(&self.surroundings.connecting),
+            Arc::clone(&self.surroundings.at_git),
+        );
+        let looking = async move {
+            // The semaphores are never closed. Of the first a turn is waited for and not taken: the queue is a fair one.
+            drop(connecting.acquire().await);
+            let _turn = at_git.acquire().await.ok();
+            let looking = tokio::task::spawn_blocking(move || git_state(&directory));
+            looking.await.ok().flatten()
+        };
         ctx.spawn(looking.into_actor(self).map(|git, act, _| act.checkpoints.git = git));
     }
 }
 
-/// The commit and whether tracked files differ from it; none outside a repository. Takes no lock of git's, so that it
-/// is in nobody's way.
+/// The commit and whether tracked files differ from it; none outside a repository, for which no process is started, and
+/// before the first commit. Takes no lock of git's, so that it is in nobody's way.
 fn git_state(directory: &Path) -> Option<GitState> {
-    let git = |arguments: &[&str]| {
-        let mut command = Command::new("git");
-        command
-            .arg("--no-optional-locks")
-            .arg("-C")
-            .arg(directory)
-            .args(arguments);
-        let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let commit = git(&["rev-parse", "HEAD"])?;
-    let dirty = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-    Some(GitState { commit, dirty })
+    directory.ancestors().find(|above| above.join(".git").exists())?;
+    let mut git = Command::new("git");
+    git.arg("-C").arg(directory);
+    git.args(["--no-optional-locks", "status"]);
+    git.args(["--porcelain=v2", "--branch", "--untracked-files=no"]);
+    let output = git.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then_some(())?;
+    parse_status(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Reads what `git status --porcelain=v2 --branch` says: a line of headers begins with `#`, every other one is a change.
+fn parse_status(status: &str) -> Option<GitState> {
+    let commit = status.lines().find_map(|line| line.strip_prefix("# branch.oid "))?;
+    let is_dirty = status.lines().any(|line| !line.starts_with('#'));
+    (commit != "(initial)").then(|| GitState {
+        commit: commit.to_owned(),
+        dirty: is_dirty,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_tells_the_commit_and_whether_tracked_files_differ_from_it() {
+        let head = "# branch.oid 1f3a\n# branch.head main\n";
+        let state = |dirty| {
+            Some(GitState {
+                commit: "1f3a".to_owned(),
+                dirty,
+            })
+        };
+        assert_eq!(parse_status(head), state(false));
+        let change = "1 .M N... 100644 100644 100644 aa aa src/lib.rs\n";
+        assert_eq!(parse_status(&format!("{head}{change}")), state(true));
+        assert_eq!(parse_status("# branch.oid (initial)\n# branch.head main\n"), None);
+        assert_eq!(parse_status(""), None);
+    }
 }

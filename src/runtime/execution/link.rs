@@ -161,7 +161,7 @@ impl Execution {
                 self.greeted = true;
                 self.ask_to_end(ctx);
             }
-            None => self.greet(ctx),
+            None => self.greet(spool_bytes, ctx),
         }
         self.settle(ctx);
     }
