@@ -50,6 +50,8 @@ pub(super) struct Mark {
 /// All of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Picture {
+    /// When the session began: the scale counts from there.
+    pub(super) zero: Timestamp,
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
     pub(super) bars: Vec<Bar>,
@@ -76,6 +78,7 @@ impl Picture {
     /// The picture of these records, in the order of their numbers, between two times.
     pub(super) fn of(records: &[Stored], from: Timestamp, to: Timestamp) -> Self {
         let mut picture = Self {
+            zero: from,
             from,
             to,
             bars: Vec::new(),
@@ -283,6 +286,19 @@ impl Picture {
             self.bars.push(bar);
         }
         self.bars.sort_by_key(|bar| (bar.lane, bar.from, bar.seq));
+    }
+
+    /// The part of it that begins then. What reaches into it is still there, as whole as it is known.
+    pub(super) fn since(mut self, from: Timestamp) -> Self {
+        self.from = from;
+        self.bars.retain(|bar| bar.to >= from);
+        self.marks.retain(|mark| mark.at >= from);
+        self
+    }
+
+    /// How much of a bar is within the picture.
+    pub(super) fn within(&self, bar: &Bar) -> SignedDuration {
+        bar.to.duration_since(bar.from.max(self.from))
     }
 
     /// How long the whole takes; never nothing.
