@@ -227,13 +227,13 @@ impl QuestionKind {
     }
 }
 
-/// The telling part of a tool's input: its command, path or pattern, else the JSON.
+/// The telling part of a tool's input: its command, file, pattern or path, else the JSON.
 pub fn headline_of_input(input: &Value) -> String {
     let telling = [
         "command",
         "file_path",
-        "path",
         "pattern",
+        "path",
         "url",
         "description",
         "prompt",

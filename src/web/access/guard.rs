@@ -192,7 +192,8 @@ fn note(access: &Access, request: &ServiceRequest, caller: &Caller) -> Option<No
 fn refuse(request: &ServiceRequest, refusal: &Refusal) -> HttpResponse {
     tracing::debug!(method = %request.method(), path = request.path(), why = %refusal.problem, "call refused");
     if refusal.problem.is(Code::Unauthorized) && wants_page(request) {
-        return pages::sign_in_page(None);
+        let to = request.uri().path_and_query().map_or("/", |to| to.as_str());
+        return pages::sign_in_page(None, to);
     }
     refusal.problem.error_response()
 }

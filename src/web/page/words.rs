@@ -3,8 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
-use super::text::one_line;
+use super::markdown;
 use crate::session::outcome::Outcome;
+use crate::session::state::State;
 use crate::session::summary::Summary;
 pub(super) use crate::web::units::{amount, duration, usd};
 
@@ -82,7 +83,8 @@ pub(super) fn active(summary: &Summary, now: Timestamp) -> String {
     duration(SignedDuration::from_millis(ms))
 }
 
-/// What a session is at, for lists: what it asks, its open tool call, its result, or the sentence about its state.
+/// What a session is at, for lists: what it asks, its open tool call, its result, or the sentence about its state where
+/// that says more than the state itself.
 pub(super) fn doing(summary: &Summary) -> Option<String> {
     let mut open = summary.questions.values().filter(|waiting| waiting.answer.is_none());
     if let Some(waiting) = open.next() {
@@ -90,10 +92,11 @@ pub(super) fn doing(summary: &Summary) -> Option<String> {
     }
     let outcome = summary.lifecycle.state.outcome();
     if let (Some(Outcome::Completed), Some(result)) = (outcome, &summary.result) {
-        return Some(one_line(result, DOING_CHARS_MAX));
+        return Some(markdown::plain(result, DOING_CHARS_MAX));
     }
     let tool = summary.work.open_tool().filter(|_| outcome.is_none());
-    tool.or(summary.note.as_deref())
+    let note = summary.note.as_deref();
+    tool.or(note.filter(|_| summary.lifecycle.state != State::Running))
         .filter(|text| !text.is_empty())
         .map(str::to_owned)
 }

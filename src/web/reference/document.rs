@@ -24,6 +24,7 @@ pub(super) fn render(description: &Value) -> Markup {
             }
             body {
                 nav aria-label="Contents" {
+                    p { a href="/" { "All sessions" } }
                     h2 { "Contents" }
                     @for tag in tags {
                         (contents_of(description, text(&tag["name"])))

@@ -5,6 +5,9 @@ import { announce, one, part, Refused, throttled } from "./common.js";
 
 const PERIOD = 4_000;
 
+// Whether the reader wants to see it, on every session's page.
+const OPEN = "timeline is open";
+
 export class Timeline {
     constructor(details, session) {
         this.details = details;
@@ -13,8 +16,11 @@ export class Timeline {
         // The record behind each stretch that was gone back through, the one that is shown last; none for the whole.
         this.stretches = [];
         this.refresh = throttled(() => this.bringUpToDate(), PERIOD);
-        details.open &&= !matchMedia("(max-width: 40rem)").matches;
+        const isNarrow = matchMedia("(max-width: 40rem)").matches;
+        details.open = (localStorage.getItem(OPEN) ?? String(!isNarrow)) === "true";
         details.addEventListener("toggle", this.refresh);
+        // It is not open yet, or still.
+        one("summary", details).addEventListener("click", () => localStorage.setItem(OPEN, !details.open));
         this.place.addEventListener("click", (event) => this.clicked(event.target.closest("button")));
     }
 

@@ -12,6 +12,7 @@ use crate::session::question::headline_of_input;
 use crate::session::state::StateName;
 use crate::store::Stored;
 use crate::web::page::text::one_line;
+use crate::web::page::words;
 
 /// The most characters that a bar says.
 const WORDS_CHARS_MAX: usize = 120;
@@ -132,7 +133,10 @@ impl Picture {
                 self.mark(record, "rebuilt", format!("The conversation was rebuilt: {}", why.why))
             }
             Entry::SessionResumed(resumed) => self.mark(record, "resumed", format!("Resumed by {}", resumed.by)),
-            Entry::SessionEnded(end) => self.mark(record, "ended", format!("{}: {}", end.outcome.name(), end.summary)),
+            Entry::SessionEnded(end) => {
+                let state = words::state_word(end.outcome.name());
+                self.mark(record, "ended", format!("{state}: {}", end.summary));
+            }
             Entry::AgentMessage(said) => self.take_message(open, record, &said.message),
             _ => {}
         }
