@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::question::QuestionKind;
@@ -85,7 +86,7 @@ pub enum Activity {
 }
 
 /// What became of a message sent to the agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputState {
     /// It is about to be written to the agent.
@@ -137,7 +138,7 @@ pub struct Asked {
 }
 
 /// What an agent says, as it is journalled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Message {
     /// A turn begins.
@@ -308,7 +309,7 @@ pub enum Message {
 }
 
 /// Kinds of background task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskKind {
     /// A shell command.
@@ -320,7 +321,7 @@ pub enum TaskKind {
 }
 
 /// One background task that lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackgroundTask {
     /// Its id.
     pub task_id: String,
@@ -331,7 +332,7 @@ pub struct BackgroundTask {
 }
 
 /// How a turn ended, from the CLI's `result` line.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TurnEnd {
     /// The CLI's subtype: `success`, `error_max_turns`, …
     pub subtype: String,
@@ -383,7 +384,8 @@ impl TurnEnd {
 }
 
 /// What was used, in tokens and money.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = UsageAndCost)]
 pub struct Usage {
     /// Input tokens, without those read from or written to the cache.
     pub input_tokens: u64,

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::id::QuestionId;
 
 /// A question as it is journalled and shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Question {
     /// Its name in the session.
     pub question_id: QuestionId,
@@ -23,7 +24,7 @@ pub struct Question {
 }
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum QuestionKind {
     /// May this tool call go ahead?
@@ -66,7 +67,7 @@ pub enum QuestionKind {
 }
 
 /// One question with options.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Choice {
     /// The question.
     pub question: String,
@@ -81,8 +82,8 @@ pub struct Choice {
     pub multi_select: bool,
 }
 
-/// One option of a [`Choice`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One option of a choice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChoiceOption {
     /// Its name; this is what an answer says.
     pub label: String,
@@ -92,8 +93,9 @@ pub struct ChoiceOption {
 }
 
 /// An answer, as it is given and journalled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+#[schema(example = json!({"action": "allow"}))]
 pub enum Answer {
     /// Yes, go ahead.
     Allow {
@@ -225,13 +227,13 @@ impl QuestionKind {
     }
 }
 
-/// The telling part of a tool's input: its command, path or pattern, else the JSON.
+/// The telling part of a tool's input: its command, file, pattern or path, else the JSON.
 pub fn headline_of_input(input: &Value) -> String {
     let telling = [
         "command",
         "file_path",
-        "path",
         "pattern",
+        "path",
         "url",
         "description",
         "prompt",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::id::SessionId;
@@ -17,12 +18,13 @@ pub const NAME_CHARS_MAX: usize = 80;
 pub const DEPTH_MAX: u32 = 3;
 
 /// A request to run one task, as it stands in the journal: checked, its directory absolute.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
     /// What the agent is to do.
     pub task: String,
     /// The directory it works in; absolute.
+    #[schema(value_type = String)]
     pub cwd: PathBuf,
     /// What a person calls the session; made from the task when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +55,7 @@ pub struct Request {
     pub max_budget_usd: Option<f64>,
     /// Further directories the agent may work in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
     pub add_dirs: Vec<PathBuf>,
     /// A JSON Schema the final answer must fit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,6 +89,7 @@ pub struct Request {
     pub depth: u32,
     /// The session whose agent asked for it, where one did.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
     pub parent: Option<SessionId>,
     /// The conversation it begins from, where that is not a new one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,11 +97,12 @@ pub struct Request {
 }
 
 /// A conversation that was begun elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
     /// Our session that it belongs to, where it is one of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
     pub session_id: Option<SessionId>,
     /// The agent's own id of it.
     pub agent_session_id: Uuid,
@@ -110,7 +115,7 @@ pub struct Origin {
 
 /// A caller's own key for the creation of a session: the same call made again finds the session instead of beginning
 /// another one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Claim {
     /// Whose key it is: two callers may use the same one.
     pub caller: String,
@@ -121,7 +126,7 @@ pub struct Claim {
 }
 
 /// What becomes of the conversation a session begins from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OriginHow {
     /// It stays as it is; the session works in a copy.
@@ -131,7 +136,7 @@ pub enum OriginHow {
 }
 
 /// The CLI's permission modes, in its own words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PermissionMode {
     /// Ask for what the rules do not allow.
@@ -173,7 +178,7 @@ impl PermissionMode {
 }
 
 /// What happens to a question nobody has answered within the request's `question_timeout_seconds`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnQuestion {
     /// It waits, for as long as it takes.

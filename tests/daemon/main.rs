@@ -8,6 +8,7 @@ mod support;
 mod access;
 mod access_paths;
 mod access_roles;
+mod access_streams;
 mod access_wire;
 mod checks;
 mod clarify;
