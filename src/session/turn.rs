@@ -22,6 +22,9 @@ pub struct Turns {
     last_input: Option<Uuid>,
     /// What the result for our last message says, once it came.
     answered: Option<Ending>,
+    /// The messages that the last turn has answered.
+    #[serde(default)]
+    last_answers: Vec<Uuid>,
     /// Tool calls without a result, and what they are.
     open_tools: BTreeMap<String, String>,
     /// Background tasks that live.
@@ -121,6 +124,11 @@ impl Turns {
         self.answered.is_some()
     }
 
+    /// Whether the last turn has answered this message.
+    pub fn has_answered(&self, uuid: Uuid) -> bool {
+        self.last_answers.contains(&uuid)
+    }
+
     /// Background tasks that live.
     pub fn background_tasks(&self) -> impl Iterator<Item = &str> {
         self.background.keys().map(String::as_str)
@@ -176,6 +184,7 @@ impl Turns {
 
     fn end_turn(&mut self, end: &TurnEnd) {
         self.open_tools.clear();
+        self.last_answers.clone_from(&end.answers);
         let is_ours = match self.last_input {
             Some(uuid) => end.answers.contains(&uuid) || (end.answers.is_empty() && !end.synthetic),
             None => false,
