@@ -168,7 +168,11 @@ mod tests {
         check(&[text(None), ended(Ending::Stopped)]);
         check(&[turn_ended(&[], false), ended(Ending::Crashed), begins(2), text(None)]);
         assert_eq!(after(&[turn_ended(&[], true)]), Kept::Silent, "it was not resumed");
-        assert_eq!(after(&[ended(Ending::Stopped)]), Kept::Silent, "it had nothing to write");
+        assert_eq!(
+            after(&[ended(Ending::Stopped)]),
+            Kept::Silent,
+            "it had nothing to write"
+        );
     }
 
     #[test]

@@ -138,7 +138,10 @@ mod tests {
         let text_of = |input: &Input| {
             let known = summary.pending().find(|known| known.uuid == input.uuid);
             let text = known.and_then(|known| known.text.clone());
-            assert!(text.is_none() || input.text.is_none(), "its text stands twice: {input:?}");
+            assert!(
+                text.is_none() || input.text.is_none(),
+                "its text stands twice: {input:?}"
+            );
             input.text.clone().or(text).unwrap_or_default()
         };
         let sent = entries.iter().filter_map(|entry| match entry {
@@ -243,7 +246,9 @@ mod tests {
             "in the place of the one before"
         );
         // It dies once more: what was told of the first run gives way to what is told of both.
-        entries.iter().for_each(|entry| summary.apply(entry, Timestamp::UNIX_EPOCH));
+        entries
+            .iter()
+            .for_each(|entry| summary.apply(entry, Timestamp::UNIX_EPOCH));
         let again = opening("do it", &summary, &groundwork, Uuid::from_u128(100));
         assert_eq!(told(&summary, &again), [(100, expected), (2, "and this".into())]);
     }

@@ -329,6 +329,7 @@ impl Summary {
 
     fn end_attempt(&mut self, ending: &Ending) {
         self.waiting_for = WaitingFor::Nothing;
+        self.turns = self.turns.saturating_add(self.work.uncounted_rounds());
         if let Ending::LostContext { message } = ending {
             self.lost = Some(message.clone());
             self.cut = None;
@@ -526,7 +527,10 @@ mod tests {
         fields.remove("under_way");
         fields.remove("kept");
         fields.insert("has_spoken".to_owned(), true.into());
-        fields["work"].as_object_mut().unwrap().remove("last_answers");
+        let work = fields["work"].as_object_mut().unwrap();
+        for field in ["last_answers", "rounds", "round"] {
+            work.remove(field);
+        }
         summary.kept = Kept::Written;
         assert_eq!(serde_json::from_value::<Summary>(row).unwrap(), summary);
     }

@@ -94,7 +94,7 @@ impl Simulator {
             Some(_) | None => {
                 let text = messages
                     .iter()
-                    .map(|message| text_of(&message.content))
+                    .map(|message| script::without_prose(&text_of(&message.content)).to_owned())
                     .collect::<Vec<_>>()
                     .join("\n");
                 Turn::new(uuids, self.sections.pop_front().unwrap_or(text))

@@ -94,9 +94,7 @@ pub(super) fn prepare(
         Ok(Conversation::New(_) | Conversation::Fork { .. }) if summary.kept != Kept::Silent => {
             (None, Some(interruption(store, summary, Interruption::of_unkept())?))
         }
-        Ok(
-            Conversation::New(_) | Conversation::Fork { .. } | Conversation::Resume(_) | Conversation::ResumeAt(..),
-        )
+        Ok(Conversation::New(_) | Conversation::Fork { .. } | Conversation::Resume(_) | Conversation::ResumeAt(..))
         | Err(_) => (None, None),
     };
     let is_lost = summary.lost.is_some();
