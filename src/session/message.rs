@@ -374,6 +374,11 @@ pub struct TurnEnd {
 }
 
 impl TurnEnd {
+    /// Whether there was a turn: the refusal to resume is an error too, and answers nobody.
+    pub fn is_of_turn(&self) -> bool {
+        !self.is_error || !self.answers.is_empty()
+    }
+
     /// What the session has used, when it had used `before` at its last result.
     pub fn used_after(&self, before: Usage) -> Usage {
         match self.spent {

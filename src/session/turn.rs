@@ -22,6 +22,14 @@ pub struct Turns {
     last_input: Option<Uuid>,
     /// What the result for our last message says, once it came.
     answered: Option<Ending>,
+    /// The model's rounds since the last result, which counts those before it; and the message of the latest one.
+    #[serde(default)]
+    rounds: u32,
+    #[serde(default)]
+    round: Option<String>,
+    /// The messages that the last turn has answered.
+    #[serde(default)]
+    last_answers: Vec<Uuid>,
     /// Tool calls without a result, and what they are.
     open_tools: BTreeMap<String, String>,
     /// Background tasks that live.
@@ -66,6 +74,11 @@ impl Turns {
                 self.answered = None;
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),
+            // The model is asked once more for what was cut off, by this agent or by the one that goes on.
+            Entry::DraftDropped(dropped) if self.round.as_ref() == Some(&dropped.message_id) => {
+                self.round = None;
+                self.rounds = self.rounds.saturating_sub(1);
+            }
             _ => {}
         }
     }
@@ -121,6 +134,17 @@ impl Turns {
         self.answered.is_some()
     }
 
+    /// The model's rounds that no result has counted, and none will when the agent is gone: that of a resumed turn
+    /// begins at 0.
+    pub fn uncounted_rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    /// Whether the last turn has answered this message.
+    pub fn has_answered(&self, uuid: Uuid) -> bool {
+        self.last_answers.contains(&uuid)
+    }
+
     /// Background tasks that live.
     pub fn background_tasks(&self) -> impl Iterator<Item = &str> {
         self.background.keys().map(String::as_str)
@@ -136,8 +160,11 @@ impl Turns {
                 tool_use_id,
                 name,
                 input,
+                message_id,
+                parent,
                 ..
             } => {
+                self.note_round(message_id, parent.as_deref());
                 self.open_tools
                     .insert(tool_use_id.clone(), format!("{name}: {}", headline_of_input(input)));
             }
@@ -160,9 +187,15 @@ impl Turns {
             }
             Message::ApiRetry { error, .. } if error == "authentication_failed" => self.not_signed_in = true,
             Message::TurnEnded(end) => self.end_turn(end),
+            Message::Text {
+                message_id,
+                parent,
+                error: None,
+                ..
+            }
+            | Message::Thinking { message_id, parent, .. } => self.note_round(message_id, parent.as_deref()),
             Message::TurnStarted { .. }
-            | Message::Text { .. }
-            | Message::Thinking { .. }
+            | Message::Text { error: Some(_), .. }
             | Message::UserText { .. }
             | Message::PermissionDenied { .. }
             | Message::TaskStarted { background: false, .. }
@@ -174,8 +207,21 @@ impl Turns {
         }
     }
 
+    /// A message of the agent itself; several blocks of one are one round.
+    fn note_round(&mut self, message_id: &str, parent: Option<&str>) {
+        if parent.is_none() && self.round.as_deref() != Some(message_id) {
+            self.round = Some(message_id.to_owned());
+            self.rounds = self.rounds.saturating_add(1);
+        }
+    }
+
     fn end_turn(&mut self, end: &TurnEnd) {
+        // A notice that comes amid a turn counts none of its rounds.
+        if end.turns > 0 {
+            (self.rounds, self.round) = (0, None);
+        }
         self.open_tools.clear();
+        self.last_answers.clone_from(&end.answers);
         let is_ours = match self.last_input {
             Some(uuid) => end.answers.contains(&uuid) || (end.answers.is_empty() && !end.synthetic),
             None => false,
@@ -239,7 +285,7 @@ fn words_of(end: &TurnEnd) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::journal::Said;
+    use crate::session::journal::{DroppedDraft, Said};
     use crate::session::message::BackgroundTask;
 
     const OURS: Uuid = Uuid::from_u128(1);
@@ -361,6 +407,46 @@ mod tests {
         assert_eq!(
             after(&[retry]).standing(Open { busy: true, ..QUIET }),
             Standing::Over(Ending::NotSignedIn)
+        );
+    }
+
+    #[test]
+    fn rounds_of_the_model_are_counted_until_a_result_has_them() {
+        let text = |message: &str, parent: Option<&str>, error: Option<&str>| Message::Text {
+            message_id: message.into(),
+            block: 0,
+            text: "words".into(),
+            parent: parent.map(str::to_owned),
+            aborted: false,
+            error: error.map(str::to_owned),
+        };
+        let rounds = [
+            text("m1", None, None),
+            text("m1", None, None),
+            text("s1", Some("subagent"), None),
+            text("m2", None, None),
+            text("e1", None, Some("server_error")),
+        ];
+        let counted = |more: Option<TurnEnd>| {
+            let more = more.map(result);
+            let messages: Vec<_> = rounds.iter().cloned().chain(more).collect();
+            after(&messages)
+        };
+        assert_eq!(counted(None).uncounted_rounds(), 2);
+        let notice = TurnEnd {
+            synthetic: true,
+            ..good()
+        };
+        assert_eq!(counted(Some(notice)).uncounted_rounds(), 2);
+        let end = TurnEnd { turns: 2, ..good() };
+        assert_eq!(counted(Some(end)).uncounted_rounds(), 0);
+        let mut cut = counted(None);
+        let (message_id, from_block) = ("m2".into(), 0);
+        cut.take(&Entry::DraftDropped(DroppedDraft { message_id, from_block }));
+        assert_eq!(
+            cut.uncounted_rounds(),
+            1,
+            "the model is asked again for what was cut off"
         );
     }
 

@@ -34,7 +34,6 @@ impl Simulator {
             return Ok(());
         }
         if !self.seen.insert(uuid.clone()) {
-            self.sent_again.insert(uuid);
             return Ok(());
         }
         self.show_state("running");

@@ -17,6 +17,7 @@ use crate::session::digest::Digest;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::interruption::Interruption;
 use crate::session::journal::Entry;
+use crate::session::kept::Kept;
 use crate::session::opening::Groundwork;
 use crate::session::outcome::Ending;
 use crate::session::request::{OriginHow, Request};
@@ -88,15 +89,20 @@ pub(super) fn prepare(
     let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
     let seen = look_for_inputs(&agent_env, agent_session_id, summary);
     let conversation = conversation(&agent_env, request, summary, agent_session_id, &seen);
-    let is_to_be_told = matches!(conversation, Ok(Conversation::ResumeTold(_)));
+    let (interruption, unkept) = match conversation {
+        Ok(Conversation::ResumeTold(_)) => (Some(interruption(store, summary, Interruption::default())?), None),
+        Ok(Conversation::New(_) | Conversation::Fork { .. }) if summary.kept != Kept::Silent => {
+            (None, Some(interruption(store, summary, Interruption::of_unkept())?))
+        }
+        Ok(Conversation::New(_) | Conversation::Fork { .. } | Conversation::Resume(_) | Conversation::ResumeAt(..))
+        | Err(_) => (None, None),
+    };
     let is_lost = summary.lost.is_some();
     let groundwork = Groundwork {
         folded_in: seen.folded_in.clone(),
         entries: seen.entries,
-        interruption: is_to_be_told
-            .then(|| interruption(store, summary))
-            .transpose()?
-            .filter(Interruption::is_cut),
+        interruption: interruption.filter(Interruption::is_cut),
+        unkept: unkept.filter(Interruption::has_calls),
         story: is_lost.then(|| story(store, request, summary)).transpose()?,
     };
     if let Some(plan) = known {
@@ -177,7 +183,8 @@ fn conversation(
             None => Conversation::ResumeTold(id),
         });
     }
-    if summary.has_spoken || imported {
+    // Where nothing proves that there ever was one, the agent was killed before it wrote it: it begins again.
+    if summary.kept == Kept::Written || imported {
         return Err(Unprepared::Lost(format!("the transcript of {id} is gone")));
     }
     let Some(origin) = forked else {
@@ -197,7 +204,7 @@ fn conversation(
 /// Looks in the transcript for messages that the agent is not known to be done with. One that cannot be read says
 /// nothing; the agent drops a message that it has had as an entry.
 fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: &Summary) -> Seen {
-    let wanted: BTreeSet<Uuid> = summary.inputs.iter().map(|input| input.uuid).collect();
+    let wanted: BTreeSet<Uuid> = summary.pending().map(|input| input.uuid).collect();
     if wanted.is_empty() || summary.lifecycle.attempt <= Attempt(1) {
         return Seen::default();
     }
@@ -221,9 +228,12 @@ fn story(store: &dyn Store, request: &Request, summary: &Summary) -> Result<Dige
     Ok(digest)
 }
 
-/// Where the run before was cut short, by the last records of the session's journal.
-fn interruption(store: &dyn Store, summary: &Summary) -> Result<Interruption, StoreError> {
-    let mut interruption = Interruption::default();
+/// Where the runs before were cut short, by the last records of the session's journal.
+fn interruption(
+    store: &dyn Store,
+    summary: &Summary,
+    mut interruption: Interruption,
+) -> Result<Interruption, StoreError> {
     take_tail(store, summary.session_id, summary.head, |entry| {
         interruption.take(entry)
     })?;
