@@ -32,8 +32,12 @@ pub(crate) async fn find_or_start_with(state_dir: &Path, arguments: &[String]) -
         return Ok(client);
     }
     let log = state_dir.join("logs").join("daemon.log");
-    let mut child = start(state_dir, arguments, &log)
-        .map_err(|error| Failure::Failed(format!("cannot start the daemon: {error}; try `cc-executor serve`")))?;
+    let mut child = start(state_dir, arguments, &log).map_err(|error| {
+        Failure::Failed(format!(
+            "cannot start the daemon for {}: {error}; another directory can be given by --state-dir",
+            state_dir.display()
+        ))
+    })?;
     let client = wait_until_ready(state_dir, &mut child, &log).await?;
     // Somebody else may have started one at the same time: then ours has ended, and theirs is found.
     if client.pid() == child.id() {

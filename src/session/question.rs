@@ -225,7 +225,7 @@ impl QuestionKind {
     }
 }
 
-/// The telling part of a tool's input: its command, path or pattern, else the JSON.
+/// The telling part of a tool's input: its command, path, pattern or first question, else the JSON.
 pub fn headline_of_input(input: &Value) -> String {
     let telling = [
         "command",
@@ -236,7 +236,11 @@ pub fn headline_of_input(input: &Value) -> String {
         "description",
         "prompt",
     ];
-    let found = telling.iter().find_map(|key| input.get(key)?.as_str());
+    let of_choice = || input.pointer("/questions/0/question")?.as_str();
+    let found = telling
+        .iter()
+        .find_map(|key| input.get(key)?.as_str())
+        .or_else(of_choice);
     let text = found.map_or_else(|| input.to_string(), str::to_owned);
     let line = text.lines().next().unwrap_or_default();
     let short: String = line.chars().take(200).collect();
