@@ -370,4 +370,13 @@ mod tests {
         let text = serde_json::to_string(&question).unwrap();
         assert_eq!(serde_json::from_str::<Question>(&text).unwrap(), question);
     }
+
+    #[test]
+    fn a_tools_input_is_told_by_what_tells_most() {
+        let told = |input: Value| headline_of_input(&input);
+        assert_eq!(told(json!({"timeout": 5, "command": "make"})), "make");
+        let choice = json!({"questions": [{"question": "Which colour?", "options": []}]});
+        assert_eq!(told(choice), "Which colour?");
+        assert_eq!(told(json!({"n": 1})), r#"{"n":1}"#);
+    }
 }
