@@ -87,6 +87,12 @@ impl Client {
         &self.connection.serve_arguments
     }
 
+    /// The daemon's version, where it is another one than ours.
+    pub(crate) fn other_version(&self) -> Option<&str> {
+        let version = self.connection.version.as_str();
+        (!version.is_empty() && version != env!("CARGO_PKG_VERSION")).then_some(version)
+    }
+
     /// Whether the daemon is up and answers.
     pub(crate) async fn is_healthy(&self) -> bool {
         matches!(self.request("GET", "/healthz").send().await, Ok(answer) if answer.status().is_success())

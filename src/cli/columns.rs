@@ -186,13 +186,13 @@ mod tests {
     fn paths_are_cut_before_names_and_keep_their_ends() {
         insta::assert_snapshot!(shown(Some(58)), @r"
         ID  NAME                        TURNS  DIRECTORY
-        a1  a name of twenty-six chars  1      …rectory/far/down
+        a1  a name of twenty-six chars  1      …directory/far/down
         b2                              1      /srv
         ");
         insta::assert_snapshot!(shown(Some(45)), @r"
-        ID  NAME                TURNS  DIRECTORY
-        a1  a name of twenty-…  1      …ry/far/down
-        b2                      1      /srv
+        ID  NAME                  TURNS  DIRECTORY
+        a1  a name of twenty-si…  1      …ry/far/down
+        b2                        1      /srv
         ");
     }
 

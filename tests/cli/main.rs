@@ -199,6 +199,24 @@ fn the_list_says_that_it_leaves_out_what_is_old() {
 }
 
 #[test]
+fn a_daemon_of_another_version_is_used_and_named() {
+    let daemon = TestDaemon::start();
+    let quiet = run(&daemon, &["run", "say hello"]);
+    assert_eq!(err(&quiet), "");
+    let file = daemon.state().join("daemon.json");
+    let mut written: Value = serde_json::from_slice(&std::fs::read(&file).expect("the file")).expect("JSON");
+    written["version"] = "0.0.9".into();
+    std::fs::write(&file, written.to_string()).expect("it can be written");
+    let done = run(&daemon, &["run", "say hello"]);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert!(
+        err(&done).contains("0.0.9") && err(&done).contains("cc-executor restart"),
+        "{}",
+        err(&done)
+    );
+}
+
+#[test]
 fn a_stopped_daemon_leaves_its_agents_to_the_next_one() {
     let mut daemon = TestDaemon::start();
     let id = daemon.create("say begun ;; wait-file go ;; say done");

@@ -50,7 +50,9 @@ impl Terminal {
     fn seen(&self) -> String {
         let seen = fs::read(&self.screen).unwrap_or_default();
         let seen = String::from_utf8_lossy(&seen);
-        seen.split_once('\n').map(|(_, seen)| seen.to_owned()).unwrap_or_default()
+        seen.split_once('\n')
+            .map(|(_, seen)| seen.to_owned())
+            .unwrap_or_default()
     }
 
     fn wait_for(&self, text: &str) {
