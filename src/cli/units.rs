@@ -20,9 +20,9 @@ pub(crate) fn tokens(count: u64) -> String {
     format!("{} tokens", amount(count))
 }
 
-/// The time of day here, `14:03:59`.
-pub(crate) fn clock(at: Timestamp) -> String {
-    at.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
+/// The day and the time of day here, `01-31 14:03:59`: sessions go on over nights.
+pub(crate) fn moment(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::system()).strftime("%m-%d %H:%M:%S").to_string()
 }
 
 /// The date and time of day here, from seconds since 1970.

@@ -269,7 +269,7 @@ impl Handle {
             .ok_or_else(|| CallError::NoSuchSession(id.to_string()))
     }
 
-    /// The session a person means by a whole id or by its last digits (at least four).
+    /// The session a person means by a whole id, by its last digits, or by the first ones of its short form (at least four).
     pub async fn resolve(&self, typed: &str) -> Result<SessionId, CallError> {
         if let Ok(id) = typed.parse::<SessionId>() {
             return Ok(self.get(id).await?.session_id);
@@ -280,7 +280,7 @@ impl Handle {
             return Err(unknown());
         }
         let store = Arc::clone(&self.store);
-        let found = blocking(move || store.ending_in(&digits, 10)).await??;
+        let found = blocking(move || store.meant_by(&digits, 10)).await??;
         match found[..] {
             [] => Err(unknown()),
             [id] => Ok(id),

@@ -227,7 +227,7 @@ impl QuestionKind {
     }
 }
 
-/// The telling part of a tool's input: its command, file, pattern or path, else the JSON.
+/// The telling part of a tool's input: its command, file, pattern, path or first question, else the JSON.
 pub fn headline_of_input(input: &Value) -> String {
     let telling = [
         "command",
@@ -238,7 +238,11 @@ pub fn headline_of_input(input: &Value) -> String {
         "description",
         "prompt",
     ];
-    let found = telling.iter().find_map(|key| input.get(key)?.as_str());
+    let of_choice = || input.pointer("/questions/0/question")?.as_str();
+    let found = telling
+        .iter()
+        .find_map(|key| input.get(key)?.as_str())
+        .or_else(of_choice);
     let text = found.map_or_else(|| input.to_string(), str::to_owned);
     let line = text.lines().next().unwrap_or_default();
     let short: String = line.chars().take(200).collect();
@@ -367,5 +371,14 @@ mod tests {
         };
         let text = serde_json::to_string(&question).unwrap();
         assert_eq!(serde_json::from_str::<Question>(&text).unwrap(), question);
+    }
+
+    #[test]
+    fn a_tools_input_is_told_by_what_tells_most() {
+        let told = |input: Value| headline_of_input(&input);
+        assert_eq!(told(json!({"timeout": 5, "command": "make"})), "make");
+        let choice = json!({"questions": [{"question": "Which colour?", "options": []}]});
+        assert_eq!(told(choice), "Which colour?");
+        assert_eq!(told(json!({"n": 1})), r#"{"n":1}"#);
     }
 }

@@ -14,6 +14,10 @@ use super::message::{InputState, Message, TaskKind, TurnEnd};
 use super::outcome::{Cause, Ending};
 use super::question::headline_of_input;
 
+/// The CLI's word for a login that is missing or refused: in a retry, or, where there is nothing to try with, in the text
+/// that it writes in the model's place.
+const NO_LOGIN: &str = "authentication_failed";
+
 /// What the agent of the current attempt is up to: a fold of that attempt's records, so that a daemon that comes back
 /// knows it as well as the one before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -185,7 +189,9 @@ impl Turns {
             Message::BackgroundTasks { tasks } => {
                 self.background = tasks.iter().map(|task| (task.task_id.clone(), task.task)).collect();
             }
-            Message::ApiRetry { error, .. } if error == "authentication_failed" => self.not_signed_in = true,
+            Message::ApiRetry { error, .. } | Message::Text { error: Some(error), .. } if error == NO_LOGIN => {
+                self.not_signed_in = true;
+            }
             Message::TurnEnded(end) => self.end_turn(end),
             Message::Text {
                 message_id,
@@ -447,6 +453,26 @@ mod tests {
             cut.uncounted_rounds(),
             1,
             "the model is asked again for what was cut off"
+        );
+    }
+
+    #[test]
+    fn a_missing_login_is_told_by_the_text_in_the_models_place() {
+        let text = |error: Option<&str>| Message::Text {
+            message_id: "m".into(),
+            block: 0,
+            text: "Not logged in \u{b7} Please run /login".into(),
+            parent: None,
+            aborted: false,
+            error: error.map(str::to_owned),
+        };
+        let told = |error| after(&[text(error)]).standing(QUIET);
+        assert_eq!(told(Some(NO_LOGIN)), Standing::Over(Ending::NotSignedIn));
+        assert_eq!(told(Some("rate_limit")), Standing::Working);
+        assert_eq!(told(None), Standing::Working, "an agent may say so of something else");
+        assert_eq!(
+            after(&[text(Some(NO_LOGIN))]).ending_of_gone(QUIET),
+            Ending::NotSignedIn
         );
     }
 
