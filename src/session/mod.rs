@@ -13,6 +13,7 @@ pub mod id;
 pub mod interruption;
 pub mod journal;
 pub mod message;
+pub mod nesting;
 pub mod opening;
 pub mod outcome;
 pub mod patience;

@@ -28,6 +28,9 @@ pub struct Turns {
     background: BTreeMap<String, TaskKind>,
     /// The login was refused.
     not_signed_in: bool,
+    /// A turn has begun and not ended.
+    #[serde(default)]
+    in_turn: bool,
 }
 
 /// What else decides whether an agent has finished.
@@ -95,7 +98,9 @@ impl Turns {
             return Ending::NotSignedIn;
         }
         match &self.answered {
-            Some(Ending::Finished) if open.queued || open.asked || !self.has_only_shells() => Ending::Crashed,
+            Some(Ending::Finished) if open.queued || open.asked || self.in_turn || !self.has_only_shells() => {
+                Ending::Crashed
+            }
             Some(ending) => ending.clone(),
             None => Ending::Crashed,
         }
@@ -159,9 +164,9 @@ impl Turns {
                 self.background = tasks.iter().map(|task| (task.task_id.clone(), task.task)).collect();
             }
             Message::ApiRetry { error, .. } if error == "authentication_failed" => self.not_signed_in = true,
+            Message::TurnStarted { .. } => self.in_turn = true,
             Message::TurnEnded(end) => self.end_turn(end),
-            Message::TurnStarted { .. }
-            | Message::Text { .. }
+            Message::Text { .. }
             | Message::Thinking { .. }
             | Message::UserText { .. }
             | Message::PermissionDenied { .. }
@@ -176,6 +181,7 @@ impl Turns {
 
     fn end_turn(&mut self, end: &TurnEnd) {
         self.open_tools.clear();
+        self.in_turn = false;
         let is_ours = match self.last_input {
             Some(uuid) => end.answers.contains(&uuid) || (end.answers.is_empty() && !end.synthetic),
             None => false,
@@ -188,14 +194,14 @@ impl Turns {
 
 /// What a result says about the attempt.
 ///
-/// The CLI's subtype alone does not tell: API errors come as `success` with `is_error`.
+/// The CLI's subtype alone does not tell: API errors come as `success` with `is_error`, and some errors without it.
 pub fn classify(end: &TurnEnd) -> Ending {
     let refused = |cause| Ending::Refused {
         cause,
         message: words_of(end),
     };
     let reason = end.terminal_reason.as_deref();
-    if !end.is_error && matches!(reason, None | Some("completed")) {
+    if end.subtype == "success" && !end.is_error && matches!(reason, None | Some("completed")) {
         return Ending::Finished;
     }
     if end.errors.iter().any(|error| error.contains("No conversation found")) {
@@ -400,6 +406,14 @@ mod tests {
             "lost_context",
         );
         check(|_| {}, "agent_error");
+        check(
+            |end| (end.subtype, end.is_error, end.terminal_reason) = ("error_max_turns".into(), false, None),
+            "max_turns",
+        );
+        check(
+            |end| (end.subtype, end.is_error) = ("error_during_execution".into(), false),
+            "agent_error",
+        );
         let aborted = |end: &mut TurnEnd| {
             (end.is_error, end.terminal_reason) = (false, Some("aborted_streaming".into()));
         };
