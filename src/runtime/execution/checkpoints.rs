@@ -1,14 +1,18 @@
 //! Checkpoints: after each step that leaves nothing open, and at least once an interval in which anything happened.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::*;
 use crate::session::checkpoint::{Checkpoint, GitState};
 use crate::session::message::{Message, Usage};
 use crate::session::turn::Turns;
+
+/// How long git may take. It may hang where the directory is on a server that does not answer.
+const GIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What decides about checkpoints.
 pub(super) struct Checkpoints {
@@ -22,6 +26,8 @@ pub(super) struct Checkpoints {
     git: Option<GitState>,
     /// When that look began; none before the first.
     looked: Option<Instant>,
+    /// It goes on.
+    is_looking: bool,
 }
 
 impl Checkpoints {
@@ -33,6 +39,7 @@ impl Checkpoints {
             last: Instant::now(),
             git: None,
             looked: None,
+            is_looking: false,
         }
     }
 
@@ -86,31 +93,39 @@ impl Execution {
         {
             return;
         }
-        self.checkpoints.looked = Some(Instant::now());
+        if self.checkpoints.is_looking {
+            return;
+        }
+        (self.checkpoints.looked, self.checkpoints.is_looking) = (Some(Instant::now()), true);
         let directory = self.task.request.cwd.clone();
-        let looking = tokio::task::spawn_blocking(move || git_state(&directory));
-        let looking = async move { looking.await.ok().flatten() };
-        ctx.spawn(looking.into_actor(self).map(|git, act, _| act.checkpoints.git = git));
+        let looking = async move { tokio::time::timeout(GIT_TIMEOUT, git_state(&directory)).await };
+        ctx.spawn(looking.into_actor(self).map(|git, act, _| {
+            act.checkpoints.is_looking = false;
+            act.checkpoints.git = git.ok().flatten();
+        }));
     }
 }
 
 /// The commit and whether tracked files differ from it; none outside a repository. Takes no lock of git's, so that it
-/// is in nobody's way.
-fn git_state(directory: &Path) -> Option<GitState> {
-    let git = |arguments: &[&str]| {
-        let mut command = Command::new("git");
-        command
-            .arg("--no-optional-locks")
-            .arg("-C")
-            .arg(directory)
-            .args(arguments);
-        let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let commit = git(&["rev-parse", "HEAD"])?;
-    let dirty = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
+/// is in nobody's way. Whoever stops waiting for it ends it.
+async fn git_state(directory: &Path) -> Option<GitState> {
+    let commit = git(directory, &["rev-parse", "HEAD"]).await?;
+    let changes = git(directory, &["status", "--porcelain", "--untracked-files=no"]).await?;
+    let dirty = !changes.is_empty();
     Some(GitState { commit, dirty })
+}
+
+async fn git(directory: &Path, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("git");
+    command
+        .arg("--no-optional-locks")
+        .arg("-C")
+        .arg(directory)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let output = command.output().await.ok()?;
+    let is_success = output.status.success();
+    is_success.then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
