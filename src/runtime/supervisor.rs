@@ -305,11 +305,11 @@ impl Supervisor {
     }
 
     fn store_failed(&self, error: &StoreError) {
-        if *error == StoreError::Closed {
+        // The daemon may be on its way down already; then nobody listens, and nobody has to.
+        if self.fatal.is_closed() {
             return;
         }
         tracing::error!(%error, "the journal failed");
-        // The daemon may be on its way down already; then nobody listens, and nobody has to.
         let _ = self.fatal.send(error.clone());
     }
 
@@ -373,11 +373,15 @@ impl Handler<Cancel> for Supervisor {
         if self.sessions.contains_key(&session) {
             return self.step(session, &event, Some(reply), ctx);
         }
-        let (store, now) = (Arc::clone(&self.surroundings.store), self.now());
-        actix_rt::spawn(async move {
-            let found = tokio::task::spawn_blocking(move || store.summary(session)).await;
-            answer_call(Some(reply), refuse_for_ended(session, found, &event, now));
-        });
+        let store = Arc::clone(&self.surroundings.store);
+        let looking = tokio::task::spawn_blocking(move || store.summary(session));
+        ctx.spawn(looking.into_actor(self).map(move |found, act, ctx| {
+            // Whoever heard of a new session by a stream may be quicker than its creation is here.
+            if act.sessions.contains_key(&session) {
+                return act.step(session, &event, Some(reply), ctx);
+            }
+            answer_call(Some(reply), refuse_for_ended(session, found, &event, act.now()));
+        }));
     }
 }
 
@@ -448,6 +452,9 @@ fn refuse_for_ended(
 ) -> Result<Arc<Summary>, CallError> {
     let summary = found.map_err(|_| CallError::Stopping)??;
     let summary = summary.ok_or_else(|| CallError::NoSuchSession(session.to_string()))?;
+    if summary.lifecycle.state.outcome().is_none() {
+        return Err(CallError::LeftAlone(session));
+    }
     decide(&summary.lifecycle, event, &Default::default(), now, 0.0)?;
     Ok(Arc::new(summary))
 }

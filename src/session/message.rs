@@ -405,8 +405,9 @@ pub struct Usage {
 }
 
 impl Usage {
-    fn plus(self, more: Self) -> Self {
-        self.zip(more, u64::saturating_add, |ours, theirs| ours + theirs)
+    /// Both together.
+    pub fn plus(self, more: Self) -> Self {
+        self.zip(more, u64::saturating_add, add_money)
     }
 
     fn max(self, other: Self) -> Self {
@@ -425,6 +426,13 @@ impl Usage {
 
     /// All tokens together.
     pub fn tokens(&self) -> u64 {
-        self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
+        [self.output_tokens, self.cache_read_tokens, self.cache_write_tokens]
+            .into_iter()
+            .fold(self.input_tokens, u64::saturating_add)
     }
+}
+
+/// The sum, which stays a number that can be written down, whatever an agent says that it has cost.
+fn add_money(ours: f64, theirs: f64) -> f64 {
+    (ours + theirs).clamp(f64::MIN, f64::MAX)
 }

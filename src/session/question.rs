@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::id::QuestionId;
+use super::nesting;
 
 /// A question as it is journalled and shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -145,14 +146,48 @@ pub enum AnswerMismatch {
     /// A form was answered without content.
     #[error("this question is a form: submit its content, or deny")]
     NeedsForm,
+    /// What it holds is nested deeper than what reads it can follow.
+    #[error("the answer has more than {} levels", nesting::LEVELS_MAX)]
+    Deep,
+    /// It could not be written to the agent.
+    #[error(
+        "the answer takes {bytes} bytes with all that goes with it, and an agent can be told {bytes_max} at once: give a shorter one, or deny"
+    )]
+    Long {
+        /// How many it takes.
+        bytes: usize,
+        /// The most there may be.
+        bytes_max: usize,
+    },
     /// A form's content is not an object, or lacks a required field.
     #[error("the form needs {0}")]
     BadForm(String),
 }
 
+impl Answer {
+    /// Whether what it holds can be read again where it is kept.
+    fn is_kept_whole(&self) -> bool {
+        match self {
+            Self::Allow {
+                updated_input: Some(value),
+                ..
+            }
+            | Self::Submit { content: value } => nesting::is_within(value),
+            Self::Allow {
+                updated_input: None, ..
+            }
+            | Self::Deny { .. }
+            | Self::Choose { .. } => true,
+        }
+    }
+}
+
 impl QuestionKind {
     /// Whether `answer` can be given to this question.
     pub fn check(&self, answer: &Answer) -> Result<(), AnswerMismatch> {
+        if !answer.is_kept_whole() {
+            return Err(AnswerMismatch::Deep);
+        }
         match (self, answer) {
             (_, Answer::Deny { .. }) => Ok(()),
             (Self::Permission { .. } | Self::Plan { .. }, Answer::Allow { .. }) => Ok(()),

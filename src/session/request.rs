@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::id::SessionId;
+use super::nesting;
 
 /// The longest task text, in bytes.
 pub const TASK_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -229,6 +230,9 @@ pub enum InvalidRequest {
     /// A limit is zero, negative or not a number.
     #[error("{0} must be more than 0")]
     NotPositive(&'static str),
+    /// The schema is nested deeper than what reads it can follow.
+    #[error("json_schema has more than {} levels", nesting::LEVELS_MAX)]
+    DeepSchema,
     /// A text that becomes an argument of the agent's command line holds a NUL byte.
     #[error("{0} holds a NUL byte")]
     NulByte(&'static str),
@@ -255,6 +259,13 @@ impl Request {
         }
         if self.depth > DEPTH_MAX {
             return Err(InvalidRequest::TooDeep { depth: self.depth });
+        }
+        if self
+            .json_schema
+            .as_ref()
+            .is_some_and(|schema| !nesting::is_within(schema))
+        {
+            return Err(InvalidRequest::DeepSchema);
         }
         self.check_limits()?;
         self.check_arguments()

@@ -40,6 +40,9 @@ pub struct Turns {
     background: BTreeMap<String, TaskKind>,
     /// The login was refused.
     not_signed_in: bool,
+    /// A turn has begun and not ended.
+    #[serde(default)]
+    in_turn: bool,
 }
 
 /// What else decides whether an agent has finished.
@@ -112,7 +115,9 @@ impl Turns {
             return Ending::NotSignedIn;
         }
         match &self.answered {
-            Some(Ending::Finished) if open.queued || open.asked || !self.has_only_shells() => Ending::Crashed,
+            Some(Ending::Finished) if open.queued || open.asked || self.in_turn || !self.has_only_shells() => {
+                Ending::Crashed
+            }
             Some(ending) => ending.clone(),
             None => Ending::Crashed,
         }
@@ -200,8 +205,8 @@ impl Turns {
                 ..
             }
             | Message::Thinking { message_id, parent, .. } => self.note_round(message_id, parent.as_deref()),
-            Message::TurnStarted { .. }
-            | Message::Text { error: Some(_), .. }
+            Message::TurnStarted { .. } => self.in_turn = true,
+            Message::Text { error: Some(_), .. }
             | Message::UserText { .. }
             | Message::PermissionDenied { .. }
             | Message::TaskStarted { background: false, .. }
@@ -228,6 +233,7 @@ impl Turns {
         }
         self.open_tools.clear();
         self.last_answers.clone_from(&end.answers);
+        self.in_turn = false;
         let is_ours = match self.last_input {
             Some(uuid) => end.answers.contains(&uuid) || (end.answers.is_empty() && !end.synthetic),
             None => false,
@@ -240,14 +246,14 @@ impl Turns {
 
 /// What a result says about the attempt.
 ///
-/// The CLI's subtype alone does not tell: API errors come as `success` with `is_error`.
+/// The CLI's subtype alone does not tell: API errors come as `success` with `is_error`, and some errors without it.
 pub fn classify(end: &TurnEnd) -> Ending {
     let refused = |cause| Ending::Refused {
         cause,
         message: words_of(end),
     };
     let reason = end.terminal_reason.as_deref();
-    if !end.is_error && matches!(reason, None | Some("completed")) {
+    if end.subtype == "success" && !end.is_error && matches!(reason, None | Some("completed")) {
         return Ending::Finished;
     }
     if end.errors.iter().any(|error| error.contains("No conversation found")) {
@@ -512,6 +518,14 @@ mod tests {
             "lost_context",
         );
         check(|_| {}, "agent_error");
+        check(
+            |end| (end.subtype, end.is_error, end.terminal_reason) = ("error_max_turns".into(), false, None),
+            "max_turns",
+        );
+        check(
+            |end| (end.subtype, end.is_error) = ("error_during_execution".into(), false),
+            "agent_error",
+        );
         let aborted = |end: &mut TurnEnd| {
             (end.is_error, end.terminal_reason) = (false, Some("aborted_streaming".into()));
         };

@@ -1,14 +1,18 @@
 //! Checkpoints: after each step that leaves nothing open, and at least once an interval in which anything happened.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::*;
 use crate::session::checkpoint::{Checkpoint, GitState};
 use crate::session::message::{Message, Usage};
 use crate::session::turn::Turns;
+
+/// How long git may take. It may hang where the directory is on a server that does not answer.
+const GIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What decides about checkpoints.
 pub(super) struct Checkpoints {
@@ -22,6 +26,8 @@ pub(super) struct Checkpoints {
     git: Option<GitState>,
     /// When that look began; none before the first.
     looked: Option<Instant>,
+    /// It goes on.
+    is_looking: bool,
 }
 
 impl Checkpoints {
@@ -33,6 +39,7 @@ impl Checkpoints {
             last: Instant::now(),
             git: None,
             looked: None,
+            is_looking: false,
         }
     }
 
@@ -87,7 +94,10 @@ impl Execution {
         {
             return;
         }
-        self.checkpoints.looked = Some(Instant::now());
+        if self.checkpoints.is_looking {
+            return;
+        }
+        (self.checkpoints.looked, self.checkpoints.is_looking) = (Some(Instant::now()), true);
         let directory = self.task.request.cwd.clone();
         let (connecting, at_git) = (
             Arc::clone(&self.surroundings.connecting),
@@ -97,24 +107,38 @@ impl Execution {
             // The semaphores are never closed. Of the first a turn is waited for and not taken: the queue is a fair one.
             drop(connecting.acquire().await);
             let _turn = at_git.acquire().await.ok();
-            let looking = tokio::task::spawn_blocking(move || git_state(&directory));
-            looking.await.ok().flatten()
+            tokio::time::timeout(GIT_TIMEOUT, git_state(&directory)).await
         };
-        ctx.spawn(looking.into_actor(self).map(|git, act, _| act.checkpoints.git = git));
+        ctx.spawn(looking.into_actor(self).map(|git, act, _| {
+            act.checkpoints.is_looking = false;
+            act.checkpoints.git = git.ok().flatten();
+        }));
     }
 }
 
 /// The commit and whether tracked files differ from it; none outside a repository, for which no process is started, and
-/// before the first commit. Takes no lock of git's, so that it is in nobody's way.
-fn git_state(directory: &Path) -> Option<GitState> {
-    directory.ancestors().find(|above| above.join(".git").exists())?;
+/// before the first commit. Takes no lock of git's, so that it is in nobody's way. Whoever stops waiting for it ends it.
+async fn git_state(directory: &Path) -> Option<GitState> {
+    if !is_in_repository(directory).await {
+        return None;
+    }
     let mut git = Command::new("git");
     git.arg("-C").arg(directory);
     git.args(["--no-optional-locks", "status"]);
     git.args(["--porcelain=v2", "--branch", "--untracked-files=no"]);
-    let output = git.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    git.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = git.output().await.ok()?;
     output.status.success().then_some(())?;
     parse_status(&String::from_utf8_lossy(&output.stdout))
+}
+
+async fn is_in_repository(directory: &Path) -> bool {
+    for above in directory.ancestors() {
+        if tokio::fs::try_exists(above.join(".git")).await.unwrap_or(false) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Reads what `git status --porcelain=v2 --branch` says: a line of headers begins with `#`, every other one is a change.
