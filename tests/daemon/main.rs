@@ -9,6 +9,7 @@ mod access;
 mod access_paths;
 mod access_roles;
 mod access_wire;
+mod again;
 mod checks;
 mod clarify;
 mod clocks;
