@@ -403,8 +403,14 @@ pub struct Usage {
 }
 
 impl Usage {
-    fn plus(self, more: Self) -> Self {
+    /// Both together.
+    pub fn plus(self, more: Self) -> Self {
         self.zip(more, u64::saturating_add, |ours, theirs| ours + theirs)
+    }
+
+    /// What was added to `before`.
+    pub fn since(self, before: Self) -> Self {
+        self.zip(before, u64::saturating_sub, |now, before| (now - before).max(0.0))
     }
 
     fn max(self, other: Self) -> Self {

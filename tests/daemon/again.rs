@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::resume::{cancelled_after, resume, sent, transcripts};
 use crate::support::daemon::TestDaemon;
+use crate::support::wait::until;
 
 /// How often the journal has a text, by the messages that have one.
 pub(crate) fn texts_of_inputs(daemon: &TestDaemon, id: &str) -> BTreeMap<String, usize> {
@@ -121,4 +122,27 @@ fn turns_of_an_agent_that_died_count_against_the_limit() {
     let view = daemon.wait_for(&id, "failed");
     assert_eq!((&view["cause"], &view["turns"]), (&json!("max_turns"), &json!(2)));
     assert_eq!(daemon.texts(&id), ["one", "two"]);
+}
+
+#[test]
+fn money_that_an_agent_has_told_of_in_the_turn_in_which_it_dies_counts_against_the_budget() {
+    let daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let task = format!(
+        "usage 100 20 0.5 ;; tool Look {{}} => seen ;; wait-file {} ;; crash once ;; usage 10 2 0.25 ;; say done",
+        gate.display()
+    );
+    let id = daemon.create_with(json!({"task": task, "max_budget_usd": 1.0}));
+    until("what the agent has spent", || {
+        (daemon.view(&id)["cost_usd"] == 0.5).then_some(())
+    });
+    std::fs::write(gate, "").unwrap();
+    let view = daemon.wait_for(&id, "completed");
+    assert_eq!((&view["attempt"], &view["cost_usd"]), (&json!(2), &json!(0.75)));
+    assert_eq!(
+        (&view["usage"]["input_tokens"], &view["usage"]["output_tokens"]),
+        (&json!(110), &json!(22))
+    );
+    let plan = std::fs::read_to_string(daemon.state().join(format!("sessions/{id}/2/launch.json"))).unwrap();
+    assert!(plan.contains("--max-budget-usd=0.5"), "{plan}");
 }

@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use crate::session::message::{Delta, DeltaPart, Frame, InputState, Message};
 
+pub use self::result::usage_report;
+
 use self::content::{assistant, user};
 use self::control::{control_request, reply};
 use self::result::turn_end;
