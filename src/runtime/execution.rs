@@ -55,6 +55,7 @@ mod intake;
 mod link;
 mod prepare;
 mod reach;
+mod spending;
 
 pub(super) use self::prepare::{agent_environment, daemon_environment};
 
@@ -323,6 +324,7 @@ impl Execution {
         self.greeted = true;
         if spool_bytes == 0 {
             self.write_control("initialize");
+            self.ask_for_count();
         }
         if std::mem::replace(&mut self.is_opened, true) {
             // What is on its way to the disk is sent with the rest when it is there.

@@ -410,6 +410,11 @@ impl Usage {
         self.zip(more, u64::saturating_add, add_money)
     }
 
+    /// What was added to `before`.
+    pub fn since(self, before: Self) -> Self {
+        self.zip(before, u64::saturating_sub, |now, before| (now - before).max(0.0))
+    }
+
     fn max(self, other: Self) -> Self {
         self.zip(other, u64::max, f64::max)
     }

@@ -71,6 +71,9 @@ pub struct Summary {
     pub turns: u32,
     /// What has been used so far.
     pub usage: Usage,
+    /// What of it results have told, where the agent has told of more since.
+    #[serde(default)]
+    pub settled: Option<Usage>,
     /// The model, once the agent has named it.
     pub model: Option<String>,
     /// The agent's version, once it has named it.
@@ -176,6 +179,7 @@ impl Summary {
             work: Turns::default(),
             turns: 0,
             usage: Usage::default(),
+            settled: None,
             model: None,
             agent_version: None,
             checkpoint: None,
@@ -236,7 +240,10 @@ impl Summary {
             Entry::Input(input) => self.take_input(input),
             Entry::AgentMessage(said) => self.take_message(&said.message),
             Entry::Checkpoint(_) => self.checkpoint = Some(self.head),
-            Entry::Usage(usage) => self.usage = *usage,
+            Entry::Usage(usage) => {
+                self.settled.get_or_insert(self.usage);
+                self.usage = *usage;
+            }
             Entry::QuestionAsked(question) => self.ask(question, at),
             Entry::QuestionAnswered(answered) => {
                 if let Some(waiting) = self.questions.get_mut(&answered.question_id) {
@@ -329,6 +336,8 @@ impl Summary {
 
     fn end_attempt(&mut self, ending: &Ending) {
         self.waiting_for = WaitingFor::Nothing;
+        // No result will tell of the rest any more.
+        self.settled = None;
         self.turns = self.turns.saturating_add(self.work.uncounted_rounds());
         if let Ending::LostContext { message } = ending {
             self.lost = Some(message.clone());
@@ -396,7 +405,7 @@ impl Summary {
     fn end_turn(&mut self, end: &TurnEnd) {
         self.waiting_for = WaitingFor::Nothing;
         self.turns = self.turns.saturating_add(end.turns);
-        self.usage = end.used_after(self.usage);
+        self.usage = end.used_after(self.settled.take().unwrap_or(self.usage));
         if end.is_of_turn() {
             // It has begun a branch behind the cut.
             self.cut = None;
@@ -525,6 +534,7 @@ mod tests {
         let mut row = serde_json::to_value(&summary).unwrap();
         let fields = row.as_object_mut().unwrap();
         fields.remove("under_way");
+        fields.remove("settled");
         fields.remove("kept");
         fields.insert("has_spoken".to_owned(), true.into());
         let work = fields["work"].as_object_mut().unwrap();

@@ -10,6 +10,7 @@ mod access_paths;
 mod access_roles;
 mod access_streams;
 mod access_wire;
+mod again;
 mod checks;
 mod clarify;
 mod clocks;

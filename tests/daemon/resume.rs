@@ -1,15 +1,16 @@
-//! Going on by hand: checkpoints, resume, fork, import, handover, and conversations that are lost.
+//! Going on by hand: checkpoints, resume, fork, import, handover.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::again::texts_of_inputs;
 use crate::support::daemon::TestDaemon;
 use crate::support::wait::until;
 
 /// Messages that were sent to agents, by text, in order. The journal has the text with the first record only.
-fn sent(daemon: &TestDaemon, id: &str) -> Vec<String> {
+pub(crate) fn sent(daemon: &TestDaemon, id: &str) -> Vec<String> {
     let mut texts = BTreeMap::new();
     let inputs = daemon.records_of(id, "input").into_iter();
     let sent = inputs.filter(|record| record["data"]["state"] == "sent");
@@ -23,22 +24,11 @@ fn sent(daemon: &TestDaemon, id: &str) -> Vec<String> {
     .collect()
 }
 
-/// How often the journal has a text, by the messages that have one.
-fn texts_of_inputs(daemon: &TestDaemon, id: &str) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for input in daemon.records_of(id, "input") {
-        if input["data"]["text"].is_string() {
-            *counts.entry(input["data"]["uuid"].to_string()).or_default() += 1;
-        }
-    }
-    counts
-}
-
-fn resume(daemon: &TestDaemon, id: &str, body: &Value) -> (u16, Value) {
+pub(crate) fn resume(daemon: &TestDaemon, id: &str, body: &Value) -> (u16, Value) {
     daemon.post(&format!("/api/sessions/{id}/resume"), body)
 }
 
-fn transcripts(daemon: &TestDaemon, conversation: &str) -> Vec<PathBuf> {
+pub(crate) fn transcripts(daemon: &TestDaemon, conversation: &str) -> Vec<PathBuf> {
     let projects = daemon.root().join("home/.claude/projects");
     let projects = std::fs::read_dir(projects).into_iter().flatten().flatten();
     let files = projects.map(|project| project.path().join(format!("{conversation}.jsonl")));
@@ -46,7 +36,7 @@ fn transcripts(daemon: &TestDaemon, conversation: &str) -> Vec<PathBuf> {
 }
 
 /// A session whose agent has said `words` and was cancelled then.
-fn cancelled_after(daemon: &TestDaemon, words: &str) -> String {
+pub(crate) fn cancelled_after(daemon: &TestDaemon, words: &str) -> String {
     let id = daemon.create(&format!("say {words} ;; silence"));
     wait_until_written(daemon, &id, words);
     daemon.cancel(&id);
@@ -180,16 +170,6 @@ fn limits_count_anew_after_a_resume_by_hand() {
     resume(&daemon, &id, &json!({"instruction": "say four ;; say five"}));
     daemon.wait_for(&id, "completed");
     assert!(daemon.texts(&id).ends_with(&["four".into(), "five".into()]));
-}
-
-#[test]
-fn turns_of_an_agent_that_died_count_against_the_limit() {
-    let daemon = TestDaemon::start();
-    let task = "say one ;; crash once ;; say two ;; say three";
-    let id = daemon.create_with(json!({"task": task, "max_turns": 2}));
-    let view = daemon.wait_for(&id, "failed");
-    assert_eq!((&view["cause"], &view["turns"]), (&json!("max_turns"), &json!(2)));
-    assert_eq!(daemon.texts(&id), ["one", "two"]);
 }
 
 #[test]
@@ -409,101 +389,6 @@ fn an_import_knows_its_fields() {
         let (status, problem) = daemon.post("/api/sessions/import", &body);
         assert_eq!((status, &problem["code"]), (400, &json!("bad_body")), "{problem}");
     }
-}
-
-#[test]
-fn a_lost_conversation_is_rebuilt_from_the_journal() {
-    let daemon = TestDaemon::start();
-    let id = cancelled_after(&daemon, "precious");
-    std::fs::remove_file(&transcripts(&daemon, &id)[0]).unwrap();
-    resume(&daemon, &id, &json!({"instruction": "say heard"}));
-    let view = daemon.wait_for(&id, "completed");
-    assert_ne!(view["agent_session_id"], id.as_str(), "a conversation of its own");
-    assert_eq!(
-        daemon.records_of(&id, "attempt.ended")[1]["data"]["ending"],
-        "lost_context"
-    );
-    let rebuilt = daemon.records_of(&id, "context.rebuilt");
-    assert!(
-        rebuilt[0]["data"]["why"].as_str().unwrap().contains("gone"),
-        "{rebuilt:?}"
-    );
-    let told = sent(&daemon, &id);
-    let told: Vec<_> = told.iter().rev().take(2).rev().collect();
-    assert!(told[0].contains("say precious ;; silence") && told[0].contains("The agent said: precious"));
-    assert_eq!(told[1], "say heard");
-}
-
-#[test]
-fn a_transcript_that_vanishes_under_a_running_session_is_rebuilt_too() {
-    let daemon = TestDaemon::start();
-    // An agent that goes on behind a tool's answer has written down what was before.
-    let id = daemon.create("tool Look {} => seen ;; say one ;; crash once unsaved ;; say two");
-    let view = daemon.wait_for(&id, "completed");
-    assert_eq!(daemon.records_of(&id, "context.rebuilt").len(), 1);
-    assert_eq!(
-        view["attempt"], 3,
-        "one attempt finds it out, the next one has a fresh conversation"
-    );
-}
-
-#[test]
-fn an_agent_that_dies_before_it_has_said_anything_starts_again_under_its_id() {
-    let daemon = TestDaemon::start();
-    let id = daemon.create("crash once unsaved ;; say two");
-    let view = daemon.wait_for(&id, "completed");
-    assert_eq!((&view["attempt"], &view["agent_session_id"]), (&json!(2), &json!(id)));
-    assert!(daemon.records_of(&id, "context.rebuilt").is_empty());
-    assert_eq!(daemon.texts(&id), ["two"]);
-}
-
-/// How a session ended whose agent died before it had written anything down.
-fn begun_again(daemon: &TestDaemon, task: &str) -> String {
-    let id = daemon.create(task);
-    let view = daemon.wait_for(&id, "completed");
-    assert_eq!((&view["attempt"], &view["agent_session_id"]), (&json!(2), &json!(id)));
-    assert!(daemon.records_of(&id, "context.rebuilt").is_empty());
-    let ended = daemon.records_of(&id, "attempt.ended");
-    let endings: Vec<_> = ended.iter().map(|record| record["data"]["ending"].clone()).collect();
-    assert_eq!(endings, ["crashed", "finished"], "nothing is charged but the crash");
-    let plan = std::fs::read_to_string(daemon.state().join(format!("sessions/{id}/2/launch.json"))).unwrap();
-    assert!(plan.contains(&format!("--session-id={id}")), "{plan}");
-    id
-}
-
-#[test]
-fn an_agent_that_dies_before_its_first_words_are_written_down_starts_again_under_its_id() {
-    let daemon = TestDaemon::start();
-    let task = "say one ;; crash once unsaved ;; say two";
-    let id = begun_again(&daemon, task);
-    assert_eq!(sent(&daemon, &id), [task, task]);
-    assert_eq!(daemon.texts(&id), ["one", "one", "two"]);
-}
-
-#[test]
-fn an_agent_that_starts_again_is_told_what_may_have_taken_effect() {
-    let daemon = TestDaemon::start();
-    let task = "bash echo ran >> ran ;; crash once unsaved ;; say two";
-    let id = begun_again(&daemon, task);
-    let told = sent(&daemon, &id);
-    assert_eq!((told.len(), told[0].as_str()), (2, task));
-    let note = told[1].strip_prefix(task).expect("one message with the task");
-    assert!(
-        note.contains("- Bash: echo ran >> ran") && note.contains("may or may not have taken effect"),
-        "{note}"
-    );
-    assert_eq!(daemon.texts(&id), ["two"]);
-}
-
-#[test]
-fn an_agent_that_dies_again_and_again_in_a_turn_goes_on_with_that_turn() {
-    let daemon = TestDaemon::start();
-    let task = "say one ;; crash once ;; say two ;; crash once ;; say three ;; crash once ;; say four";
-    let id = daemon.create(task);
-    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 4);
-    assert_eq!(daemon.texts(&id), ["one", "two", "three", "four"]);
-    assert_eq!(sent(&daemon, &id), [task; 4], "nobody is asked to continue");
-    assert_eq!(texts_of_inputs(&daemon, &id).into_values().collect::<Vec<_>>(), [1]);
 }
 
 #[test]

@@ -13,6 +13,8 @@ use uuid::Uuid;
 use crate::session::message::{Delta, DeltaPart, Frame, InputState, Message};
 use crate::session::nesting;
 
+pub use self::result::usage_report;
+
 use self::content::{assistant, user};
 use self::control::{control_request, reply};
 use self::mend::mend;

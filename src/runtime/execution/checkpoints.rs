@@ -6,6 +6,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use super::spending::Meter;
 use super::*;
 use crate::session::checkpoint::{Checkpoint, GitState};
 use crate::session::message::{Message, Usage};
@@ -19,7 +20,7 @@ pub(super) struct Checkpoints {
     /// What the agent is up to, and what it has used, ahead of the journal by what is not acknowledged yet.
     work: Turns,
     turns: u32,
-    usage: Usage,
+    pub meter: Meter,
     /// When the last one was written.
     last: Instant,
     /// Where the directory stands, as of the last look.
@@ -35,7 +36,7 @@ impl Checkpoints {
         Self {
             work: summary.work.clone(),
             turns: summary.turns,
-            usage: summary.usage,
+            meter: Meter::new(summary),
             last: Instant::now(),
             git: None,
             looked: None,
@@ -43,21 +44,21 @@ impl Checkpoints {
         }
     }
 
-    /// Takes an entry into account before it is journalled.
-    pub(super) fn take(&mut self, entry: &Entry) {
+    /// Takes an entry into account before it is journalled; what was used by now, if that is to be journalled too.
+    pub(super) fn take(&mut self, entry: &Entry) -> Option<Usage> {
         self.work.take(entry);
         if let Entry::AgentMessage(said) = entry
             && let Message::TurnEnded(end) = &said.message
         {
             self.turns = self.turns.saturating_add(end.turns);
-            self.usage = end.used_after(self.usage);
         }
+        self.meter.take(entry)
     }
 }
 
 impl Execution {
     /// What the request says, or else the daemon's settings.
-    fn checkpoint_interval(&self) -> Duration {
+    pub(super) fn checkpoint_interval(&self) -> Duration {
         let asked_for = self.task.request.checkpoint_interval_seconds.map(Duration::from_secs);
         asked_for.unwrap_or(self.surroundings.settings.checkpoint_interval)
     }
@@ -76,7 +77,7 @@ impl Execution {
             message: self.intake.last_message,
             offset,
             turns: self.checkpoints.turns,
-            usage: self.checkpoints.usage,
+            usage: self.checkpoints.meter.usage(),
             questions_open: u32::try_from(self.summary.questions.len()).unwrap_or(u32::MAX),
             git: self.checkpoints.git.clone(),
         };

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::spending::is_for_count;
 use super::*;
-use crate::agent::wire::decode::decode;
+use crate::agent::wire::decode::{decode, usage_report};
 use crate::agent::wire::lines::{Line, Lines};
 use crate::agent::wire::plan;
 use crate::session::journal::{DroppedDraft, Input, Said, UnknownLine, Withdrawn};
@@ -186,10 +187,15 @@ impl Execution {
             Frame::Unserved { request_id, subtype } => self.refuse_request(&request_id, &subtype),
             Frame::AskCancelled { request_id } => self.withdraw(&request_id),
             Frame::Reply { result: Ok(reply), .. } => {
+                if let Some(count) = usage_report(&reply) {
+                    self.take_count(count);
+                }
                 if reply.get("session_state").and_then(|state| state.as_str()) == Some("idle") {
                     self.busy = false;
                 }
             }
+            // An agent of a version that cannot tell what it has spent tells that with its results.
+            Frame::Reply { request_id, .. } if is_for_count(&request_id) => {}
             Frame::Reply {
                 request_id,
                 result: Err(error),
@@ -277,9 +283,13 @@ impl Execution {
             self.intake.last_message = uuid.or(self.intake.last_message);
         }
         let entry = Entry::AgentMessage(Box::new(Said { uuid, offset, message }));
-        self.checkpoints.take(&entry);
+        let used = self.checkpoints.take(&entry);
         self.intake.batch.push(entry);
+        self.intake.batch.extend(used.map(Entry::Usage));
         self.checkpoint_if_clear(is_step, offset);
+        if is_step {
+            self.ask_for_count_if_due();
+        }
     }
 
     /// A question that a resumed agent asks again keeps its name, and takes the answer that waits for it.

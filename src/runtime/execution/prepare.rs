@@ -91,22 +91,7 @@ pub(super) fn prepare(
     let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
     let seen = look_for_inputs(&agent_env, agent_session_id, summary);
     let conversation = conversation(&agent_env, request, summary, agent_session_id, &seen);
-    let (interruption, unkept) = match conversation {
-        Ok(Conversation::ResumeTold(_)) => (Some(interruption(store, summary, Interruption::default())?), None),
-        Ok(Conversation::New(_) | Conversation::Fork { .. }) if summary.kept != Kept::Silent => {
-            (None, Some(interruption(store, summary, Interruption::of_unkept())?))
-        }
-        Ok(Conversation::New(_) | Conversation::Fork { .. } | Conversation::Resume(_) | Conversation::ResumeAt(..))
-        | Err(_) => (None, None),
-    };
-    let is_lost = summary.lost.is_some();
-    let groundwork = Groundwork {
-        folded_in: seen.folded_in.clone(),
-        entries: seen.entries,
-        interruption: interruption.filter(Interruption::is_cut),
-        unkept: unkept.filter(Interruption::has_calls),
-        story: is_lost.then(|| story(store, request, summary)).transpose()?,
-    };
+    let groundwork = groundwork(store, request, summary, conversation.as_ref().ok().copied(), seen)?;
     if let Some(plan) = known {
         return Ok(Prepared { plan, groundwork });
     }
@@ -139,6 +124,43 @@ pub(super) fn prepare(
     };
     launch::prepare(&directory, &plan, &side_files)?;
     Ok(Prepared { plan, groundwork })
+}
+
+/// What is found out for what the agent is told first, until that is journalled.
+fn groundwork(
+    store: &dyn Store,
+    request: &Request,
+    summary: &Summary,
+    conversation: Option<Conversation>,
+    seen: Seen,
+) -> Result<Groundwork, StoreError> {
+    let mut groundwork = Groundwork {
+        folded_in: seen.folded_in,
+        entries: seen.entries,
+        ..Groundwork::default()
+    };
+    if summary.work.is_told() {
+        return Ok(groundwork);
+    }
+    match conversation {
+        Some(Conversation::ResumeTold(_)) => {
+            let interruption = interruption(store, summary, Interruption::default())?;
+            groundwork.interruption = Some(interruption).filter(Interruption::is_cut);
+        }
+        // It begins again, and what was done in it is known from the journal alone.
+        Some(Conversation::New(_) | Conversation::Fork { .. }) if summary.kept != Kept::Silent => {
+            let unkept = interruption(store, summary, Interruption::of_unkept())?;
+            groundwork.unkept = Some(unkept).filter(Interruption::has_calls);
+        }
+        Some(
+            Conversation::New(_) | Conversation::Fork { .. } | Conversation::Resume(_) | Conversation::ResumeAt(..),
+        )
+        | None => {}
+    }
+    if summary.lost.is_some() {
+        groundwork.story = Some(story(store, request, summary)?);
+    }
+    Ok(groundwork)
 }
 
 /// The request as this attempt runs it.

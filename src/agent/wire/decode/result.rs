@@ -88,6 +88,24 @@ pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
     }
 }
 
+/// What the agent counts by now, from its answer to `get_usage`; none where that says nothing of it.
+pub fn usage_report(reply: &Value) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Report {
+        session: Session,
+    }
+    #[derive(Deserialize)]
+    struct Session {
+        total_cost_usd: f64,
+        model_usage: ByModel,
+    }
+    let Report { session } = Report::deserialize(reply).ok()?;
+    Some(Usage {
+        cost_usd: session.total_cost_usd,
+        ..sum(&session.model_usage)
+    })
+}
+
 fn sum(models: &ByModel) -> Usage {
     let usage = |model: &ModelUsage| Usage {
         input_tokens: model.input_tokens,
