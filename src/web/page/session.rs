@@ -96,7 +96,10 @@ fn story(summary: &Summary, chunk: &Markup, may_act: bool) -> Markup {
             {
                 div #flow {
                     h2 #transcript-title.visually-hidden { "Transcript" }
-                    p #older-note.edge hidden { "Loading earlier records…" }
+                    p #older-note.edge hidden {
+                        span { "Loading earlier records…" }
+                        button #older.small type="button" { "Earlier records" }
+                    }
                     div #records { (chunk) }
                     p #newer-note.edge hidden { "Loading later records…" }
                     div #drafts aria-hidden="true" {}
