@@ -174,7 +174,7 @@ fn timeline_place() -> Markup {
 fn questions(summary: &Summary, may_act: bool) -> Markup {
     html! {
         section #questions aria-labelledby="questions-title" hidden[summary.questions.is_empty()] {
-            h2 #questions-title { "Waits for you" }
+            h2 #questions-title { (question::heading(may_act)) }
             div #question-list { (question::cards(summary, may_act, Near::ItsSession)) }
         }
     }
