@@ -104,7 +104,7 @@ fn questions(sessions: &[Arc<Summary>], may_act: bool) -> Markup {
     asking.sort_by_key(|summary| summary.questions.values().map(|waiting| waiting.asked_at).min());
     html! {
         section #questions aria-labelledby="questions-title" hidden[asking.is_empty()] {
-            h2 #questions-title { "Waits for you" }
+            h2 #questions-title { (question::heading(may_act)) }
             div #question-list {
                 @for summary in asking { (question::cards(summary, may_act, Near::OtherSessions)) }
             }
