@@ -27,7 +27,7 @@ use self::checkpoints::Checkpoints;
 use self::clocks::Clocks;
 use self::closing::Closing;
 use self::intake::Intake;
-use self::reach::Reach;
+use self::reach::{Reach, WANT_PAUSE};
 use super::feed::Feeds;
 use super::messages::{Deliver, ExecutionGone, Gone, Stop, StoreLost};
 use super::metrics::Metrics;
@@ -310,7 +310,7 @@ impl Execution {
             return;
         }
         if self.greeted && std::mem::take(&mut self.intake.send_inputs_when_acknowledged) {
-            self.send_inputs();
+            self.send_inputs(ctx);
         }
         self.deliver_answers();
         self.ask_for_the_result(ctx);
@@ -368,11 +368,19 @@ impl Execution {
     }
 
     /// Writes the messages that the agent may not have. It drops a uuid that it has seen.
-    fn send_inputs(&mut self) {
+    fn send_inputs(&mut self, ctx: &mut Context<Self>) {
         let summary = Arc::clone(&self.summary);
         for input in summary.inputs.iter().filter(|input| input.state != InputState::Started) {
             let Some(text) = &input.text else { continue };
-            self.write_input(input.uuid, text);
+            if let Err(error) = self.write_input(input.uuid, text) {
+                // What follows waits as well: it may build upon this.
+                tracing::warn!(%error, "a message waits");
+                ctx.run_later(WANT_PAUSE, |act, ctx| {
+                    act.intake.send_inputs_when_acknowledged = true;
+                    act.settle(ctx);
+                });
+                return;
+            }
         }
     }
 

@@ -14,10 +14,23 @@ enum Victim {
     Host,
     Agent,
     BashChild,
+    DaemonThenHost,
+    DaemonThenAgent,
+    HostThenAgent,
+    AgentThenHost,
     Everything,
 }
 
-const ALL: [Victim; 4] = [Victim::Daemon, Victim::Host, Victim::Agent, Victim::Everything];
+const ALL: [Victim; 8] = [
+    Victim::Daemon,
+    Victim::Host,
+    Victim::Agent,
+    Victim::DaemonThenHost,
+    Victim::DaemonThenAgent,
+    Victim::HostThenAgent,
+    Victim::AgentThenHost,
+    Victim::Everything,
+];
 
 /// When it is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +95,28 @@ fn strike(victim: Victim, daemon: &mut TestDaemon, id: &str) {
         .map(|pid| pid as u32)
         .filter(|pid| *pid != agent)
         .collect();
+    let kill = |pids: &[u32]| pids.iter().for_each(|pid| signal(*pid, Signal::KILL));
     match victim {
         Victim::Daemon => daemon.kill(),
-        Victim::Host => hosts.into_iter().for_each(|host| signal(host, Signal::KILL)),
-        Victim::Agent => signal(agent, Signal::KILL),
-        Victim::BashChild => children.into_iter().for_each(|child| signal(child, Signal::KILL)),
+        Victim::Host => kill(&hosts),
+        Victim::Agent => kill(&[agent]),
+        Victim::BashChild => kill(&children),
+        Victim::DaemonThenHost => {
+            daemon.kill();
+            kill(&hosts);
+        }
+        Victim::DaemonThenAgent => {
+            daemon.kill();
+            kill(&[agent]);
+        }
+        Victim::HostThenAgent => {
+            kill(&hosts);
+            kill(&[agent]);
+        }
+        Victim::AgentThenHost => {
+            kill(&[agent]);
+            kill(&hosts);
+        }
         Victim::Everything => {
             daemon.kill();
             hosts
@@ -96,7 +126,7 @@ fn strike(victim: Victim, daemon: &mut TestDaemon, id: &str) {
                 .for_each(|pid| signal(pid, Signal::KILL));
         }
     }
-    if matches!(victim, Victim::Daemon | Victim::Everything) {
+    if !daemon.is_running() {
         daemon.launch();
     }
 }
