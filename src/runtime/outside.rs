@@ -60,16 +60,12 @@ pub(super) trait Hosts: Send + Sync {
         plan: &'a LaunchPlan,
     ) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>>;
 
-    /// Whether anything of the attempt is alive, which needs no host to be found out.
+    /// Whether anything of the attempt is alive: its agent, or what that has left behind. It needs no host to be found
+    /// out; where nobody can tell, it is.
     fn is_anything_alive(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, bool>;
 
     /// Ends all that is alive of the attempt where no host can be asked to; says what that was.
     fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>>;
-
-    /// Whether an attempt whose agent has ended may have left something behind. Where nobody can tell, its host is asked.
-    fn may_have_leftovers(&self, _session: SessionId, _attempt: Attempt) -> LocalBoxFuture<'_, bool> {
-        Box::pin(std::future::ready(true))
-    }
 }
 
 struct HostProcesses {
@@ -95,10 +91,6 @@ impl Hosts for HostProcesses {
 
     fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>> {
         Box::pin(agent_host::end_everything(session, attempt))
-    }
-
-    fn may_have_leftovers(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'_, bool> {
-        Box::pin(self.marks.is_alive(session, attempt))
     }
 }
 

@@ -449,20 +449,7 @@ mod tests {
     use super::*;
     use crate::session::journal::{Answered, QuestionRef};
     use crate::session::question::QuestionKind;
-    use crate::session::request::Request;
-
-    fn created() -> Created {
-        let request = Request {
-            task: "tidy up".into(),
-            cwd: "/home".into(),
-            ..Request::default()
-        };
-        Created {
-            request,
-            by: "a test".into(),
-            claim: None,
-        }
-    }
+    use crate::session::samples::{created, input};
 
     fn at() -> Timestamp {
         Timestamp::from_second(1_800_000_000).unwrap()
@@ -484,7 +471,7 @@ mod tests {
 
     #[test]
     fn an_open_question_shows_and_frees_the_slot() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         summary.lifecycle.state = State::Running;
         assert_eq!((summary.shown_state(), summary.takes_slot()), ("running", true));
         summary.apply(&question(), at());
@@ -511,33 +498,20 @@ mod tests {
 
     #[test]
     fn an_input_is_remembered_until_the_agent_is_done_with_it() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         let uuid = Uuid::from_u128(1);
-        let input = |state, text: Option<&str>| {
-            Entry::Input(Input {
-                uuid,
-                state,
-                text: text.map(str::to_owned),
-            })
-        };
-        summary.apply(&input(InputState::Sent, Some("hello")), at());
-        summary.apply(&input(InputState::Started, None), at());
+        summary.apply(&input(uuid, InputState::Sent, Some("hello")), at());
+        summary.apply(&input(uuid, InputState::Started, None), at());
         let kept = summary.input(uuid).unwrap();
         assert_eq!((kept.state, kept.text.as_deref()), (InputState::Started, Some("hello")));
-        summary.apply(&input(InputState::Completed, None), at());
+        summary.apply(&input(uuid, InputState::Completed, None), at());
         assert!(summary.inputs.is_empty());
     }
 
     #[test]
     fn a_message_that_waited_is_told_behind_the_task() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
-        let sent = |n, text: &str| {
-            Entry::Input(Input {
-                uuid: Uuid::from_u128(n),
-                state: InputState::Sent,
-                text: Some(text.to_owned()),
-            })
-        };
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
+        let sent = |n, text: &str| input(Uuid::from_u128(n), InputState::Sent, Some(text));
         summary.apply(&sent(1, "and mind the tests"), at());
         summary.apply(&sent(2, "tidy up"), at());
         summary.apply(&sent(1, "and mind the tests"), at());
@@ -551,7 +525,7 @@ mod tests {
 
     #[test]
     fn only_what_its_own_agents_spent_is_a_sessions_cost() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         let cost = |cost_usd| Usage {
             output_tokens: 10,
             cost_usd,
@@ -579,7 +553,7 @@ mod tests {
 
     #[test]
     fn a_summary_reads_as_it_is_written() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         summary.apply(&question(), at());
         let json = serde_json::to_string(&summary).unwrap();
         assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);
