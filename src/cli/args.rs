@@ -128,8 +128,8 @@ pub(crate) struct ServeArgs {
 /// `run`
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// What the agent is to do; - reads it from standard input
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    /// What the agent is to do; - reads it from standard input, as nothing does in a pipe
+    #[arg(conflicts_with = "file")]
     pub(crate) task: Option<String>,
     /// Read the task from a file
     #[arg(long, value_name = "FILE")]
