@@ -440,20 +440,7 @@ mod tests {
     use super::*;
     use crate::session::journal::{Answered, QuestionRef};
     use crate::session::question::QuestionKind;
-    use crate::session::request::Request;
-
-    fn created() -> Created {
-        let request = Request {
-            task: "tidy up".into(),
-            cwd: "/home".into(),
-            ..Request::default()
-        };
-        Created {
-            request,
-            by: "a test".into(),
-            claim: None,
-        }
-    }
+    use crate::session::samples::created;
 
     fn at() -> Timestamp {
         Timestamp::from_second(1_800_000_000).unwrap()
@@ -475,7 +462,7 @@ mod tests {
 
     #[test]
     fn an_open_question_shows_and_frees_the_slot() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         summary.lifecycle.state = State::Running;
         assert_eq!((summary.shown_state(), summary.takes_slot()), ("running", true));
         summary.apply(&question(), at());
@@ -502,7 +489,7 @@ mod tests {
 
     #[test]
     fn only_what_its_own_agents_spent_is_a_sessions_cost() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         let cost = |cost_usd| Usage {
             output_tokens: 10,
             cost_usd,
@@ -530,7 +517,7 @@ mod tests {
 
     #[test]
     fn a_summary_of_the_version_before_is_read_and_its_conversation_taken_for_written() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         let mut row = serde_json::to_value(&summary).unwrap();
         let fields = row.as_object_mut().unwrap();
         fields.remove("under_way");
@@ -547,7 +534,7 @@ mod tests {
 
     #[test]
     fn a_summary_reads_as_it_is_written() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         summary.apply(&question(), at());
         let json = serde_json::to_string(&summary).unwrap();
         assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);

@@ -297,8 +297,9 @@ fn words_of(end: &TurnEnd) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::journal::{DroppedDraft, Said};
+    use crate::session::journal::DroppedDraft;
     use crate::session::message::BackgroundTask;
+    use crate::session::samples::{input, said, turn_ended as result};
 
     const OURS: Uuid = Uuid::from_u128(1);
     const QUIET: Open = Open {
@@ -317,10 +318,6 @@ mod tests {
         }
     }
 
-    fn result(end: TurnEnd) -> Message {
-        Message::TurnEnded(Box::new(end))
-    }
-
     fn tasks(kinds: &[TaskKind]) -> Message {
         let task = |kind: &TaskKind| BackgroundTask {
             task_id: "t".into(),
@@ -333,22 +330,14 @@ mod tests {
     }
 
     fn sent(turns: &mut Turns, uuid: Uuid) {
-        turns.take(&Entry::Input(Input {
-            uuid,
-            state: InputState::Sent,
-            text: None,
-        }));
+        turns.take(&input(uuid, InputState::Sent, None));
     }
 
     fn after(messages: &[Message]) -> Turns {
         let mut turns = Turns::default();
         sent(&mut turns, OURS);
         for message in messages {
-            turns.take(&Entry::AgentMessage(Box::new(Said {
-                uuid: None,
-                offset: 0,
-                message: message.clone(),
-            })));
+            turns.take(&said(message.clone()));
         }
         turns
     }

@@ -1,25 +1,10 @@
 //! Whatever dies, whenever: each part is killed at each moment, and afterwards the journal has every line once and in
 //! order, no process is left, and the outcome is right.
 
-use rustix::process::Signal;
-
-use crate::support::daemon::{TestDaemon, signal};
+use crate::support::daemon::TestDaemon;
 use crate::support::spool::compare_with_spools;
+use crate::support::victim::Victim;
 use crate::support::wait::until;
-
-/// What is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Victim {
-    Daemon,
-    Host,
-    Agent,
-    BashChild,
-    DaemonThenHost,
-    DaemonThenAgent,
-    HostThenAgent,
-    AgentThenHost,
-    Everything,
-}
 
 const ALL: [Victim; 8] = [
     Victim::Daemon,
@@ -86,58 +71,13 @@ impl Moment {
     }
 }
 
-fn strike(victim: Victim, daemon: &mut TestDaemon, id: &str) {
-    let agent = daemon.agent_pid(id, 1);
-    let hosts = daemon.hosts_of(id);
-    let children: Vec<_> = daemon
-        .processes_of(id)
-        .into_iter()
-        .map(|pid| pid as u32)
-        .filter(|pid| *pid != agent)
-        .collect();
-    let kill = |pids: &[u32]| pids.iter().for_each(|pid| signal(*pid, Signal::KILL));
-    match victim {
-        Victim::Daemon => daemon.kill(),
-        Victim::Host => kill(&hosts),
-        Victim::Agent => kill(&[agent]),
-        Victim::BashChild => kill(&children),
-        Victim::DaemonThenHost => {
-            daemon.kill();
-            kill(&hosts);
-        }
-        Victim::DaemonThenAgent => {
-            daemon.kill();
-            kill(&[agent]);
-        }
-        Victim::HostThenAgent => {
-            kill(&hosts);
-            kill(&[agent]);
-        }
-        Victim::AgentThenHost => {
-            kill(&[agent]);
-            kill(&hosts);
-        }
-        Victim::Everything => {
-            daemon.kill();
-            hosts
-                .into_iter()
-                .chain([agent])
-                .chain(children)
-                .for_each(|pid| signal(pid, Signal::KILL));
-        }
-    }
-    if !daemon.is_running() {
-        daemon.launch();
-    }
-}
-
 fn check(victim: Victim, moment: Moment) {
     println!("{victim:?} {moment:?}");
     let mut daemon = TestDaemon::start();
     let gate = daemon.root().join("gate");
     let id = daemon.create(&moment.task(&gate.display().to_string()));
     moment.wait_for(&daemon, &id);
-    strike(victim, &mut daemon, &id);
+    victim.kill(&mut daemon, &id);
     std::fs::write(gate, "").unwrap();
     if moment == Moment::WhileAQuestionIsOpen {
         let (status, view) = daemon.answer(&id, "q1", &serde_json::json!({"action": "allow"}));
