@@ -19,7 +19,6 @@ use actix::prelude::*;
 use actix_codec::Framed;
 use awc::{BoxedSocket, ws};
 use futures_util::stream::SplitSink;
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 

@@ -65,6 +65,9 @@ pub struct Summary {
     pub under_way: Vec<Input>,
     /// What a session that has an agent waits for, besides people.
     pub waiting_for: WaitingFor,
+    /// When the usage limit that was met last is reset, if the agent said so.
+    #[serde(default)]
+    pub quota_resets_at: Option<Timestamp>,
     /// What the agent of the current attempt is up to.
     pub work: Turns,
     /// Model rounds so far.
@@ -176,6 +179,7 @@ impl Summary {
             inputs: Vec::new(),
             under_way: Vec::new(),
             waiting_for: WaitingFor::Nothing,
+            quota_resets_at: None,
             work: Turns::default(),
             turns: 0,
             usage: Usage::default(),
@@ -306,6 +310,20 @@ impl Summary {
         }
     }
 
+    /// When the session goes on by itself, where that is known.
+    pub fn waits_until(&self) -> Option<Timestamp> {
+        match self.lifecycle.state {
+            State::WaitingRetry { at } => Some(at),
+            State::Running if self.waiting_for == WaitingFor::Quota => self.quota_resets_at,
+            State::Running
+            | State::Queued
+            | State::Starting
+            | State::Asking
+            | State::Stopping { .. }
+            | State::Ended { .. } => None,
+        }
+    }
+
     /// Whether the agent waits for an answer. A question of an agent that has died keeps nobody waiting.
     pub fn is_waiting_for_person(&self) -> bool {
         let attempt = self.lifecycle.attempt;
@@ -384,7 +402,14 @@ impl Summary {
             // While it waits out a usage limit the CLI goes on announcing retries.
             Message::ApiRetry { error, .. } if error == "rate_limit" && self.waiting_for == WaitingFor::Quota => {}
             Message::ApiRetry { .. } => self.waiting_for = WaitingFor::Api,
-            Message::RateLimit { rejected: true, .. } => self.waiting_for = WaitingFor::Quota,
+            Message::RateLimit {
+                rejected: true,
+                resets_at,
+                ..
+            } => {
+                self.waiting_for = WaitingFor::Quota;
+                self.quota_resets_at = resets_at.and_then(|seconds| Timestamp::from_second(seconds).ok());
+            }
             Message::TurnEnded(end) => self.end_turn(end),
             Message::Text { .. } | Message::Thinking { .. } | Message::ToolUse { .. } => {
                 self.waiting_for = WaitingFor::Nothing;

@@ -252,6 +252,9 @@ pub fn classify(end: &TurnEnd) -> Ending {
         cause,
         message: words_of(end),
     };
+    if end.stop_reason.as_deref() == Some("refusal") {
+        return refused(Cause::ModelRefusal);
+    }
     let reason = end.terminal_reason.as_deref();
     if end.subtype == "success" && !end.is_error && matches!(reason, None | Some("completed")) {
         return Ending::Finished;
@@ -494,6 +497,7 @@ mod tests {
             |end| end.terminal_reason = Some("prompt_too_long".into()),
             "prompt_too_long",
         );
+        check(|end| end.stop_reason = Some("refusal".into()), "model_refusal");
         check(|end| end.api_status = Some(401), "not_signed_in");
         check(|end| end.api_status = Some(400), "bad_request");
         check(|end| end.api_status = Some(529), "api_down");

@@ -190,6 +190,7 @@ fn recordings_end_as_they_ended() {
     check("52_500forever.jsonl", "api_down");
     check("51_400.jsonl", "bad_request");
     check("51_ctx.jsonl", "prompt_too_long");
+    check("55g_refusal.jsonl", "model_refusal");
     check("55b_ratelimit_oauth_rejected.jsonl", "quota");
     check("87_kill_bg.jsonl", "working");
 }

@@ -9,7 +9,7 @@ use super::layout::{Page, Place, answer, fragment};
 use super::question::{self, Near};
 use super::text::visible;
 use super::transcript::{self, CHUNK_RECORDS, Manner, Window};
-use super::words::{self, badge};
+use super::words::{self, Form, badge, time};
 use super::{caller, forms, side};
 use crate::session::id::Seq;
 use crate::session::journal::Entry;
@@ -156,6 +156,7 @@ fn facts(summary: &Summary) -> Markup {
             span { (words::usd(summary.usage.cost_usd)) }
             span { (words::amount(summary.usage.tokens())) " tokens" }
             span { (words::active(summary, now)) " at work" }
+            @if let Some(until) = summary.waits_until() { span { "goes on " (time(until, Form::Date)) } }
             @if let Some(model) = &summary.model { span { (visible(model)) } }
         }
     }

@@ -162,6 +162,7 @@ fn row(summary: &Summary, now: Timestamp) -> Markup {
                 @if summary.lifecycle.attempt.0 > 1 { span { "attempt " (summary.lifecycle.attempt) } }
                 span { (words::usd(summary.usage.cost_usd)) }
                 span { (words::active(summary, now)) " at work" }
+                @if let Some(until) = summary.waits_until() { span { "goes on " (time(until, Form::Date)) } }
                 span {
                     @if let Some(ended) = ended { "ended " (time(ended, Form::Ago)) }
                     @else if let Some(started) = summary.started_at { "started " (time(started, Form::Ago)) }
