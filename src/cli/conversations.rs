@@ -172,9 +172,9 @@ mod tests {
             checkpoint(12, Value::Null),
         ];
         insta::assert_snapshot!(table(&found, "2026-01-01T00:02:05Z".parse().unwrap()), @r"
-        SEQ  AGE     ATTEMPT  TURNS  COST     COMMIT
-        30   2m 05s  1        3      $0.0000  0123456789ab and changes
-        12   2m 05s  1        3      $0.0000
+        SEQ  AGE     ATTEMPT  TURNS  COST   COMMIT
+        30   2m 05s  1        3      $0.00  0123456789ab and changes
+        12   2m 05s  1        3      $0.00
         ");
     }
 

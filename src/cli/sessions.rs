@@ -272,9 +272,9 @@ mod tests {
     fn the_list_is_a_table() {
         let failed = json!({"name": "a name that is much longer than any column should be", "state": "failed", "cause": "crashed", "cwd": "/\u{1b}[2Jtmp"});
         insta::assert_snapshot!(table(&[view(json!({})), view(failed)], now(), None), @r"
-        ID        NAME                                       STATE            ATTEMPT  TURNS  COST     AGE     DIRECTORY
-        0000abcd  tidy up                                    running          1        2      $0.0000  1h 05m  /srv/me
-        0000abcd  a name that is much longer than any colu…  failed(crashed)  1        2      $0.0000  1h 05m  /tmp
+        ID        NAME                                       STATE            ATTEMPT  TURNS  COST   AGE     DIRECTORY
+        0000abcd  tidy up                                    running          1        2      $0.00  1h 05m  /srv/me
+        0000abcd  a name that is much longer than any colu…  failed(crashed)  1        2      $0.00  1h 05m  /tmp
         ");
     }
 
@@ -289,7 +289,7 @@ mod tests {
         directory  /srv/me
         model      sonnet
         attempt    1
-        used       2 turns · 0 tokens · $0.0000 · 1h 05m
+        used       2 turns · 0 tokens · $0.00 · 1h 05m
         question   q1 Bash: make (its agent is gone; the answer is kept for the next one)
                    The agent wants to use Bash:
                      command: make

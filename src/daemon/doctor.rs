@@ -234,7 +234,7 @@ fn look_for_leftovers(paths: &Paths) -> anyhow::Result<String> {
 }
 
 fn marked_processes() -> Vec<(i32, SessionId)> {
-    let marks = agent_host::marks().into_iter();
+    let marks = agent_host::marks().into_iter().flatten();
     marks
         .filter_map(|(pid, mark)| Some((pid, marked_session(&mark)?)))
         .collect()

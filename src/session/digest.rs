@@ -50,7 +50,8 @@ impl Digest {
                 let is_of_us = |text: &str| text.starts_with(HEAD) || text.starts_with(interruption::HEAD);
                 let text = input.text.as_deref().filter(|text| !is_of_us(text));
                 if let Some(text) = text {
-                    self.push(format!("The user wrote: {}", cut(text, TEXT_BYTES_MAX)), None);
+                    let text = cut(interruption::without_note(text), TEXT_BYTES_MAX);
+                    self.push(format!("The user wrote: {text}"), None);
                 }
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),

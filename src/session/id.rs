@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Names one session on every wire: a UUID version 7, so that ids sort by creation time.
@@ -109,8 +110,9 @@ impl fmt::Display for Seq {
 }
 
 /// Names a question within its session: `q1`, `q2`, …
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^q[0-9]+$")]
 pub struct QuestionId(pub u32);
 
 impl fmt::Display for QuestionId {

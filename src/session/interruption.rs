@@ -11,6 +11,9 @@ use super::summary::cut;
 /// How every such message begins.
 pub const HEAD: &str = "The last run of this task ended uncleanly";
 
+/// How that begins which is told behind the task where nothing of the conversation was kept.
+const HEAD_BEHIND_TASK: &str = "\n\nAn earlier run of this task ended uncleanly";
+
 /// How much of the last message is told, in bytes.
 const MESSAGE_BYTES_MAX: usize = 300;
 
@@ -25,26 +28,51 @@ const CALLS_MAX: usize = 20;
 pub struct Interruption {
     /// A turn was under way.
     is_cut: bool,
-    /// The last message, in words that fit "it ended behind …".
-    last: Option<String>,
-    /// Calls without a result, by their ids.
-    calls: BTreeMap<String, String>,
+    /// The last message.
+    last: Option<Last>,
+    /// Calls by their ids.
+    calls: BTreeMap<String, Call>,
     /// How the run ended.
     ending: Option<String>,
     /// The agent of the latest attempt has said nothing yet: what is known is still that of the run before.
     is_silent: bool,
+    /// No conversation has any of it, however many runs there were.
+    is_unkept: bool,
+}
+
+/// Who said a run's last message, and the beginning of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Last {
+    User(String),
+    Agent(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Call {
+    line: String,
+    has_result: bool,
 }
 
 impl Interruption {
+    /// One that keeps what all runs of the conversation have called, since the next agent knows nothing of it.
+    pub fn of_unkept() -> Self {
+        Self {
+            is_unkept: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes the next entry of the journal into account.
     pub fn take(&mut self, entry: &Entry) {
         match entry {
             Entry::AttemptStarted(_) => self.is_silent = true,
             Entry::AttemptEnded(end) => self.ending = Some(end.ending.to_string()),
+            // What was before is told otherwise, or is not to be known.
+            Entry::ContextRebuilt(_) => self.forget(),
             Entry::Input(input) if input.state == InputState::Sent => {
                 self.is_cut = true;
                 if let Some(text) = input.text.as_deref().filter(|text| !text.starts_with(HEAD)) {
-                    self.last = Some(format!("the user's message {}", quoted(text)));
+                    self.last = Some(Last::User(quoted(without_note(text))));
                 }
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),
@@ -57,11 +85,16 @@ impl Interruption {
         self.is_cut
     }
 
+    /// Whether anything may have taken effect.
+    pub fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
     fn take_message(&mut self, message: &Message) {
         match message {
             Message::Text { text, parent: None, .. } => {
                 self.speaks();
-                self.last = Some(format!("your message {}", quoted(text)));
+                self.last = Some(Last::Agent(quoted(text)));
             }
             Message::ToolUse {
                 tool_use_id,
@@ -71,18 +104,24 @@ impl Interruption {
                 ..
             } => {
                 self.speaks();
-                let call = format!("{name}: {}", headline_of_input(input));
-                self.calls
-                    .insert(tool_use_id.clone(), cut(&call, CALL_BYTES_MAX).to_owned());
+                let line = format!("{name}: {}", headline_of_input(input));
+                let call = Call {
+                    line: cut(&line, CALL_BYTES_MAX).replace('\n', " "),
+                    has_result: false,
+                };
+                self.calls.insert(tool_use_id.clone(), call);
                 self.is_cut = true;
             }
             Message::ToolResult { tool_use_id, .. } => {
-                self.calls.remove(tool_use_id);
+                if let Some(call) = self.calls.get_mut(tool_use_id) {
+                    call.has_result = true;
+                }
             }
             Message::TurnEnded(end) => {
                 self.calls.clear();
                 self.is_cut &= end.synthetic;
             }
+            Message::ConversationReset { .. } => self.forget(),
             // The rest is about the run; what a subagent was at is part of the call that started it.
             _ => {}
         }
@@ -90,33 +129,73 @@ impl Interruption {
 
     /// What the runs before have left open is this agent's past now.
     fn speaks(&mut self) {
-        if std::mem::take(&mut self.is_silent) {
+        if std::mem::take(&mut self.is_silent) && !self.is_unkept {
             self.calls.clear();
         }
     }
 
+    fn forget(&mut self) {
+        let (is_silent, is_unkept) = (self.is_silent, self.is_unkept);
+        *self = Self {
+            is_silent,
+            is_unkept,
+            ..Self::default()
+        };
+    }
+
     /// What the next agent is told.
     pub fn tell(&self) -> String {
-        let mut told = HEAD.to_owned();
-        if let Some(ending) = &self.ending {
-            told += &format!(" ({ending})");
-        }
+        let mut told = HEAD.to_owned() + &self.told_ending();
         match &self.last {
-            Some(last) => told += &format!(". The last thing that is known of it is {last}."),
+            Some(Last::Agent(text)) => {
+                told += &format!(". The last thing that is known of it is your message {text}.");
+            }
+            Some(Last::User(text)) => {
+                told += &format!(". The last thing that is known of it is the user's message {text}.");
+            }
             None => told += ". Nothing is known of what was said in it.",
         }
-        if self.calls.is_empty() {
+        let open: Vec<_> = self.calls.values().filter(|call| !call.has_result).collect();
+        if open.is_empty() {
             told += " No tool call was under way.";
         } else {
             told += "\n\nThese tool calls were under way; each may or may not have taken effect:\n\n";
-        }
-        let shown = self.calls.values().take(CALLS_MAX);
-        shown.for_each(|call| told += &format!("- {}\n", call.replace('\n', " ")));
-        if self.calls.len() > CALLS_MAX {
-            told += &format!("- and {} more\n", self.calls.len() - CALLS_MAX);
+            told += &listed(&open);
         }
         told + "\nLook at what has taken effect before you repeat anything, then continue from where you left off."
     }
+
+    /// What the next agent is told where nothing of the conversation was kept: the task again, and what was done of it.
+    pub fn tell_behind(&self, task: &str) -> String {
+        let mut told = without_note(task).to_owned() + HEAD_BEHIND_TASK + &self.told_ending();
+        told += ", and nothing of its conversation was kept.";
+        if let Some(Last::Agent(text)) = &self.last {
+            told += &format!(" The last thing that it said was {text}.");
+        }
+        told += " It had made these tool calls; each may or may not have taken effect:\n\n";
+        told += &listed(&self.calls.values().collect::<Vec<_>>());
+        told + "\nLook at what has taken effect before you repeat anything."
+    }
+
+    fn told_ending(&self) -> String {
+        self.ending
+            .as_ref()
+            .map_or_else(String::new, |ending| format!(" ({ending})"))
+    }
+}
+
+/// A task without what was told behind it of an earlier run.
+pub fn without_note(text: &str) -> &str {
+    text.split(HEAD_BEHIND_TASK).next().unwrap_or(text)
+}
+
+fn listed(calls: &[&Call]) -> String {
+    let shown = calls.iter().take(CALLS_MAX);
+    let mut list: String = shown.map(|call| format!("- {}\n", call.line)).collect();
+    if calls.len() > CALLS_MAX {
+        list += &format!("- and {} more\n", calls.len() - CALLS_MAX);
+    }
+    list
 }
 
 fn quoted(text: &str) -> String {
@@ -201,6 +280,41 @@ mod tests {
         let spoke = [&past[..], &[says("I look."), crashes(), begins(4)]].concat();
         let told = after(&spoke).tell();
         assert!(!told.contains("make one") && told.contains("I look."), "{told}");
+    }
+
+    #[test]
+    fn a_task_whose_conversation_begins_again_is_told_with_all_that_was_called_for_it() {
+        let past = [
+            begins(1),
+            sent("build it"),
+            call("one"),
+            result("one"),
+            crashes(),
+            begins(2),
+            says("I look."),
+            call("two"),
+            crashes(),
+            begins(3),
+        ];
+        let mut known = Interruption::of_unkept();
+        past.iter().for_each(|entry| known.take(entry));
+        assert!(known.has_calls());
+        let told = known.tell_behind("build it");
+        assert!(told.starts_with("build it\n\nAn earlier run"), "{told}");
+        assert!(told.contains("make one") && told.contains("make two"), "{told}");
+        assert!(told.contains("it said was “I look.”"), "{told}");
+        assert_eq!(without_note(&told), "build it");
+        assert_eq!(known.tell_behind(&told), told, "a second time it stands there once");
+    }
+
+    #[test]
+    fn what_was_before_a_conversation_was_rebuilt_is_told_by_the_digest() {
+        let rebuilt = Entry::ContextRebuilt(crate::session::journal::Why { why: "gone".into() });
+        let mut known = Interruption::of_unkept();
+        [call("one"), rebuilt, sent("the story"), says("I look.")]
+            .iter()
+            .for_each(|entry| known.take(entry));
+        assert!(known.is_cut() && !known.has_calls());
     }
 
     #[test]

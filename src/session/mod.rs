@@ -2,17 +2,20 @@
 //!
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`], [`message`] and
 //! [`question`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`patience`], [`restart`] and [`state`]
-//! (what follows), [`journal`] (how it is recorded), [`summary`] (the fold of a journal), [`opening`] and [`digest`]
-//! (what an agent is told first), [`clarify`] (what may come before the work).
+//! (what follows), [`journal`] (how it is recorded), [`summary`] and [`kept`] (folds of a journal), [`opening`],
+//! [`interruption`] and [`digest`] (what an agent is told first), [`clarify`] (what may come before the work).
 
 mod active;
 pub mod checkpoint;
 pub mod clarify;
 pub mod digest;
 pub mod id;
+mod inputs;
 pub mod interruption;
 pub mod journal;
+pub mod kept;
 pub mod message;
+pub mod nesting;
 pub mod opening;
 pub mod outcome;
 pub mod patience;

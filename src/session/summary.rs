@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::clarify::{self, Clarifications, Clarify};
 use super::id::{Attempt, QuestionId, Seq, SessionId};
 use super::journal::{Created, Entry, Input, Record, Resumed};
+use super::kept::{self, Kept};
 use super::message::{InputState, Message, TurnEnd, Usage};
 use super::outcome::Ending;
 use super::question::{Answer, Question};
@@ -59,6 +60,9 @@ pub struct Summary {
     pub questions_asked: u32,
     /// Messages to the agent that it is not done with, in the order they were sent.
     pub inputs: Vec<Input>,
+    /// Messages that the agent says it is done with, and whose turn has not ended.
+    #[serde(default)]
+    pub under_way: Vec<Input>,
     /// What a session that has an agent waits for, besides people.
     pub waiting_for: WaitingFor,
     /// What the agent of the current attempt is up to.
@@ -67,6 +71,9 @@ pub struct Summary {
     pub turns: u32,
     /// What has been used so far.
     pub usage: Usage,
+    /// What of it results have told, where the agent has told of more since.
+    #[serde(default)]
+    pub settled: Option<Usage>,
     /// The model, once the agent has named it.
     pub model: Option<String>,
     /// The agent's version, once it has named it.
@@ -96,9 +103,9 @@ pub struct Summary {
     /// An agent was given the task.
     #[serde(default)]
     pub is_told: bool,
-    /// The agent has spoken in the conversation that a next attempt resumes.
-    #[serde(default)]
-    pub has_spoken: bool,
+    /// Whether the conversation that a next attempt resumes was ever written down.
+    #[serde(default, alias = "has_spoken", deserialize_with = "kept::read")]
+    pub kept: Kept,
     /// Why a next attempt has to rebuild the conversation, while it has to.
     #[serde(default)]
     pub lost: Option<String>,
@@ -167,10 +174,12 @@ impl Summary {
             questions: BTreeMap::new(),
             questions_asked: 0,
             inputs: Vec::new(),
+            under_way: Vec::new(),
             waiting_for: WaitingFor::Nothing,
             work: Turns::default(),
             turns: 0,
             usage: Usage::default(),
+            settled: None,
             model: None,
             agent_version: None,
             checkpoint: None,
@@ -183,7 +192,7 @@ impl Summary {
             used_before: Used::default(),
             clarifications: None,
             is_told: false,
-            has_spoken: false,
+            kept: Kept::default(),
             lost: None,
             cut: None,
             claim: created.claim.clone(),
@@ -212,6 +221,7 @@ impl Summary {
         self.updated_at = at;
         self.lifecycle.apply(entry, at);
         self.work.take(entry);
+        self.kept.take(entry);
         self.take_entry(entry, at);
         self.keep_time(at);
     }
@@ -230,7 +240,10 @@ impl Summary {
             Entry::Input(input) => self.take_input(input),
             Entry::AgentMessage(said) => self.take_message(&said.message),
             Entry::Checkpoint(_) => self.checkpoint = Some(self.head),
-            Entry::Usage(usage) => self.usage = *usage,
+            Entry::Usage(usage) => {
+                self.settled.get_or_insert(self.usage);
+                self.usage = *usage;
+            }
             Entry::QuestionAsked(question) => self.ask(question, at),
             Entry::QuestionAnswered(answered) => {
                 if let Some(waiting) = self.questions.get_mut(&answered.question_id) {
@@ -247,12 +260,12 @@ impl Summary {
             Entry::SessionResumed(resumed) => self.resume(resumed),
             Entry::ContextRebuilt(_) => {
                 // What was on its way is told anew, in the words of who rebuilds.
-                self.inputs.clear();
+                self.forget_inputs();
                 self.lost = None;
             }
             Entry::TaskRefined(refined) => {
                 // What the analysis was told is done with, and what it said is no result of the task.
-                self.inputs.clear();
+                self.forget_inputs();
                 (self.result, self.structured_output) = (None, None);
                 self.clarifications = Some(refined.clarifications.clone());
             }
@@ -323,9 +336,11 @@ impl Summary {
 
     fn end_attempt(&mut self, ending: &Ending) {
         self.waiting_for = WaitingFor::Nothing;
+        // No result will tell of the rest any more.
+        self.settled = None;
+        self.turns = self.turns.saturating_add(self.work.uncounted_rounds());
         if let Ending::LostContext { message } = ending {
             self.lost = Some(message.clone());
-            self.has_spoken = false;
             self.cut = None;
         }
     }
@@ -340,7 +355,7 @@ impl Summary {
         if resumed.at.is_some() {
             self.checkpoint = resumed.at;
             self.cut = resumed.message;
-            self.inputs.clear();
+            self.forget_inputs();
         }
     }
 
@@ -358,25 +373,6 @@ impl Summary {
         waiting.attempt = attempt;
     }
 
-    fn take_input(&mut self, input: &Input) {
-        // Before an attempt a message only waits: the task goes first.
-        self.is_told |= self.lifecycle.state.has_agent();
-        let known = self.inputs.iter().position(|known| known.uuid == input.uuid);
-        match (input.state, known) {
-            (InputState::Completed | InputState::Cancelled, _) => self.inputs.retain(|known| known.uuid != input.uuid),
-            // Sent again, it goes behind what was sent since: a message that waited for its session follows the task.
-            (InputState::Sent, Some(place)) => {
-                let again = self.inputs.remove(place);
-                self.inputs.push(Input {
-                    state: InputState::Sent,
-                    ..again
-                });
-            }
-            (InputState::Queued | InputState::Started, Some(place)) => self.inputs[place].state = input.state,
-            (InputState::Sent | InputState::Queued | InputState::Started, None) => self.inputs.push(input.clone()),
-        }
-    }
-
     fn take_message(&mut self, message: &Message) {
         match message {
             Message::TurnStarted {
@@ -392,10 +388,9 @@ impl Summary {
             Message::TurnEnded(end) => self.end_turn(end),
             Message::Text { .. } | Message::Thinking { .. } | Message::ToolUse { .. } => {
                 self.waiting_for = WaitingFor::Nothing;
-                self.has_spoken = true;
             }
-            Message::ConversationReset { .. } => self.has_spoken = false,
-            Message::RateLimit { rejected: false, .. }
+            Message::ConversationReset { .. }
+            | Message::RateLimit { rejected: false, .. }
             | Message::ToolResult { .. }
             | Message::UserText { .. }
             | Message::PermissionDenied { .. }
@@ -410,11 +405,12 @@ impl Summary {
     fn end_turn(&mut self, end: &TurnEnd) {
         self.waiting_for = WaitingFor::Nothing;
         self.turns = self.turns.saturating_add(end.turns);
-        self.usage = end.used_after(self.usage);
-        // A turn that answers nobody, such as the refusal to resume, has not begun a branch behind the cut.
-        if !end.is_error || !end.answers.is_empty() {
+        self.usage = end.used_after(self.settled.take().unwrap_or(self.usage));
+        if end.is_of_turn() {
+            // It has begun a branch behind the cut.
             self.cut = None;
         }
+        self.end_turn_of_inputs(end);
         if !end.result.is_empty() {
             self.result = Some(cut(&end.result, RESULT_BYTES_MAX).to_owned());
         }
@@ -432,11 +428,6 @@ impl Summary {
             self.clarifications.as_ref().unwrap_or(&nothing),
         )
     }
-
-    /// The text of the input with this id, while the agent is not done with it.
-    pub fn input(&self, uuid: Uuid) -> Option<&Input> {
-        self.inputs.iter().find(|input| input.uuid == uuid)
-    }
 }
 
 /// The longest beginning of `text` that has at most `bytes` bytes.
@@ -449,7 +440,7 @@ mod tests {
     use super::*;
     use crate::session::journal::{Answered, QuestionRef};
     use crate::session::question::QuestionKind;
-    use crate::session::samples::{created, input};
+    use crate::session::samples::created;
 
     fn at() -> Timestamp {
         Timestamp::from_second(1_800_000_000).unwrap()
@@ -497,33 +488,6 @@ mod tests {
     }
 
     #[test]
-    fn an_input_is_remembered_until_the_agent_is_done_with_it() {
-        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
-        let uuid = Uuid::from_u128(1);
-        summary.apply(&input(uuid, InputState::Sent, Some("hello")), at());
-        summary.apply(&input(uuid, InputState::Started, None), at());
-        let kept = summary.input(uuid).unwrap();
-        assert_eq!((kept.state, kept.text.as_deref()), (InputState::Started, Some("hello")));
-        summary.apply(&input(uuid, InputState::Completed, None), at());
-        assert!(summary.inputs.is_empty());
-    }
-
-    #[test]
-    fn a_message_that_waited_is_told_behind_the_task() {
-        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
-        let sent = |n, text: &str| input(Uuid::from_u128(n), InputState::Sent, Some(text));
-        summary.apply(&sent(1, "and mind the tests"), at());
-        summary.apply(&sent(2, "tidy up"), at());
-        summary.apply(&sent(1, "and mind the tests"), at());
-        let told: Vec<_> = summary
-            .inputs
-            .iter()
-            .filter_map(|input| input.text.as_deref())
-            .collect();
-        assert_eq!(told, ["tidy up", "and mind the tests"]);
-    }
-
-    #[test]
     fn only_what_its_own_agents_spent_is_a_sessions_cost() {
         let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         let cost = |cost_usd| Usage {
@@ -549,6 +513,23 @@ mod tests {
     fn a_text_is_cut_between_characters() {
         assert_eq!(cut("aé", 2), "a");
         assert_eq!(cut("aé", 3), "aé");
+    }
+
+    #[test]
+    fn a_summary_of_the_version_before_is_read_and_its_conversation_taken_for_written() {
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
+        let mut row = serde_json::to_value(&summary).unwrap();
+        let fields = row.as_object_mut().unwrap();
+        fields.remove("under_way");
+        fields.remove("settled");
+        fields.remove("kept");
+        fields.insert("has_spoken".to_owned(), true.into());
+        let work = fields["work"].as_object_mut().unwrap();
+        for field in ["last_answers", "rounds", "round"] {
+            work.remove(field);
+        }
+        summary.kept = Kept::Written;
+        assert_eq!(serde_json::from_value::<Summary>(row).unwrap(), summary);
     }
 
     #[test]

@@ -26,12 +26,23 @@ pub struct Turns {
     last_input: Option<Uuid>,
     /// What the result for our last message says, once it came.
     answered: Option<Ending>,
+    /// The model's rounds since the last result, which counts those before it; and the message of the latest one.
+    #[serde(default)]
+    rounds: u32,
+    #[serde(default)]
+    round: Option<String>,
+    /// The messages that the last turn has answered.
+    #[serde(default)]
+    last_answers: Vec<Uuid>,
     /// Tool calls without a result, and what they are.
     open_tools: BTreeMap<String, String>,
     /// Background tasks that live.
     background: BTreeMap<String, TaskKind>,
     /// The login was refused.
     not_signed_in: bool,
+    /// A turn has begun and not ended.
+    #[serde(default)]
+    in_turn: bool,
 }
 
 /// What else decides whether an agent has finished.
@@ -70,6 +81,11 @@ impl Turns {
                 self.answered = None;
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),
+            // The model is asked once more for what was cut off, by this agent or by the one that goes on.
+            Entry::DraftDropped(dropped) if self.round.as_ref() == Some(&dropped.message_id) => {
+                self.round = None;
+                self.rounds = self.rounds.saturating_sub(1);
+            }
             _ => {}
         }
     }
@@ -99,7 +115,9 @@ impl Turns {
             return Ending::NotSignedIn;
         }
         match &self.answered {
-            Some(Ending::Finished) if open.queued || open.asked || !self.has_only_shells() => Ending::Crashed,
+            Some(Ending::Finished) if open.queued || open.asked || self.in_turn || !self.has_only_shells() => {
+                Ending::Crashed
+            }
             Some(ending) => ending.clone(),
             None => Ending::Crashed,
         }
@@ -125,6 +143,17 @@ impl Turns {
         self.answered.is_some()
     }
 
+    /// The model's rounds that no result has counted, and none will when the agent is gone: that of a resumed turn
+    /// begins at 0.
+    pub fn uncounted_rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    /// Whether the last turn has answered this message.
+    pub fn has_answered(&self, uuid: Uuid) -> bool {
+        self.last_answers.contains(&uuid)
+    }
+
     /// Background tasks that live.
     pub fn background_tasks(&self) -> impl Iterator<Item = &str> {
         self.background.keys().map(String::as_str)
@@ -140,8 +169,11 @@ impl Turns {
                 tool_use_id,
                 name,
                 input,
+                message_id,
+                parent,
                 ..
             } => {
+                self.note_round(message_id, parent.as_deref());
                 self.open_tools
                     .insert(tool_use_id.clone(), format!("{name}: {}", headline_of_input(input)));
             }
@@ -166,9 +198,15 @@ impl Turns {
                 self.not_signed_in = true;
             }
             Message::TurnEnded(end) => self.end_turn(end),
-            Message::TurnStarted { .. }
-            | Message::Text { .. }
-            | Message::Thinking { .. }
+            Message::Text {
+                message_id,
+                parent,
+                error: None,
+                ..
+            }
+            | Message::Thinking { message_id, parent, .. } => self.note_round(message_id, parent.as_deref()),
+            Message::TurnStarted { .. } => self.in_turn = true,
+            Message::Text { error: Some(_), .. }
             | Message::UserText { .. }
             | Message::PermissionDenied { .. }
             | Message::TaskStarted { background: false, .. }
@@ -180,8 +218,22 @@ impl Turns {
         }
     }
 
+    /// A message of the agent itself; several blocks of one are one round.
+    fn note_round(&mut self, message_id: &str, parent: Option<&str>) {
+        if parent.is_none() && self.round.as_deref() != Some(message_id) {
+            self.round = Some(message_id.to_owned());
+            self.rounds = self.rounds.saturating_add(1);
+        }
+    }
+
     fn end_turn(&mut self, end: &TurnEnd) {
+        // A notice that comes amid a turn counts none of its rounds.
+        if end.turns > 0 {
+            (self.rounds, self.round) = (0, None);
+        }
         self.open_tools.clear();
+        self.last_answers.clone_from(&end.answers);
+        self.in_turn = false;
         let is_ours = match self.last_input {
             Some(uuid) => end.answers.contains(&uuid) || (end.answers.is_empty() && !end.synthetic),
             None => false,
@@ -194,14 +246,14 @@ impl Turns {
 
 /// What a result says about the attempt.
 ///
-/// The CLI's subtype alone does not tell: API errors come as `success` with `is_error`.
+/// The CLI's subtype alone does not tell: API errors come as `success` with `is_error`, and some errors without it.
 pub fn classify(end: &TurnEnd) -> Ending {
     let refused = |cause| Ending::Refused {
         cause,
         message: words_of(end),
     };
     let reason = end.terminal_reason.as_deref();
-    if !end.is_error && matches!(reason, None | Some("completed")) {
+    if end.subtype == "success" && !end.is_error && matches!(reason, None | Some("completed")) {
         return Ending::Finished;
     }
     if end.errors.iter().any(|error| error.contains("No conversation found")) {
@@ -245,6 +297,7 @@ fn words_of(end: &TurnEnd) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::journal::DroppedDraft;
     use crate::session::message::BackgroundTask;
     use crate::session::samples::{input, said, turn_ended as result};
 
@@ -359,6 +412,46 @@ mod tests {
     }
 
     #[test]
+    fn rounds_of_the_model_are_counted_until_a_result_has_them() {
+        let text = |message: &str, parent: Option<&str>, error: Option<&str>| Message::Text {
+            message_id: message.into(),
+            block: 0,
+            text: "words".into(),
+            parent: parent.map(str::to_owned),
+            aborted: false,
+            error: error.map(str::to_owned),
+        };
+        let rounds = [
+            text("m1", None, None),
+            text("m1", None, None),
+            text("s1", Some("subagent"), None),
+            text("m2", None, None),
+            text("e1", None, Some("server_error")),
+        ];
+        let counted = |more: Option<TurnEnd>| {
+            let more = more.map(result);
+            let messages: Vec<_> = rounds.iter().cloned().chain(more).collect();
+            after(&messages)
+        };
+        assert_eq!(counted(None).uncounted_rounds(), 2);
+        let notice = TurnEnd {
+            synthetic: true,
+            ..good()
+        };
+        assert_eq!(counted(Some(notice)).uncounted_rounds(), 2);
+        let end = TurnEnd { turns: 2, ..good() };
+        assert_eq!(counted(Some(end)).uncounted_rounds(), 0);
+        let mut cut = counted(None);
+        let (message_id, from_block) = ("m2".into(), 0);
+        cut.take(&Entry::DraftDropped(DroppedDraft { message_id, from_block }));
+        assert_eq!(
+            cut.uncounted_rounds(),
+            1,
+            "the model is asked again for what was cut off"
+        );
+    }
+
+    #[test]
     fn a_missing_login_is_told_by_the_text_in_the_models_place() {
         let text = |error: Option<&str>| Message::Text {
             message_id: "m".into(),
@@ -414,6 +507,14 @@ mod tests {
             "lost_context",
         );
         check(|_| {}, "agent_error");
+        check(
+            |end| (end.subtype, end.is_error, end.terminal_reason) = ("error_max_turns".into(), false, None),
+            "max_turns",
+        );
+        check(
+            |end| (end.subtype, end.is_error) = ("error_during_execution".into(), false),
+            "agent_error",
+        );
         let aborted = |end: &mut TurnEnd| {
             (end.is_error, end.terminal_reason) = (false, Some("aborted_streaming".into()));
         };

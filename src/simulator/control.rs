@@ -34,7 +34,6 @@ impl Simulator {
             return Ok(());
         }
         if !self.seen.insert(uuid.clone()) {
-            self.sent_again.insert(uuid);
             return Ok(());
         }
         self.show_state("running");
@@ -89,6 +88,7 @@ impl Simulator {
             "cancel_async_message" => self.cancel_message(&request["message_uuid"]),
             "stop_task" => self.stop_task(&request["task_id"]),
             "get_session_cost" => json!({"total_cost_usd": self.total.cost_usd}),
+            "get_usage" => frames::usage_report(self.total, &self.model),
             "get_binary_version" => json!({"version": frames::VERSION}),
             "set_max_thinking_tokens" | "apply_flag_settings" | "rename_session" => json!({}),
             unknown => {

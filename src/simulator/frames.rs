@@ -37,6 +37,11 @@ impl Spent {
     }
 }
 
+/// The answer to `get_usage`, as far as it is about the session.
+pub(super) fn usage_report(total: Spent, model: &str) -> Value {
+    json!({"session": {"total_cost_usd": total.cost_usd, "model_usage": total.model_usage(model)}})
+}
+
 /// How a turn ended, as its `result` frame says it.
 #[derive(Debug, Clone)]
 pub(super) struct Ending {

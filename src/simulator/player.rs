@@ -94,7 +94,7 @@ impl Simulator {
             Some(_) | None => {
                 let text = messages
                     .iter()
-                    .map(|message| text_of(&message.content))
+                    .map(|message| script::without_prose(&text_of(&message.content)).to_owned())
                     .collect::<Vec<_>>()
                     .join("\n");
                 Turn::new(uuids, self.sections.pop_front().unwrap_or(text))
@@ -111,7 +111,7 @@ impl Simulator {
         // The CLI announces a command of its own here; the host knows the turn by user_message_uuid.
         let command = self.ids.uuid().to_string();
         self.send(frames::lifecycle(&command, "started"));
-        self.seen.extend(cut.uuids.iter().cloned());
+        self.finished.extend(cut.uuids.iter().cloned());
         let resume_reason = Some(self.environment.resume_reason.clone());
         let mut turn = Turn {
             resume_reason,
@@ -192,12 +192,10 @@ impl Simulator {
         } else {
             "completed"
         };
-        let resumed = turn.command.is_some();
-        for uuid in turn.command.take().into_iter().chain(std::mem::take(&mut turn.uuids)) {
-            // Of a resumed turn the CLI announces the original message only to a host that sent it again.
-            if !resumed || !self.seen.contains(&uuid) || self.sent_again.contains(&uuid) {
-                self.send(frames::lifecycle(&uuid, state));
-            }
+        // Of a turn that it resumed by itself the CLI announces its own command only.
+        let command = turn.command.take().map(|command| vec![command]);
+        for uuid in command.unwrap_or_else(|| std::mem::take(&mut turn.uuids)) {
+            self.send(frames::lifecycle(&uuid, state));
         }
     }
 

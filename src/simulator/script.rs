@@ -129,6 +129,19 @@ pub(super) fn parse(text: &str) -> Result<Script, ScriptError> {
     })
 }
 
+/// A message without the paragraphs that somebody has added to its script.
+pub(super) fn without_prose(text: &str) -> &str {
+    let paragraphs = text.match_indices("\n\n").map(|(at, _)| at);
+    let is_prose = |at: &usize| {
+        let first = step_sources(&text[*at..]).next().map(parse_step);
+        matches!(first, Some(Err(ScriptError::UnknownStep(_))))
+    };
+    match (parse(text), paragraphs.into_iter().find(is_prose)) {
+        (Err(ScriptError::UnknownStep(_)), Some(at)) => &text[..at],
+        _ => text,
+    }
+}
+
 /// The sections of a script file, one a turn.
 pub(super) fn sections(file: &str) -> Vec<String> {
     let mut sections = vec![String::new()];

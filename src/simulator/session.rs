@@ -62,7 +62,7 @@ pub(super) struct Simulator {
     pub(super) queue: VecDeque<UserMessage>,
     /// Messages that were run or are queued: the CLI takes each uuid once.
     pub(super) seen: HashSet<String>,
-    pub(super) sent_again: HashSet<String>,
+    /// Messages that are known from before, those included whose turn goes on by itself: sent again, they are done with.
     pub(super) finished: HashSet<String>,
     pub(super) resumable: Option<CutTurn>,
     pub(super) stdin_open: bool,
@@ -116,7 +116,6 @@ impl Simulator {
             sections,
             queue: VecDeque::new(),
             seen: HashSet::new(),
-            sent_again: HashSet::new(),
             finished: past.finished,
             resumable: past.cut,
             stdin_open: true,

@@ -180,6 +180,16 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// The journal's files were moved or removed while they were open.
+    #[error(
+        "the journal {} is no longer where it was: nothing is written any more; put it back, or leave it, and start the \
+         daemon again",
+        file.display()
+    )]
+    Moved {
+        /// The file that is not in its place.
+        file: PathBuf,
+    },
     /// The state directory is not on a local disk.
     #[error(
         "{} is on a network file system ({kind}), which cannot keep a journal safe: choose a state directory on a local disk",

@@ -6,7 +6,16 @@ use crate::support::spool::compare_with_spools;
 use crate::support::victim::Victim;
 use crate::support::wait::until;
 
-const ALL: [Victim; 4] = [Victim::Daemon, Victim::Host, Victim::Agent, Victim::Everything];
+const ALL: [Victim; 8] = [
+    Victim::Daemon,
+    Victim::Host,
+    Victim::Agent,
+    Victim::DaemonThenHost,
+    Victim::DaemonThenAgent,
+    Victim::HostThenAgent,
+    Victim::AgentThenHost,
+    Victim::Everything,
+];
 
 /// When it is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,25 +1,34 @@
-//! Going on by hand: checkpoints, resume, fork, import, handover, and conversations that are lost.
+//! Going on by hand: checkpoints, resume, fork, import, handover.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::again::texts_of_inputs;
 use crate::support::daemon::TestDaemon;
 use crate::support::wait::until;
 
-/// Messages that were sent to agents, by text, in order.
-fn sent(daemon: &TestDaemon, id: &str) -> Vec<String> {
+/// Messages that were sent to agents, by text, in order. The journal has the text with the first record only.
+pub(crate) fn sent(daemon: &TestDaemon, id: &str) -> Vec<String> {
+    let mut texts = BTreeMap::new();
     let inputs = daemon.records_of(id, "input").into_iter();
     let sent = inputs.filter(|record| record["data"]["state"] == "sent");
-    sent.map(|record| record["data"]["text"].as_str().unwrap_or_default().to_owned())
-        .collect()
+    sent.map(|record| {
+        let uuid = record["data"]["uuid"].to_string();
+        if let Some(text) = record["data"]["text"].as_str() {
+            texts.insert(uuid.clone(), text.to_owned());
+        }
+        texts.get(&uuid).cloned().unwrap_or_default()
+    })
+    .collect()
 }
 
-fn resume(daemon: &TestDaemon, id: &str, body: &Value) -> (u16, Value) {
+pub(crate) fn resume(daemon: &TestDaemon, id: &str, body: &Value) -> (u16, Value) {
     daemon.post(&format!("/api/sessions/{id}/resume"), body)
 }
 
-fn transcripts(daemon: &TestDaemon, conversation: &str) -> Vec<PathBuf> {
+pub(crate) fn transcripts(daemon: &TestDaemon, conversation: &str) -> Vec<PathBuf> {
     let projects = daemon.root().join("home/.claude/projects");
     let projects = std::fs::read_dir(projects).into_iter().flatten().flatten();
     let files = projects.map(|project| project.path().join(format!("{conversation}.jsonl")));
@@ -27,7 +36,7 @@ fn transcripts(daemon: &TestDaemon, conversation: &str) -> Vec<PathBuf> {
 }
 
 /// A session whose agent has said `words` and was cancelled then.
-fn cancelled_after(daemon: &TestDaemon, words: &str) -> String {
+pub(crate) fn cancelled_after(daemon: &TestDaemon, words: &str) -> String {
     let id = daemon.create(&format!("say {words} ;; silence"));
     wait_until_written(daemon, &id, words);
     daemon.cancel(&id);
@@ -80,6 +89,8 @@ fn a_cancelled_session_goes_on_with_its_conversation_and_an_instruction() {
         (sent(&daemon, &id).len() == 4).then_some(())
     });
     assert!(sent(&daemon, &id).ends_with(&["say begun ;; silence".into(), "say and now this".into()]));
+    let texts = texts_of_inputs(&daemon, &id);
+    assert_eq!(texts.into_values().collect::<Vec<_>>(), [1, 1], "each is shown once");
     daemon.cancel(&id);
     daemon.wait_for(&id, "cancelled");
 }
@@ -378,51 +389,6 @@ fn an_import_knows_its_fields() {
         let (status, problem) = daemon.post("/api/sessions/import", &body);
         assert_eq!((status, &problem["code"]), (400, &json!("bad_body")), "{problem}");
     }
-}
-
-#[test]
-fn a_lost_conversation_is_rebuilt_from_the_journal() {
-    let daemon = TestDaemon::start();
-    let id = cancelled_after(&daemon, "precious");
-    std::fs::remove_file(&transcripts(&daemon, &id)[0]).unwrap();
-    resume(&daemon, &id, &json!({"instruction": "say heard"}));
-    let view = daemon.wait_for(&id, "completed");
-    assert_ne!(view["agent_session_id"], id.as_str(), "a conversation of its own");
-    assert_eq!(
-        daemon.records_of(&id, "attempt.ended")[1]["data"]["ending"],
-        "lost_context"
-    );
-    let rebuilt = daemon.records_of(&id, "context.rebuilt");
-    assert!(
-        rebuilt[0]["data"]["why"].as_str().unwrap().contains("gone"),
-        "{rebuilt:?}"
-    );
-    let told = sent(&daemon, &id);
-    let told: Vec<_> = told.iter().rev().take(2).rev().collect();
-    assert!(told[0].contains("say precious ;; silence") && told[0].contains("The agent said: precious"));
-    assert_eq!(told[1], "say heard");
-}
-
-#[test]
-fn a_transcript_that_vanishes_under_a_running_session_is_rebuilt_too() {
-    let daemon = TestDaemon::start();
-    let id = daemon.create("say one ;; crash once unsaved ;; say two");
-    let view = daemon.wait_for(&id, "completed");
-    assert_eq!(daemon.records_of(&id, "context.rebuilt").len(), 1);
-    assert_eq!(
-        view["attempt"], 3,
-        "one attempt finds it out, the next one has a fresh conversation"
-    );
-}
-
-#[test]
-fn an_agent_that_dies_before_it_has_said_anything_starts_again_under_its_id() {
-    let daemon = TestDaemon::start();
-    let id = daemon.create("crash once unsaved ;; say two");
-    let view = daemon.wait_for(&id, "completed");
-    assert_eq!((&view["attempt"], &view["agent_session_id"]), (&json!(2), &json!(id)));
-    assert!(daemon.records_of(&id, "context.rebuilt").is_empty());
-    assert_eq!(daemon.texts(&id), ["two"]);
 }
 
 #[test]

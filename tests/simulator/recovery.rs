@@ -79,10 +79,13 @@ fn a_message_sent_again_while_its_turn_goes_on_by_itself_is_completed_but_not_ru
     second.user("u1", &script);
     second.request("c1", json!({"subtype": "initialize"}));
     let before = second.until(|frame| frame["type"] == "control_response");
+    assert!(before.iter().any(|frame| is_completed(frame, "u1")), "at once");
     assert!(!before.iter().any(|frame| kind(frame) == "lifecycle/queued"));
     std::fs::write(go, "").unwrap();
-    let after = second.until(|frame| is_completed(frame, "u1"));
+    let after = second.until(|frame| frame["type"] == "result");
     assert_eq!(assistant_texts(&after), ["two"]);
+    assert_eq!(after.last().unwrap()["user_message_uuids"], json!(["u1"]));
+    assert!(!after.iter().any(|frame| is_completed(frame, "u1")), "and once");
 }
 
 #[test]

@@ -11,17 +11,27 @@ pub(crate) enum Victim {
     Host,
     Agent,
     BashChild,
+    DaemonThenHost,
+    DaemonThenAgent,
+    HostThenAgent,
+    AgentThenHost,
     /// Daemon, host, agent and its children, as when the machine restarts.
     Everything,
 }
 
 impl Victim {
     pub(crate) fn has_agent(self) -> bool {
-        matches!(self, Self::Agent | Self::Everything)
+        match self {
+            Self::Agent | Self::DaemonThenAgent | Self::HostThenAgent | Self::AgentThenHost | Self::Everything => true,
+            Self::Daemon | Self::Host | Self::BashChild | Self::DaemonThenHost => false,
+        }
     }
 
     pub(crate) fn has_daemon(self) -> bool {
-        matches!(self, Self::Daemon | Self::Everything)
+        match self {
+            Self::Daemon | Self::DaemonThenHost | Self::DaemonThenAgent | Self::Everything => true,
+            Self::Host | Self::Agent | Self::BashChild | Self::HostThenAgent | Self::AgentThenHost => false,
+        }
     }
 
     /// Kills it while the session's first agent lives, the daemon first; a new daemon runs afterwards.
@@ -32,8 +42,10 @@ impl Victim {
         let children: Vec<_> = pids.filter(|pid| *pid != agent).collect();
         let victims = match self {
             Self::Daemon => vec![],
-            Self::Host => hosts,
-            Self::Agent => vec![agent],
+            Self::Host | Self::DaemonThenHost => hosts,
+            Self::Agent | Self::DaemonThenAgent => vec![agent],
+            Self::HostThenAgent => hosts.into_iter().chain([agent]).collect(),
+            Self::AgentThenHost => [agent].into_iter().chain(hosts).collect(),
             Self::BashChild => children,
             Self::Everything => hosts.into_iter().chain([agent]).chain(children).collect(),
         };

@@ -1,27 +1,34 @@
 //! Checkpoints: after each step that leaves nothing open, and at least once an interval in which anything happened.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use tokio::process::Command;
 use tokio::time::Instant;
 
+use super::spending::Meter;
 use super::*;
 use crate::session::checkpoint::{Checkpoint, GitState};
 use crate::session::message::{Message, Usage};
 use crate::session::turn::Turns;
+
+/// How long git may take. It may hang where the directory is on a server that does not answer.
+const GIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What decides about checkpoints.
 pub(super) struct Checkpoints {
     /// What the agent is up to, and what it has used, ahead of the journal by what is not acknowledged yet.
     work: Turns,
     turns: u32,
-    usage: Usage,
+    pub meter: Meter,
     /// When the last one was written.
     last: Instant,
     /// Where the directory stands, as of the last look.
     git: Option<GitState>,
     /// When that look began; none before the first.
     looked: Option<Instant>,
+    /// It goes on.
+    is_looking: bool,
 }
 
 impl Checkpoints {
@@ -29,28 +36,29 @@ impl Checkpoints {
         Self {
             work: summary.work.clone(),
             turns: summary.turns,
-            usage: summary.usage,
+            meter: Meter::new(summary),
             last: Instant::now(),
             git: None,
             looked: None,
+            is_looking: false,
         }
     }
 
-    /// Takes an entry into account before it is journalled.
-    pub(super) fn take(&mut self, entry: &Entry) {
+    /// Takes an entry into account before it is journalled; what was used by now, if that is to be journalled too.
+    pub(super) fn take(&mut self, entry: &Entry) -> Option<Usage> {
         self.work.take(entry);
         if let Entry::AgentMessage(said) = entry
             && let Message::TurnEnded(end) = &said.message
         {
             self.turns = self.turns.saturating_add(end.turns);
-            self.usage = end.used_after(self.usage);
         }
+        self.meter.take(entry)
     }
 }
 
 impl Execution {
     /// What the request says, or else the daemon's settings.
-    fn checkpoint_interval(&self) -> Duration {
+    pub(super) fn checkpoint_interval(&self) -> Duration {
         let asked_for = self.task.request.checkpoint_interval_seconds.map(Duration::from_secs);
         asked_for.unwrap_or(self.surroundings.settings.checkpoint_interval)
     }
@@ -69,14 +77,15 @@ impl Execution {
             message: self.intake.last_message,
             offset,
             turns: self.checkpoints.turns,
-            usage: self.checkpoints.usage,
+            usage: self.checkpoints.meter.usage(),
             questions_open: u32::try_from(self.summary.questions.len()).unwrap_or(u32::MAX),
             git: self.checkpoints.git.clone(),
         };
         self.intake.batch.push(Entry::Checkpoint(checkpoint));
     }
 
-    /// Looks where the directory's git repository stands: at most once an interval, and off the actors' threads.
+    /// Looks where the directory's git repository stands: at most once an interval, off the actors' threads, and behind
+    /// all executions that connect at the time.
     pub(super) fn look_at_git(&mut self, ctx: &mut Context<Self>) {
         let interval = self.checkpoint_interval();
         if self
@@ -86,31 +95,80 @@ impl Execution {
         {
             return;
         }
-        self.checkpoints.looked = Some(Instant::now());
+        if self.checkpoints.is_looking {
+            return;
+        }
+        (self.checkpoints.looked, self.checkpoints.is_looking) = (Some(Instant::now()), true);
         let directory = self.task.request.cwd.clone();
-        let looking = tokio::task::spawn_blocking(move || git_state(&directory));
-        let looking = async move { looking.await.ok().flatten() };
-        ctx.spawn(looking.into_actor(self).map(|git, act, _| act.checkpoints.git = git));
+        let (connecting, at_git) = (
+            Arc::clone(&self.surroundings.connecting),
+            Arc::clone(&self.surroundings.at_git),
+        );
+        let looking = async move {
+            // The semaphores are never closed. Of the first a turn is waited for and not taken: the queue is a fair one.
+            drop(connecting.acquire().await);
+            let _turn = at_git.acquire().await.ok();
+            tokio::time::timeout(GIT_TIMEOUT, git_state(&directory)).await
+        };
+        ctx.spawn(looking.into_actor(self).map(|git, act, _| {
+            act.checkpoints.is_looking = false;
+            act.checkpoints.git = git.ok().flatten();
+        }));
     }
 }
 
-/// The commit and whether tracked files differ from it; none outside a repository. Takes no lock of git's, so that it
-/// is in nobody's way.
-fn git_state(directory: &Path) -> Option<GitState> {
-    let git = |arguments: &[&str]| {
-        let mut command = Command::new("git");
-        command
-            .arg("--no-optional-locks")
-            .arg("-C")
-            .arg(directory)
-            .args(arguments);
-        let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let commit = git(&["rev-parse", "HEAD"])?;
-    let dirty = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-    Some(GitState { commit, dirty })
+/// The commit and whether tracked files differ from it; none outside a repository, for which no process is started, and
+/// before the first commit. Takes no lock of git's, so that it is in nobody's way. Whoever stops waiting for it ends it.
+async fn git_state(directory: &Path) -> Option<GitState> {
+    if !is_in_repository(directory).await {
+        return None;
+    }
+    let mut git = Command::new("git");
+    git.arg("-C").arg(directory);
+    git.args(["--no-optional-locks", "status"]);
+    git.args(["--porcelain=v2", "--branch", "--untracked-files=no"]);
+    git.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = git.output().await.ok()?;
+    output.status.success().then_some(())?;
+    parse_status(&String::from_utf8_lossy(&output.stdout))
+}
+
+async fn is_in_repository(directory: &Path) -> bool {
+    for above in directory.ancestors() {
+        if tokio::fs::try_exists(above.join(".git")).await.unwrap_or(false) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Reads what `git status --porcelain=v2 --branch` says: a line of headers begins with `#`, every other one is a change.
+fn parse_status(status: &str) -> Option<GitState> {
+    let commit = status.lines().find_map(|line| line.strip_prefix("# branch.oid "))?;
+    let is_dirty = status.lines().any(|line| !line.starts_with('#'));
+    (commit != "(initial)").then(|| GitState {
+        commit: commit.to_owned(),
+        dirty: is_dirty,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_tells_the_commit_and_whether_tracked_files_differ_from_it() {
+        let head = "# branch.oid 1f3a\n# branch.head main\n";
+        let state = |dirty| {
+            Some(GitState {
+                commit: "1f3a".to_owned(),
+                dirty,
+            })
+        };
+        assert_eq!(parse_status(head), state(false));
+        let change = "1 .M N... 100644 100644 100644 aa aa src/lib.rs\n";
+        assert_eq!(parse_status(&format!("{head}{change}")), state(true));
+        assert_eq!(parse_status("# branch.oid (initial)\n# branch.head main\n"), None);
+        assert_eq!(parse_status(""), None);
+    }
 }

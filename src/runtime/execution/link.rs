@@ -50,15 +50,13 @@ impl Execution {
     }
 
     /// A text that does not fit into a line goes into a file, and the agent is told to read it.
-    pub(super) fn write_input(&mut self, uuid: Uuid, text: &str) {
+    pub(super) fn write_input(&mut self, uuid: Uuid, text: &str) -> std::io::Result<()> {
         let line = encode::user_message(uuid, text);
         let line = if line.len() < LINE_BYTES_MAX {
             line
         } else {
             let path = self.directory().join(format!("input-{uuid}.txt"));
-            if let Err(error) = launch::write_private(&path, text.as_bytes()) {
-                tracing::error!(%error, path = %path.display(), "cannot write a long message");
-            }
+            launch::write_private(&path, text.as_bytes())?;
             let told = format!(
                 "The message is long and stands in the file {}. Read that file and follow it.",
                 path.display()
@@ -66,6 +64,7 @@ impl Execution {
             encode::user_message(uuid, &told)
         };
         self.write_line(line, Purpose::Input);
+        Ok(())
     }
 
     pub(super) fn write_answer(&mut self, id: QuestionId, question: &Question, answer: &Answer) {
@@ -118,7 +117,8 @@ impl Execution {
                 spool_bytes,
                 stderr_tail,
             } => {
-                if !stderr_tail.trim().is_empty() {
+                // A host that is reached again says so again.
+                if !stderr_tail.trim().is_empty() && !self.closing.is_agent_gone() {
                     self.append(None, vec![Entry::AgentStderr(Text { text: stderr_tail })], ctx);
                 }
                 self.agent_gone(exit, spool_bytes, ctx);
@@ -161,7 +161,7 @@ impl Execution {
                 self.greeted = true;
                 self.ask_to_end(ctx);
             }
-            None => self.greet(ctx),
+            None => self.greet(spool_bytes, ctx),
         }
         self.settle(ctx);
     }
@@ -213,6 +213,9 @@ impl Execution {
 
 impl StreamHandler<Result<ws::Frame, ProtocolError>> for Execution {
     fn handle(&mut self, frame: Result<ws::Frame, ProtocolError>, ctx: &mut Self::Context) {
+        if frame.is_ok() {
+            self.closing.heard_of_host();
+        }
         match frame {
             Ok(ws::Frame::Binary(bytes)) => match bytes.split_first_chunk::<OFFSET_BYTES>() {
                 Some((offset, bytes)) => self.take_bytes(u64::from_le_bytes(*offset), bytes, ctx),

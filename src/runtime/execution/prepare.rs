@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use crate::agent::environment::{self, Conversation, DEPTH_VARIABLE, Remaining};
@@ -17,6 +19,7 @@ use crate::session::digest::Digest;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::interruption::Interruption;
 use crate::session::journal::Entry;
+use crate::session::kept::Kept;
 use crate::session::opening::Groundwork;
 use crate::session::outcome::Ending;
 use crate::session::request::{OriginHow, Request};
@@ -48,11 +51,12 @@ pub(super) enum Unprepared {
 }
 
 impl Unprepared {
-    /// Whether there was no room on a disk, which passes.
-    pub(super) fn is_for_want_of_room(&self) -> bool {
-        let is_full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
+    /// Whether there was no room on a disk, or this machine has too many processes, files or pages just now: that passes.
+    pub(super) fn is_for_want_of_means(&self) -> bool {
+        let wants = [Errno::NOSPC, Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+        let is_want = |error: &std::io::Error| Errno::from_io_error(error).is_some_and(|errno| wants.contains(&errno));
         match self {
-            Self::Launch(LaunchError::Prepare { source, .. } | LaunchError::Spawn { source, .. }) => is_full(source),
+            Self::Launch(LaunchError::Prepare { source, .. } | LaunchError::Spawn { source, .. }) => is_want(source),
             Self::Launch(LaunchError::Plan { .. } | LaunchError::Unreachable(_)) | Self::Lost(_) | Self::Store(_) => {
                 false
             }
@@ -86,19 +90,9 @@ pub(super) fn prepare(
         None => agent_environment(settings, session)?,
     };
     let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
-    let seen = look_for_inputs(&agent_env, agent_session_id, summary);
+    let seen = look_for_inputs(&agent_env, agent_session_id, summary)?;
     let conversation = conversation(&agent_env, request, summary, agent_session_id, &seen);
-    let is_to_be_told = matches!(conversation, Ok(Conversation::ResumeTold(_)));
-    let is_lost = summary.lost.is_some();
-    let groundwork = Groundwork {
-        folded_in: seen.folded_in.clone(),
-        entries: seen.entries,
-        interruption: is_to_be_told
-            .then(|| interruption(store, summary))
-            .transpose()?
-            .filter(Interruption::is_cut),
-        story: is_lost.then(|| story(store, request, summary)).transpose()?,
-    };
+    let groundwork = groundwork(store, request, summary, conversation.as_ref().ok().copied(), seen)?;
     if let Some(plan) = known {
         return Ok(Prepared { plan, groundwork });
     }
@@ -131,6 +125,43 @@ pub(super) fn prepare(
     };
     launch::prepare(&directory, &plan, &side_files)?;
     Ok(Prepared { plan, groundwork })
+}
+
+/// What is found out for what the agent is told first, until that is journalled.
+fn groundwork(
+    store: &dyn Store,
+    request: &Request,
+    summary: &Summary,
+    conversation: Option<Conversation>,
+    seen: Seen,
+) -> Result<Groundwork, StoreError> {
+    let mut groundwork = Groundwork {
+        folded_in: seen.folded_in,
+        entries: seen.entries,
+        ..Groundwork::default()
+    };
+    if summary.work.is_told() {
+        return Ok(groundwork);
+    }
+    match conversation {
+        Some(Conversation::ResumeTold(_)) => {
+            let interruption = interruption(store, summary, Interruption::default())?;
+            groundwork.interruption = Some(interruption).filter(Interruption::is_cut);
+        }
+        // It begins again, and what was done in it is known from the journal alone.
+        Some(Conversation::New(_) | Conversation::Fork { .. }) if summary.kept != Kept::Silent => {
+            let unkept = interruption(store, summary, Interruption::of_unkept())?;
+            groundwork.unkept = Some(unkept).filter(Interruption::has_calls);
+        }
+        Some(
+            Conversation::New(_) | Conversation::Fork { .. } | Conversation::Resume(_) | Conversation::ResumeAt(..),
+        )
+        | None => {}
+    }
+    if summary.lost.is_some() {
+        groundwork.story = Some(story(store, request, summary)?);
+    }
+    Ok(groundwork)
 }
 
 /// The request as this attempt runs it.
@@ -168,7 +199,7 @@ fn conversation(
     let imported = origin.is_some_and(|origin| origin.how == OriginHow::Import && is_import(origin.agent_session_id));
     let forked = origin.filter(|origin| origin.how == OriginHow::Fork && is_fork());
     let can_exist = summary.lifecycle.attempt > Attempt(1) || imported;
-    if can_exist && transcript::find(env, id).is_some() {
+    if can_exist && find(env, id)?.is_some() {
         // With one of our messages behind it, the branch after a cut has begun and is the conversation now.
         let branch_begun = !seen.entries.is_empty() || !seen.folded_in.is_empty();
         return Ok(match summary.cut.filter(|_| !branch_begun) {
@@ -177,14 +208,15 @@ fn conversation(
             None => Conversation::ResumeTold(id),
         });
     }
-    if summary.has_spoken || imported {
+    // Where nothing proves that there ever was one, the agent was killed before it wrote it: it begins again.
+    if summary.kept == Kept::Written || imported {
         return Err(Unprepared::Lost(format!("the transcript of {id} is gone")));
     }
     let Some(origin) = forked else {
         return Ok(Conversation::New(id));
     };
     let from = origin.agent_session_id;
-    if transcript::find(env, from).is_none() {
+    if find(env, from)?.is_none() {
         return Err(Unprepared::Lost(format!("the transcript of {from} is gone")));
     }
     Ok(Conversation::Fork {
@@ -196,17 +228,25 @@ fn conversation(
 
 /// Looks in the transcript for messages that the agent is not known to be done with. One that cannot be read says
 /// nothing; the agent drops a message that it has had as an entry.
-fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: &Summary) -> Seen {
-    let wanted: BTreeSet<Uuid> = summary.inputs.iter().map(|input| input.uuid).collect();
+fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: &Summary) -> Result<Seen, LaunchError> {
+    let wanted: BTreeSet<Uuid> = summary.pending().map(|input| input.uuid).collect();
     if wanted.is_empty() || summary.lifecycle.attempt <= Attempt(1) {
-        return Seen::default();
+        return Ok(Seen::default());
     }
-    let Some(path) = transcript::find(env, conversation) else {
-        return Seen::default();
+    let Some(path) = find(env, conversation)? else {
+        return Ok(Seen::default());
     };
-    transcript::look(&path, &wanted).unwrap_or_else(|error| {
+    Ok(transcript::look(&path, &wanted).unwrap_or_else(|error| {
         tracing::warn!(parent: &span_of(summary.session_id, summary.lifecycle.attempt), path = %path.display(), %error, "cannot read the transcript");
         Seen::default()
+    }))
+}
+
+/// The file of a conversation. One that cannot be looked for is not lost.
+fn find(env: &BTreeMap<String, String>, conversation: Uuid) -> Result<Option<PathBuf>, LaunchError> {
+    transcript::find(env, conversation).map_err(|source| {
+        let path = transcript::configuration(env).unwrap_or_default().join("projects");
+        LaunchError::Prepare { path, source }
     })
 }
 
@@ -221,9 +261,12 @@ fn story(store: &dyn Store, request: &Request, summary: &Summary) -> Result<Dige
     Ok(digest)
 }
 
-/// Where the run before was cut short, by the last records of the session's journal.
-fn interruption(store: &dyn Store, summary: &Summary) -> Result<Interruption, StoreError> {
-    let mut interruption = Interruption::default();
+/// Where the runs before were cut short, by the last records of the session's journal.
+fn interruption(
+    store: &dyn Store,
+    summary: &Summary,
+    mut interruption: Interruption,
+) -> Result<Interruption, StoreError> {
     take_tail(store, summary.session_id, summary.head, |entry| {
         interruption.take(entry)
     })?;

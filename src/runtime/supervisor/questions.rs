@@ -1,8 +1,10 @@
 //! Answers: the first one wins, is written down, and then goes to the agent.
 
 use super::*;
+use crate::agent::wire::encode;
+use crate::agent_host::protocol::LINE_BYTES_MAX;
 use crate::session::clarify::{Analysis, Clarify, Verdict};
-use crate::session::question::Answer;
+use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::OnQuestion;
 
 impl Handler<AnswerQuestion> for Supervisor {
@@ -34,8 +36,11 @@ impl Handler<AnswerQuestion> for Supervisor {
 
 impl Supervisor {
     fn check_answer(&self, id: SessionId, question: QuestionId, answer: &Answer) -> Result<(), CallError> {
-        // A session that has ended has no open question; whether there is such a session was looked up before.
-        let session = self.sessions.get(&id).ok_or(CallError::NoSuchQuestion(question))?;
+        // A session that has ended has no open question, also where its end is still on its way to the disk; whether
+        // there is such a session was looked up before.
+        let is_live = |session: &&Session| session.life.state.outcome().is_none();
+        let session = self.sessions.get(&id).filter(is_live);
+        let session = session.ok_or(CallError::NoSuchQuestion(question))?;
         let waiting = session
             .summary
             .questions
@@ -44,7 +49,13 @@ impl Supervisor {
         if waiting.answer.is_some() || session.answering.contains(&question) {
             return Err(CallError::AlreadyAnswered(question));
         }
-        Ok(waiting.question.kind.check(answer)?)
+        waiting.question.kind.check(answer)?;
+        let bytes = encode::answer(&waiting.question, answer).len();
+        if bytes >= LINE_BYTES_MAX {
+            let bytes_max = LINE_BYTES_MAX - 1;
+            return Err(AnswerMismatch::Long { bytes, bytes_max }.into());
+        }
+        Ok(())
     }
 
     /// An answer goes to the agent that asked; one to our own question about the task decides what is run.
@@ -133,6 +144,10 @@ impl Supervisor {
             OnQuestion::Allow if kind.check(&allow).is_ok() => allow,
             OnQuestion::Allow => kind.first_options().unwrap_or_else(deny),
         };
+        // What the policy says may be too long to be said.
+        let answer = self
+            .check_answer(id, question, &answer)
+            .map_or_else(|_| deny(), |()| answer);
         let by = "the request's on_question".to_owned();
         self.take_answer(
             id,

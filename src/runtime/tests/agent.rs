@@ -176,12 +176,8 @@ impl Agent {
     fn hear_message(&self, input: Uuid, told: &str) {
         let mut conversation = self.conversation();
         if !conversation.seen.insert(input) {
-            let is_over = !conversation.turn.contains(&input);
             drop(conversation);
-            if is_over {
-                self.print(lines::lifecycle(input, "completed"));
-            }
-            return;
+            return self.print(lines::lifecycle(input, "completed"));
         }
         conversation.turn.push(input);
         if told != CONTINUE {

@@ -1,5 +1,7 @@
 //! Long sessions: crashes, restarts and their budget.
 
+use std::collections::BTreeMap;
+
 use super::agent::{Agent, script};
 use super::world::{HOUR, MINUTE, SECOND, World, simulate};
 use crate::session::id::SessionId;
@@ -162,13 +164,23 @@ fn an_agent_that_falls_silent_is_interrupted_ended_and_started_again() {
     });
 }
 
-/// What agents were told, in the order of the journal.
+/// What agents were told, in the order of the journal, which has each text once.
 fn told(world: &World, id: SessionId) -> Vec<String> {
-    let sent = |(_, entry)| match entry {
-        Entry::Input(input) if input.state == InputState::Sent => input.text,
+    let mut texts = BTreeMap::new();
+    let mut sent = |(_, entry)| match entry {
+        Entry::Input(input) if input.state == InputState::Sent => {
+            let text = match input.text {
+                Some(text) => {
+                    assert!(!texts.contains_key(&input.uuid), "its text stands twice: {text}");
+                    texts.entry(input.uuid).or_insert(text)
+                }
+                None => texts.get_mut(&input.uuid).expect("its first record has the text"),
+            };
+            Some(text.clone())
+        }
         _ => None,
     };
-    world.journal(id).into_iter().filter_map(sent).collect()
+    world.journal(id).into_iter().filter_map(&mut sent).collect()
 }
 
 #[test]

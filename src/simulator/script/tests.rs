@@ -170,3 +170,12 @@ fn a_step_with_wrong_arguments_is_refused() {
 fn a_file_is_divided_into_turns() {
     assert_eq!(sections("say a\n---\nsay b"), ["say a\n", "say b\n"]);
 }
+
+#[test]
+fn what_is_added_to_a_script_in_a_paragraph_of_its_own_is_prose() {
+    let check = |text: &str, script: &str| assert_eq!(without_prose(text), script, "{text:?}");
+    check("say a ;; say b\n\nAn earlier run said c.\n\n- say d", "say a ;; say b");
+    check("say a\n\nsay b", "say a\n\nsay b");
+    check("An earlier run\n\nsay b", "An earlier run\n\nsay b");
+    check("say a\nsya b\n\nsay c", "say a\nsya b\n\nsay c");
+}

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
 use maud::{DOCTYPE, Markup, html};
 
 use super::caller::Reader;
+use super::text::sentence;
 use crate::web::access::pages::PAGE_POLICY;
 use crate::web::error::Problem;
 
@@ -90,7 +91,7 @@ pub(super) fn answer(request: &HttpRequest, shown: Result<HttpResponse, Problem>
         main: html! {
             div.refusal {
                 h1 { "This cannot be shown" }
-                p { (problem) }
+                p { (sentence(&problem.to_string())) }
                 p { a href="/" { "All sessions" } }
             }
         },
@@ -118,7 +119,7 @@ fn banner(place: Place, caller: &Reader) -> Markup {
                 a href="/history" aria-current=[current(Place::History)] { "History" }
                 a href="/api/reference" { "API" }
             }
-            p #connection role="status" data-connection="idle" { span.dot aria-hidden="true" {} span.words { "" } }
+            p #connection role="status" data-connection="idle" { span.dot aria-hidden="true" {} span.words { "" } a href="" hidden { "Sign in again" } }
             @if caller.csrf.is_some() {
                 form data-leave data-action="/sign-out" {
                     button.small type="submit" { "Sign out" }

@@ -96,7 +96,10 @@ fn story(summary: &Summary, chunk: &Markup, may_act: bool) -> Markup {
             {
                 div #flow {
                     h2 #transcript-title.visually-hidden { "Transcript" }
-                    p #older-note.edge hidden { "Loading earlier records…" }
+                    p #older-note.edge hidden {
+                        span { "Loading earlier records…" }
+                        button #older.small type="button" { "Earlier records" }
+                    }
                     div #records { (chunk) }
                     p #newer-note.edge hidden { "Loading later records…" }
                     div #drafts aria-hidden="true" {}
@@ -171,7 +174,7 @@ fn timeline_place() -> Markup {
 fn questions(summary: &Summary, may_act: bool) -> Markup {
     html! {
         section #questions aria-labelledby="questions-title" hidden[summary.questions.is_empty()] {
-            h2 #questions-title { "Waits for you" }
+            h2 #questions-title { (question::heading(may_act)) }
             div #question-list { (question::cards(summary, may_act, Near::ItsSession)) }
         }
     }

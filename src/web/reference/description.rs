@@ -15,6 +15,7 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
+use super::record::RecordSchema;
 use super::schemas;
 use crate::web::access::{manage, needed, pages};
 use crate::web::error::{Code, PROBLEM_TYPE};
@@ -49,7 +50,7 @@ pub(super) const ROLE: &str = "x-required-role";
         manage::tokens, manage::create_token, manage::revoke_token, manage::create_link, manage::audit, pages::sign_out,
         health::healthz, health::readyz, metrics::metrics,
     ),
-    components(schemas(schemas::HelloSchema, schemas::DeltaSchema, schemas::RecordSchema, schemas::ProblemSchema)),
+    components(schemas(schemas::HelloSchema, schemas::DeltaSchema, schemas::ProblemSchema, RecordSchema, api::Created)),
     modifiers(&Refusals, &Callers, &Roles),
     tags(
         (name = "sessions", description = "Jobs: started, listed, looked at, waited for, cancelled, exported"),

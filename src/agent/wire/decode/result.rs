@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::shown;
 use crate::session::message::{TurnEnd, Usage};
 
 /// A line of type `result`.
@@ -77,7 +78,7 @@ pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
         errors: line.errors,
         api_status: line.api_error_status,
         api_error: line.api_error,
-        structured_output: line.structured_output,
+        structured_output: line.structured_output.map(shown),
         answers,
         queued_turns: line.queued_turn_count,
         synthetic: line.origin.is_some_and(|origin| !origin.is_null()),
@@ -87,14 +88,31 @@ pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
     }
 }
 
-fn sum(models: &ByModel) -> Usage {
-    let mut usage = Usage::default();
-    for model in models.values() {
-        usage.input_tokens += model.input_tokens;
-        usage.output_tokens += model.output_tokens;
-        usage.cache_read_tokens += model.cache_read_input_tokens;
-        usage.cache_write_tokens += model.cache_creation_input_tokens;
-        usage.cost_usd += model.cost_usd;
+/// What the agent counts by now, from its answer to `get_usage`; none where that says nothing of it.
+pub fn usage_report(reply: &Value) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Report {
+        session: Session,
     }
-    usage
+    #[derive(Deserialize)]
+    struct Session {
+        total_cost_usd: f64,
+        model_usage: ByModel,
+    }
+    let Report { session } = Report::deserialize(reply).ok()?;
+    Some(Usage {
+        cost_usd: session.total_cost_usd,
+        ..sum(&session.model_usage)
+    })
+}
+
+fn sum(models: &ByModel) -> Usage {
+    let usage = |model: &ModelUsage| Usage {
+        input_tokens: model.input_tokens,
+        output_tokens: model.output_tokens,
+        cache_read_tokens: model.cache_read_input_tokens,
+        cache_write_tokens: model.cache_creation_input_tokens,
+        cost_usd: model.cost_usd,
+    };
+    models.values().map(usage).fold(Usage::default(), Usage::plus)
 }

@@ -1,5 +1,5 @@
 // The transcript as a window: chunks of records that follow each other without gaps. Older ones are fetched when the
-// reader scrolls up, later ones when he scrolls down or when they are written; far ones are dropped, so the page stays
+// reader scrolls up (on a narrow page: when he asks for them), later ones when he scrolls down or when they are written; far ones are dropped, so the page stays
 // small however long the session is.
 
 import { all, one, part } from "./common.js";
@@ -34,9 +34,12 @@ export class Transcript {
             target.addEventListener("scroll", () => this.scrolled(), { passive: true });
         }
         window.addEventListener("resize", () => this.fit());
-        new ResizeObserver(() => this.follow()).observe(one("#flow", section));
+        // What is written makes the one longer, and what stands above it the other shorter.
+        const resized = new ResizeObserver(() => this.follow());
+        for (const target of [one("#flow", section), section]) resized.observe(target);
         section.addEventListener("click", (event) => this.clicked(event));
         this.toLatest.addEventListener("click", () => this.showLast());
+        one("#older", section).addEventListener("click", () => this.soon(() => this.loadOlder()));
     }
 
     get chunks() {
@@ -227,7 +230,8 @@ export class Transcript {
         this.mark();
         if (this.isFetching) return;
         const rect = this.records.getBoundingClientRect();
-        const wantsOlder = this.after > 0 && rect.top > this.viewTop - AHEAD;
+        // On a narrow page there is more above the transcript: whoever scrolls up may want to get there.
+        const wantsOlder = this.after > 0 && this.scroller === this.section && rect.top > this.viewTop - AHEAD;
         const wantsNewer = !this.isTail && rect.bottom < this.viewBottom + AHEAD;
         if (!wantsOlder && !wantsNewer) return;
         this.isFetching = true;

@@ -12,6 +12,7 @@ use crate::session::question::headline_of_input;
 use crate::session::state::StateName;
 use crate::store::Stored;
 use crate::web::page::text::one_line;
+use crate::web::page::words;
 
 /// The most characters that a bar says.
 const WORDS_CHARS_MAX: usize = 120;
@@ -50,6 +51,8 @@ pub(super) struct Mark {
 /// All of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Picture {
+    /// When the session began: the scale counts from there.
+    pub(super) zero: Timestamp,
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
     pub(super) bars: Vec<Bar>,
@@ -64,6 +67,8 @@ pub(super) struct Picture {
 struct Open {
     attempt: Option<Bar>,
     turn: Option<Bar>,
+    /// The turn began before the first message that is looked at, unless the next one is found to begin first.
+    is_turn_guessed: bool,
     tools: HashMap<String, Bar>,
     questions: HashMap<QuestionId, Bar>,
     /// A wait of the whole session, or of its agent.
@@ -73,9 +78,11 @@ struct Open {
 }
 
 impl Picture {
-    /// The picture of these records, in the order of their numbers, between two times.
-    pub(super) fn of(records: &[Stored], from: Timestamp, to: Timestamp) -> Self {
+    /// The picture of these records, in the order of their numbers, between two times; `messages_from` is the first
+    /// message among them where others were before it.
+    pub(super) fn of(records: &[Stored], messages_from: Option<Seq>, from: Timestamp, to: Timestamp) -> Self {
         let mut picture = Self {
+            zero: from,
             from,
             to,
             bars: Vec::new(),
@@ -85,6 +92,10 @@ impl Picture {
         };
         let mut open = Open::default();
         for record in records {
+            if Some(record.seq) == messages_from {
+                open.turn = Some(turn(record));
+                open.is_turn_guessed = true;
+            }
             if let Ok(entry) = record.entry() {
                 picture.take(&mut open, record, &entry);
             }
@@ -129,7 +140,10 @@ impl Picture {
                 self.mark(record, "rebuilt", format!("The conversation was rebuilt: {}", why.why))
             }
             Entry::SessionResumed(resumed) => self.mark(record, "resumed", format!("Resumed by {}", resumed.by)),
-            Entry::SessionEnded(end) => self.mark(record, "ended", format!("{}: {}", end.outcome.name(), end.summary)),
+            Entry::SessionEnded(end) => {
+                let state = words::state_word(end.outcome.name());
+                self.mark(record, "ended", format!("{state}: {}", end.summary));
+            }
             Entry::AgentMessage(said) => self.take_message(open, record, &said.message),
             _ => {}
         }
@@ -147,11 +161,13 @@ impl Picture {
         };
         match message {
             Message::TurnStarted { .. } => {
-                self.close(&mut open.turn, at);
+                let before = open.turn.replace(turn(record));
+                let is_guess = std::mem::take(&mut open.is_turn_guessed);
+                self.close(&mut before.filter(|_| !is_guess), at);
                 self.turns += 1;
-                open.turn = Some(bar(Lane::Turns, "turn", "A turn".to_owned()));
             }
             Message::TurnEnded(_) => {
+                open.is_turn_guessed = false;
                 self.close(&mut open.turn, at);
                 self.close(&mut open.wait, at);
             }
@@ -271,6 +287,7 @@ impl Picture {
             tools,
             questions,
             wait,
+            is_turn_guessed: _,
             last_class: _,
         } = open;
         let left = [attempt, turn, wait]
@@ -285,8 +302,33 @@ impl Picture {
         self.bars.sort_by_key(|bar| (bar.lane, bar.from, bar.seq));
     }
 
+    /// The part of it that begins then. What reaches into it is still there, as whole as it is known.
+    pub(super) fn since(mut self, from: Timestamp) -> Self {
+        self.from = from;
+        self.bars.retain(|bar| bar.to >= from);
+        self.marks.retain(|mark| mark.at >= from);
+        self
+    }
+
+    /// How much of a bar is within the picture.
+    pub(super) fn within(&self, bar: &Bar) -> SignedDuration {
+        bar.to.duration_since(bar.from.max(self.from))
+    }
+
     /// How long the whole takes; never nothing.
     pub(super) fn span(&self) -> SignedDuration {
         self.to.duration_since(self.from).max(SignedDuration::from_secs(1))
+    }
+}
+
+/// A turn that begins here.
+fn turn(record: &Stored) -> Bar {
+    Bar {
+        lane: Lane::Turns,
+        from: record.at,
+        to: record.at,
+        class: "turn",
+        words: "A turn".to_owned(),
+        seq: record.seq,
     }
 }
