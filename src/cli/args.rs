@@ -476,8 +476,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         for line in [
-            &["run"][..],
-            &["run", "a", "--file", "b"],
+            &["run", "a", "--file", "b"][..],
             &["run", "a", "--permission-mode", "maybe"],
             &["run", "a", "--timeout", "soon"],
             &["answer", "ab12", "q1", "--allow", "--deny"],
