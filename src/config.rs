@@ -72,12 +72,12 @@ pub enum LoadError {
         why: String,
     },
     /// The file cannot be read.
-    #[error("cannot read the settings in {}: {source}", path.display())]
+    #[error("cannot read the settings in {}: {error}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        error: io::Error,
     },
     /// The file is not TOML.
     #[error("{origin} is not TOML: {why}")]
@@ -134,7 +134,7 @@ fn read_user_file(sources: &Sources) -> Result<Option<(PathBuf, String)>, LoadEr
     match std::fs::read_to_string(&found) {
         Ok(text) => Ok(Some((found, text))),
         Err(error) if error.kind() == io::ErrorKind::NotFound && sources.file.is_none() => Ok(None),
-        Err(source) => Err(LoadError::Unreadable { path: found, source }),
+        Err(error) => Err(LoadError::Unreadable { path: found, error }),
     }
 }
 

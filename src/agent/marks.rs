@@ -4,6 +4,7 @@
 //! thousand attempts that end together cost a few looks, and not a thousand.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
@@ -30,17 +31,17 @@ struct Look {
 impl Marks {
     /// Whether a process of this attempt is alive, its host aside. The look begins after the call.
     pub async fn is_alive(&self, session: SessionId, attempt: Attempt) -> bool {
-        let look = || agent_host::marks().into_iter().map(|(_, value)| value).collect();
+        let look = || Ok(agent_host::marks()?.into_iter().map(|(_, value)| value).collect());
         self.has(&agent_host::mark_value(session, attempt), look).await
     }
 
-    async fn has(&self, value: &str, look: fn() -> HashSet<String>) -> bool {
+    async fn has(&self, value: &str, look: fn() -> io::Result<HashSet<String>>) -> bool {
         let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         let mut last = self.last.lock().await;
         if last.serves < number {
             let serves = self.asked.load(Ordering::SeqCst);
             // Where no look is possible, something may be alive.
-            let Ok(values) = tokio::task::spawn_blocking(look).await else {
+            let Ok(Ok(values)) = tokio::task::spawn_blocking(look).await else {
                 return true;
             };
             *last = Look { serves, values };
@@ -57,9 +58,15 @@ mod tests {
     static LOOKS: AtomicUsize = AtomicUsize::new(0);
 
     /// The n-th look finds the mark `n`, and the mark `always`.
-    fn counted() -> HashSet<String> {
+    fn counted() -> io::Result<HashSet<String>> {
         let look = LOOKS.fetch_add(1, Ordering::SeqCst) + 1;
-        [look.to_string(), "always".to_owned()].into()
+        Ok([look.to_string(), "always".to_owned()].into())
+    }
+
+    #[tokio::test]
+    async fn where_nobody_can_look_something_may_be_alive() {
+        let cannot = || Err(io::Error::other("no file descriptor is left"));
+        assert!(Marks::default().has("any", cannot).await);
     }
 
     #[tokio::test]

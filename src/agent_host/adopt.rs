@@ -51,7 +51,7 @@ pub(super) fn adopt_or_start(plan: &LaunchPlan, mark_value: &str) -> io::Result<
     let mut lock = locks::try_lock(Path::new(files::AGENT_LOCK))?;
     let agent = disk::read_json::<AgentProcess>(Path::new(files::AGENT));
     if let Stored::Value(process) = agent
-        && (lock.is_none() || mark.is_on(process.pid))
+        && (lock.is_none() || mark.is_on(process.pid)?)
         && let Some(living) = Living::hold(process)?
     {
         return Ok(Found::Adopted(living));
@@ -115,7 +115,7 @@ fn gone(process: Option<AgentProcess>, exit: Stored<Exit>, lock_is_held: bool) -
 fn find_by_mark(plan: &LaunchPlan, mark: &Mark, lock_is_held: bool) -> io::Result<Option<Living>> {
     let give_up = Instant::now() + EXEC_WAIT;
     loop {
-        let marked = mark.processes();
+        let marked = mark.processes()?;
         let found = marked.iter().find(|process| is_as_planned(plan, **process));
         let found = found.or_else(|| marked.iter().find(|process| reads_our_stdin(**process)));
         if let Some(living) = found.map(|process| Living::hold(*process)).transpose()?.flatten() {

@@ -28,6 +28,9 @@ use super::{disk, leftovers, log};
 /// How often the socket file and the spool's reserve are looked at.
 const ROUND: Duration = Duration::from_secs(30);
 
+/// How long a host stays whose agent has ended while nobody is connected. Whoever comes later starts another one.
+const ALONE_MAX: Duration = Duration::from_secs(10);
+
 /// Delays between looks whether the agent has read the line before.
 const STDIN_PACE: Pace = Pace::between(Duration::from_millis(1), Duration::from_millis(50));
 
@@ -147,7 +150,7 @@ impl Keeper {
     }
 
     /// The spool is measured after the end, so that its length is final.
-    fn agent_ended(&mut self) {
+    fn agent_ended(&mut self, ctx: &mut Context<Self>) {
         let exit = match &mut self.agent {
             Agent::Living { child: Some(child), .. } => child.wait().map_or(Exit::Unknown, process::exit_of),
             Agent::Living { child: None, .. } => Exit::Unknown,
@@ -158,6 +161,28 @@ impl Keeper {
         self.agent = Agent::Gone { exit: exit.clone() };
         self.stdin.close().into_iter().for_each(|refused| self.say(refused));
         self.say(exited(exit));
+        self.leave_if_alone(ctx);
+    }
+
+    /// Without an agent and without a daemon there is nothing to do: the session may have ended long ago, and then
+    /// nobody would ever come to release this host.
+    fn leave_if_alone(&mut self, ctx: &mut Context<Self>) {
+        let is_needed = |keeper: &Self| matches!(keeper.agent, Agent::Living { .. }) || keeper.link.is_some();
+        if is_needed(self) {
+            return;
+        }
+        let links_seen = self.links_seen;
+        ctx.run_later(ALONE_MAX, move |keeper, ctx| {
+            if is_needed(keeper) || keeper.links_seen != links_seen {
+                return;
+            }
+            if keeper.leftovers.ending {
+                return keeper.leave_if_alone(ctx);
+            }
+            log(format_args!("nobody comes for what the agent wrote: this host ends"));
+            keeper.reserve.give_back();
+            keeper.leave();
+        });
     }
 
     fn write(&mut self, id: u64, line: String, ctx: &mut Context<Self>) {
@@ -291,6 +316,7 @@ impl Actor for Keeper {
             log(format_args!("cannot serve the socket: {error}"));
             return self.leave();
         }
+        self.leave_if_alone(ctx);
         ctx.run_interval(ROUND, |keeper, ctx| {
             keeper.mend_door(ctx);
             keeper.renew_reserve();
@@ -327,6 +353,7 @@ impl Handler<Detach> for Keeper {
             self.link = None;
             self.leftovers.asked = false;
             self.mend_door(ctx);
+            self.leave_if_alone(ctx);
         }
     }
 }
@@ -358,9 +385,9 @@ impl Handler<Asked> for Keeper {
 impl Handler<AgentEnded> for Keeper {
     type Result = ();
 
-    fn handle(&mut self, AgentEnded(answer): AgentEnded, _: &mut Self::Context) {
+    fn handle(&mut self, AgentEnded(answer): AgentEnded, ctx: &mut Self::Context) {
         match answer {
-            Ok(()) => self.agent_ended(),
+            Ok(()) => self.agent_ended(ctx),
             Err(error) => self.trouble(format!("cannot watch the agent any more: {error}")),
         }
     }

@@ -4,6 +4,7 @@
 //! died itself. The mark is inherited by everything that does not clear its environment.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -33,10 +34,17 @@ pub(super) async fn end(mark: &Mark, spare: Option<AgentProcess>) -> Vec<String>
     let began = Instant::now();
     let mut told = false;
     loop {
-        let left = find(mark, spare);
-        if left.is_empty() {
-            return ended.into_values().collect();
-        }
+        let left = match find(mark, spare) {
+            Ok(left) if left.is_empty() => return ended.into_values().collect(),
+            Ok(left) => left,
+            Err(error) => {
+                if !told {
+                    told = true;
+                    log(format_args!("cannot look for leftovers yet: {error}"));
+                }
+                Vec::new()
+            }
+        };
         let late = began.elapsed() >= GRACE;
         for process in &left {
             let is_new = ended
@@ -54,9 +62,9 @@ pub(super) async fn end(mark: &Mark, spare: Option<AgentProcess>) -> Vec<String>
     }
 }
 
-/// How many marked processes there are besides this one and `spare`.
+/// How many marked processes there are besides this one and `spare`; where nobody can look there may be one.
 pub(super) fn count(mark: &Mark, spare: Option<AgentProcess>) -> usize {
-    find(mark, spare).len()
+    find(mark, spare).map_or(1, |found| found.len())
 }
 
 /// What the daemon is told of processes ended: each, or the first ones and how many more.
@@ -69,15 +77,15 @@ pub(super) fn list(mut ended: Vec<String>) -> Vec<String> {
     ended
 }
 
-fn find(mark: &Mark, spare: Option<AgentProcess>) -> Vec<AgentProcess> {
+fn find(mark: &Mark, spare: Option<AgentProcess>) -> io::Result<Vec<AgentProcess>> {
     let own = std::process::id();
-    let mut found = mark.processes();
+    let mut found = mark.processes()?;
     found.retain(|process| process.pid.unsigned_abs() != own && Some(*process) != spare);
-    found
+    Ok(found)
 }
 
 /// The descriptor is opened before the process is looked at again, so that a reused pid is never hit.
-fn signal(process: AgentProcess, signal: Signal) {
+pub(super) fn signal(process: AgentProcess, signal: Signal) {
     let Some(pid) = Pid::from_raw(process.pid) else { return };
     let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else {
         return;
@@ -86,7 +94,7 @@ fn signal(process: AgentProcess, signal: Signal) {
         return;
     }
     if let Err(error) = pidfd_send_signal(&descriptor, signal) {
-        log(format_args!("cannot signal leftover {}: {error}", process.pid));
+        log(format_args!("cannot signal process {}: {error}", process.pid));
     }
 }
 

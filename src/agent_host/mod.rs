@@ -32,6 +32,8 @@
 //! | it is killed right after the fork | a new host finds the agent by its mark |
 //! | the agent died while no host was there | a new host only serves the spool; the exit is unknown |
 //! | the agent is dead but something holds its lock | that is a leftover: ended, and listed when leftovers are asked for |
+//! | its agent has ended and nobody is connected for a while | it exits: a daemon that comes later starts another, which serves the spool |
+//! | it does not answer any more | the daemon kills it, and a new one adopts the agent |
 //! | the agent cannot be started | `Exit::NotStarted` says why, in the hello and in `exit.json` |
 //! | the socket file is removed | bound anew when nobody is connected, within 30 s |
 //! | SIGTERM or SIGINT | the host exits, the agent goes on; SIGHUP is ignored |
@@ -59,6 +61,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use actix::prelude::*;
+use rustix::process::Signal as ProcessSignal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -107,6 +110,20 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 /// Ends the agent of an attempt and all that it has started, where no host can be asked to; says what that was.
 pub async fn end_everything(session: SessionId, attempt: Attempt) -> Vec<String> {
     leftovers::list(leftovers::end(&Mark::new(&mark_value(session, attempt)), None).await)
+}
+
+/// Kills the hosts of an attempt: one that does not answer is in the way of another, and its agent goes on without it.
+pub fn kill_hosts(session: SessionId, attempt: Attempt) {
+    let own = std::process::id();
+    let of_attempt = ["agent-host".to_owned(), session.to_string(), attempt.to_string()];
+    let found = proc::pids()
+        .into_iter()
+        .flatten()
+        .filter(|pid| pid.unsigned_abs() != own);
+    let hosts = found.filter(|pid| proc::arguments(*pid).get(1..).is_some_and(|words| words == of_attempt));
+    for host in hosts.filter_map(proc::identify) {
+        leftovers::signal(host, ProcessSignal::KILL);
+    }
 }
 
 fn run(args: impl Iterator<Item = OsString>) -> Result<(), HostError> {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::protocol::{ATTEMPT_MARK, AgentProcess};
 
 /// How often a process in the middle of its exec is looked at, and how long after a look the next one is.
@@ -35,25 +37,33 @@ impl Mark {
     }
 
     /// Whether a process carries it; one whose environment may not be read does not.
-    pub(super) fn is_on(&self, pid: i32) -> bool {
-        environment(pid).is_ok_and(|environment| is_in(&environment, self.0.as_bytes()))
+    pub(super) fn is_on(&self, pid: i32) -> io::Result<bool> {
+        let environment = environment_if_shown(pid)?;
+        Ok(environment.is_some_and(|environment| is_in(&environment, self.0.as_bytes())))
     }
 
-    /// Every process that carries it and has not ended, the oldest first.
-    pub(super) fn processes(&self) -> Vec<AgentProcess> {
-        let mut found: Vec<_> = pids().filter(|pid| self.is_on(*pid)).filter_map(identify).collect();
+    /// Every process that carries it and has not ended, the oldest first. An error says that nobody could look.
+    pub(super) fn processes(&self) -> io::Result<Vec<AgentProcess>> {
+        let mut found = Vec::new();
+        for pid in pids()? {
+            if self.is_on(pid)? {
+                found.extend(identify(pid));
+            }
+        }
         found.sort_by_key(|process| (process.start_ticks, process.pid));
-        found
+        Ok(found)
     }
 }
 
 /// The marks on the machine's processes, each with its process's id: one look for any number of attempts. A process
-/// whose environment may not be read has none.
-pub(crate) fn marks() -> Vec<(i32, String)> {
-    let environments = pids().filter_map(|pid| Some((pid, environment(pid).ok()?)));
-    environments
-        .flat_map(|(pid, environment)| values_in(&environment).into_iter().map(move |value| (pid, value)))
-        .collect()
+/// whose environment may not be read has none. An error says that nobody could look.
+pub(crate) fn marks() -> io::Result<Vec<(i32, String)>> {
+    let mut marks = Vec::new();
+    for pid in pids()? {
+        let environment = environment_if_shown(pid)?.unwrap_or_default();
+        marks.extend(values_in(&environment).into_iter().map(|value| (pid, value)));
+    }
+    Ok(marks)
 }
 
 /// What a process has in its environment: entries, each with a zero byte behind it.
@@ -62,9 +72,20 @@ pub(crate) fn environment(pid: i32) -> io::Result<Vec<u8>> {
 }
 
 /// The ids of all processes.
-pub(crate) fn pids() -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+pub(crate) fn pids() -> io::Result<impl Iterator<Item = i32>> {
+    let entries = fs::read_dir("/proc")?.flatten();
+    Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
+}
+
+/// The environment, unless the process is gone or somebody else's. Where this process lacks the means to look, that is
+/// no sign of a process that is gone.
+fn environment_if_shown(pid: i32) -> io::Result<Option<Vec<u8>>> {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    match environment(pid) {
+        Ok(environment) => Ok(Some(environment)),
+        Err(error) if Errno::from_io_error(&error).is_some_and(|errno| lacks.contains(&errno)) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 fn values_in(environment: &[u8]) -> Vec<String> {
@@ -185,7 +206,7 @@ mod tests {
                 .spawn()
                 .unwrap();
             let pid = child.id() as i32;
-            let found = (Mark::new("s/1").is_on(pid), arguments(pid));
+            let found = (Mark::new("s/1").is_on(pid).unwrap(), arguments(pid));
             child.kill().unwrap();
             child.wait().unwrap();
             assert_eq!(found, (true, vec!["sleep".into(), "1000".into()]), "round {round}");

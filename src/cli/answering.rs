@@ -5,11 +5,11 @@ use crate::session::id::QuestionId;
 use super::answer::flags_for;
 use super::args::AnswerArgs;
 use super::asking::{Asking, Prompted, is_interactive};
-use super::clean::one_line;
+use super::clean::{clean, one_line};
 use super::client::{Client, read};
 use super::describe::describe_answer;
 use super::exit::{Exit, Failure};
-use super::screen::print;
+use super::screen::{eprint, print};
 use super::sessions::print_object;
 use super::view::{OpenQuestion, View};
 
@@ -25,7 +25,7 @@ pub(crate) async fn answer(client: &Client, args: &AnswerArgs) -> Result<Exit, F
             .collect::<Result<_, _>>()?,
     };
     let wanted = args.question.as_deref().map(parse_question_id).transpose()?;
-    let (view, question) = find_question(&views, wanted)?;
+    let (view, question) = find_question(&views, wanted).map_err(|failure| within(failure, args.id.as_deref()))?;
     let answer = match args
         .flags
         .to_answer(&question.kind)
@@ -34,10 +34,16 @@ pub(crate) async fn answer(client: &Client, args: &AnswerArgs) -> Result<Exit, F
         Some(answer) => answer,
         None if is_interactive() => match ask(view, question).await? {
             Prompted::Answered(_, answer) => answer,
-            Prompted::Later(_) => return Ok(Exit::Ok),
+            Prompted::Later(id) => {
+                eprint(&format!("{id} stays open"));
+                return Ok(Exit::Ok);
+            }
             Prompted::Interrupted => return Ok(Exit::Cancelled),
         },
-        None => return Err(Failure::Usage(how_to_answer(view, question))),
+        None => {
+            let how = how_to_answer(view, question);
+            return Err(Failure::Usage(format!("say what the answer is\n  {how}")));
+        }
     };
     let raw = client
         .answer(&view.session_id.to_string(), question.question_id, &answer)
@@ -49,6 +55,14 @@ pub(crate) async fn answer(client: &Client, args: &AnswerArgs) -> Result<Exit, F
         print(&format!("{id} of session {short} is {}\n", describe_answer(&answer)))?;
     }
     Ok(Exit::Ok)
+}
+
+/// The same, saying which session was looked at.
+fn within(failure: Failure, session: Option<&str>) -> Failure {
+    match (failure, session) {
+        (Failure::UnknownId(message), Some(id)) => Failure::UnknownId(format!("session {}: {message}", clean(id))),
+        (failure, _) => failure,
+    }
 }
 
 fn parse_question_id(typed: &str) -> Result<QuestionId, Failure> {

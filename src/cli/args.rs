@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::session::request::{OnQuestion, PermissionMode};
@@ -23,7 +23,7 @@ const EXIT_CODES: &str = "Exit codes: 0 completed or detached, 1 failed, 2 usage
 
 /// Runs Claude Code on this machine for hours and does not lose the work
 #[derive(Debug, Parser)]
-#[command(name = "cc-executor", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "cc-executor", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// The daemon's state directory [default: $XDG_STATE_HOME/cc-executor]
     #[arg(long, value_name = "DIR", global = true)]
@@ -40,6 +40,7 @@ pub(crate) enum Verb {
     /// Run a task and follow it; starts the daemon when none runs
     Run(Box<RunArgs>),
     /// List sessions
+    #[command(aliases = ["ps", "list"])]
     Ls(LsArgs),
     /// List sessions by the day they were created on
     History(HistoryArgs),
@@ -55,7 +56,8 @@ pub(crate) enum Verb {
     Wait(WaitArgs),
     /// Answer a question of a session
     Answer(AnswerArgs),
-    /// Cancel a session
+    /// Cancel sessions
+    #[command(alias = "kill")]
     Cancel(CancelArgs),
     /// Speak MCP on standard input and output, for a client that starts its servers itself; starts the daemon when none
     /// runs
@@ -78,6 +80,8 @@ pub(crate) enum Verb {
     Token(TokenArgs),
     /// Replace the running daemon by one of this program; agents go on
     Restart,
+    /// Stop the daemon; agents go on and are found again by the next one
+    Stop,
     /// Look for what is in the daemon's way
     Doctor(DoctorArgs),
     /// Show what it is for: an agent works, its daemon is killed, and nothing is lost
@@ -200,11 +204,14 @@ pub(crate) struct RunArgs {
 /// `ls`
 #[derive(Args, Debug)]
 pub(crate) struct LsArgs {
-    /// All sessions, also those that ended long ago
+    /// All sessions, not only those that live and the latest fifty
     #[arg(long, short)]
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) wanted: Wanted,
+    /// Only their short ids, one a line
+    #[arg(long, short, conflicts_with = "json")]
+    pub(crate) quiet: bool,
     /// An array of objects
     #[arg(long)]
     pub(crate) json: bool,
@@ -213,8 +220,9 @@ pub(crate) struct LsArgs {
 /// `status`
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
-    /// The session: its id, or the last digits of it
-    pub(crate) id: String,
+    /// The session: its id, or the first or last digits of the short one; not needed while only one is live
+    #[arg(value_parser = id())]
+    pub(crate) id: Option<String>,
     /// One object
     #[arg(long)]
     pub(crate) json: bool,
@@ -223,13 +231,14 @@ pub(crate) struct StatusArgs {
 /// `attach`
 #[derive(Args, Debug)]
 pub(crate) struct AttachArgs {
-    /// The session: its id, or the last digits of it
-    pub(crate) id: String,
+    /// The session: its id, or the first or last digits of the short one; not needed while only one is live
+    #[arg(value_parser = id())]
+    pub(crate) id: Option<String>,
     /// Begin behind this record
     #[arg(long, value_name = "SEQ", conflicts_with = "tail")]
     pub(crate) after: Option<u64>,
     /// Begin with the last N records
-    #[arg(long, value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N")]
     pub(crate) tail: Option<u64>,
     /// One record a line, as JSON
     #[arg(long)]
@@ -239,14 +248,18 @@ pub(crate) struct AttachArgs {
 /// `logs`
 #[derive(Args, Debug)]
 pub(crate) struct LogsArgs {
-    /// The session: its id, or the last digits of it
-    pub(crate) id: String,
+    /// The session: its id, or the first or last digits of the short one; not needed while only one is live
+    #[arg(value_parser = id())]
+    pub(crate) id: Option<String>,
     /// Go on with what happens, until the session ends
     #[arg(long, short)]
     pub(crate) follow: bool,
     /// Begin behind this record
-    #[arg(long, value_name = "SEQ", default_value_t = 0)]
-    pub(crate) after: u64,
+    #[arg(long, value_name = "SEQ", conflicts_with = "tail")]
+    pub(crate) after: Option<u64>,
+    /// Begin with the last N records
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) tail: Option<u64>,
     /// Whole records, as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -255,18 +268,34 @@ pub(crate) struct LogsArgs {
 /// `wait`
 #[derive(Args, Debug)]
 pub(crate) struct WaitArgs {
-    /// The sessions: their ids, or the last digits of them
-    #[arg(required = true, value_name = "ID")]
+    /// The sessions: their ids, or the first or last digits of the short ones
+    #[arg(required = true, value_name = "ID", value_parser = id())]
     pub(crate) ids: Vec<String>,
+    /// For what: their end, or also a question that waits for somebody
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Until::End)]
+    pub(crate) until: Until,
+    /// For how long in all, such as 30m; then exit with 124 [default: for ever]
+    #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
+    pub(crate) timeout: Option<u64>,
     /// One object a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Until {
+    /// The end of the session
+    End,
+    /// Its end, or a question that nobody has answered
+    Question,
 }
 
 /// `answer`
 #[derive(Args, Debug)]
 pub(crate) struct AnswerArgs {
     /// The session; not needed while only one question is open
+    #[arg(value_parser = id())]
     pub(crate) id: Option<String>,
     /// The question, such as q1; not needed while the session has only one
     pub(crate) question: Option<String>,
@@ -280,9 +309,10 @@ pub(crate) struct AnswerArgs {
 /// `cancel`
 #[derive(Args, Debug)]
 pub(crate) struct CancelArgs {
-    /// The session: its id, or the last digits of it
-    pub(crate) id: String,
-    /// Print the session as an object
+    /// The sessions: their ids, or the first or last digits of the short ones
+    #[arg(required = true, value_name = "ID", value_parser = id())]
+    pub(crate) ids: Vec<String>,
+    /// Print each session as an object
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -290,7 +320,8 @@ pub(crate) struct CancelArgs {
 /// `resume`
 #[derive(Args, Debug)]
 pub(crate) struct ResumeArgs {
-    /// The session: its id, or the last digits of it
+    /// The session: its id, or the first or last digits of the short one
+    #[arg(value_parser = id())]
     pub(crate) id: String,
     /// What the agent is told [default: to go on]
     pub(crate) instruction: Option<String>,
@@ -308,7 +339,8 @@ pub(crate) struct ResumeArgs {
 /// `fork`
 #[derive(Args, Debug)]
 pub(crate) struct ForkArgs {
-    /// The session to copy: its id, or the last digits of it
+    /// The session to copy: its id, or the first or last digits of the short one
+    #[arg(value_parser = id())]
     pub(crate) id: String,
     /// What the agent is told [default: to go on]
     pub(crate) instruction: Option<String>,
@@ -329,7 +361,8 @@ pub(crate) struct ForkArgs {
 /// `checkpoints`
 #[derive(Args, Debug)]
 pub(crate) struct CheckpointsArgs {
-    /// The session: its id, or the last digits of it
+    /// The session: its id, or the first or last digits of the short one
+    #[arg(value_parser = id())]
     pub(crate) id: String,
     /// An array of objects
     #[arg(long)]
@@ -340,6 +373,7 @@ pub(crate) struct CheckpointsArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ImportArgs {
     /// The id of the Claude session, as `claude --resume` takes it
+    #[arg(value_parser = agent_session_id)]
     pub(crate) agent_session_id: uuid::Uuid,
     /// What the agent is told [default: to go on]
     pub(crate) instruction: Option<String>,
@@ -360,7 +394,8 @@ pub(crate) struct ImportArgs {
 /// `handover`
 #[derive(Args, Debug)]
 pub(crate) struct HandoverArgs {
-    /// The session: its id, or the last digits of it
+    /// The session: its id, or the first or last digits of the short one
+    #[arg(value_parser = id())]
     pub(crate) id: String,
     /// One object
     #[arg(long)]
@@ -370,8 +405,8 @@ pub(crate) struct HandoverArgs {
 /// `open`
 #[derive(Args, Debug)]
 pub(crate) struct OpenArgs {
-    /// The session to show: its id, or the last digits of it [default: all of them]
-    #[arg(value_name = "SESSION")]
+    /// The session to show: its id, or the first or last digits of the short one [default: all of them]
+    #[arg(value_name = "SESSION", value_parser = id())]
     pub(crate) id: Option<String>,
     /// Only print the link, which can be used once
     #[arg(long)]
@@ -439,6 +474,16 @@ pub(crate) struct DemoArgs {
     /// Show nothing but the count, as an object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What a person types for a session; never nothing, as from a variable that is not set.
+fn id() -> impl TypedValueParser<Value = String> {
+    NonEmptyStringValueParser::new()
+}
+
+fn agent_session_id(text: &str) -> Result<uuid::Uuid, String> {
+    text.parse()
+        .map_err(|_| "it is a whole UUID, which `claude --resume` shows and its transcript is named after".to_owned())
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {

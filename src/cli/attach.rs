@@ -16,12 +16,14 @@ use super::answer::flags_for;
 use super::args::AttachArgs;
 use super::asking::{Asking, Prompted, is_interactive};
 use super::clean::{clean, one_line};
-use super::client::Client;
+use super::client::{Client, read};
 use super::exit::{Exit, Failure};
 use super::follow::{Follow, Happening};
+use super::logs::begin;
 use super::output::Renderer;
 use super::prompt::explain;
 use super::screen::{Screen, eprint};
+use super::sessions::meant;
 use super::units;
 use super::view::View;
 
@@ -36,12 +38,9 @@ const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
 /// `attach`
 pub(crate) async fn attach(client: Client, args: &AttachArgs) -> Result<Exit, Failure> {
-    let view = client.view(&args.id).await?;
-    let after = match (args.after, args.tail) {
-        (Some(after), _) => after,
-        (None, Some(tail)) => view.head.saturating_sub(tail),
-        (None, None) => 0,
-    };
+    let raw = meant(&client, args.id.as_deref()).await?;
+    let view: View = read(&raw)?;
+    let after = begin(&view, args.after, args.tail)?;
     follow(client, &view, after, args.json).await
 }
 

@@ -37,20 +37,18 @@ pub(crate) struct Client {
 /// A page of records, each as the daemon wrote it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Page {
-    /// The records; each is one line of JSON.
+    /// The records; each is one line of JSON. None stand behind the last one.
     pub(crate) records: Vec<Box<RawValue>>,
-    /// The cursor of the next page; none or unchanged at the end.
-    #[serde(default)]
-    pub(crate) next_after: Option<u64>,
 }
 
-/// How much of a list is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HowMany {
-    /// One page.
-    Page,
-    /// All of it.
-    All,
+/// A page of sessions, each as the daemon wrote it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct List {
+    /// The sessions, newest first.
+    pub(crate) sessions: Vec<Box<RawValue>>,
+    /// The cursor of the next page; none at the end.
+    #[serde(default)]
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// An error in the daemon's words.
@@ -65,7 +63,7 @@ struct Problem {
 impl Client {
     /// A client of the daemon of this state directory; an error when none lives.
     pub(crate) fn find(state_dir: &Path) -> Result<Self, Failure> {
-        let connection = connection::find(state_dir).ok_or(Failure::NoDaemon)?;
+        let connection = connection::find(state_dir).ok_or_else(|| Failure::NoDaemon(state_dir.to_owned()))?;
         Ok(Self {
             http: awc::Client::builder().timeout(ANSWER_TIMEOUT).finish(),
             connection,
@@ -75,7 +73,7 @@ impl Client {
 
     /// Looks for the daemon again: it may have come back on another port and with another token.
     pub(crate) fn find_again(&mut self) -> Result<(), Failure> {
-        self.connection = connection::find(&self.state_dir).ok_or(Failure::NoDaemon)?;
+        self.connection = connection::find(&self.state_dir).ok_or_else(|| Failure::NoDaemon(self.state_dir.clone()))?;
         Ok(())
     }
 
@@ -89,6 +87,12 @@ impl Client {
         &self.connection.serve_arguments
     }
 
+    /// The daemon's version, where it is another one than ours.
+    pub(crate) fn other_version(&self) -> Option<&str> {
+        let version = self.connection.version.as_str();
+        (!version.is_empty() && version != env!("CARGO_PKG_VERSION")).then_some(version)
+    }
+
     /// Whether the daemon is up and answers.
     pub(crate) async fn is_healthy(&self) -> bool {
         matches!(self.request("GET", "/healthz").send().await, Ok(answer) if answer.status().is_success())
@@ -99,40 +103,30 @@ impl Client {
         self.call(self.request("POST", "/api/sessions"), Some(body)).await
     }
 
-    /// The sessions that fit a query, newest first, each as the daemon wrote it; page by page, where `all` are wanted.
-    pub(crate) async fn list(
-        &self,
-        query: &[(&str, String)],
-        how_many: HowMany,
-    ) -> Result<Vec<Box<RawValue>>, Failure> {
-        #[derive(Deserialize)]
-        struct List {
-            sessions: Vec<Box<RawValue>>,
-            #[serde(default)]
-            next_cursor: Option<String>,
-        }
+    /// The newest sessions that fit a query.
+    pub(crate) async fn page(&self, query: &[(&str, String)]) -> Result<List, Failure> {
+        self.get(&format!("/api/sessions{}", query_string(query))).await
+    }
+
+    /// All sessions that fit a query, newest first, each as the daemon wrote it.
+    pub(crate) async fn list(&self, query: &[(&str, String)]) -> Result<Vec<Box<RawValue>>, Failure> {
         let mut sessions = Vec::new();
         let mut query = query.to_vec();
         loop {
-            let list: List = self.get(&format!("/api/sessions{}", query_string(&query))).await?;
+            let list = self.page(&query).await?;
             sessions.extend(list.sessions);
-            match list.next_cursor.filter(|_| how_many == HowMany::All) {
-                Some(cursor) => {
-                    query.retain(|(name, _)| *name != "cursor");
-                    query.push(("cursor", cursor));
-                }
-                None => return Ok(sessions),
-            }
+            let Some(cursor) = list.next_cursor else {
+                return Ok(sessions);
+            };
+            query.retain(|(name, _)| *name != "cursor");
+            query.push(("cursor", cursor));
         }
     }
 
     /// The sessions that have not ended, newest first.
     pub(crate) async fn live(&self) -> Result<Vec<Box<RawValue>>, Failure> {
-        self.list(
-            &[("state", "live".to_owned()), ("limit", "500".to_owned())],
-            HowMany::All,
-        )
-        .await
+        self.list(&[("state", "live".to_owned()), ("limit", "500".to_owned())])
+            .await
     }
 
     /// One session as the daemon wrote it.
@@ -316,6 +310,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     };
     match status {
         StatusCode::NOT_FOUND => Failure::UnknownId(message),
+        StatusCode::BAD_REQUEST => Failure::Usage(message),
         _ => Failure::Refused(message),
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     pub(crate) pid: u32,
     /// The arguments it was started with, behind `serve`.
     pub(crate) serve_arguments: Vec<String>,
+    /// Its version; empty where it does not say.
+    pub(crate) version: String,
 }
 
 /// What the daemon says of itself in `daemon.json`.
@@ -36,6 +38,8 @@ struct DaemonFile {
     /// An older daemon does not say.
     #[serde(default)]
     serve_arguments: Vec<String>,
+    #[serde(default)]
+    version: String,
 }
 
 /// The directory with the daemon's state: the given one, or what the settings say, as for the daemon itself.
@@ -70,6 +74,7 @@ pub(crate) fn find(state_dir: &Path) -> Option<Connection> {
         token: token.trim().to_owned(),
         pid: daemon.pid,
         serve_arguments: daemon.serve_arguments,
+        version: daemon.version,
     })
 }
 

@@ -3,19 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::args::{CheckpointsArgs, ForkArgs, HandoverArgs, ImportArgs, ResumeArgs};
-use super::attach;
 use super::clean::clean;
 use super::client::{Client, read, session_path};
+use super::columns::{Column, list};
 use super::exit::{Exit, Failure};
 use super::launch::find_or_start;
-use super::run::{directory, own_environment, show_new};
+use super::run::{directory, own_environment, show, show_new};
 use super::screen::print;
 use super::sessions::print_object;
 use super::units;
@@ -64,10 +63,7 @@ pub(crate) async fn resume(client: Client, args: &ResumeArgs) -> Result<Exit, Fa
     let body = without_nulls(json!({"instruction": args.instruction, "at": args.at}));
     let path = format!("{}/resume", session_path(&args.id));
     let resumed = client.post(&path, &body).await?;
-    if args.detach {
-        return show_detached(&resumed, args.json);
-    }
-    attach::follow(client, &read(&resumed)?, before.head, args.json).await
+    show(client, &resumed, before.head, args.detach, args.json).await
 }
 
 /// `fork`
@@ -132,16 +128,6 @@ pub(crate) async fn handover(client: &Client, args: &HandoverArgs) -> Result<Exi
     Ok(Exit::Ok)
 }
 
-fn show_detached(raw: &RawValue, json: bool) -> Result<Exit, Failure> {
-    if json {
-        print_object(raw)?;
-    } else {
-        let view: View = read(raw)?;
-        print(&format!("{}\n", view.session_id.short()))?;
-    }
-    Ok(Exit::Ok)
-}
-
 fn without_nulls(mut body: Value) -> Value {
     if let Value::Object(fields) = &mut body {
         fields.retain(|_, value| !value.is_null());
@@ -150,21 +136,18 @@ fn without_nulls(mut body: Value) -> Value {
 }
 
 fn table(checkpoints: &[Checkpoint], now: Timestamp) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["SEQ", "AGE", "ATTEMPT", "TURNS", "COST", "COMMIT"]);
-    for checkpoint in checkpoints {
-        table.add_row([
+    let row = |checkpoint: &Checkpoint| {
+        [
             checkpoint.seq.to_string(),
             units::duration(now.duration_since(checkpoint.at)),
             checkpoint.attempt.to_string(),
             checkpoint.turns.to_string(),
             units::usd(checkpoint.usage.cost_usd),
             checkpoint.git.as_ref().map(commit).unwrap_or_default(),
-        ]);
-    }
-    table.trim_fmt() + "\n"
+        ]
+    };
+    let columns = ["SEQ", "AGE", "ATTEMPT", "TURNS", "COST", "COMMIT"].map(Column::new);
+    list(columns, &checkpoints.iter().map(row).collect::<Vec<_>>(), None)
 }
 
 fn commit(git: &Git) -> String {
@@ -189,9 +172,9 @@ mod tests {
             checkpoint(12, Value::Null),
         ];
         insta::assert_snapshot!(table(&found, "2026-01-01T00:02:05Z".parse().unwrap()), @r"
-        SEQ  AGE     ATTEMPT  TURNS  COST     COMMIT
-        30   2m 05s  1        3      $0.0000  0123456789ab and changes
-        12   2m 05s  1        3      $0.0000
+        SEQ  AGE     ATTEMPT  TURNS  COST   COMMIT
+        30   2m 05s  1        3      $0.00  0123456789ab and changes
+        12   2m 05s  1        3      $0.00
         ");
     }
 

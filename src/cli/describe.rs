@@ -31,7 +31,9 @@ pub(crate) fn describe(entry: &Entry) -> String {
         ),
         Entry::AgentStderr(text) | Entry::Notice(text) => text.text.clone(),
         Entry::DraftDropped(draft) => format!("partial text of message {} was cut off", draft.message_id),
-        Entry::Checkpoint(checkpoint) => format!("{} turns, byte {}", checkpoint.turns, checkpoint.offset),
+        Entry::Checkpoint(checkpoint) => {
+            format!("{}, byte {}", units::turns(checkpoint.turns), checkpoint.offset)
+        }
         Entry::Progress(progress) => describe_progress(progress),
         Entry::Usage(usage) => format!("{}, {}", units::tokens(usage.tokens()), units::usd(usage.cost_usd)),
         Entry::QuestionAsked(question) => format!("{} {}", question.question_id, question.kind.headline()),
@@ -46,7 +48,7 @@ pub(crate) fn describe(entry: &Entry) -> String {
         Entry::Control(control) => format!("{} by {}", control.action, control.by),
         Entry::ClockJumped(jump) => describe_jump(jump),
         Entry::AttemptEnded(end) => describe_end(end),
-        Entry::RetryScheduled(retry) => format!("next attempt at {}: {}", units::clock(retry.at), retry.cause),
+        Entry::RetryScheduled(retry) => format!("next attempt at {}: {}", units::moment(retry.at), retry.cause),
         Entry::ContextRebuilt(why) => format!("a fresh agent was told the story so far: {}", why.why),
         Entry::TaskRefined(refined) => describe_refined(&refined.clarifications),
         Entry::SessionResumed(resumed) => match &resumed.instruction {
@@ -205,7 +207,11 @@ fn describe_turn_end(end: &TurnEnd) -> String {
     } else {
         end.errors.join("; ")
     };
-    format!("the turn ended with an error ({}): {words}", end.subtype)
+    // Errors of the API come as a success with an error in it.
+    match end.subtype.as_str() {
+        "success" => format!("the turn ended with an error: {words}"),
+        subtype => format!("the turn ended with an error ({subtype}): {words}"),
+    }
 }
 
 fn describe_progress(progress: &Progress) -> String {

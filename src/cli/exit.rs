@@ -1,6 +1,7 @@
 //! Exit codes, which are part of the interface, and the errors that lead to them.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// How a command of the CLI ends. The numbers never change.
@@ -109,9 +110,9 @@ pub(crate) enum Failure {
     /// No session or question has this id.
     #[error("{0}")]
     UnknownId(String),
-    /// No daemon runs.
-    #[error("no daemon runs: start one with `cc-executor serve`, or `cc-executor run` starts one by itself")]
-    NoDaemon,
+    /// No daemon runs for this state directory.
+    #[error("no daemon runs for {}: start one with `cc-executor serve`, or `cc-executor run` starts one by itself", .0.display())]
+    NoDaemon(PathBuf),
     /// The daemon refused.
     #[error("{0}")]
     Refused(String),
@@ -129,7 +130,7 @@ impl Failure {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::UnknownId(_) => Exit::UnknownId,
-            Self::NoDaemon => Exit::NoDaemon,
+            Self::NoDaemon(_) => Exit::NoDaemon,
             Self::Refused(_) => Exit::Refused,
             Self::Failed(_) => Exit::Failed,
             Self::BrokenPipe => Exit::Ok,

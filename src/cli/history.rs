@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::args::HistoryArgs;
 use super::client::{Client, query_string, read};
+use super::columns::width_of_stdout;
 use super::exit::{Exit, Failure};
 use super::screen::print;
 use super::sessions::{print_object, table, whole_path};
@@ -36,19 +37,19 @@ pub(crate) async fn history(client: &Client, args: &HistoryArgs) -> Result<Exit,
     if args.json {
         print_object(&raw)?;
     } else {
-        print(&shown(&read(&raw)?, Timestamp::now()))?;
+        print(&shown(&read(&raw)?, Timestamp::now(), width_of_stdout()))?;
     }
     Ok(Exit::Ok)
 }
 
-fn shown(history: &History, now: Timestamp) -> String {
+fn shown(history: &History, now: Timestamp, width: Option<usize>) -> String {
     if history.days.is_empty() {
         return "no sessions\n".to_owned();
     }
     let days = history
         .days
         .iter()
-        .map(|day| format!("{}\n{}", day.date, table(&day.sessions, now)));
+        .map(|day| format!("{}\n{}", day.date, table(&day.sessions, now, width)));
     let mut text = days.collect::<Vec<_>>().join("\n");
     if history.next_cursor.is_some() {
         text.push_str("\nthere are more: --limit shows them, --date and --search narrow them down\n");
@@ -71,7 +72,7 @@ mod tests {
             {"date": "2026-01-01", "sessions": [session("one")]}, {"date": "2025-12-31", "sessions": [session("two")]},
         ], "next_cursor": "s1"});
         let history: History = serde_json::from_value(history).unwrap();
-        let text = shown(&history, "2026-01-01T01:00:00Z".parse().unwrap());
+        let text = shown(&history, "2026-01-01T01:00:00Z".parse().unwrap(), None);
         let places = ["2026-01-01\nID", "one", "\n\n2025-12-31\nID", "two", "there are more"];
         let found: Vec<_> = places.iter().map(|part| text.find(part).expect(part)).collect();
         assert!(found.is_sorted(), "{text}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::clean::one_line;
+use super::clean::{clean, one_line};
 use super::client::Client;
 use super::exit::Failure;
 use super::screen::eprint;
@@ -29,11 +29,21 @@ pub(crate) async fn find_or_start(state_dir: &Path) -> Result<Client, Failure> {
 /// The same, with further arguments for one that is started.
 pub(crate) async fn find_or_start_with(state_dir: &Path, arguments: &[String]) -> Result<Client, Failure> {
     if let Ok(client) = Client::find(state_dir) {
+        if let Some(version) = client.other_version() {
+            let (version, ours) = (clean(version), env!("CARGO_PKG_VERSION"));
+            eprint(&format!(
+                "the daemon is of version {version}, this program of {ours}: `cc-executor restart` replaces it, agents go on"
+            ));
+        }
         return Ok(client);
     }
     let log = state_dir.join("logs").join("daemon.log");
-    let mut child = start(state_dir, arguments, &log)
-        .map_err(|error| Failure::Failed(format!("cannot start the daemon: {error}; try `cc-executor serve`")))?;
+    let mut child = start(state_dir, arguments, &log).map_err(|error| {
+        Failure::Failed(format!(
+            "cannot start the daemon for {}: {error}; another directory can be given by --state-dir",
+            state_dir.display()
+        ))
+    })?;
     let client = wait_until_ready(state_dir, &mut child, &log).await?;
     // Somebody else may have started one at the same time: then ours has ended, and theirs is found.
     if client.pid() == child.id() {

@@ -9,36 +9,47 @@ use super::describe::describe;
 use super::exit::{Exit, Failure};
 use super::follow::{Follow, Happening};
 use super::screen::{eprint, print};
+use super::sessions::meant;
 use super::units;
-use super::view::WireRecord;
+use super::view::{View, WireRecord};
 
 /// `logs`
 pub(crate) async fn logs(client: Client, args: &LogsArgs) -> Result<Exit, Failure> {
+    let raw = meant(&client, args.id.as_deref()).await?;
+    let view: View = read(&raw)?;
+    let id = view.session_id.to_string();
+    let mut after = begin(&view, args.after, args.tail)?;
     if args.follow {
-        return follow(client, args).await;
+        return follow(client, id, after, args.json).await;
     }
-    let mut after = args.after;
-    loop {
-        let page = client.records(&args.id, after).await?;
-        let lines = page
-            .records
-            .iter()
-            .map(|raw| line(raw, args.json))
-            .collect::<Result<Vec<_>, _>>()?;
-        print(&lines.concat())?;
-        match page.next_after {
-            Some(next) if next > after && !page.records.is_empty() => after = next,
-            Some(_) | None => return Ok(Exit::Ok),
-        }
+    while after < view.head {
+        let page = client.records(&id, after).await?;
+        let Some(last) = page.records.last() else { break };
+        after = read::<WireRecord>(last)?.seq;
+        let lines = page.records.iter().map(|raw| line(raw, args.json));
+        print(&lines.collect::<Result<Vec<_>, _>>()?.concat())?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The record behind which a reader of this session wants to begin.
+pub(crate) fn begin(view: &View, after: Option<u64>, tail: Option<u64>) -> Result<u64, Failure> {
+    let head = view.head;
+    match (after, tail) {
+        (Some(after), _) if after > head => Err(Failure::Usage(format!(
+            "--after {after}: the last record of the session is {head}"
+        ))),
+        (Some(after), _) => Ok(after),
+        (None, Some(tail)) => Ok(head.saturating_sub(tail)),
+        (None, None) => Ok(0),
     }
 }
 
-async fn follow(client: Client, args: &LogsArgs) -> Result<Exit, Failure> {
-    let id = client.view(&args.id).await?.session_id.to_string();
-    let mut follow = Follow::new(client, id, args.after);
+async fn follow(client: Client, id: String, after: u64, json: bool) -> Result<Exit, Failure> {
+    let mut follow = Follow::new(client, id, after);
     while let Some(happening) = follow.next().await? {
         match happening {
-            Happening::Record(_, line) if args.json => print(&format!("{line}\n"))?,
+            Happening::Record(_, line) if json => print(&format!("{line}\n"))?,
             Happening::Record(record, _) => print(&told(&record))?,
             Happening::DaemonGone => eprint("the daemon is gone, waiting for it"),
             Happening::DaemonBack => eprint("the daemon is back"),
@@ -62,7 +73,7 @@ fn told(record: &WireRecord) -> String {
     let line = format!(
         "{:>6} {} {:<18} {words}",
         record.seq,
-        units::clock(record.at),
+        units::moment(record.at),
         clean(&record.kind)
     );
     line.trim_end().to_owned() + "\n"

@@ -13,6 +13,7 @@ mod attach;
 mod bench;
 mod clean;
 mod client;
+mod columns;
 mod connection;
 mod conversations;
 mod demo;
@@ -43,10 +44,12 @@ mod tests;
 mod tokens;
 mod units;
 mod view;
+mod wait;
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 use args::{Cli, Verb};
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            let error = with_tip(error);
             // Help and version end here too, with success. A reader that went away needs neither.
             let _ = error.print();
             return if error.use_stderr() {
@@ -79,6 +83,19 @@ pub fn main() -> ExitCode {
             failure.exit().into()
         }
     }
+}
+
+/// The words of a task that stand without quotes look like further arguments.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let told = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let takes_words = ["[TASK]", "[INSTRUCTION]"]
+        .iter()
+        .any(|argument| told(ContextKind::Usage).contains(argument));
+    if error.kind() == ErrorKind::UnknownArgument && takes_words && !told(ContextKind::InvalidArg).starts_with('-') {
+        let tip = "several words are one argument when they stand in quotes";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
@@ -111,7 +128,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         | Verb::Handover(_)
         | Verb::Open(_)
         | Verb::Token(_)
-        | Verb::Restart) => {
+        | Verb::Restart
+        | Verb::Stop) => {
             let state_dir = connection::state_dir(cli.state_dir.as_deref())?;
             actix_rt::System::new().block_on(call_daemon(verb, &state_dir))
         }
@@ -132,7 +150,7 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
         Verb::Status(args) => sessions::status(&client()?, &args).await,
         Verb::Attach(args) => attach::attach(client()?, &args).await,
         Verb::Logs(args) => logs::logs(client()?, &args).await,
-        Verb::Wait(args) => sessions::wait(state_dir, &args).await,
+        Verb::Wait(args) => wait::wait(state_dir, &args).await,
         Verb::Answer(args) => answering::answer(&client()?, &args).await,
         Verb::Cancel(args) => sessions::cancel(&client()?, &args).await,
         Verb::Mcp => relay::relay(state_dir).await,
@@ -144,6 +162,7 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
         Verb::Open(args) => open::open(state_dir, &args).await,
         Verb::Token(args) => tokens::token(state_dir, &args).await,
         Verb::Restart => restart::restart(state_dir).await,
+        Verb::Stop => restart::stop(state_dir).await,
         Verb::Doctor(_)
         | Verb::Serve(_)
         | Verb::Completions(_)

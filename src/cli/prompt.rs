@@ -95,27 +95,23 @@ fn explain_choice(choice: &Choice) -> String {
 }
 
 fn ask(kind: &QuestionKind) -> Given<Answer> {
+    show(kind);
     match kind {
-        QuestionKind::Permission { suggestions, .. } => {
-            show(kind);
-            ask_permission(!suggestions.is_empty())
-        }
+        QuestionKind::Permission { suggestions, .. } => ask_permission(!suggestions.is_empty()),
         QuestionKind::Choice { questions, .. } => ask_choices(questions),
         QuestionKind::Plan { .. } => {
-            show(kind);
             ask_yes_or_no("Approve the plan?", &["Approve", "Keep planning: say what is missing"])
         }
-        QuestionKind::Form { schema, .. } => {
-            show(kind);
-            ask_form(schema)
-        }
+        QuestionKind::Form { schema, .. } => ask_form(schema),
     }
 }
 
+/// What is asked, except where the menu says it all.
 fn show(kind: &QuestionKind) {
-    for line in explain(kind) {
-        eprint(&line);
+    if !matches!(kind, QuestionKind::Choice { .. }) {
+        explain(kind).iter().for_each(|line| eprint(line));
     }
+    eprint("(Enter chooses, Esc leaves it for later)");
 }
 
 fn ask_permission(can_remember: bool) -> Given<Answer> {

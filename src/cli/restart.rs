@@ -1,4 +1,5 @@
-//! `restart`: the running daemon is replaced by one of this program with the same arguments. Agents go on meanwhile.
+//! `restart`: the running daemon is replaced by one of this program with the same arguments; `stop`: it is not replaced.
+//! Agents go on meanwhile.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,6 +22,22 @@ const LOOK_PERIOD: Duration = Duration::from_millis(50);
 /// `restart`
 pub(crate) async fn restart(state_dir: &Path) -> Result<Exit, Failure> {
     let running = Client::find(state_dir)?;
+    end(&running, state_dir).await?;
+    let new = find_or_start_with(state_dir, running.serve_arguments()).await?.pid();
+    print(&format!(
+        "the daemon (pid {new}, version {}) has taken over\n",
+        env!("CARGO_PKG_VERSION")
+    ))?;
+    Ok(Exit::Ok)
+}
+
+/// `stop`
+pub(crate) async fn stop(state_dir: &Path) -> Result<Exit, Failure> {
+    end(&Client::find(state_dir)?, state_dir).await?;
+    Ok(Exit::Ok)
+}
+
+async fn end(running: &Client, state_dir: &Path) -> Result<(), Failure> {
     let old = running.pid();
     let process = i32::try_from(old).ok().and_then(Pid::from_raw);
     let told = process.map(|process| kill_process(process, Signal::TERM));
@@ -28,13 +45,9 @@ pub(crate) async fn restart(state_dir: &Path) -> Result<Exit, Failure> {
         return Err(Failure::Failed(format!("cannot stop the daemon (pid {old}): {error}")));
     }
     wait_for_end(state_dir, old).await?;
-    print(&format!("the daemon (pid {old}) has stopped; its agents go on\n"))?;
-    let new = find_or_start_with(state_dir, running.serve_arguments()).await?.pid();
-    print(&format!(
-        "the daemon (pid {new}, version {}) has taken over\n",
-        env!("CARGO_PKG_VERSION")
-    ))?;
-    Ok(Exit::Ok)
+    Ok(print(&format!(
+        "the daemon (pid {old}) has stopped; its agents go on\n"
+    ))?)
 }
 
 async fn wait_for_end(state_dir: &Path, pid: u32) -> Result<(), Failure> {

@@ -54,13 +54,24 @@ pub(crate) async fn show_new(client: Client, created: &RawValue, detach: bool, j
     for warning in remarks.warnings {
         eprint(&format!("warning: {}", clean(&warning)));
     }
-    let view: View = read(created)?;
+    show(client, created, 0, detach, json).await
+}
+
+/// Follows a session that was just set going from behind the record `after`, or only names it.
+pub(crate) async fn show(
+    client: Client,
+    going: &RawValue,
+    after: u64,
+    detach: bool,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let view: View = read(going)?;
     if !detach {
-        return attach::follow(client, &view, 0, json).await;
+        return attach::follow(client, &view, after, json).await;
     }
     let short_id = view.session_id.short();
     if json {
-        print(&format!("{}\n", created.get()))?;
+        print(&format!("{}\n", going.get()))?;
     } else {
         print(&format!("{short_id}\n"))?;
         eprint(&format!(

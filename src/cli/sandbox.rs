@@ -179,7 +179,10 @@ impl Sandbox {
     /// The pids of all processes of this sandbox.
     pub(crate) fn family(&self) -> Vec<u32> {
         let mark = [MARK.as_bytes(), b"=", self.root.as_os_str().as_bytes()].concat();
-        let family = agent_host::pids().filter(|pid| has_variable(*pid, &mark));
+        let family = agent_host::pids()
+            .into_iter()
+            .flatten()
+            .filter(|pid| has_variable(*pid, &mark));
         family.map(i32::unsigned_abs).collect()
     }
 

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
 /// How often the status line is drawn anew by itself.
 const TICK: Duration = Duration::from_millis(250);
@@ -28,6 +30,36 @@ pub(crate) struct Screen {
     /// What the status line says, and since when its clock runs.
     status: String,
     began: Instant,
+    /// Held for what its end does.
+    _echo: Option<EchoOfKeys>,
+}
+
+/// The terminal as it was, with the echo of control keys turned off meanwhile: a `^C` in the status line, which reaches
+/// to the edge, would begin another line, and leave the one above where it stands.
+struct EchoOfKeys(Termios);
+
+impl EchoOfKeys {
+    /// Turns it off, where the terminal is ours to change: a process in the background would be stopped for that.
+    fn off() -> Option<Self> {
+        let before = tcgetattr(io::stdin()).ok().filter(|_| is_in_foreground())?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHOCTL);
+        tcsetattr(io::stdin(), OptionalActions::Now, &quiet).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for EchoOfKeys {
+    fn drop(&mut self) {
+        if is_in_foreground() {
+            // Nobody to tell when the terminal is gone.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+        }
+    }
+}
+
+fn is_in_foreground() -> bool {
+    tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
 }
 
 impl Screen {
@@ -35,6 +67,7 @@ impl Screen {
     pub(crate) fn new(elapsed: Duration) -> Self {
         let now = Instant::now();
         let bar = io::stderr().is_terminal().then(|| new_bar(elapsed, ""));
+        let echo = bar.as_ref().and_then(|_| EchoOfKeys::off());
         Self {
             bar,
             shares_terminal: io::stdout().is_terminal(),
@@ -42,6 +75,7 @@ impl Screen {
             held: None,
             status: String::new(),
             began: now.checked_sub(elapsed).unwrap_or(now),
+            _echo: echo,
         }
     }
 

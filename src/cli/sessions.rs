@@ -1,17 +1,16 @@
-//! Looking at sessions and ending them: `ls`, `status`, `wait`, `cancel`.
+//! Looking at sessions and ending them: `ls`, `status`, `cancel`.
 
-use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::answer::flags_for;
-use super::args::{CancelArgs, LsArgs, StatusArgs, WaitArgs, Wanted};
+use super::args::{CancelArgs, LsArgs, StatusArgs, Wanted};
 use super::clean::{clean, one_line};
-use super::client::{Client, HowMany, read};
+use super::client::{Client, List, read};
+use super::columns::{Column, Cut, list, width_of_stdout};
 use super::exit::{Exit, Failure};
-use super::follow::Follow;
 use super::prompt;
-use super::screen::print;
+use super::screen::{eprint, print};
 use super::units;
 use super::view::View;
 use crate::session::id::SessionId;
@@ -22,9 +21,21 @@ const PAGE_SESSIONS_MAX: usize = 500;
 /// How long a name may get in the list, in characters.
 const NAME_CHARS_MAX: usize = 40;
 
+/// What the list of sessions shows. What `status` tells as well goes first where there is no room for all.
+const COLUMNS: [Column; 8] = [
+    Column::new("ID"),
+    Column::new("NAME").cut(Cut::End),
+    Column::new("STATE"),
+    Column::new("ATTEMPT").goes(1),
+    Column::new("TURNS").goes(2),
+    Column::new("COST").goes(3),
+    Column::new("AGE").goes(5),
+    Column::new("DIRECTORY").cut(Cut::Start).goes(4),
+];
+
 /// `ls`
 pub(crate) async fn ls(client: &Client, args: &LsArgs) -> Result<Exit, Failure> {
-    let sessions = find(client, args).await?;
+    let List { sessions, next_cursor } = find(client, args).await?;
     if args.json {
         let objects: Vec<_> = sessions.iter().map(|session| session.get()).collect();
         print(&format!("[{}]\n", objects.join(",\n")))?;
@@ -32,24 +43,36 @@ pub(crate) async fn ls(client: &Client, args: &LsArgs) -> Result<Exit, Failure> 
     }
     let views = sessions.iter().map(|raw| read(raw)).collect::<Result<Vec<View>, _>>()?;
     match views.as_slice() {
+        views if args.quiet => print(
+            &views
+                .iter()
+                .map(|view| view.session_id.short() + "\n")
+                .collect::<String>(),
+        )?,
         [] => print("no sessions\n")?,
-        views => print(&table(views, Timestamp::now()))?,
+        views => print(&table(views, Timestamp::now(), width_of_stdout()))?,
+    }
+    if next_cursor.is_some() {
+        eprint("older ones that have ended are left out: `cc-executor ls --all` lists them");
     }
     Ok(Exit::Ok)
 }
 
 /// What is looked for; where that is nothing and not all, those that live and those that were created lately.
-async fn find(client: &Client, args: &LsArgs) -> Result<Vec<Box<RawValue>>, Failure> {
+async fn find(client: &Client, args: &LsArgs) -> Result<List, Failure> {
     let mut query = query(&args.wanted)?;
     if args.all || !query.is_empty() {
         query.push(("limit", PAGE_SESSIONS_MAX.to_string()));
-        return client.list(&query, HowMany::All).await;
+        let sessions = client.list(&query).await?;
+        let next_cursor = None;
+        return Ok(List { sessions, next_cursor });
     }
-    let mut found = client.list(&[], HowMany::Page).await?;
-    let ids = found.iter().map(|raw| id_of(raw)).collect::<Result<Vec<_>, _>>()?;
+    let mut found = client.page(&[]).await?;
+    let ids = found.sessions.iter().map(|raw| id_of(raw));
+    let ids = ids.collect::<Result<Vec<_>, _>>()?;
     for raw in client.live().await? {
         if !ids.contains(&id_of(&raw)?) {
-            found.push(raw);
+            found.sessions.push(raw);
         }
     }
     Ok(found)
@@ -95,7 +118,7 @@ fn id_of(raw: &RawValue) -> Result<SessionId, Failure> {
 
 /// `status`
 pub(crate) async fn status(client: &Client, args: &StatusArgs) -> Result<Exit, Failure> {
-    let raw = client.get_raw(&args.id).await?;
+    let raw = meant(client, args.id.as_deref()).await?;
     if args.json {
         print_object(&raw)?;
     } else {
@@ -104,36 +127,53 @@ pub(crate) async fn status(client: &Client, args: &StatusArgs) -> Result<Exit, F
     Ok(Exit::Ok)
 }
 
-/// `wait`
-pub(crate) async fn wait(state_dir: &std::path::Path, args: &WaitArgs) -> Result<Exit, Failure> {
-    let mut worst = Exit::Ok;
-    for id in &args.ids {
-        let raw = wait_for(Client::find(state_dir)?, id).await?;
-        let view: View = read(&raw)?;
-        if args.json {
-            print_object(&raw)?;
-        } else {
-            print(&format!("{} {}\n", view.session_id.short(), shown_state(&view)))?;
-        }
-        worst = worst.worse(Exit::of_outcome(view.ended_as()));
+/// The session with this id; where none is typed, the only one that has not ended.
+pub(crate) async fn meant(client: &Client, id: Option<&str>) -> Result<Box<RawValue>, Failure> {
+    if let Some(id) = id {
+        return client.get_raw(id).await;
     }
-    Ok(worst)
+    let mut live = client.live().await?;
+    match live.len() {
+        0 => Err(Failure::UnknownId(
+            "no session is live: name one that `cc-executor ls` lists".to_owned(),
+        )),
+        1 => Ok(live.remove(0)),
+        _ => {
+            let views = live.iter().map(|raw| read(raw)).collect::<Result<Vec<View>, _>>()?;
+            let lines = views.iter().map(|view| {
+                let (short, name) = (view.session_id.short(), one_line(&view.name, NAME_CHARS_MAX));
+                format!("\n  {short}  {name}")
+            });
+            let lines: String = lines.collect();
+            Err(Failure::Usage(format!("several sessions are live: name one{lines}")))
+        }
+    }
 }
 
 /// `cancel`
 pub(crate) async fn cancel(client: &Client, args: &CancelArgs) -> Result<Exit, Failure> {
-    let raw = client.cancel(&args.id).await?;
-    if args.json {
-        print_object(&raw)?;
-    } else {
-        let view: View = read(&raw)?;
-        print(&format!(
-            "session {} is {}\n",
-            view.session_id.short(),
-            shown_state(&view)
-        ))?;
+    let mut worst = Exit::Ok;
+    for id in &args.ids {
+        match client.cancel(id).await {
+            Ok(raw) => show_cancelled(&raw, args.json)?,
+            // One that cannot be cancelled keeps no other from it.
+            Err(failure) if args.ids.len() > 1 => {
+                eprint(&format!("error: {}: {failure}", clean(id)));
+                worst = worst.worse(failure.exit());
+            }
+            Err(failure) => return Err(failure),
+        }
     }
-    Ok(Exit::Ok)
+    Ok(worst)
+}
+
+fn show_cancelled(raw: &RawValue, json: bool) -> Result<(), Failure> {
+    if json {
+        return print_object(raw);
+    }
+    let view: View = read(raw)?;
+    let (short, state) = (view.session_id.short(), shown_state(&view));
+    Ok(print(&format!("session {short} is {state}\n"))?)
 }
 
 /// Prints an object as the daemon wrote it.
@@ -141,25 +181,9 @@ pub(crate) fn print_object(raw: &RawValue) -> Result<(), Failure> {
     Ok(print(&format!("{}\n", raw.get()))?)
 }
 
-/// Follows a session's stream to its end, without looking at it; through daemons that come and go.
-async fn wait_for(client: Client, id: &str) -> Result<Box<RawValue>, Failure> {
-    let view = client.view(id).await?;
-    let id = view.session_id.to_string();
-    if view.has_ended() {
-        return client.get_raw(&id).await;
-    }
-    let mut follow = Follow::new(client, id.clone(), view.head);
-    while follow.next().await?.is_some() {}
-    follow.client().get_raw(&id).await
-}
-
-pub(crate) fn table(views: &[View], now: Timestamp) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["ID", "NAME", "STATE", "ATTEMPT", "TURNS", "COST", "AGE", "DIRECTORY"]);
-    for view in views {
-        table.add_row([
+pub(crate) fn table(views: &[View], now: Timestamp, width_max: Option<usize>) -> String {
+    let row = |view: &View| {
+        [
             view.session_id.short(),
             one_line(&view.name, NAME_CHARS_MAX),
             shown_state(view),
@@ -168,13 +192,13 @@ pub(crate) fn table(views: &[View], now: Timestamp) -> String {
             units::usd(view.used().cost_usd),
             units::duration(now.duration_since(view.created_at)),
             clean(&view.cwd),
-        ]);
-    }
-    let lines = table.lines().map(|line| line.trim().to_owned() + "\n");
-    lines.collect()
+        ]
+    };
+    list(COLUMNS, &views.iter().map(row).collect::<Vec<_>>(), width_max)
 }
 
-fn shown_state(view: &View) -> String {
+/// The state, and why it failed.
+pub(crate) fn shown_state(view: &View) -> String {
     match &view.cause {
         Some(cause) => format!("{}({})", clean(&view.state), clean(cause)),
         None => clean(&view.state),
@@ -247,10 +271,10 @@ mod tests {
     #[test]
     fn the_list_is_a_table() {
         let failed = json!({"name": "a name that is much longer than any column should be", "state": "failed", "cause": "crashed", "cwd": "/\u{1b}[2Jtmp"});
-        insta::assert_snapshot!(table(&[view(json!({})), view(failed)], now()), @r"
-        ID        NAME                                       STATE            ATTEMPT  TURNS  COST     AGE     DIRECTORY
-        0000abcd  tidy up                                    running          1        2      $0.0000  1h 05m  /srv/me
-        0000abcd  a name that is much longer than any colu…  failed(crashed)  1        2      $0.0000  1h 05m  /tmp
+        insta::assert_snapshot!(table(&[view(json!({})), view(failed)], now(), None), @r"
+        ID        NAME                                       STATE            ATTEMPT  TURNS  COST   AGE     DIRECTORY
+        0000abcd  tidy up                                    running          1        2      $0.00  1h 05m  /srv/me
+        0000abcd  a name that is much longer than any colu…  failed(crashed)  1        2      $0.00  1h 05m  /tmp
         ");
     }
 
@@ -265,7 +289,7 @@ mod tests {
         directory  /srv/me
         model      sonnet
         attempt    1
-        used       2 turns · 0 tokens · $0.0000 · 1h 05m
+        used       2 turns · 0 tokens · $0.00 · 1h 05m
         question   q1 Bash: make (its agent is gone; the answer is kept for the next one)
                    The agent wants to use Bash:
                      command: make

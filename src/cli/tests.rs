@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::follow::{Follow, Happening};
-use super::sessions;
 use super::view::View;
+use super::wait;
 
 const ID: &str = "01890000-0000-7000-8000-00000000abcd";
 
@@ -288,9 +288,11 @@ async fn waiting_ends_as_the_worst_session() {
     let _daemon = FakeDaemon::start(dir.path(), script);
     let args = super::args::WaitArgs {
         ids: vec!["abcd".into(), "abcd".into()],
+        until: super::args::Until::End,
+        timeout: None,
         json: true,
     };
-    assert_eq!(sessions::wait(dir.path(), &args).await.unwrap(), Exit::TimedOut);
+    assert_eq!(wait::wait(dir.path(), &args).await.unwrap(), Exit::TimedOut);
 }
 
 #[actix_rt::test]

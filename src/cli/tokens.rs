@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -11,6 +10,7 @@ use serde_json::value::RawValue;
 use super::args::{TokenArgs, TokenVerb};
 use super::clean::clean;
 use super::client::{Client, read};
+use super::columns::{Column, list as columns_of};
 use super::exit::{Exit, Failure};
 use super::screen::{eprint, print};
 use super::sessions::print_object;
@@ -90,25 +90,17 @@ async fn list(client: &Client, json: bool) -> Result<(), Failure> {
 }
 
 fn table(tokens: &[View], now: Timestamp) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["NAME", "ROLE", "AGE", "EXPIRES"]);
-    for token in tokens {
+    let row = |token: &View| {
         let expires = match token.expires_at {
             _ if token.has_expired => "has expired".to_owned(),
             Some(at) => format!("in {}", units::duration(at.duration_since(now))),
             None => "never".to_owned(),
         };
         let age = units::duration(now.duration_since(token.created_at));
-        table.add_row([
-            clean(&token.name).to_string(),
-            clean(&token.role).to_string(),
-            age,
-            expires,
-        ]);
-    }
-    table.trim_fmt() + "\n"
+        [clean(&token.name), clean(&token.role), age, expires]
+    };
+    let columns = ["NAME", "ROLE", "AGE", "EXPIRES"].map(Column::new);
+    columns_of(columns, &tokens.iter().map(row).collect::<Vec<_>>(), None)
 }
 
 /// A token's path. What a person typed becomes one segment and nothing else.

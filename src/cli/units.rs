@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, Unit};
 
 use crate::web::units::amount;
-pub(crate) use crate::web::units::duration;
+pub(crate) use crate::web::units::{duration, usd};
 
 /// `2 turns`.
 pub(crate) fn turns(count: u32) -> String {
@@ -20,18 +20,9 @@ pub(crate) fn tokens(count: u64) -> String {
     format!("{} tokens", amount(count))
 }
 
-/// `$0.0421`, and `$12.30` above a dollar.
-pub(crate) fn usd(amount: f64) -> String {
-    if amount.abs() < 1.0 {
-        format!("${amount:.4}")
-    } else {
-        format!("${amount:.2}")
-    }
-}
-
-/// The time of day here, `14:03:59`.
-pub(crate) fn clock(at: Timestamp) -> String {
-    at.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
+/// The day and the time of day here, `01-31 14:03:59`: sessions go on over nights.
+pub(crate) fn moment(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::system()).strftime("%m-%d %H:%M:%S").to_string()
 }
 
 /// The date and time of day here, from seconds since 1970.
@@ -114,12 +105,6 @@ mod tests {
         assert_eq!(
             (tokens(999).as_str(), tokens(12_345).as_str()),
             ("999 tokens", "12.3k tokens")
-        );
-        assert_eq!((usd(0.0421).as_str(), usd(12.3).as_str()), ("$0.0421", "$12.30"));
-        let told = |seconds| duration(SignedDuration::from_secs(seconds));
-        assert_eq!(
-            [told(7), told(133), told(3_900), told(90_000)],
-            ["7s", "2m 13s", "1h 05m", "1d 01h"]
         );
     }
 }

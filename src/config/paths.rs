@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 use super::{Environment, StateSettings};
 use crate::session::id::{Attempt, SessionId};
 
+/// The longest path of a Unix socket, in bytes, and how long the name of one of ours may be with what parts it from its
+/// directory: a session's 32 digits, an attempt's number, `-` and `.sock`.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+const SOCKET_NAME_BYTES_MAX: usize = 1 + 32 + 1 + 10 + 5;
+
 /// Mode of our directories.
 const PRIVATE: u32 = 0o700;
 
@@ -34,6 +39,20 @@ pub enum PathsError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// The name is no text.
+    #[error("the name of the directory {} is no UTF-8 text: set `state.dir` and `state.runtime_dir` to others", .0.display())]
+    NoText(PathBuf),
+    /// Sockets in it would have names that no socket may have.
+    #[error(
+        "the directory of sockets {} has too long a name ({} bytes, at most {most}): set `state.runtime_dir` to another",
+        path.display(), path.as_os_str().len()
+    )]
+    Long {
+        /// The directory.
+        path: PathBuf,
+        /// How long its name may be, in bytes.
+        most: usize,
     },
     /// Something else has its name.
     #[error("{} is not a directory", .0.display())]
@@ -72,6 +91,16 @@ impl Paths {
 
     /// Makes the directories where they are missing and checks that they are ours alone.
     pub fn create(&self) -> Result<(), PathsError> {
+        for dir in [&self.state, &self.runtime] {
+            if dir.to_str().is_none() {
+                return Err(PathsError::NoText(dir.clone()));
+            }
+        }
+        let most = SOCKET_PATH_BYTES_MAX - SOCKET_NAME_BYTES_MAX;
+        if self.runtime.as_os_str().len() > most {
+            let path = self.runtime.clone();
+            return Err(PathsError::Long { path, most });
+        }
         for dir in [&self.state, &self.runtime] {
             make_private(dir)?;
         }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,6 +78,9 @@ fn finding(check: &'static str, found: anyhow::Result<String>) -> Finding {
 fn look_at_directories(paths: &Paths) -> anyhow::Result<String> {
     let state = paths.state.display();
     if !paths.state.exists() {
+        let above = existing_ancestor(paths)?;
+        rustix::fs::access(above, rustix::fs::Access::WRITE_OK)
+            .with_context(|| format!("cannot make {state} in {}", above.display()))?;
         return Ok(format!("{state} does not exist yet; the first daemon makes it"));
     }
     for dir in [&paths.state, &paths.runtime].into_iter().filter(|dir| dir.exists()) {
@@ -127,7 +131,8 @@ fn look_at_journal(paths: &Paths) -> anyhow::Result<String> {
             look.sessions
         );
     }
-    Ok(format!("{} sessions in {}", look.sessions, path.display()))
+    let sessions = if look.sessions == 1 { "session" } else { "sessions" };
+    Ok(format!("{} {sessions} in {}", look.sessions, path.display()))
 }
 
 fn look_at_token(paths: &Paths) -> anyhow::Result<String> {
@@ -186,8 +191,7 @@ fn look_at_agent(settings: &Settings) -> anyhow::Result<String> {
 }
 
 fn look_at_disk(paths: &Paths) -> anyhow::Result<String> {
-    let existing = paths.state.ancestors().find(|dir| dir.exists());
-    let existing = existing.ok_or_else(|| anyhow!("{} is nowhere", paths.state.display()))?;
+    let existing = existing_ancestor(paths)?;
     let room = rustix::fs::statvfs(existing).with_context(|| format!("cannot look at {}", existing.display()))?;
     let free = room.f_bavail.saturating_mul(room.f_frsize);
     let told = format!("{} MiB free at {}", free / (1024 * 1024), existing.display());
@@ -195,6 +199,12 @@ fn look_at_disk(paths: &Paths) -> anyhow::Result<String> {
         bail!("only {told}: free some space");
     }
     Ok(told)
+}
+
+/// The state directory, or what exists above it.
+fn existing_ancestor(paths: &Paths) -> anyhow::Result<&Path> {
+    let existing = paths.state.ancestors().find(|dir| dir.exists());
+    existing.ok_or_else(|| anyhow!("{} is nowhere", paths.state.display()))
 }
 
 /// Processes that bear the mark of a session which has ended, unless its request wanted to leave them.
@@ -221,7 +231,7 @@ fn look_for_leftovers(paths: &Paths) -> anyhow::Result<String> {
 }
 
 fn marked_processes() -> Vec<(i32, SessionId)> {
-    let marks = agent_host::marks().into_iter();
+    let marks = agent_host::marks().into_iter().flatten();
     marks
         .filter_map(|(pid, mark)| Some((pid, marked_session(&mark)?)))
         .collect()

@@ -42,7 +42,7 @@ use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{Entry, Input, QuestionRef, Text};
 use crate::session::message::InputState;
 use crate::session::opening::{CONTINUE, Groundwork, opening};
-use crate::session::outcome::Ending;
+use crate::session::outcome::{Cause, Ending};
 use crate::session::request::Request;
 use crate::session::state::State;
 use crate::session::summary::Summary;
@@ -61,6 +61,9 @@ pub(super) use self::prepare::{agent_environment, daemon_environment};
 
 /// How often a lost link is opened again without a word from the host in between.
 const LINKS_LOST_MAX: u32 = 5;
+
+/// How often in a row an agent that is done with all it was told is asked for the result that it has not given.
+const ASKED_FOR_RESULT_MAX: u32 = 3;
 
 /// What an execution is to do.
 pub(super) struct Assignment {
@@ -82,11 +85,16 @@ pub(super) struct Surroundings {
     pub spools: Arc<Spools>,
     /// How many executions may be connecting at once: a daemon that comes back to a thousand agents stays responsive.
     pub connecting: Arc<Semaphore>,
+    /// How many executions may be looking at git repositories at once, each with a process of git's.
+    pub at_git: Arc<Semaphore>,
     pub outside: Outside,
 }
 
 /// The most executions that connect at once.
 pub(super) const CONNECTING_MAX: usize = 32;
+
+/// The most executions that look at git repositories at once.
+pub(super) const AT_GIT_MAX: usize = 4;
 
 /// The writing half of the websocket.
 type HostSink = SinkWrite<ws::Message, SplitSink<Framed<BoxedSocket, ws::Codec>, ws::Message>>;
@@ -140,6 +148,8 @@ pub(super) struct Execution {
     answers_sent: BTreeSet<QuestionId>,
     /// Those that are in the agent's pipe, and after which it has said nothing yet.
     answers_in_pipe: Vec<QuestionId>,
+    /// How often the agent was asked for its result.
+    asked_for_result: u32,
     closing: Closing,
     clocks: Clocks,
     checkpoints: Checkpoints,
@@ -211,6 +221,7 @@ impl Execution {
             next_write: 0,
             answers_sent: BTreeSet::new(),
             answers_in_pipe: Vec::new(),
+            asked_for_result: 0,
             closing,
             clocks: Clocks::new(),
             checkpoints: Checkpoints::new(&task_summary),
@@ -249,6 +260,9 @@ impl Execution {
             Ok(commit) => self.take_summary(&commit.summary, ctx),
             Err(error) => return self.store_refused(error, ctx),
         }
+        if self.is_all_on_disk() {
+            self.intake.all_on_disk();
+        }
         self.show_held_deltas();
         self.raise_window();
         self.settle(ctx);
@@ -278,6 +292,7 @@ impl Execution {
     fn store_refused(&mut self, error: StoreError, ctx: &mut Context<Self>) {
         if error == StoreError::Closed {
             self.guard.with_daemon = true;
+            self.supervisor.do_send(StoreLost(error));
             return ctx.stop();
         }
         tracing::error!(%error, "append refused");
@@ -303,11 +318,13 @@ impl Execution {
         self.close_further(ctx);
     }
 
-    /// What the agent has to be told first on every link: to list its requests, and our messages that it is not done
-    /// with. On the first one of the attempt they are journalled before.
-    fn greet(&mut self, ctx: &mut Context<Self>) {
+    /// What the agent has to be told first on every link: our messages that it is not done with. On the first one of the
+    /// attempt they are journalled before. One that has said anything was initialized; its requests are in its spool.
+    fn greet(&mut self, spool_bytes: u64, ctx: &mut Context<Self>) {
         self.greeted = true;
-        self.write_control("initialize");
+        if spool_bytes == 0 {
+            self.write_control("initialize");
+        }
         self.ask_for_count();
         if std::mem::replace(&mut self.is_opened, true) {
             // What is on its way to the disk is sent with the rest when it is there.
@@ -325,9 +342,18 @@ impl Execution {
     fn ask_for_the_result(&mut self, ctx: &mut Context<Self>) {
         let is_done_with_all = self.summary.inputs.is_empty() && self.summary.questions.is_empty();
         let is_idle = self.greeted && self.is_up && !self.busy && !self.closing.is_begun();
-        if is_idle && is_done_with_all && !self.summary.work.is_answered() {
-            self.say(CONTINUE.to_owned(), ctx);
+        if !is_idle || !is_done_with_all || self.summary.work.is_answered() {
+            return;
         }
+        self.asked_for_result += 1;
+        if self.asked_for_result <= ASKED_FOR_RESULT_MAX {
+            return self.say(CONTINUE.to_owned(), ctx);
+        }
+        let (cause, message) = (
+            Cause::AgentError,
+            "it is done with its messages and gives no result".to_owned(),
+        );
+        self.begin_close(Ending::Refused { cause, message }, ctx);
     }
 
     /// Journals a message of ours, to be written when that is on disk.

@@ -108,6 +108,9 @@ pub enum CallError {
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its journal says that it goes on, and it was not taken up when the daemon started.
+    #[error("the beginning of session {}'s journal cannot be read, so it is left alone: `cc-executor doctor` looks for damage", .0.short())]
+    LeftAlone(SessionId),
     /// The daemon is going down.
     #[error("the daemon is stopping: try again when it is back")]
     Stopping,
@@ -161,8 +164,23 @@ impl Handle {
         self.begin(SessionId::new(), new, None).await
     }
 
-    /// Creates a session under this id, with something for its journal to say.
-    async fn begin(
+    /// Creates a session under this id, with something for its journal to say. Where nothing has begun under the id,
+    /// what was prepared for it goes again.
+    async fn begin(&self, id: SessionId, new: NewSession, notice: Option<String>) -> Result<Arc<Summary>, CallError> {
+        let result = self.try_begin(id, new, notice).await;
+        let may_have_begun = |error: &CallError| {
+            use StoreError::{Closed, Failed};
+            matches!(error, CallError::Stopping | CallError::Store(Failed(_) | Closed))
+        };
+        if result.as_ref().is_err_and(|error| !may_have_begun(error)) {
+            let directory = self.settings.session_directory(id);
+            // What cannot go is in nobody's way.
+            let _ = blocking(move || std::fs::remove_dir_all(directory)).await?;
+        }
+        result
+    }
+
+    async fn try_begin(
         &self,
         id: SessionId,
         mut new: NewSession,
@@ -180,13 +198,7 @@ impl Handle {
         new.request.cwd = blocking(move || prepare(&settings, id, &request, env)).await??;
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Create { id, new, notice, reply });
-        let result = answer.await.unwrap_or(Err(CallError::Stopping));
-        if let Err(CallError::Store(StoreError::KeyTaken(_))) = &result {
-            // Nothing has begun under this id: what was prepared for it goes. What cannot go is in nobody's way.
-            let directory = self.settings.session_directory(id);
-            let _ = blocking(move || std::fs::remove_dir_all(directory)).await?;
-        }
-        result
+        answer.await.unwrap_or(Err(CallError::Stopping))
     }
 
     /// Nothing is admitted that could not be written down.
@@ -269,7 +281,7 @@ impl Handle {
             .ok_or_else(|| CallError::NoSuchSession(id.to_string()))
     }
 
-    /// The session a person means by a whole id or by its last digits (at least four).
+    /// The session a person means by a whole id, by its last digits, or by the first ones of its short form (at least four).
     pub async fn resolve(&self, typed: &str) -> Result<SessionId, CallError> {
         if let Ok(id) = typed.parse::<SessionId>() {
             return Ok(self.get(id).await?.session_id);
@@ -280,7 +292,7 @@ impl Handle {
             return Err(unknown());
         }
         let store = Arc::clone(&self.store);
-        let found = blocking(move || store.ending_in(&digits, 10)).await??;
+        let found = blocking(move || store.meant_by(&digits, 10)).await??;
         match found[..] {
             [] => Err(unknown()),
             [id] => Ok(id),

@@ -125,6 +125,11 @@ pub(super) struct StoreLost(pub StoreError);
 #[rtype(result = "()")]
 pub(super) struct HeldUp(pub Shortage);
 
+/// To the supervisor: look for free slots, and set the timer for the next deadline.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct LookAround;
+
 /// To the supervisor: look at all deadlines.
 #[derive(Message)]
 #[rtype(result = "()")]

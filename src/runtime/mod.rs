@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::{Semaphore, mpsc};
 
-use self::execution::{CONNECTING_MAX, Surroundings};
+use self::execution::{AT_GIT_MAX, CONNECTING_MAX, Surroundings};
 use self::feed::Feeds;
 use self::messages::{Committed, HeldUp, Recover};
 use self::metrics::Metrics;
@@ -123,6 +123,7 @@ impl Runtime {
             metrics: Arc::clone(&metrics),
             spools: Spools::start(&own),
             connecting: Arc::new(Semaphore::new(CONNECTING_MAX)),
+            at_git: Arc::new(Semaphore::new(AT_GIT_MAX)),
             outside,
         };
         let registry = Registry::start_in_arbiter(&own, |_| Registry::holding(known));

@@ -66,6 +66,9 @@ pub(super) trait Hosts: Send + Sync {
     /// Ends all that is alive of the attempt where no host can be asked to; says what that was.
     fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>>;
 
+    /// Kills the hosts of an attempt, for they do not answer any more. Links to them end.
+    fn kill_hosts(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, ()>;
+
     /// Whether an attempt whose agent has ended may have left something behind. Where nobody can tell, its host is asked.
     fn may_have_leftovers(&self, _session: SessionId, _attempt: Attempt) -> LocalBoxFuture<'_, bool> {
         Box::pin(std::future::ready(true))
@@ -84,7 +87,14 @@ impl Hosts for HostProcesses {
         directory: &'a Path,
         plan: &'a LaunchPlan,
     ) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>> {
-        Box::pin(launch::reach(directory, plan, &self.executable))
+        Box::pin(async move {
+            let reached = launch::reach(directory, plan, &self.executable).await;
+            if let Err(LaunchError::Unreachable(_)) = &reached {
+                // Whatever became of it, it must not start an agent when nobody expects it any more.
+                self.kill_hosts(plan.session, plan.attempt).await;
+            }
+            reached
+        })
     }
 
     fn is_anything_alive(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, bool> {
@@ -95,6 +105,15 @@ impl Hosts for HostProcesses {
 
     fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>> {
         Box::pin(agent_host::end_everything(session, attempt))
+    }
+
+    fn kill_hosts(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, ()> {
+        Box::pin(async move {
+            let killing = move || agent_host::kill_hosts(session, attempt);
+            if let Err(error) = tokio::task::spawn_blocking(killing).await {
+                tracing::error!(%error, "a host that does not answer was not ended");
+            }
+        })
     }
 
     fn may_have_leftovers(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'_, bool> {

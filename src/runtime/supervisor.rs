@@ -18,8 +18,8 @@ use self::gone::Faults;
 use super::execution::{Assignment, Execution, Surroundings};
 use super::handle::CallError;
 use super::messages::{
-    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Create, Deliver, LookAtClocks, Recover, Reply, Stop,
-    StoreLost,
+    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Create, Deliver, LookAround, LookAtClocks, Recover, Reply,
+    Stop, StoreLost,
 };
 use super::spans::{span_of, start_within};
 use crate::session::id::{Attempt, QuestionId, SessionId};
@@ -49,6 +49,8 @@ pub(super) struct Supervisor {
     /// The timer of the next deadline.
     timer: Option<SpawnHandle>,
     jumps: Jumps,
+    /// Something has changed what may start, or when what is due.
+    is_to_look_around: bool,
     /// Tells the daemon that the store failed.
     fatal: mpsc::UnboundedSender<StoreError>,
 }
@@ -117,6 +119,7 @@ impl Supervisor {
             next_arbiter: 0,
             timer: None,
             jumps: Jumps::default(),
+            is_to_look_around: false,
             fatal,
         }
     }
@@ -185,8 +188,7 @@ impl Supervisor {
             self.forget(id);
         }
         answer_call(reply, Ok(commit.summary));
-        self.dispatch(ctx);
-        self.arm_clocks(ctx);
+        self.look_around_soon(ctx);
     }
 
     /// Lets go of a session that has ended, unless it was resumed while its end was on its way to the disk.
@@ -212,6 +214,13 @@ impl Supervisor {
             Effect::Stop(attempt) => self.stop_execution(id, attempt),
             // The state holds the time; all deadlines are armed after every step.
             Effect::WakeAt(_) => {}
+        }
+    }
+
+    /// Looks for free slots and deadlines once all that waits in the mailbox is done: each look goes over all sessions.
+    fn look_around_soon(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.is_to_look_around, true) {
+            ctx.notify(LookAround);
         }
     }
 
@@ -296,11 +305,11 @@ impl Supervisor {
     }
 
     fn store_failed(&self, error: &StoreError) {
-        if *error == StoreError::Closed {
+        // The daemon may be on its way down already; then nobody listens, and nobody has to.
+        if self.fatal.is_closed() {
             return;
         }
         tracing::error!(%error, "the journal failed");
-        // The daemon may be on its way down already; then nobody listens, and nobody has to.
         let _ = self.fatal.send(error.clone());
     }
 
@@ -314,8 +323,7 @@ impl Supervisor {
         for (id, attempt, end_with) in attempts.collect::<Vec<_>>() {
             self.start_execution(id, attempt, end_with, ctx);
         }
-        self.dispatch(ctx);
-        self.arm_clocks(ctx);
+        self.look_around_soon(ctx);
     }
 }
 
@@ -365,11 +373,15 @@ impl Handler<Cancel> for Supervisor {
         if self.sessions.contains_key(&session) {
             return self.step(session, &event, Some(reply), ctx);
         }
-        let (store, now) = (Arc::clone(&self.surroundings.store), self.now());
-        actix_rt::spawn(async move {
-            let found = tokio::task::spawn_blocking(move || store.summary(session)).await;
-            answer_call(Some(reply), refuse_for_ended(session, found, &event, now));
-        });
+        let store = Arc::clone(&self.surroundings.store);
+        let looking = tokio::task::spawn_blocking(move || store.summary(session));
+        ctx.spawn(looking.into_actor(self).map(move |found, act, ctx| {
+            // Whoever heard of a new session by a stream may be quicker than its creation is here.
+            if act.sessions.contains_key(&session) {
+                return act.step(session, &event, Some(reply), ctx);
+            }
+            answer_call(Some(reply), refuse_for_ended(session, found, &event, act.now()));
+        }));
     }
 }
 
@@ -383,9 +395,18 @@ impl Handler<Committed> for Supervisor {
         let before = (session.takes_slot(), session.summary.questions.len());
         session.take(&summary);
         if before != (session.takes_slot(), session.summary.questions.len()) {
-            self.dispatch(ctx);
-            self.arm_clocks(ctx);
+            self.look_around_soon(ctx);
         }
+    }
+}
+
+impl Handler<LookAround> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: LookAround, ctx: &mut Self::Context) {
+        self.is_to_look_around = false;
+        self.dispatch(ctx);
+        self.arm_clocks(ctx);
     }
 }
 
@@ -431,6 +452,9 @@ fn refuse_for_ended(
 ) -> Result<Arc<Summary>, CallError> {
     let summary = found.map_err(|_| CallError::Stopping)??;
     let summary = summary.ok_or_else(|| CallError::NoSuchSession(session.to_string()))?;
+    if summary.lifecycle.state.outcome().is_none() {
+        return Err(CallError::LeftAlone(session));
+    }
     decide(&summary.lifecycle, event, &Default::default(), now, 0.0)?;
     Ok(Arc::new(summary))
 }

@@ -1,12 +1,14 @@
 //! Checkpoints: records from which a new attempt can start.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::message::Usage;
 
 /// What a new attempt needs to know about the one before; journalled as `checkpoint`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = CheckpointData)]
 pub struct Checkpoint {
     /// The agent's own session id.
     pub agent_session_id: Uuid,
@@ -28,7 +30,8 @@ pub struct Checkpoint {
 }
 
 /// Where a git working tree stood.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Git)]
 pub struct GitState {
     /// The commit that is checked out.
     pub commit: String,

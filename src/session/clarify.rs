@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::id::QuestionId;
@@ -81,7 +82,7 @@ pub struct Analysis {
 }
 
 /// What was made clear about a task.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Clarifications {
     /// Question to answer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Names one session on every wire: a UUID version 7, so that ids sort by creation time.
@@ -36,10 +37,10 @@ impl SessionId {
         digits[digits.len() - SHORT_ID_DIGITS..].to_owned()
     }
 
-    /// Whether what a person typed means this session: its whole id, or the end of it.
-    pub fn is_meant_by(self, typed: &str) -> bool {
-        let typed = typed.replace('-', "").to_ascii_lowercase();
-        typed.len() >= 4 && self.0.simple().to_string().ends_with(&typed)
+    /// Whether these hexadecimal digits mean this session: the end of its id, or the beginning of its short form, which
+    /// is what people see.
+    pub fn is_meant_by(self, digits: &str) -> bool {
+        self.0.simple().to_string().ends_with(digits) || self.short().starts_with(digits)
     }
 }
 
@@ -109,8 +110,9 @@ impl fmt::Display for Seq {
 }
 
 /// Names a question within its session: `q1`, `q2`, …
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^q[0-9]+$")]
 pub struct QuestionId(pub u32);
 
 impl fmt::Display for QuestionId {
@@ -152,12 +154,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_id_means_its_session() {
-        let id = SessionId::new();
-        assert!(id.is_meant_by(&id.short()));
-        assert!(id.is_meant_by(&id.to_string()));
-        assert!(!id.is_meant_by("zzzz"));
-        assert!(!id.is_meant_by(""), "nothing typed means no session");
+    fn the_digits_from_either_end_of_a_short_id_mean_its_session() {
+        let id: SessionId = "01890000-0000-7000-8000-00001234abcd".parse().unwrap();
+        for digits in ["abcd", "34abcd", "1234abcd", "1234", "1234ab", "00001234abcd"] {
+            assert!(id.is_meant_by(digits), "{digits}");
+        }
+        for digits in ["0189", "34ab", "12345", "00001234"] {
+            assert!(!id.is_meant_by(digits), "{digits}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
@@ -41,6 +42,11 @@ macro_rules! entries {
                 match self {
                     $(Self::$variant(data) => serde_json::to_string(data),)*
                 }
+            }
+
+            /// Shows each kind with the type of its data.
+            pub fn each_kind(visitor: &mut impl VisitKind) {
+                $(visitor.visit::<$data>($kind);)*
             }
 
             /// Reads what [`Entry::kind`] and [`Entry::to_json`] wrote.
@@ -106,6 +112,12 @@ entries! {
     SessionEnded(SessionEnd) = "session.ended",
 }
 
+/// Looks at the kinds of records with the types of their data, of which no value is at hand.
+pub trait VisitKind {
+    /// One kind.
+    fn visit<D: ToSchema>(&mut self, kind: &'static str);
+}
+
 /// A record that cannot be read back.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableRecord {
@@ -140,7 +152,7 @@ pub struct Record {
 }
 
 /// Data of `session.created`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Created {
     /// What was asked for.
     pub request: Request,
@@ -152,7 +164,7 @@ pub struct Created {
 }
 
 /// Data of `session.state`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StateChange {
     /// The state before.
     pub from: StateName,
@@ -169,19 +181,21 @@ pub struct StateChange {
 }
 
 /// Data of `attempt.started`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptStart {
     /// Its number.
+    #[schema(value_type = u32)]
     pub attempt: Attempt,
     /// The agent's own session id.
     pub agent_session_id: Uuid,
     /// The checkpoint's record it goes on from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
     pub resumed_from: Option<Seq>,
 }
 
 /// Data of `input`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Input {
     /// Our id of the message.
     pub uuid: Uuid,
@@ -193,7 +207,7 @@ pub struct Input {
 }
 
 /// Data of `agent.message`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Said {
     /// The agent's own id of the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -205,7 +219,7 @@ pub struct Said {
 }
 
 /// Data of `agent.unknown`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnknownLine {
     /// Where the line begins in the attempt's spool, in bytes.
     pub offset: u64,
@@ -219,14 +233,14 @@ pub struct UnknownLine {
 }
 
 /// Data of `agent.stderr` and `notice`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Text {
     /// The text.
     pub text: String,
 }
 
 /// Data of `draft.dropped`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DroppedDraft {
     /// The message the partial text belonged to.
     pub message_id: String,
@@ -235,7 +249,7 @@ pub struct DroppedDraft {
 }
 
 /// Data of `progress`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
     /// From 0 to 1, when it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -245,7 +259,7 @@ pub struct Progress {
 }
 
 /// Data of `question.answered`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Answered {
     /// The question.
     pub question_id: QuestionId,
@@ -256,14 +270,14 @@ pub struct Answered {
 }
 
 /// Data of `question.delivered`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QuestionRef {
     /// The question.
     pub question_id: QuestionId,
 }
 
 /// Data of `question.withdrawn`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Withdrawn {
     /// The question.
     pub question_id: QuestionId,
@@ -272,7 +286,7 @@ pub struct Withdrawn {
 }
 
 /// Data of `control`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Control {
     /// What was done: `cancel`, `resume`, …
     pub action: String,
@@ -281,7 +295,7 @@ pub struct Control {
 }
 
 /// Data of `clock.jumped`: times of the journal before it and behind it are so much farther apart than they were.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClockJump {
     /// The earliest time that the clock can have shown since.
     pub since: Timestamp,
@@ -290,7 +304,7 @@ pub struct ClockJump {
 }
 
 /// Data of `attempt.ended`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptEnd {
     /// How it ended.
     #[serde(flatten)]
@@ -307,7 +321,7 @@ pub struct AttemptEnd {
 }
 
 /// Data of `retry.scheduled`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetryScheduled {
     /// When.
     pub at: Timestamp,
@@ -316,14 +330,14 @@ pub struct RetryScheduled {
 }
 
 /// Data of `context.rebuilt`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Why {
     /// Why, in a sentence.
     pub why: String,
 }
 
 /// Data of `task.refined`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refined {
     /// The task with what was made clear about it.
     pub task: String,
@@ -333,7 +347,7 @@ pub struct Refined {
 }
 
 /// Data of `session.resumed`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Resumed {
     /// Who resumed it, in words for a person.
     pub by: String,
@@ -342,6 +356,7 @@ pub struct Resumed {
     pub instruction: Option<String>,
     /// The checkpoint's record it was cut back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
     pub at: Option<Seq>,
     /// The agent's id of the last message that is kept, where it was cut back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -349,7 +364,7 @@ pub struct Resumed {
 }
 
 /// Data of `session.ended`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionEnd {
     /// How.
     #[serde(flatten)]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::question::QuestionKind;
@@ -85,7 +86,7 @@ pub enum Activity {
 }
 
 /// What became of a message sent to the agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputState {
     /// It is about to be written to the agent.
@@ -137,7 +138,7 @@ pub struct Asked {
 }
 
 /// What an agent says, as it is journalled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Message {
     /// A turn begins.
@@ -308,7 +309,7 @@ pub enum Message {
 }
 
 /// Kinds of background task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskKind {
     /// A shell command.
@@ -320,7 +321,7 @@ pub enum TaskKind {
 }
 
 /// One background task that lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackgroundTask {
     /// Its id.
     pub task_id: String,
@@ -331,7 +332,7 @@ pub struct BackgroundTask {
 }
 
 /// How a turn ended, from the CLI's `result` line.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TurnEnd {
     /// The CLI's subtype: `success`, `error_max_turns`, …
     pub subtype: String,
@@ -388,7 +389,8 @@ impl TurnEnd {
 }
 
 /// What was used, in tokens and money.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = UsageAndCost)]
 pub struct Usage {
     /// Input tokens, without those read from or written to the cache.
     pub input_tokens: u64,
@@ -405,7 +407,7 @@ pub struct Usage {
 impl Usage {
     /// Both together.
     pub fn plus(self, more: Self) -> Self {
-        self.zip(more, u64::saturating_add, |ours, theirs| ours + theirs)
+        self.zip(more, u64::saturating_add, add_money)
     }
 
     /// What was added to `before`.
@@ -429,6 +431,13 @@ impl Usage {
 
     /// All tokens together.
     pub fn tokens(&self) -> u64 {
-        self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
+        [self.output_tokens, self.cache_read_tokens, self.cache_write_tokens]
+            .into_iter()
+            .fold(self.input_tokens, u64::saturating_add)
     }
+}
+
+/// The sum, which stays a number that can be written down, whatever an agent says that it has cost.
+fn add_money(ours: f64, theirs: f64) -> f64 {
+    (ours + theirs).clamp(f64::MIN, f64::MAX)
 }

@@ -15,6 +15,7 @@ pub mod interruption;
 pub mod journal;
 pub mod kept;
 pub mod message;
+pub mod nesting;
 pub mod opening;
 pub mod outcome;
 pub mod patience;

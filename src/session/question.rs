@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::id::QuestionId;
+use super::nesting;
 
 /// A question as it is journalled and shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Question {
     /// Its name in the session.
     pub question_id: QuestionId,
@@ -23,7 +25,7 @@ pub struct Question {
 }
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum QuestionKind {
     /// May this tool call go ahead?
@@ -66,7 +68,7 @@ pub enum QuestionKind {
 }
 
 /// One question with options.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Choice {
     /// The question.
     pub question: String,
@@ -81,8 +83,8 @@ pub struct Choice {
     pub multi_select: bool,
 }
 
-/// One option of a [`Choice`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One option of a choice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChoiceOption {
     /// Its name; this is what an answer says.
     pub label: String,
@@ -92,8 +94,9 @@ pub struct ChoiceOption {
 }
 
 /// An answer, as it is given and journalled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+#[schema(example = json!({"action": "allow"}))]
 pub enum Answer {
     /// Yes, go ahead.
     Allow {
@@ -143,14 +146,48 @@ pub enum AnswerMismatch {
     /// A form was answered without content.
     #[error("this question is a form: submit its content, or deny")]
     NeedsForm,
+    /// What it holds is nested deeper than what reads it can follow.
+    #[error("the answer has more than {} levels", nesting::LEVELS_MAX)]
+    Deep,
+    /// It could not be written to the agent.
+    #[error(
+        "the answer takes {bytes} bytes with all that goes with it, and an agent can be told {bytes_max} at once: give a shorter one, or deny"
+    )]
+    Long {
+        /// How many it takes.
+        bytes: usize,
+        /// The most there may be.
+        bytes_max: usize,
+    },
     /// A form's content is not an object, or lacks a required field.
     #[error("the form needs {0}")]
     BadForm(String),
 }
 
+impl Answer {
+    /// Whether what it holds can be read again where it is kept.
+    fn is_kept_whole(&self) -> bool {
+        match self {
+            Self::Allow {
+                updated_input: Some(value),
+                ..
+            }
+            | Self::Submit { content: value } => nesting::is_within(value),
+            Self::Allow {
+                updated_input: None, ..
+            }
+            | Self::Deny { .. }
+            | Self::Choose { .. } => true,
+        }
+    }
+}
+
 impl QuestionKind {
     /// Whether `answer` can be given to this question.
     pub fn check(&self, answer: &Answer) -> Result<(), AnswerMismatch> {
+        if !answer.is_kept_whole() {
+            return Err(AnswerMismatch::Deep);
+        }
         match (self, answer) {
             (_, Answer::Deny { .. }) => Ok(()),
             (Self::Permission { .. } | Self::Plan { .. }, Answer::Allow { .. }) => Ok(()),
@@ -225,18 +262,22 @@ impl QuestionKind {
     }
 }
 
-/// The telling part of a tool's input: its command, path or pattern, else the JSON.
+/// The telling part of a tool's input: its command, file, pattern, path or first question, else the JSON.
 pub fn headline_of_input(input: &Value) -> String {
     let telling = [
         "command",
         "file_path",
-        "path",
         "pattern",
+        "path",
         "url",
         "description",
         "prompt",
     ];
-    let found = telling.iter().find_map(|key| input.get(key)?.as_str());
+    let of_choice = || input.pointer("/questions/0/question")?.as_str();
+    let found = telling
+        .iter()
+        .find_map(|key| input.get(key)?.as_str())
+        .or_else(of_choice);
     let text = found.map_or_else(|| input.to_string(), str::to_owned);
     let line = text.lines().next().unwrap_or_default();
     let short: String = line.chars().take(200).collect();
@@ -365,5 +406,14 @@ mod tests {
         };
         let text = serde_json::to_string(&question).unwrap();
         assert_eq!(serde_json::from_str::<Question>(&text).unwrap(), question);
+    }
+
+    #[test]
+    fn a_tools_input_is_told_by_what_tells_most() {
+        let told = |input: Value| headline_of_input(&input);
+        assert_eq!(told(json!({"timeout": 5, "command": "make"})), "make");
+        let choice = json!({"questions": [{"question": "Which colour?", "options": []}]});
+        assert_eq!(told(choice), "Which colour?");
+        assert_eq!(told(json!({"n": 1})), r#"{"n":1}"#);
     }
 }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::id::SessionId;
+use super::nesting;
 
 /// The longest task text, in bytes.
 pub const TASK_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -17,12 +19,13 @@ pub const NAME_CHARS_MAX: usize = 80;
 pub const DEPTH_MAX: u32 = 3;
 
 /// A request to run one task, as it stands in the journal: checked, its directory absolute.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
     /// What the agent is to do.
     pub task: String,
     /// The directory it works in; absolute.
+    #[schema(value_type = String)]
     pub cwd: PathBuf,
     /// What a person calls the session; made from the task when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +56,7 @@ pub struct Request {
     pub max_budget_usd: Option<f64>,
     /// Further directories the agent may work in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
     pub add_dirs: Vec<PathBuf>,
     /// A JSON Schema the final answer must fit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,6 +90,7 @@ pub struct Request {
     pub depth: u32,
     /// The session whose agent asked for it, where one did.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
     pub parent: Option<SessionId>,
     /// The conversation it begins from, where that is not a new one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,11 +98,12 @@ pub struct Request {
 }
 
 /// A conversation that was begun elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
     /// Our session that it belongs to, where it is one of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
     pub session_id: Option<SessionId>,
     /// The agent's own id of it.
     pub agent_session_id: Uuid,
@@ -110,7 +116,7 @@ pub struct Origin {
 
 /// A caller's own key for the creation of a session: the same call made again finds the session instead of beginning
 /// another one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Claim {
     /// Whose key it is: two callers may use the same one.
     pub caller: String,
@@ -121,7 +127,7 @@ pub struct Claim {
 }
 
 /// What becomes of the conversation a session begins from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OriginHow {
     /// It stays as it is; the session works in a copy.
@@ -131,7 +137,7 @@ pub enum OriginHow {
 }
 
 /// The CLI's permission modes, in its own words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PermissionMode {
     /// Ask for what the rules do not allow.
@@ -173,7 +179,7 @@ impl PermissionMode {
 }
 
 /// What happens to a question nobody has answered within the request's `question_timeout_seconds`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnQuestion {
     /// It waits, for as long as it takes.
@@ -224,6 +230,9 @@ pub enum InvalidRequest {
     /// A limit is zero, negative or not a number.
     #[error("{0} must be more than 0")]
     NotPositive(&'static str),
+    /// The schema is nested deeper than what reads it can follow.
+    #[error("json_schema has more than {} levels", nesting::LEVELS_MAX)]
+    DeepSchema,
     /// A text that becomes an argument of the agent's command line holds a NUL byte.
     #[error("{0} holds a NUL byte")]
     NulByte(&'static str),
@@ -250,6 +259,13 @@ impl Request {
         }
         if self.depth > DEPTH_MAX {
             return Err(InvalidRequest::TooDeep { depth: self.depth });
+        }
+        if self
+            .json_schema
+            .as_ref()
+            .is_some_and(|schema| !nesting::is_within(schema))
+        {
+            return Err(InvalidRequest::DeepSchema);
         }
         self.check_limits()?;
         self.check_arguments()

@@ -14,6 +14,10 @@ use super::message::{InputState, Message, TaskKind, TurnEnd};
 use super::outcome::{Cause, Ending};
 use super::question::headline_of_input;
 
+/// The CLI's word for a login that is missing or refused: in a retry, or, where there is nothing to try with, in the text
+/// that it writes in the model's place.
+const NO_LOGIN: &str = "authentication_failed";
+
 /// What the agent of the current attempt is up to: a fold of that attempt's records, so that a daemon that comes back
 /// knows it as well as the one before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +40,9 @@ pub struct Turns {
     background: BTreeMap<String, TaskKind>,
     /// The login was refused.
     not_signed_in: bool,
+    /// A turn has begun and not ended.
+    #[serde(default)]
+    in_turn: bool,
 }
 
 /// What else decides whether an agent has finished.
@@ -108,7 +115,9 @@ impl Turns {
             return Ending::NotSignedIn;
         }
         match &self.answered {
-            Some(Ending::Finished) if open.queued || open.asked || !self.has_only_shells() => Ending::Crashed,
+            Some(Ending::Finished) if open.queued || open.asked || self.in_turn || !self.has_only_shells() => {
+                Ending::Crashed
+            }
             Some(ending) => ending.clone(),
             None => Ending::Crashed,
         }
@@ -185,7 +194,9 @@ impl Turns {
             Message::BackgroundTasks { tasks } => {
                 self.background = tasks.iter().map(|task| (task.task_id.clone(), task.task)).collect();
             }
-            Message::ApiRetry { error, .. } if error == "authentication_failed" => self.not_signed_in = true,
+            Message::ApiRetry { error, .. } | Message::Text { error: Some(error), .. } if error == NO_LOGIN => {
+                self.not_signed_in = true;
+            }
             Message::TurnEnded(end) => self.end_turn(end),
             Message::Text {
                 message_id,
@@ -194,8 +205,8 @@ impl Turns {
                 ..
             }
             | Message::Thinking { message_id, parent, .. } => self.note_round(message_id, parent.as_deref()),
-            Message::TurnStarted { .. }
-            | Message::Text { error: Some(_), .. }
+            Message::TurnStarted { .. } => self.in_turn = true,
+            Message::Text { error: Some(_), .. }
             | Message::UserText { .. }
             | Message::PermissionDenied { .. }
             | Message::TaskStarted { background: false, .. }
@@ -222,6 +233,7 @@ impl Turns {
         }
         self.open_tools.clear();
         self.last_answers.clone_from(&end.answers);
+        self.in_turn = false;
         let is_ours = match self.last_input {
             Some(uuid) => end.answers.contains(&uuid) || (end.answers.is_empty() && !end.synthetic),
             None => false,
@@ -234,14 +246,14 @@ impl Turns {
 
 /// What a result says about the attempt.
 ///
-/// The CLI's subtype alone does not tell: API errors come as `success` with `is_error`.
+/// The CLI's subtype alone does not tell: API errors come as `success` with `is_error`, and some errors without it.
 pub fn classify(end: &TurnEnd) -> Ending {
     let refused = |cause| Ending::Refused {
         cause,
         message: words_of(end),
     };
     let reason = end.terminal_reason.as_deref();
-    if !end.is_error && matches!(reason, None | Some("completed")) {
+    if end.subtype == "success" && !end.is_error && matches!(reason, None | Some("completed")) {
         return Ending::Finished;
     }
     if end.errors.iter().any(|error| error.contains("No conversation found")) {
@@ -451,6 +463,26 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_login_is_told_by_the_text_in_the_models_place() {
+        let text = |error: Option<&str>| Message::Text {
+            message_id: "m".into(),
+            block: 0,
+            text: "Not logged in \u{b7} Please run /login".into(),
+            parent: None,
+            aborted: false,
+            error: error.map(str::to_owned),
+        };
+        let told = |error| after(&[text(error)]).standing(QUIET);
+        assert_eq!(told(Some(NO_LOGIN)), Standing::Over(Ending::NotSignedIn));
+        assert_eq!(told(Some("rate_limit")), Standing::Working);
+        assert_eq!(told(None), Standing::Working, "an agent may say so of something else");
+        assert_eq!(
+            after(&[text(Some(NO_LOGIN))]).ending_of_gone(QUIET),
+            Ending::NotSignedIn
+        );
+    }
+
+    #[test]
     fn results_are_told_apart() {
         let check = |change: fn(&mut TurnEnd), expected: &str| {
             let mut end = TurnEnd {
@@ -486,6 +518,14 @@ mod tests {
             "lost_context",
         );
         check(|_| {}, "agent_error");
+        check(
+            |end| (end.subtype, end.is_error, end.terminal_reason) = ("error_max_turns".into(), false, None),
+            "max_turns",
+        );
+        check(
+            |end| (end.subtype, end.is_error) = ("error_during_execution".into(), false),
+            "agent_error",
+        );
         let aborted = |end: &mut TurnEnd| {
             (end.is_error, end.terminal_reason) = (false, Some("aborted_streaming".into()));
         };

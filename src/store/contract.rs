@@ -50,7 +50,7 @@ macro_rules! store_contract {
             pages_of_sessions_stay_where_they_are
             a_long_result_is_searched_whole
             a_key_of_a_caller_is_used_once
-            a_session_is_found_by_the_end_of_its_id
+            a_session_is_found_by_the_end_of_its_id_or_the_beginning_of_its_short_one
             a_closed_store_says_so
             a_store_that_is_opened_again_is_the_same
             appends_of_many_threads_are_all_kept
@@ -345,13 +345,13 @@ pub(super) fn sessions_are_listed_by_age(place: &impl Place) {
     assert_eq!(store.recent(None, 1).unwrap()[0], summary(&*store, ids[4]));
 }
 
-pub(super) fn a_session_is_found_by_the_end_of_its_id(place: &impl Place) {
+pub(super) fn a_session_is_found_by_the_end_of_its_id_or_the_beginning_of_its_short_one(place: &impl Place) {
     let store = place.open(Arc::new(Ignore));
     let ids = [0x0001_abcd_u128, 0x0002_abcd, 0x0003_abce].map(|id| SessionId::from_uuid(Uuid::from_u128(id)));
     for id in ids {
         answered(store.create(id, created(), at())).unwrap();
     }
-    let found = |digits: &str, limit| store.ending_in(digits, limit).unwrap();
+    let found = |digits: &str, limit| store.meant_by(digits, limit).unwrap();
     assert_eq!(found("abcd", 10), [ids[1], ids[0]]);
     assert_eq!(found("abcd", 1), [ids[1]]);
     assert_eq!(
@@ -360,6 +360,8 @@ pub(super) fn a_session_is_found_by_the_end_of_its_id(place: &impl Place) {
         "case does not matter, nor an odd number of digits"
     );
     assert_eq!(found(&ids[2].to_string(), 10), [ids[2]]);
+    assert_eq!(found("0002", 10), [ids[1]]);
+    assert_eq!(found("000", 10), [ids[2], ids[1], ids[0]]);
     for nothing in ["", "-", "abcf", "%", "_bcd", "xyz", &"0".repeat(40)] {
         assert_eq!(found(nothing, 10), [], "{nothing:?}");
     }
@@ -388,7 +390,7 @@ pub(super) fn a_closed_store_says_so(place: &impl Place) {
     assert_eq!(store.recent(None, 1).unwrap_err(), closed);
     assert_eq!(store.find(&Filter::default(), None, 1).unwrap_err(), closed);
     assert_eq!(store.claimed("me", "k").unwrap_err(), closed);
-    assert_eq!(store.ending_in("ab", 1).unwrap_err(), closed);
+    assert_eq!(store.meant_by("ab", 1).unwrap_err(), closed);
     assert_eq!(store.last_of_kind(id, "notice").unwrap_err(), closed);
 }
 

@@ -263,13 +263,13 @@ impl Store for MemoryStore {
         Ok(self.disk()?.claimed(caller, key))
     }
 
-    fn ending_in(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+    fn meant_by(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
         let disk = self.disk()?;
         let Some(digits) = typed_digits(digits) else {
             return Ok(Vec::new());
         };
         let newest_first = disk.sessions.keys().rev().copied();
-        let meant = newest_first.filter(|id| id.uuid().simple().to_string().ends_with(&digits));
+        let meant = newest_first.filter(|id| id.is_meant_by(&digits));
         Ok(meant.take(limit).collect())
     }
 

@@ -180,6 +180,16 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// The journal's files were moved or removed while they were open.
+    #[error(
+        "the journal {} is no longer where it was: nothing is written any more; put it back, or leave it, and start the \
+         daemon again",
+        file.display()
+    )]
+    Moved {
+        /// The file that is not in its place.
+        file: PathBuf,
+    },
     /// The state directory is not on a local disk.
     #[error(
         "{} is on a network file system ({kind}), which cannot keep a journal safe: choose a state directory on a local disk",
@@ -247,9 +257,9 @@ pub trait Store: Send + Sync + 'static {
     /// The session that this caller created under this key.
     fn claimed(&self, caller: &str, key: &str) -> Result<Option<SessionId>, StoreError>;
 
-    /// Ids of the sessions whose id ends in these hexadecimal digits (case and dashes do not matter), newest first, at
-    /// most `limit`; none where there are no digits or others.
-    fn ending_in(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+    /// Ids of the sessions that these hexadecimal digits mean ([`SessionId::is_meant_by`]; case and dashes do not
+    /// matter), newest first, at most `limit`; none where there are no digits or others.
+    fn meant_by(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError>;
 
     /// The record of this kind with the highest number in a session: one indexed look-up, however long the
     /// journal (except for `agent.message`, which is looked for from the end).

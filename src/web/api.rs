@@ -18,6 +18,7 @@ use super::body::write_whole_numbers;
 use super::error::{Code, Problem};
 use super::idempotency::{claim, once};
 use super::params::Params;
+use super::reference::parameters::{ClientHeader, CreatedSession, KeyHeader, SessionPath};
 use super::reference::schemas;
 use super::view::SessionView;
 use crate::runtime::handle::NewSession;
@@ -68,15 +69,9 @@ impl<'a> Created<'a> {
 /// `POST /api/sessions`
 #[utoipa::path(
     post, path = "/api/sessions", tag = "sessions", operation_id = "createSession",
-    params(
-        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "The caller's own key: the same call again finds the session instead of creating another one"),
-        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself, for `by` in the journal"),
-    ),
+    params(KeyHeader, ClientHeader),
     request_body = schemas::NewSessionSchema,
-    responses((status = 201, description = "The session is on disk and waits for its turn", body = Created, headers(
-        ("Location" = String, description = "The session"),
-        ("Idempotency-Replayed" = Option<String>, description = "`true` where an earlier call under this key created it"),
-    ))),
+    responses(CreatedSession),
 )]
 pub(super) async fn create(
     faces: Data<Faces>,
@@ -95,7 +90,7 @@ pub(super) async fn create(
 /// `GET /api/sessions/{id}`
 #[utoipa::path(
     get, path = "/api/sessions/{id}", tag = "sessions", operation_id = "showSession",
-    params(("id" = String, Path, description = "The session: its id, or its last digits")),
+    params(SessionPath),
     responses((status = 200, description = "The session", body = SessionView)),
 )]
 pub(super) async fn get(faces: Data<Faces>, id: Path<String>) -> Result<HttpResponse, Problem> {
@@ -107,7 +102,7 @@ pub(super) async fn get(faces: Data<Faces>, id: Path<String>) -> Result<HttpResp
 #[utoipa::path(
     get, path = "/api/sessions/{id}/records", tag = "sessions", operation_id = "listRecords",
     params(
-        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        SessionPath,
         ("after" = Option<u64>, Query, description = "Begin behind this record", maximum = 9223372036854775807_u64),
         ("limit" = Option<u64>, Query, description = "The length of a page; 500 when absent, and at most", minimum = 1),
     ),
@@ -133,10 +128,7 @@ pub(super) async fn records(
 /// `POST /api/sessions/{id}/cancel`: again is as good as once.
 #[utoipa::path(
     post, path = "/api/sessions/{id}/cancel", tag = "sessions", operation_id = "cancelSession",
-    params(
-        ("id" = String, Path, description = "The session: its id, or its last digits"),
-        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself"),
-    ),
+    params(SessionPath, ClientHeader),
     responses(
         (status = 202, description = "Its agent is being ended", body = SessionView, headers(("Location" = String, description = "The session"))),
         (status = 200, description = "It has ended", body = SessionView, headers(("Location" = String, description = "The session"))),
@@ -156,11 +148,11 @@ pub(super) async fn cancel(
 #[utoipa::path(
     post, path = "/api/sessions/{id}/questions/{question}/answer", tag = "questions", operation_id = "answerQuestion",
     params(
-        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        SessionPath,
         ("question" = String, Path, description = "The question: `q1`, `q2`, …"),
-        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself"),
+        ClientHeader,
     ),
-    request_body = schemas::AnswerSchema,
+    request_body = Answer,
     responses((status = 200, description = "The answer is on disk; it is given to the agent as soon as there is one", body = SessionView)),
 )]
 pub(super) async fn answer(

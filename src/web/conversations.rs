@@ -8,11 +8,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Faces;
-use super::api::{Created, bad_body, client, going_on, unchecked_session};
+use super::api::{bad_body, client, going_on, unchecked_session};
 use super::body::{Optional, read_fields};
 use super::error::Problem;
 use super::idempotency::{claim, once};
 use super::params::Params;
+use super::reference::parameters::{ClientHeader, CreatedSession, KeyHeader, SessionPath};
 use super::reference::schemas;
 use crate::runtime::handle::{Fork, Handover, NewSession};
 use crate::session::checkpoint::Checkpoint;
@@ -35,7 +36,7 @@ pub(super) struct CheckpointView<'a> {
     #[schema(value_type = u32)]
     attempt: Attempt,
     #[serde(flatten)]
-    #[schema(value_type = schemas::CheckpointSchema)]
+    #[schema(value_type = Checkpoint)]
     checkpoint: &'a Checkpoint,
 }
 
@@ -93,7 +94,7 @@ pub(super) struct ForkBody {
 #[utoipa::path(
     get, path = "/api/sessions/{id}/checkpoints", tag = "conversations", operation_id = "listCheckpoints",
     params(
-        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        SessionPath,
         ("before" = Option<u64>, Query, description = "Begin before this record: `next_before` of the page before", maximum = 9223372036854775807_u64),
         ("limit" = Option<u64>, Query, description = "The length of a page; 50 when absent, 500 at most", minimum = 1),
     ),
@@ -123,10 +124,7 @@ pub(super) async fn checkpoints(
 /// `POST /api/sessions/{id}/resume`: a session that has ended otherwise than completed goes on.
 #[utoipa::path(
     post, path = "/api/sessions/{id}/resume", tag = "conversations", operation_id = "resumeSession",
-    params(
-        ("id" = String, Path, description = "The session: its id, or its last digits"),
-        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself"),
-    ),
+    params(SessionPath, ClientHeader),
     request_body = Option<ResumeBody>,
     responses(
         (status = 202, description = "It waits for its turn", body = crate::web::SessionView, headers(("Location" = String, description = "The session"))),
@@ -148,16 +146,9 @@ pub(super) async fn resume(
 /// `POST /api/sessions/{id}/fork`: a new session in a copy of the conversation.
 #[utoipa::path(
     post, path = "/api/sessions/{id}/fork", tag = "conversations", operation_id = "forkSession",
-    params(
-        ("id" = String, Path, description = "The session: its id, or its last digits"),
-        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "As for a new session"),
-        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself"),
-    ),
+    params(SessionPath, KeyHeader, ClientHeader),
     request_body = Option<ForkBody>,
-    responses((status = 201, description = "The copy is on disk and waits for its turn", body = Created, headers(
-        ("Location" = String, description = "The copy"),
-        ("Idempotency-Replayed" = Option<String>, description = "`true` where an earlier call under this key created it"),
-    ))),
+    responses(CreatedSession),
 )]
 pub(super) async fn fork(
     faces: Data<Faces>,
@@ -185,15 +176,9 @@ pub(super) async fn fork(
 /// new session with `agent_session_id`, and `instruction` instead of `task`.
 #[utoipa::path(
     post, path = "/api/sessions/import", tag = "conversations", operation_id = "importSession",
-    params(
-        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "As for a new session"),
-        ("X-CC-Executor-Client" = Option<String>, Header, pattern = "^[a-z0-9_-]{1,32}$", description = "What the client calls itself"),
-    ),
+    params(KeyHeader, ClientHeader),
     request_body = schemas::NewImportSchema,
-    responses((status = 201, description = "The session is on disk and waits for its turn", body = Created, headers(
-        ("Location" = String, description = "The session"),
-        ("Idempotency-Replayed" = Option<String>, description = "`true` where an earlier call under this key created it"),
-    ))),
+    responses(CreatedSession),
 )]
 pub(super) async fn import(
     faces: Data<Faces>,
@@ -226,7 +211,7 @@ pub(super) async fn import(
 /// `GET /api/sessions/{id}/handover`: how a person goes on with the conversation by hand.
 #[utoipa::path(
     get, path = "/api/sessions/{id}/handover", tag = "conversations", operation_id = "handOver",
-    params(("id" = String, Path, description = "The session: its id, or its last digits")),
+    params(SessionPath),
     responses((status = 200, description = "What to type", body = HandoverView)),
 )]
 pub(super) async fn handover(faces: Data<Faces>, id: Path<String>) -> Result<HttpResponse, Problem> {

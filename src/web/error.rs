@@ -179,6 +179,7 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::Denied(Denied::StillLive(_)) => Code::StillLive,
         CallError::Denied(Denied::Completed) => Code::Completed,
         CallError::QueueFull(_) => Code::QueueFull,
+        CallError::LeftAlone(_) => Code::JournalFailed,
         CallError::Stopping => Code::Stopping,
         CallError::Delayed(store) | CallError::Store(store) => match store {
             StoreError::NoSuchSession(_) => Code::NoSuchSession,
@@ -190,6 +191,7 @@ fn code_of_call(error: &CallError) -> Code {
             | StoreError::SessionExists(_)
             | StoreError::FromTheFuture { .. }
             | StoreError::Damaged { .. }
+            | StoreError::Moved { .. }
             | StoreError::NetworkFileSystem { .. }
             | StoreError::Failed(_) => Code::JournalFailed,
         },

@@ -11,6 +11,7 @@ use futures_util::stream;
 use super::Faces;
 use super::error::{Code, Problem};
 use super::params::{Params, bad_query};
+use super::reference::parameters::SessionPath;
 use super::view::SessionView;
 use crate::runtime::Handle;
 use crate::session::id::{Seq, SessionId};
@@ -74,7 +75,7 @@ impl Format {
 #[utoipa::path(
     get, path = "/api/sessions/{id}/export", tag = "sessions", operation_id = "exportSession",
     params(
-        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        SessionPath,
         ("format" = Option<String>, Query, pattern = "^(jsonl|json|markdown)$", description = "`jsonl` (a `Record` a line), `json` (one object) or `markdown`; absent, what `Accept` says"),
     ),
     responses((status = 200, description = "The whole session, as a file", headers(("Content-Disposition" = String, description = "A name for the file")), content(

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use super::Faces;
 use super::error::{Code, Problem};
 use super::params::{Params, number};
+use super::reference::parameters::SessionPath;
 use crate::runtime::feed::{Item, Reader};
 use crate::session::id::Seq;
 
@@ -78,7 +79,7 @@ impl Streams {
 #[utoipa::path(
     get, path = "/execution/{id}/stream", tag = "streams", operation_id = "streamSession",
     params(
-        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        SessionPath,
         ("after" = Option<u64>, Query, description = "Begin behind this record", maximum = 9223372036854775807_u64),
         ("Last-Event-ID" = Option<u64>, Header, description = "The same, as a browser sends it; this one counts"),
     ),

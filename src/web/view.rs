@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::reference::schemas::{ClarificationsSchema, OutcomeName, QuestionSchema, ShownState};
+use super::reference::schemas::{OutcomeName, ShownState};
 use crate::session::clarify::Clarifications;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::message::Usage;
@@ -71,7 +71,7 @@ pub struct SessionView<'a> {
     questions: Vec<QuestionView<'a>>,
     /// What was made clear about the task before it was run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<ClarificationsSchema>)]
+    #[schema(value_type = Option<Clarifications>)]
     clarifications: Option<&'a Clarifications>,
     /// The record of the last checkpoint.
     #[schema(required, value_type = Option<u64>)]
@@ -105,7 +105,7 @@ struct UsageView {
 #[schema(as = WaitingQuestion)]
 pub struct QuestionView<'a> {
     #[serde(flatten)]
-    #[schema(value_type = QuestionSchema)]
+    #[schema(value_type = Question)]
     question: &'a Question,
     #[serde(serialize_with = "milliseconds")]
     #[schema(value_type = String, format = DateTime)]

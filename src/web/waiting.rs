@@ -11,6 +11,7 @@ use super::Faces;
 use super::api::shown;
 use super::error::Problem;
 use super::params::{Params, bad_query};
+use super::reference::parameters::SessionPath;
 use crate::runtime::feed::{Item, Reader};
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
@@ -44,7 +45,7 @@ impl WaitFor {
 #[utoipa::path(
     get, path = "/api/sessions/{id}/wait", tag = "sessions", operation_id = "waitForSession",
     params(
-        ("id" = String, Path, description = "The session: its id, or its last digits"),
+        SessionPath,
         ("seconds" = Option<u64>, Query, description = "How long to wait; 30 when absent, 600 at most"),
         ("until" = Option<String>, Query, pattern = "^(ended|question)$", description = "`ended`, or `question` to be told as well when it needs a person"),
     ),

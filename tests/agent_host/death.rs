@@ -243,3 +243,22 @@ fn number_of(line: &str) -> u64 {
     assert!(text.bytes().all(|byte| byte == b'x'), "line {id} is mixed with another");
     id.parse().unwrap()
 }
+
+#[actix_web::test]
+async fn a_host_without_an_agent_and_without_a_daemon_ends_by_itself() {
+    let mut place = Place::with_script("read -r line");
+    let (mut client, _) = place.host().await;
+    client.write(1, "go").await;
+    client.until(exited).await;
+    drop(client);
+    assert_eq!(place.host_exit(), Some(0));
+    assert!(!place.path("sockets/s").exists(), "and takes its socket along");
+    let (mut client, hello) = place.host().await;
+    assert_eq!(
+        hello.exit,
+        Some(Exit::Code { code: 0 }),
+        "whoever comes later is told how the agent ended"
+    );
+    client.say(&ToHost::Release).await;
+    assert_eq!(place.host_exit(), Some(0));
+}

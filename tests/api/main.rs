@@ -5,5 +5,6 @@ mod support;
 
 mod lists;
 mod once;
+mod records;
 mod schemathesis;
 mod whole;

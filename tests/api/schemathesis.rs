@@ -12,11 +12,20 @@ use crate::support::wait::until;
 const FOLDER: &str = "python-schemathesis-4.32.5";
 
 fn program() -> PathBuf {
+    installed("schemathesis")
+}
+
+/// The Python that has what Schemathesis is made of, a validator of JSON Schema among it.
+pub(crate) fn python() -> PathBuf {
+    installed("python3")
+}
+
+fn installed(name: &str) -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache
         .or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")))
         .expect("a home");
-    let program = cache.join("cc-executor-tests").join(FOLDER).join("bin/schemathesis");
+    let program = cache.join("cc-executor-tests").join(FOLDER).join("bin").join(name);
     assert!(
         program.exists(),
         "{} is missing: run tests/all, which installs it",

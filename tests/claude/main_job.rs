@@ -15,10 +15,17 @@ pub(crate) fn with_claude(api: &MessagesApi) -> TestDaemon {
 
 /// The same with more environment variables, settings among them.
 pub(crate) fn with_claude_and(api: &MessagesApi, environment: &[(&str, &str)]) -> TestDaemon {
+    start_but(api, environment, "")
+}
+
+/// The same without one of the variables that the CLI usually gets.
+fn start_but(api: &MessagesApi, environment: &[(&str, &str)], missing: &str) -> TestDaemon {
     let mut daemon = TestDaemon::stopped(environment);
     let home = daemon.root().join("home");
     for (name, value) in claude_env(&home, api) {
-        daemon.set(&name, &value);
+        if name != missing {
+            daemon.set(&name, &value);
+        }
     }
     daemon.set("CC_EXECUTOR__AGENT__COMMAND", &claude_binary().display().to_string());
     daemon.launch();
@@ -68,6 +75,17 @@ fn text_is_journalled_and_the_result_has_cost_and_usage() {
     assert!(view["cost_usd"].as_f64().unwrap() > 0.0, "{view}");
     assert!(view["usage"]["output_tokens"].as_u64().unwrap() > 0, "{view}");
     assert_eq!(daemon.records_of(&id, "agent.unknown"), Vec::<Value>::new());
+}
+
+#[test]
+fn a_missing_login_fails_the_session_at_once_and_says_what_to_run() {
+    let api = MessagesApi::start();
+    let daemon = start_but(&api, &[], "ANTHROPIC_API_KEY");
+    let id = daemon.create("FAKE: say hello from the model");
+    let view = daemon.wait_for(&id, "failed");
+    assert_eq!((&view["cause"], &view["attempt"]), (&json!("auth"), &json!(1)));
+    assert!(view["note"].as_str().unwrap().contains("run `claude` once"), "{view}");
+    assert_eq!(api.model_requests(), Vec::<Value>::new());
 }
 
 #[test]

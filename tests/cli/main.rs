@@ -2,12 +2,14 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
 
 use std::process::Output;
 
 use serde_json::Value;
 
 use support::daemon::TestDaemon;
+use support::wait::until;
 
 fn run(daemon: &TestDaemon, arguments: &[&str]) -> Output {
     daemon.command(arguments).output().expect("the command runs")
@@ -79,6 +81,9 @@ fn a_detached_run_is_listed_answered_waited_for_and_logged() {
     assert_eq!(view["name"], "mine");
     let id = view["session_id"].as_str().expect("an id").to_owned();
     daemon.question(&id);
+    let unsaid = run(&daemon, &["answer"]);
+    assert_eq!(unsaid.status.code(), Some(2));
+    assert!(err(&unsaid).contains("--allow"), "{}", err(&unsaid));
     let listed = json(&run(&daemon, &["ls", "--json"]));
     assert_eq!(listed[0]["state"], "awaiting_input");
     for field in ["session_id", "name", "state", "attempt", "cwd", "created_at"] {
@@ -98,6 +103,135 @@ fn a_detached_run_is_listed_answered_waited_for_and_logged() {
         Some(3),
         "no question is open any more"
     );
+}
+
+#[test]
+fn logs_print_a_journal_of_many_pages_or_its_end() {
+    let daemon = TestDaemon::start();
+    let done = run(&daemon, &["run", "--json", "flood 1200"]);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    let id = out(&run(&daemon, &["ls", "-q"])).trim().to_owned();
+    let head = daemon.view(&id)["head"].as_u64().expect("a head");
+    let count = |arguments: &[&str]| out(&run(&daemon, arguments)).lines().count() as u64;
+    assert!(head > 1200);
+    assert_eq!(count(&["logs", &id]), head);
+    assert_eq!(count(&["logs", &id, "--json", "--tail", "700"]), 700);
+    assert_eq!(count(&["logs", &id, "--follow", "-n", "3"]), 3);
+    let last = head.to_string();
+    assert_eq!(count(&["logs", &id, "--after", &last]), 0);
+    for verb in ["logs", "attach"] {
+        let beyond = run(&daemon, &[verb, &id, "--after", "99999"]);
+        assert_eq!(beyond.status.code(), Some(2));
+        assert!(err(&beyond).contains(&last), "{}", err(&beyond));
+    }
+}
+
+#[test]
+fn a_session_is_named_by_either_end_of_its_short_id_or_not_at_all_while_it_is_the_only_one() {
+    let daemon = TestDaemon::start();
+    let none = run(&daemon, &["attach"]);
+    assert_eq!(none.status.code(), Some(3), "{}", err(&none));
+    let first = daemon.create("say first ;; silence");
+    let short = first[first.len() - 8..].to_owned();
+    for meant in [&short[..4], &short[3..]] {
+        assert_eq!(
+            json(&run(&daemon, &["status", meant, "--json"]))["session_id"],
+            first.as_str()
+        );
+    }
+    assert_eq!(json(&run(&daemon, &["status", "--json"]))["session_id"], first.as_str());
+    let second = daemon.create("say second ;; silence");
+    let several = run(&daemon, &["status"]);
+    assert_eq!(several.status.code(), Some(2));
+    assert!(
+        err(&several).contains(&short) && err(&several).contains("say second"),
+        "{}",
+        err(&several)
+    );
+    let cancelled = run(&daemon, &["cancel", &first, "ffffffff", &second]);
+    assert_eq!(
+        cancelled.status.code(),
+        Some(3),
+        "the one that is unknown: {}",
+        err(&cancelled)
+    );
+    let ended = run(&daemon, &["wait", &first, &second]);
+    assert_eq!(ended.status.code(), Some(130));
+}
+
+#[test]
+fn waiting_may_end_with_a_question_or_with_the_time() {
+    let daemon = TestDaemon::start();
+    let id = daemon.create("ask-permission true ;; silence");
+    let asked = run(&daemon, &["wait", "--until", "question", &id]);
+    assert_eq!(asked.status.code(), Some(0), "{}", err(&asked));
+    assert!(out(&asked).ends_with(" awaiting_input\n"), "{}", out(&asked));
+    let again = run(&daemon, &["wait", "--until", "question", "--json", &id]);
+    assert_eq!(json(&again)["state"], "awaiting_input", "it still waits");
+    let late = run(&daemon, &["wait", "--timeout", "1s", &id]);
+    assert_eq!(late.status.code(), Some(124));
+    assert!(err(&late).contains("goes on"), "{}", err(&late));
+    daemon.cancel(&id);
+    daemon.wait_for(&id, "cancelled");
+}
+
+#[test]
+fn the_list_says_that_it_leaves_out_what_is_old() {
+    let daemon = TestDaemon::start();
+    for _ in 0..51 {
+        daemon.create("say hello");
+    }
+    until("all to end", || {
+        out(&run(&daemon, &["ls", "-q", "--state", "live"]))
+            .is_empty()
+            .then_some(())
+    });
+    let listed = run(&daemon, &["ps"]);
+    assert_eq!(
+        out(&listed).lines().count(),
+        51,
+        "fifty below the titles: {}",
+        out(&listed)
+    );
+    assert!(err(&listed).contains("ls --all"), "{}", err(&listed));
+    let all = run(&daemon, &["ls", "--all", "--quiet"]);
+    assert_eq!((out(&all).lines().count(), err(&all).as_str()), (51, ""));
+}
+
+#[test]
+fn a_daemon_of_another_version_is_used_and_named() {
+    let daemon = TestDaemon::start();
+    let quiet = run(&daemon, &["run", "say hello"]);
+    assert_eq!(err(&quiet), "");
+    let file = daemon.state().join("daemon.json");
+    let mut written: Value = serde_json::from_slice(&std::fs::read(&file).expect("the file")).expect("JSON");
+    written["version"] = "0.0.9".into();
+    std::fs::write(&file, written.to_string()).expect("it can be written");
+    let done = run(&daemon, &["run", "say hello"]);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert!(
+        err(&done).contains("0.0.9") && err(&done).contains("cc-executor restart"),
+        "{}",
+        err(&done)
+    );
+}
+
+#[test]
+fn a_stopped_daemon_leaves_its_agents_to_the_next_one() {
+    let mut daemon = TestDaemon::start();
+    let id = daemon.create("say begun ;; wait-file go ;; say done");
+    daemon.wait_for(&id, "running");
+    let stopped = run(&daemon, &["stop"]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", err(&stopped));
+    assert_eq!(daemon.wait_for_end(), Some(0));
+    let nobody = run(&daemon, &["stop"]);
+    assert_eq!(nobody.status.code(), Some(4));
+    let place = daemon.state().display().to_string();
+    assert!(err(&nobody).contains(&place), "it says for whom: {}", err(&nobody));
+    std::fs::write(daemon.work().join("go"), "").expect("a file");
+    daemon.launch();
+    let view = daemon.wait_for(&id, "completed");
+    assert_eq!(view["attempt"], 1, "the same agent went on");
 }
 
 #[test]
@@ -125,6 +259,14 @@ fn mistakes_have_their_own_exit_codes() {
     assert_eq!(code(&["run", "--timeout", "soon", "x"]), Some(2));
     assert_eq!(code(&["status", "ffffffff"]), Some(3));
     assert_eq!(code(&["run", "--cwd", "/no/such/place", "x"]), Some(2));
+    assert_eq!(code(&["ls", "--state", "asleep"]), Some(2));
+    assert_eq!(code(&["status", ""]), Some(2), "as from a variable that is not set");
+    assert_eq!(code(&["help", "run"]), Some(0));
+    let unquoted = run(&daemon, &["run", "tidy", "up"]);
+    assert_eq!(unquoted.status.code(), Some(2));
+    assert!(err(&unquoted).contains("in quotes"), "{}", err(&unquoted));
+    let wordless = run(&daemon, &["ls", "up"]);
+    assert!(!err(&wordless).contains("in quotes"), "{}", err(&wordless));
     let unknown = run(&daemon, &["attach", "ffffffff"]);
     assert!(err(&unknown).starts_with("error: "), "{}", err(&unknown));
 }
@@ -135,6 +277,12 @@ fn without_a_daemon_only_run_starts_one() {
     let listed = run(&daemon, &["ls"]);
     assert_eq!(listed.status.code(), Some(4));
     assert!(err(&listed).contains("cc-executor serve"), "{}", err(&listed));
+    let place = daemon.root().join("taken");
+    std::fs::write(&place, "").expect("a file");
+    let place = place.display().to_string();
+    let nowhere = run(&daemon, &["--state-dir", &place, "run", "say hello"]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(err(&nowhere).contains(&place), "it says where: {}", err(&nowhere));
     let done = run(&daemon, &["run", "say hello"]);
     assert_eq!(done.status.code(), Some(0), "{}", err(&done));
     assert!(err(&done).contains("started the daemon"), "{}", err(&done));

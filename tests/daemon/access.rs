@@ -75,10 +75,16 @@ impl<'a> Caller<'a> {
 
     /// The head of an answer whose body may never end.
     pub(crate) fn head_of(&self, method: &str, path: &str, headers: &[&str]) -> Answer {
+        self.open(method, path, headers).0
+    }
+
+    /// The same with the connection, from which the body can be read.
+    pub(crate) fn open(&self, method: &str, path: &str, headers: &[&str]) -> (Answer, TcpStream) {
         let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
         let mut connection = TcpStream::connect(&self.address).expect("a connection");
         let host = &self.address;
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: 0\r\n\r\n");
+        let closing = "Content-Length: 0\r\nConnection: close";
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}{closing}\r\n\r\n");
         connection.write_all(request.as_bytes()).expect("it is taken");
         let mut head = Vec::new();
         let mut byte = [0];
@@ -87,11 +93,12 @@ impl<'a> Caller<'a> {
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).expect("text");
-        Answer {
+        let answer = Answer {
             status: head.split(' ').nth(1).expect("a status").parse().expect("a status"),
             head: head.to_lowercase(),
             body: Value::Null,
-        }
+        };
+        (answer, connection)
     }
 
     /// A request with these header lines beside the host's and the body's length.

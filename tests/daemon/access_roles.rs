@@ -7,14 +7,14 @@ use crate::access::{Answer, Caller, is_public, routes};
 use crate::support::daemon::TestDaemon;
 
 /// The header of a new token.
-fn token(daemon: &TestDaemon, name: &str, role: &str) -> String {
+pub(crate) fn token(daemon: &TestDaemon, name: &str, role: &str) -> String {
     let (status, made) = daemon.post("/api/tokens", &json!({"name": name, "role": role}));
     assert_eq!(status, 201, "{made}");
     format!("Authorization: Bearer {}", made["token"].as_str().expect("a token"))
 }
 
 /// The path of a link that signs in.
-fn link(daemon: &TestDaemon, body: &Value) -> String {
+pub(crate) fn link(daemon: &TestDaemon, body: &Value) -> String {
     let (status, made) = daemon.post("/api/sign-in-links", body);
     assert_eq!(status, 201, "{made}");
     let url = made["url"].as_str().expect("a link");
@@ -23,7 +23,7 @@ fn link(daemon: &TestDaemon, body: &Value) -> String {
 }
 
 /// The header with which a browser sends the cookie back.
-fn cookie(entered: &Answer) -> String {
+pub(crate) fn cookie(entered: &Answer) -> String {
     let set = entered.header("set-cookie").expect("a cookie");
     format!("Cookie: {}", set.split(';').next().expect("its value"))
 }

@@ -8,7 +8,11 @@ use crate::support::daemon::TestDaemon;
 #[test]
 fn a_link_signs_in_once_and_who_signs_out_is_out() {
     let daemon = TestDaemon::start();
-    Script::run(&daemon, "sign-in", &json!({}));
+    let id = daemon.create("silence");
+    daemon.wait_for(&id, "running");
+    Script::run(&daemon, "sign-in", &json!({"token": daemon.token(), "session": id}));
+    daemon.cancel(&id);
+    daemon.wait_for(&id, "cancelled");
 }
 
 #[test]

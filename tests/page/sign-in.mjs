@@ -1,6 +1,6 @@
-// In by the link, which works once; out by the button.
+// In by the link, which works once; out by the button; and in again with a token.
 
-import { assert, inBrowser, link, origin } from "./browser.mjs";
+import { assert, connected, given, inBrowser, link, openSession, origin } from "./browser.mjs";
 
 inBrowser(async ({ context, another }) => {
     const page = await context.newPage();
@@ -29,4 +29,23 @@ inBrowser(async ({ context, another }) => {
     await context.addCookies([cookie]);
     const after = await page.goto("/");
     assert.equal(after.status(), 401, "a cookie that was copied opens nothing either");
+
+    await page.getByLabel("sign in with a token").fill("wrong");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("alert").waitFor();
+    await page.getByLabel("sign in with a token").fill(given.token);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("heading", { name: "Start a run" }).waitFor();
+
+    // Who is signed out while he looks is told so, and comes back to where he was.
+    await page.goto("/history?q=needle");
+    const session = await context.newPage();
+    await openSession(session, given.session);
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await connected(session, "signed-out");
+    await session.getByRole("link", { name: "Sign in again" }).click();
+    await session.getByLabel("sign in with a token").fill(given.token);
+    await session.getByRole("button", { name: "Sign in" }).click();
+    await connected(session, "live");
+    assert.equal(session.url(), `${origin}/execution/${given.session}`);
 });

@@ -90,3 +90,12 @@ fn a_long_session_opens_at_its_end_and_the_page_stays_small() {
     daemon.wait_for(&id, "completed");
     Script::run(&daemon, "long", &of_session(&id));
 }
+
+#[test]
+fn the_timeline_of_a_long_session_goes_back_to_its_beginning() {
+    let daemon = TestDaemon::start();
+    let calls = 2_500;
+    let id = daemon.create(&"tool Read {} => read\n".repeat(calls));
+    daemon.wait_for(&id, "completed");
+    Script::run(&daemon, "timeline", &json!({"session": id, "calls": calls}));
+}

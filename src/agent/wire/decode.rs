@@ -7,19 +7,23 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::session::message::{Delta, DeltaPart, Frame, InputState, Message};
+use crate::session::nesting;
 
 pub use self::result::usage_report;
 
 use self::content::{assistant, user};
 use self::control::{control_request, reply};
+use self::mend::mend;
 use self::result::turn_end;
 use self::system::system;
 
 mod content;
 mod control;
+mod mend;
 mod result;
 mod system;
 
@@ -39,15 +43,23 @@ pub fn decode(line: &[u8]) -> Vec<Frame> {
     if line.trim_ascii().is_empty() {
         return Vec::new();
     }
-    let Ok(head) = serde_json::from_slice::<Head<'_>>(line) else {
-        return vec![Frame::Unknown { kind: None }];
-    };
-    let unknown = || {
-        vec![Frame::Unknown {
+    let frames = understand(line).or_else(|kind| match mend(line) {
+        Some(mended) => understand(&mended),
+        None => Err(kind),
+    });
+    frames.unwrap_or_else(|kind| vec![Frame::Unknown { kind }])
+}
+
+/// The frames of a line, or its type where it cannot be read as one of that type.
+fn understand(line: &[u8]) -> Result<Vec<Frame>, Option<String>> {
+    let head = serde_json::from_slice::<Head<'_>>(line).map_err(|_| None)?;
+    match known(&head, line) {
+        Ok(Some(frames)) => Ok(frames),
+        Ok(None) => Ok(vec![Frame::Unknown {
             kind: Some(type_of(&head)),
-        }]
-    };
-    known(&head, line).ok().flatten().unwrap_or_else(unknown)
+        }]),
+        Err(_) => Err(Some(type_of(&head))),
+    }
 }
 
 fn type_of(head: &Head<'_>) -> String {
@@ -87,6 +99,15 @@ fn known(head: &Head<'_>, line: &[u8]) -> serde_json::Result<Option<Vec<Frame>>>
         ("tool_progress" | "keep_alive" | "attachment" | "transcript_mirror", _) => vec![Frame::Alive],
         _ => return Ok(None),
     }))
+}
+
+/// A value that is only shown; its text, where it is nested deeper than it could be read again from where it is kept.
+fn shown(value: Value) -> Value {
+    if nesting::is_within(&value) {
+        value
+    } else {
+        Value::String(value.to_string())
+    }
 }
 
 fn read<T: DeserializeOwned>(line: &[u8]) -> serde_json::Result<T> {

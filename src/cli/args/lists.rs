@@ -47,7 +47,8 @@ pub(crate) struct HistoryArgs {
 /// `export`
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
-    /// The session: its id, or the last digits of it
+    /// The session: its id, or the first or last digits of the short one
+    #[arg(value_parser = super::id())]
     pub(crate) id: String,
     /// The form: one record a line, one object, or a text for people
     #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]

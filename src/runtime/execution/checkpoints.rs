@@ -1,8 +1,9 @@
 //! Checkpoints: after each step that leaves nothing open, and at least once an interval in which anything happened.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::spending::Meter;
@@ -10,6 +11,9 @@ use super::*;
 use crate::session::checkpoint::{Checkpoint, GitState};
 use crate::session::message::{Message, Usage};
 use crate::session::turn::Turns;
+
+/// How long git may take. It may hang where the directory is on a server that does not answer.
+const GIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What decides about checkpoints.
 pub(super) struct Checkpoints {
@@ -23,6 +27,8 @@ pub(super) struct Checkpoints {
     git: Option<GitState>,
     /// When that look began; none before the first.
     looked: Option<Instant>,
+    /// It goes on.
+    is_looking: bool,
 }
 
 impl Checkpoints {
@@ -34,6 +40,7 @@ impl Checkpoints {
             last: Instant::now(),
             git: None,
             looked: None,
+            is_looking: false,
         }
     }
 
@@ -77,7 +84,8 @@ impl Execution {
         self.intake.batch.push(Entry::Checkpoint(checkpoint));
     }
 
-    /// Looks where the directory's git repository stands: at most once an interval, and off the actors' threads.
+    /// Looks where the directory's git repository stands: at most once an interval, off the actors' threads, and behind
+    /// all executions that connect at the time.
     pub(super) fn look_at_git(&mut self, ctx: &mut Context<Self>) {
         let interval = self.checkpoint_interval();
         if self
@@ -87,31 +95,80 @@ impl Execution {
         {
             return;
         }
-        self.checkpoints.looked = Some(Instant::now());
+        if self.checkpoints.is_looking {
+            return;
+        }
+        (self.checkpoints.looked, self.checkpoints.is_looking) = (Some(Instant::now()), true);
         let directory = self.task.request.cwd.clone();
-        let looking = tokio::task::spawn_blocking(move || git_state(&directory));
-        let looking = async move { looking.await.ok().flatten() };
-        ctx.spawn(looking.into_actor(self).map(|git, act, _| act.checkpoints.git = git));
+        let (connecting, at_git) = (
+            Arc::clone(&self.surroundings.connecting),
+            Arc::clone(&self.surroundings.at_git),
+        );
+        let looking = async move {
+            // The semaphores are never closed. Of the first a turn is waited for and not taken: the queue is a fair one.
+            drop(connecting.acquire().await);
+            let _turn = at_git.acquire().await.ok();
+            tokio::time::timeout(GIT_TIMEOUT, git_state(&directory)).await
+        };
+        ctx.spawn(looking.into_actor(self).map(|git, act, _| {
+            act.checkpoints.is_looking = false;
+            act.checkpoints.git = git.ok().flatten();
+        }));
     }
 }
 
-/// The commit and whether tracked files differ from it; none outside a repository. Takes no lock of git's, so that it
-/// is in nobody's way.
-fn git_state(directory: &Path) -> Option<GitState> {
-    let git = |arguments: &[&str]| {
-        let mut command = Command::new("git");
-        command
-            .arg("--no-optional-locks")
-            .arg("-C")
-            .arg(directory)
-            .args(arguments);
-        let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let commit = git(&["rev-parse", "HEAD"])?;
-    let dirty = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-    Some(GitState { commit, dirty })
+/// The commit and whether tracked files differ from it; none outside a repository, for which no process is started, and
+/// before the first commit. Takes no lock of git's, so that it is in nobody's way. Whoever stops waiting for it ends it.
+async fn git_state(directory: &Path) -> Option<GitState> {
+    if !is_in_repository(directory).await {
+        return None;
+    }
+    let mut git = Command::new("git");
+    git.arg("-C").arg(directory);
+    git.args(["--no-optional-locks", "status"]);
+    git.args(["--porcelain=v2", "--branch", "--untracked-files=no"]);
+    git.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = git.output().await.ok()?;
+    output.status.success().then_some(())?;
+    parse_status(&String::from_utf8_lossy(&output.stdout))
+}
+
+async fn is_in_repository(directory: &Path) -> bool {
+    for above in directory.ancestors() {
+        if tokio::fs::try_exists(above.join(".git")).await.unwrap_or(false) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Reads what `git status --porcelain=v2 --branch` says: a line of headers begins with `#`, every other one is a change.
+fn parse_status(status: &str) -> Option<GitState> {
+    let commit = status.lines().find_map(|line| line.strip_prefix("# branch.oid "))?;
+    let is_dirty = status.lines().any(|line| !line.starts_with('#'));
+    (commit != "(initial)").then(|| GitState {
+        commit: commit.to_owned(),
+        dirty: is_dirty,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_tells_the_commit_and_whether_tracked_files_differ_from_it() {
+        let head = "# branch.oid 1f3a\n# branch.head main\n";
+        let state = |dirty| {
+            Some(GitState {
+                commit: "1f3a".to_owned(),
+                dirty,
+            })
+        };
+        assert_eq!(parse_status(head), state(false));
+        let change = "1 .M N... 100644 100644 100644 aa aa src/lib.rs\n";
+        assert_eq!(parse_status(&format!("{head}{change}")), state(true));
+        assert_eq!(parse_status("# branch.oid (initial)\n# branch.head main\n"), None);
+        assert_eq!(parse_status(""), None);
+    }
 }

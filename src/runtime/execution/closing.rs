@@ -11,6 +11,9 @@ use crate::session::turn::Standing;
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 
+/// How long a host may say nothing while its agent is to end, asked for a sign of life at the beginning.
+const HOST_SILENCE_MAX: Duration = Duration::from_secs(15);
+
 /// How far the end of the attempt has come.
 pub(super) struct Closing {
     /// Why we end the agent, once we do.
@@ -19,6 +22,8 @@ pub(super) struct Closing {
     gone: Option<(Exit, u64)>,
     /// A host that finds a dead agent may end what it left behind unasked, and has that to tell.
     found_gone: bool,
+    /// Whether the host has said anything since it was asked for a sign of life; none before the first look.
+    host_heard: Option<bool>,
     stage: Stage,
 }
 
@@ -39,6 +44,7 @@ impl Closing {
             ending,
             gone: None,
             found_gone: false,
+            host_heard: None,
             stage: Stage::Reading,
         }
     }
@@ -62,6 +68,11 @@ impl Closing {
         if self.stage == Stage::Leftovers {
             self.stage = Stage::Reading;
         }
+    }
+
+    /// The host has said something, or there is a new one.
+    pub(super) fn heard_of_host(&mut self) {
+        self.host_heard = self.host_heard.map(|_| true);
     }
 
     pub(super) fn is_released(&self) -> bool {
@@ -107,6 +118,7 @@ impl Execution {
             return;
         }
         self.closing.ending = Some(ending);
+        self.watch_host(ctx);
         if self.greeted {
             self.ask_to_end(ctx);
         } else {
@@ -129,8 +141,40 @@ impl Execution {
     }
 
     pub(super) fn agent_gone(&mut self, exit: Exit, spool_bytes: u64, ctx: &mut Context<Self>) {
+        let read = self.intake.position();
+        if self.closing.gone.is_none() && spool_bytes < read {
+            self.notice(
+                format!(
+                    "{read} bytes of the agent's output were read, and its file has {spool_bytes}: it was cut, and what \
+                     was written since may be missing"
+                ),
+                ctx,
+            );
+        }
         self.closing.gone.get_or_insert((exit, spool_bytes));
+        self.watch_host(ctx);
         self.settle(ctx);
+    }
+
+    /// Watches that the host lives, for nothing else ends the wait for what it is to do. One that stands still is ended
+    /// and followed by another.
+    fn watch_host(&mut self, ctx: &mut Context<Self>) {
+        if self.closing.host_heard.is_none() {
+            self.look_at_host(ctx);
+            ctx.run_interval(HOST_SILENCE_MAX, |act, ctx| act.look_at_host(ctx));
+        }
+    }
+
+    fn look_at_host(&mut self, ctx: &mut Context<Self>) {
+        let has_host = self.greeted && !self.closing.is_released();
+        if self.closing.host_heard.replace(!has_host) == Some(false) && has_host {
+            tracing::warn!("the agent's host does not answer: it is ended, and another one takes over");
+            let (session, attempt) = (self.task.session_id, self.task.attempt);
+            let ending = self.surroundings.outside.hosts.kill_hosts(session, attempt);
+            ctx.spawn(ending.into_actor(self));
+        } else if has_host && let Some(sink) = &mut self.sink {
+            drop(sink.write(awc::ws::Message::Ping(bytes::Bytes::new())));
+        }
     }
 
     /// Takes the next step of the end, when the one before is done and on disk.

@@ -36,6 +36,8 @@ pub(super) struct Intake {
     pub last_message: Option<Uuid>,
     /// How many questions were asked, those included that are on their way to the disk.
     questions_asked: u32,
+    /// Questions on their way to the disk, by the agent's ids of the requests: no summary has them yet.
+    asking: Vec<(String, QuestionId)>,
     /// The plan that the agent may ask approval for.
     plan: plan::Draft,
     pub send_inputs_when_acknowledged: bool,
@@ -54,6 +56,7 @@ impl Intake {
             held_deltas: VecDeque::new(),
             last_message: None,
             questions_asked: 0,
+            asking: Vec::new(),
             plan: plan::Draft::default(),
             send_inputs_when_acknowledged: false,
         }
@@ -62,6 +65,15 @@ impl Intake {
     /// Offset of the next byte that is expected.
     pub(super) fn position(&self) -> u64 {
         self.lines.position()
+    }
+
+    /// Everything that was taken so far stands in the journal.
+    pub(super) fn all_on_disk(&mut self) {
+        self.asking.clear();
+    }
+
+    fn is_being_asked(&self, id: QuestionId) -> bool {
+        self.asking.iter().any(|(_, asked)| *asked == id)
     }
 
     fn is_whole(&self) -> bool {
@@ -290,16 +302,18 @@ impl Execution {
         if let QuestionKind::Plan { plan, .. } = &mut kind {
             *plan = plan.take().or_else(|| self.intake.plan.plan());
         }
-        let orphan = self
-            .summary
-            .questions
-            .values()
-            .find(|waiting| waiting.attempt != self.task.attempt && waiting.question.kind.is_same(&kind));
+        // Of several that are the same each is asked again once.
+        let orphan = self.summary.questions.values().find(|waiting| {
+            waiting.attempt != self.task.attempt
+                && waiting.question.kind.is_same(&kind)
+                && !self.intake.is_being_asked(waiting.question.question_id)
+        });
         let question_id = orphan.map(|waiting| waiting.question.question_id).unwrap_or_else(|| {
             let asked = self.intake.questions_asked.max(self.summary.questions_asked) + 1;
             self.intake.questions_asked = asked;
             QuestionId(asked)
         });
+        self.intake.asking.push((request_id.clone(), question_id));
         let question = Question {
             question_id,
             request_id,
@@ -311,16 +325,15 @@ impl Execution {
 
     /// A resumed agent that has ended its turn without asking again has gone past what its predecessor asked.
     fn withdraw_orphans(&mut self) {
-        let asked_again = |id: QuestionId| {
-            let again = |entry: &Entry| matches!(entry, Entry::QuestionAsked(question) if question.question_id == id);
-            self.intake.batch.iter().any(again)
-        };
         let orphans = self
             .summary
             .questions
             .iter()
             .filter(|(_, waiting)| waiting.attempt != self.task.attempt);
-        let passed: Vec<_> = orphans.map(|(id, _)| *id).filter(|id| !asked_again(*id)).collect();
+        let passed: Vec<_> = orphans
+            .map(|(id, _)| *id)
+            .filter(|id| !self.intake.is_being_asked(*id))
+            .collect();
         for question_id in passed {
             let why = "the resumed agent went on without it".to_owned();
             self.intake
@@ -330,10 +343,8 @@ impl Execution {
     }
 
     fn withdraw(&mut self, request_id: &str) {
-        let asked = self.intake.batch.iter().find_map(|entry| match entry {
-            Entry::QuestionAsked(question) if question.request_id == request_id => Some(question.question_id),
-            _ => None,
-        });
+        let asking = self.intake.asking.iter().find(|(request, _)| request == request_id);
+        let asked = asking.map(|(_, question_id)| *question_id);
         let journalled = self.summary.questions.values().map(|waiting| &waiting.question);
         let journalled = journalled
             .into_iter()

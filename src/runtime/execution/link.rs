@@ -118,7 +118,8 @@ impl Execution {
                 spool_bytes,
                 stderr_tail,
             } => {
-                if !stderr_tail.trim().is_empty() {
+                // A host that is reached again says so again.
+                if !stderr_tail.trim().is_empty() && !self.closing.is_agent_gone() {
                     self.append(None, vec![Entry::AgentStderr(Text { text: stderr_tail })], ctx);
                 }
                 self.agent_gone(exit, spool_bytes, ctx);
@@ -161,7 +162,7 @@ impl Execution {
                 self.greeted = true;
                 self.ask_to_end(ctx);
             }
-            None => self.greet(ctx),
+            None => self.greet(spool_bytes, ctx),
         }
         self.settle(ctx);
     }
@@ -213,6 +214,9 @@ impl Execution {
 
 impl StreamHandler<Result<ws::Frame, ProtocolError>> for Execution {
     fn handle(&mut self, frame: Result<ws::Frame, ProtocolError>, ctx: &mut Self::Context) {
+        if frame.is_ok() {
+            self.closing.heard_of_host();
+        }
         match frame {
             Ok(ws::Frame::Binary(bytes)) => match bytes.split_first_chunk::<OFFSET_BYTES>() {
                 Some((offset, bytes)) => self.take_bytes(u64::from_le_bytes(*offset), bytes, ctx),

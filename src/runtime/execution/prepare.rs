@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use crate::agent::environment::{self, Conversation, DEPTH_VARIABLE, Remaining};
@@ -49,11 +50,12 @@ pub(super) enum Unprepared {
 }
 
 impl Unprepared {
-    /// Whether there was no room on a disk, which passes.
-    pub(super) fn is_for_want_of_room(&self) -> bool {
-        let is_full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
+    /// Whether there was no room on a disk, or this machine has too many processes, files or pages just now: that passes.
+    pub(super) fn is_for_want_of_means(&self) -> bool {
+        let wants = [Errno::NOSPC, Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+        let is_want = |error: &std::io::Error| Errno::from_io_error(error).is_some_and(|errno| wants.contains(&errno));
         match self {
-            Self::Launch(LaunchError::Prepare { source, .. } | LaunchError::Spawn { source, .. }) => is_full(source),
+            Self::Launch(LaunchError::Prepare { source, .. } | LaunchError::Spawn { source, .. }) => is_want(source),
             Self::Launch(LaunchError::Plan { .. } | LaunchError::Unreachable(_)) | Self::Lost(_) | Self::Store(_) => {
                 false
             }

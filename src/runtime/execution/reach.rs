@@ -11,8 +11,8 @@ use crate::agent::launch::LaunchError;
 /// The longest wait before the host is reached for again.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// How long an attempt that finds a full disk waits before it is prepared again.
-const FULL_DISK_PAUSE: Duration = Duration::from_secs(2);
+/// How long an attempt waits before it is prepared again that finds a full disk, or no means to start a process.
+const WANT_PAUSE: Duration = Duration::from_secs(2);
 
 /// What is known of a host that cannot be reached though its agent lives.
 #[derive(Default)]
@@ -78,9 +78,9 @@ impl Execution {
                 self.groundwork = groundwork;
                 self.open_link(socket, ctx);
             }
-            Err(error) if error.is_for_want_of_room() => {
+            Err(error) if error.is_for_want_of_means() && !self.closing.is_begun() => {
                 tracing::warn!(%error, "no agent yet");
-                ctx.run_later(FULL_DISK_PAUSE, |act, ctx| act.connect(ctx));
+                ctx.run_later(WANT_PAUSE, |act, ctx| act.connect(ctx));
             }
             Err(error) => self.host_missing(error.ending(), error.to_string(), ctx),
         }

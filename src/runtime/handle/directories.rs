@@ -33,6 +33,12 @@ pub(super) fn resolve_one(allowed: &[PathBuf], given: &Path) -> Result<PathBuf, 
         }
     }
     let resolved = resolved.map_err(|error| bad(error.to_string()))?;
+    if resolved.to_str().is_none() {
+        return Err(bad(format!(
+            "it leads to {}, whose name is no UTF-8 text",
+            resolved.display()
+        )));
+    }
     if !resolved.is_dir() {
         return Err(bad("it is not a directory".to_owned()));
     }

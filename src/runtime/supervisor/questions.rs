@@ -1,8 +1,10 @@
 //! Answers: the first one wins, is written down, and then goes to the agent.
 
 use super::*;
+use crate::agent::wire::encode;
+use crate::agent_host::protocol::LINE_BYTES_MAX;
 use crate::session::clarify::{Analysis, Clarify, Verdict};
-use crate::session::question::Answer;
+use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::OnQuestion;
 
 impl Handler<AnswerQuestion> for Supervisor {
@@ -44,7 +46,13 @@ impl Supervisor {
         if waiting.answer.is_some() || session.answering.contains(&question) {
             return Err(CallError::AlreadyAnswered(question));
         }
-        Ok(waiting.question.kind.check(answer)?)
+        waiting.question.kind.check(answer)?;
+        let bytes = encode::answer(&waiting.question, answer).len();
+        if bytes >= LINE_BYTES_MAX {
+            let bytes_max = LINE_BYTES_MAX - 1;
+            return Err(AnswerMismatch::Long { bytes, bytes_max }.into());
+        }
+        Ok(())
     }
 
     /// An answer goes to the agent that asked; one to our own question about the task decides what is run.
@@ -133,6 +141,10 @@ impl Supervisor {
             OnQuestion::Allow if kind.check(&allow).is_ok() => allow,
             OnQuestion::Allow => kind.first_options().unwrap_or_else(deny),
         };
+        // What the policy says may be too long to be said.
+        let answer = self
+            .check_answer(id, question, &answer)
+            .map_or_else(|_| deny(), |()| answer);
         let by = "the request's on_question".to_owned();
         self.take_answer(
             id,

@@ -191,6 +191,10 @@ impl Hosts for SimulatedHosts {
         Box::pin(std::future::ready(is_alive))
     }
 
+    fn kill_hosts(&self, _: SessionId, _: Attempt) -> LocalBoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>> {
         let agents = self.machine.agents.lock().unwrap();
         let name = (session, attempt);
@@ -231,6 +235,7 @@ impl Link {
                         }
                         self.obey(order).await;
                     }
+                    Some(Ok(ws::Frame::Ping(payload))) => self.send(ws::Message::Pong(payload)).await,
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => return,
                 },

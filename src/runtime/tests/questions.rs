@@ -2,11 +2,13 @@
 
 use super::agent::{Agent, script};
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
-use crate::session::id::QuestionId;
+use crate::runtime::handle::CallError;
+use crate::session::id::{Attempt, QuestionId};
 use crate::session::journal::Entry;
 use crate::session::outcome::Outcome;
-use crate::session::question::Answer;
+use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::OnQuestion;
+use crate::session::summary::Summary;
 use jiff::Timestamp;
 
 const ALLOW: Answer = Answer::Allow {
@@ -157,5 +159,68 @@ fn the_wait_for_a_person_does_not_count_towards_the_timeout() {
         let (outcome, took) = run(30, 35).await;
         assert_eq!(outcome, Outcome::TimedOut, "69 minutes of work");
         assert!(took >= 11 * HOUR && took < 11 * HOUR + MINUTE, "{took:?}");
+    });
+}
+
+#[test]
+fn two_questions_that_are_the_same_are_both_answered_though_their_agent_died_over_them() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            let (first, second) = tokio::join!(agent.asks("make", SECOND), agent.asks("make", SECOND));
+            if first && second {
+                agent.says_a_line();
+            }
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.questions.len() == 2).await;
+        world.kill_agents();
+        let is_asked_again = |summary: &Summary| {
+            let attempt = summary.lifecycle.attempt;
+            attempt == Attempt(2) && summary.questions.values().all(|waiting| waiting.attempt == attempt)
+        };
+        let asked = world.until(id, is_asked_again).await;
+        assert_eq!(asked.questions.len(), 2);
+        for question in asked.questions.keys() {
+            let answering = world.handle();
+            answering.answer(id, *question, ALLOW, "a test".into()).await.unwrap();
+        }
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.lines(id).len(), 1, "both were allowed");
+    });
+}
+
+#[test]
+fn an_answer_that_no_agent_can_be_told_is_refused_while_another_can_be_given() {
+    simulate(async {
+        let world = World::new(script(|agent| asks_between(agent, 1, 1)));
+        let id = world.create(|_| {}).await;
+        let asked = world.shown(id, "awaiting_input").await;
+        let question = *asked.questions.keys().next().unwrap();
+        let long = Answer::Allow {
+            updated_input: Some(serde_json::json!({"command": "x".repeat(1024 * 1024)})),
+            remember: false,
+        };
+        let refused = world.handle().answer(id, question, long, "a test".into()).await;
+        assert!(
+            matches!(refused, Err(CallError::AnswerMismatch(AnswerMismatch::Long { .. }))),
+            "{refused:?}"
+        );
+        let deep = serde_json::from_str(&format!("{}{}", "[".repeat(120), "]".repeat(120))).unwrap();
+        let deep = Answer::Allow {
+            updated_input: Some(deep),
+            remember: false,
+        };
+        let refused = world.handle().answer(id, question, deep, "a test".into()).await;
+        assert!(
+            matches!(refused, Err(CallError::AnswerMismatch(AnswerMismatch::Deep))),
+            "{refused:?}"
+        );
+        world
+            .handle()
+            .answer(id, question, ALLOW, "a test".into())
+            .await
+            .unwrap();
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
     });
 }

@@ -1,5 +1,7 @@
 //! Lists: what sessions are filtered by stands in a table of its own, written in the transaction of their summaries.
 
+use std::cmp::Reverse;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
@@ -42,7 +44,9 @@ pub(super) fn find(
     values.splice(0..0, [Value::Blob(before), Value::Integer(integer(limit as u64))]);
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params_from_iter(values), parse_summary)?;
-    rows.collect()
+    let mut page = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    page.sort_unstable_by_key(|summary| Reverse(summary.session_id));
+    Ok(page)
 }
 
 /// The session of a caller's key.
@@ -81,10 +85,11 @@ pub(super) fn complete(connection: &mut Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// The statement for a filter and its values, from `?3` on; `?1` is where the page begins, and `?2` how long it is. The
-/// order of the join is fixed (that is what CROSS means to SQLite): only rows that fit have their summary read.
+/// The statement for a filter and its values, from `?3` on; `?1` is where the page begins, and `?2` how long it is. Which
+/// sessions fit is found by their keys alone, and only those of the page have their summary read (the order of the join is
+/// fixed, that is what CROSS means to SQLite). The rows come in any order.
 pub(super) fn query(filter: &Filter) -> (String, Vec<Value>) {
-    let mut conditions = vec!["listing.session < ?1".to_owned()];
+    let mut conditions = vec!["session < ?1".to_owned()];
     let mut values = Vec::new();
     let mut value = |value: Value| {
         values.push(value);
@@ -101,19 +106,17 @@ pub(super) fn query(filter: &Filter) -> (String, Vec<Value>) {
         ));
     }
     if let Some(since) = filter.since {
-        conditions.push(format!(
-            "listing.created_at >= {}",
-            value(since.as_millisecond().into())
-        ));
+        conditions.push(format!("created_at >= {}", value(since.as_millisecond().into())));
     }
     if let Some(until) = filter.until {
-        conditions.push(format!("listing.created_at < {}", value(until.as_millisecond().into())));
+        conditions.push(format!("created_at < {}", value(until.as_millisecond().into())));
     }
     if let Some(needle) = filter.needle() {
         conditions.push(format!("instr(text, {}) > 0", value(needle.into())));
     }
     let sql = format!(
-        "SELECT summary FROM listing CROSS JOIN sessions USING (session) WHERE {} ORDER BY listing.session DESC LIMIT ?2",
+        "SELECT summary FROM (SELECT session FROM listing WHERE {} ORDER BY session DESC LIMIT ?2)
+            CROSS JOIN sessions USING (session)",
         conditions.join(" AND ")
     );
     (sql, values)

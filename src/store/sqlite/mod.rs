@@ -160,10 +160,10 @@ impl Store for SqliteStore {
             .with(|connection| listing::claimed(connection, caller, key))
     }
 
-    fn ending_in(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+    fn meant_by(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
         let digits = typed_digits(digits);
         self.readers.with(|connection| match &digits {
-            Some(digits) => reader::ending_in(connection, digits, limit),
+            Some(digits) => reader::meant_by(connection, digits, limit),
             None => Ok(Vec::new()),
         })
     }

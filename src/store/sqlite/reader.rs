@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use uuid::Uuid;
 
 use super::{explain, schema};
-use crate::session::id::{Attempt, Seq, SessionId};
+use crate::session::id::{Attempt, SHORT_ID_DIGITS, Seq, SessionId};
 use crate::session::summary::Summary;
 use crate::store::{PAGE_BYTES_MAX, PAGE_RECORDS_MAX, StoreError, Stored, lock};
 
@@ -168,11 +168,13 @@ pub(super) fn recent(
 }
 
 /// Looks at all ids; at 10,000 sessions that is a few milliseconds.
-pub(super) fn ending_in(connection: &Connection, digits: &str, limit: usize) -> rusqlite::Result<Vec<SessionId>> {
+pub(super) fn meant_by(connection: &Connection, digits: &str, limit: usize) -> rusqlite::Result<Vec<SessionId>> {
     let sql = "SELECT session FROM sessions WHERE substr(lower(hex(session)), -length(?1)) = ?1
+        OR substr(substr(lower(hex(session)), -?3), 1, length(?1)) = ?1
         ORDER BY session DESC LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map(params![digits, integer(limit as u64)], |row| session_id(row, 0))?;
+    let short = integer(SHORT_ID_DIGITS as u64);
+    let rows = statement.query_map(params![digits, integer(limit as u64), short], |row| session_id(row, 0))?;
     rows.collect()
 }
 

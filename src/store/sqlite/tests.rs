@@ -8,7 +8,6 @@ use std::sync::mpsc;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::reader::{LAST_MESSAGE_SQL, LAST_OF_KIND_SQL, LIVE_SQL, RECENT_SQL, RECORDS_SQL};
 use super::*;
 use crate::session::id::Attempt;
 use crate::store::contract::entries::{append, at, checkpoint, created, ended, notice, said, started};
@@ -16,6 +15,7 @@ use crate::store::contract::{self, Ignore, Place, answered, journal, new_session
 use crate::store::{Commit, Shortage};
 
 mod kill;
+mod plans;
 
 /// A database in a directory of its own.
 struct Directory(TempDir);
@@ -392,72 +392,6 @@ fn a_session_whose_row_cannot_be_read_does_not_stop_the_others() {
     let refused = answered(store.append(notice(bad, "one"))).unwrap_err();
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
     write(&store, notice(good, "two"));
-}
-
-#[test]
-fn reads_go_by_an_index() {
-    let directory = Directory::default();
-    let store = directory.store();
-    new_session(&store);
-    let plan = |sql: &str| {
-        let connection = Connection::open(directory.file()).unwrap();
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let mut rows = statement.raw_query();
-        let mut plan = String::new();
-        while let Some(row) = rows.next().unwrap() {
-            plan += &format!("{}\n", row.get::<_, String>(3).unwrap());
-        }
-        plan
-    };
-    let by = |sql, index| {
-        let plan = plan(sql);
-        assert!(
-            plan.starts_with(&format!("SEARCH {index}")) && !plan.contains("TEMP B-TREE"),
-            "{plan}"
-        );
-    };
-    by(
-        RECORDS_SQL,
-        "records USING INDEX sqlite_autoindex_records_1 (session=? AND seq>?)",
-    );
-    by(
-        LAST_OF_KIND_SQL,
-        "records USING INDEX records_by_kind (session=? AND kind=?)",
-    );
-    by(
-        LAST_MESSAGE_SQL,
-        "records USING INDEX sqlite_autoindex_records_1 (session=?)",
-    );
-    by(
-        RECENT_SQL,
-        "sessions USING INDEX sqlite_autoindex_sessions_1 (session<?)",
-    );
-    let listed = |filter: Filter, index: &str| {
-        let plan = plan(&listing::query(&filter).0);
-        assert!(
-            plan.starts_with(&format!("SEARCH {index}")) && !plan.contains("TEMP B-TREE"),
-            "{plan}"
-        );
-    };
-    listed(
-        Filter::default(),
-        "listing USING COVERING INDEX sqlite_autoindex_listing_1 (session<?)",
-    );
-    let old = Filter {
-        until: Some(at()),
-        ..Filter::default()
-    };
-    listed(old, "listing USING COVERING INDEX listing_by_age (session<?)");
-    let completed = Filter {
-        states: vec!["completed".to_owned()],
-        ..Filter::default()
-    };
-    listed(
-        completed,
-        "listing USING COVERING INDEX listing_by_state (state=? AND session<?)",
-    );
-    let live = plan(LIVE_SQL);
-    assert_eq!(live, "SCAN sessions USING INDEX sessions_live\n");
 }
 
 #[test]

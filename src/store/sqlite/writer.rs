@@ -10,6 +10,7 @@ use std::time::Instant;
 use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::{oneshot, watch};
 
+use self::place::Place;
 use self::room::{RETRY_PAUSE, Room};
 use super::reader::{self, integer, key};
 use super::{explain, listing, rebuild};
@@ -18,6 +19,7 @@ use crate::session::summary::Summary;
 use crate::store::numbering::Draft;
 use crate::store::{Commit, Health, Observer, StoreError, Stored};
 
+mod place;
 mod room;
 
 /// A group takes no further append once it has this many records …
@@ -67,6 +69,8 @@ pub(super) struct Writer {
     next_id: i64,
     /// Why nothing is written any more. What a failed commit has left on disk is unknown, so it is never repeated.
     failed: Option<StoreError>,
+    /// Where the files are that are written to.
+    place: Place,
     room: Room,
 }
 
@@ -99,6 +103,7 @@ impl Writer {
             summaries: HashMap::new(),
             next_id: last_id + 1,
             failed: None,
+            place: Place::of(path),
             room: Room::beside(path, health),
         }
     }
@@ -175,6 +180,7 @@ impl Writer {
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<Vec<Result<Commit, StoreError>>, StoreError> {
+        self.place.check()?;
         self.run_sql("BEGIN IMMEDIATE")?;
         let mut group = Group {
             summaries: HashMap::new(),

@@ -22,6 +22,7 @@ use crate::session::id::SessionId;
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditEntry)]
 pub(crate) struct Entry {
     /// Counts the entries, from 1.
     #[serde(default)]
@@ -50,6 +51,7 @@ pub(crate) struct Entry {
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = CallOutcome)]
 pub(crate) enum Outcome {
     /// It was carried out.
     Done,

@@ -1,6 +1,6 @@
 //! The door of every route: from where a call comes, who calls, and whether he may; and then what became of it.
 
-use actix_web::body::{EitherBody, MessageBody};
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName};
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::audit::Note;
 use super::caller::{Caller, is_reading, needed};
+use super::lease::{Lease, SignedBy};
 use super::origin::single;
 use super::sign_ins::csrf_token;
 use super::token::Fingerprint;
@@ -34,10 +35,6 @@ pub(in crate::web) fn is_public(path: &str) -> bool {
     };
     PUBLIC_PATHS.contains(&path) || path.strip_prefix(ASSETS).is_some_and(is_asset)
 }
-
-/// The token by which a request was let through, itself or through a cookie; stands in the request's extensions.
-#[derive(Clone, Copy)]
-pub(in crate::web) struct SignedBy(pub(super) Fingerprint);
 
 /// A call that is not let through, and who made it where that is known.
 struct Refusal {
@@ -71,16 +68,17 @@ impl Access {
     /// A token decides where there is one, else the cookie.
     fn identify(&self, request: &ServiceRequest, now: Timestamp) -> Result<(Caller, SignedBy), Problem> {
         let found = if request.headers().contains_key(AUTHORIZATION) {
-            bearer(request.headers()).and_then(|token| self.caller_with(&Fingerprint::of(token), None, now))
+            bearer(request.headers()).and_then(|token| self.of_token(Fingerprint::of(token), now))
         } else {
             self.of_cookie(request, now)
         };
-        found.ok_or_else(|| {
-            Problem::new(
-                Code::Unauthorized,
-                "send `Authorization: Bearer TOKEN`; `cc-executor token` shows the token, `cc-executor open` opens the page",
-            )
-        })
+        found.ok_or_else(unauthorized)
+    }
+
+    fn of_token(&self, token: Fingerprint, now: Timestamp) -> Option<(Caller, SignedBy)> {
+        let (name, role) = self.holder(&token, now)?;
+        let csrf = None;
+        Some((Caller { name, role, csrf }, SignedBy { token, cookie: None }))
     }
 
     /// Other servers of this machine can set cookies of our name: they are passed over.
@@ -88,16 +86,31 @@ impl Access {
         let name = self.cookie_name();
         let cookies = request.cookies().ok()?;
         let ours = cookies.iter().filter(|cookie| cookie.name() == name);
-        ours.map(|cookie| cookie.value()).find_map(|cookie| {
-            let token = self.0.sign_ins.token_of(cookie, now)?;
-            self.caller_with(&token, Some(csrf_token(cookie)), now)
+        ours.map(|cookie| cookie.value()).find_map(|value| {
+            let cookie = Fingerprint::of(value);
+            let token = self.0.sign_ins.token_of(&cookie, now)?;
+            let (name, role) = self.holder(&token, now)?;
+            let csrf = Some(csrf_token(value));
+            let cookie = Some(cookie);
+            Some((Caller { name, role, csrf }, SignedBy { token, cookie }))
         })
     }
 
-    fn caller_with(&self, token: &Fingerprint, csrf: Option<String>, now: Timestamp) -> Option<(Caller, SignedBy)> {
-        let (name, role) = self.holder(token, now)?;
-        Some((Caller { name, role, csrf }, SignedBy(*token)))
+    /// Whether what let a caller in still does.
+    pub(super) fn lets_in(&self, by: &SignedBy, now: Timestamp) -> bool {
+        let is_signed_in = by
+            .cookie
+            .is_none_or(|cookie| self.0.sign_ins.token_of(&cookie, now).is_some());
+        is_signed_in && self.holder(&by.token, now).is_some()
     }
+}
+
+/// The refusal of whom nothing lets in.
+pub(super) fn unauthorized() -> Problem {
+    Problem::new(
+        Code::Unauthorized,
+        "send `Authorization: Bearer TOKEN`; `cc-executor token` shows the token, `cc-executor open` opens the page",
+    )
 }
 
 /// The token of the `Authorization` header.
@@ -130,25 +143,27 @@ fn may_call(caller: &Caller, request: &ServiceRequest) -> Result<(), Problem> {
     ))
 }
 
-/// Lets through who may call, tells the routes who it is, and keeps what became of each change.
+/// Lets through who may call, tells the routes who it is, and keeps what became of each change. What is read is sent no
+/// longer than its reader may have it; a change is answered whatever it changed, be it the right of who made it.
 pub(in crate::web) async fn guard<B: MessageBody + 'static>(
     access: Access,
     handle: Handle,
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let (caller, signed_by) = match access.admit(&request) {
-        Ok(None) => return Ok(next.call(request).await?.map_into_left_body()),
+        Ok(None) => return Ok(next.call(request).await?.map_into_boxed_body()),
         Ok(Some(admitted)) => admitted,
         Err(refusal) => {
             let answer = refuse(&request, &refusal);
             if let Some(note) = refusal.caller.and_then(|caller| note(&access, &request, &caller)) {
                 note.finish(&handle, &answer).await;
             }
-            return Ok(request.into_response(answer).map_into_right_body());
+            return Ok(request.into_response(answer));
         }
     };
     let note = note(&access, &request, &caller);
+    let (lease, is_read) = (Lease::new(access, signed_by), is_reading(request.method()));
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(signed_by);
     let answered = next.call(request).await;
@@ -158,7 +173,11 @@ pub(in crate::web) async fn guard<B: MessageBody + 'static>(
             Err(error) => note.finish(&handle, &error.as_response_error().error_response()).await,
         }
     }
-    Ok(answered?.map_into_left_body())
+    let answer = answered?.map_into_boxed_body();
+    if is_read && !lease.holds() {
+        return Ok(answer.into_response(unauthorized().error_response()));
+    }
+    Ok(lease.bound(answer))
 }
 
 /// What is to be kept of a call, where it changes something. Those of MCP are kept by their face, which alone
@@ -173,7 +192,8 @@ fn note(access: &Access, request: &ServiceRequest, caller: &Caller) -> Option<No
 fn refuse(request: &ServiceRequest, refusal: &Refusal) -> HttpResponse {
     tracing::debug!(method = %request.method(), path = request.path(), why = %refusal.problem, "call refused");
     if refusal.problem.is(Code::Unauthorized) && wants_page(request) {
-        return pages::sign_in_page(None);
+        let to = request.uri().path_and_query().map_or("/", |to| to.as_str());
+        return pages::sign_in_page(None, to);
     }
     refusal.problem.error_response()
 }

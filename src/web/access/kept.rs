@@ -2,10 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use crate::agent::launch::write_private;
 
@@ -14,8 +15,11 @@ pub(super) struct Kept<T> {
     path: PathBuf,
     /// Held while a change is written, so that readers need not wait for the disk.
     writing: Mutex<()>,
-    items: RwLock<Arc<Vec<T>>>,
+    items: watch::Sender<Arc<Vec<T>>>,
 }
+
+/// Hears of each change of a list.
+pub(super) type Changes<T> = watch::Receiver<Arc<Vec<T>>>;
 
 impl<T: Clone + Serialize + DeserializeOwned> Kept<T> {
     /// Reads the list; where there is no file it is empty.
@@ -36,13 +40,18 @@ impl<T: Clone + Serialize + DeserializeOwned> Kept<T> {
         Self {
             path: path.to_owned(),
             writing: Mutex::default(),
-            items: RwLock::new(Arc::new(items)),
+            items: watch::Sender::new(Arc::new(items)),
         }
     }
 
     /// All items.
     pub(super) fn all(&self) -> Arc<Vec<T>> {
-        Arc::clone(&self.items.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.items.borrow())
+    }
+
+    /// Hears of each change from now on.
+    pub(super) fn changes(&self) -> Changes<T> {
+        self.items.subscribe()
     }
 
     /// Changes the list; readers see the change once it is on disk. Waits for the disk.
@@ -55,7 +64,7 @@ impl<T: Clone + Serialize + DeserializeOwned> Kept<T> {
         let outcome = change(&mut items)?;
         let json = serde_json::to_vec_pretty(&items).map_err(io::Error::other)?;
         write_private(&self.path, &json)?;
-        *self.items.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(items);
+        self.items.send_replace(Arc::new(items));
         Ok(outcome)
     }
 }

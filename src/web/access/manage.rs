@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::audit::{self, Entry};
 use super::caller::Role;
-use super::guard::SignedBy;
+use super::lease::SignedBy;
 use super::named::{NamedToken, NotMade};
 use crate::web::Faces;
 use crate::web::body::{Optional, read_fields};
@@ -166,7 +166,7 @@ pub(in crate::web) async fn create_link(
         None => "/".to_owned(),
     };
     let access = &faces.access.0;
-    let (code, expires_at) = access.links.make(signed_by.0, to, Timestamp::now());
+    let (code, expires_at) = access.links.make(signed_by.token, to, Timestamp::now());
     Ok(HttpResponse::Created().json(LinkView {
         url: format!("{}/sign-in?code={}", access.base_url, code.reveal()),
         expires_at: shown(expires_at),

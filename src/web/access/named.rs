@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OWNER;
 use super::caller::Role;
-use super::kept::Kept;
+use super::kept::{Changes, Kept};
 use super::token::{Fingerprint, Token};
 
 /// The most named tokens.
@@ -64,6 +64,11 @@ impl NamedTokens {
         found
             .filter(|named| !named.has_expired(now))
             .map(|named| (named.name.clone(), named.role))
+    }
+
+    /// Hears of every token that is made or revoked.
+    pub(super) fn changes(&self) -> Changes<NamedToken> {
+        self.0.changes()
     }
 
     /// All tokens, in the order in which they were made.

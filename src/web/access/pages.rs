@@ -35,6 +35,9 @@ const WRONG_TOKEN: &str = "That is no token of this daemon, or one that has expi
 pub(in crate::web) struct SignInForm {
     /// The token.
     token: String,
+    /// The page that was asked for.
+    #[serde(default)]
+    to: String,
 }
 
 /// `GET /sign-in?code=…`: uses a link up.
@@ -50,11 +53,11 @@ pub(in crate::web) struct SignInForm {
 pub(in crate::web) async fn use_link(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, &["code"])?;
     let Some(code) = params.text("code") else {
-        return Ok(sign_in_page(None));
+        return Ok(sign_in_page(None, "/"));
     };
     match faces.access.0.links.take(code, Timestamp::now()) {
         Some((token, to)) => sign_in(&faces.access, &request, token, &to, DEAD_LINK).await,
-        None => Ok(sign_in_page(Some(DEAD_LINK))),
+        None => Ok(sign_in_page(Some(DEAD_LINK), "/")),
     }
 }
 
@@ -74,7 +77,8 @@ pub(in crate::web) async fn use_token(
 ) -> Result<HttpResponse, Problem> {
     let form = form.map_err(|error| Problem::new(Code::BadBody, error.to_string()))?;
     let token = Fingerprint::of(form.token.trim());
-    sign_in(&faces.access, &request, token, "/", WRONG_TOKEN).await
+    let to = if is_own(&form.to) { &form.to } else { "/" };
+    sign_in(&faces.access, &request, token, to, WRONG_TOKEN).await
 }
 
 /// `POST /sign-out`
@@ -110,7 +114,7 @@ async fn sign_in(
     let now = Timestamp::now();
     let Some((name, role)) = access.holder(&token, now) else {
         tracing::warn!("a sign-in was refused");
-        return Ok(sign_in_page(Some(wrong)));
+        return Ok(sign_in_page(Some(wrong), to));
     };
     let beginning = access.clone();
     let value: Token = kept(web::block(move || beginning.0.sign_ins.begin(token, now)).await)?;
@@ -157,22 +161,29 @@ fn kept<T>(outcome: Result<std::io::Result<T>, actix_web::error::BlockingError>)
     outcome.map_err(|error| Problem::new(Code::NotKept, format!("it cannot be kept on disk: {error}")))
 }
 
-/// The page of those who are not signed in.
-pub(in crate::web) fn sign_in_page(wrong: Option<&str>) -> HttpResponse {
+/// Whether this leads to a page of ours and nowhere else, however a browser reads it.
+fn is_own(to: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.?=&%+".contains(&byte);
+    to.starts_with('/') && !to.starts_with("//") && to.bytes().all(fits)
+}
+
+/// The page of those who are not signed in; who signs in is led `to` the page that he wanted.
+pub(in crate::web) fn sign_in_page(wrong: Option<&str>, to: &str) -> HttpResponse {
     let mut answer = HttpResponse::Unauthorized();
     answer.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"cc-executor\""));
-    page(&mut answer, &signing_in(wrong))
+    page(&mut answer, &signing_in(wrong, to))
 }
 
 fn page(answer: &mut actix_web::HttpResponseBuilder, markup: &Markup) -> HttpResponse {
     answer
         .content_type("text/html; charset=utf-8")
         .insert_header((CONTENT_SECURITY_POLICY, PAGE_POLICY))
-        .insert_header((REFERRER_POLICY, "no-referrer"))
+        // Of a page that tells nobody where it is, a browser says of its form too that it comes from nowhere.
+        .insert_header((REFERRER_POLICY, "same-origin"))
         .body(markup.0.clone())
 }
 
-fn signing_in(wrong: Option<&str>) -> Markup {
+fn signing_in(wrong: Option<&str>, to: &str) -> Markup {
     let body = html! {
         h1 { "Sign in to cc-executor" }
         @if let Some(wrong) = wrong {
@@ -184,6 +195,7 @@ fn signing_in(wrong: Option<&str>) -> Markup {
             " "
             input #token type="password" name="token" autocomplete="off" required;
             " "
+            input type="hidden" name="to" value=(to);
             button type="submit" { "Sign in" }
         }
     };
@@ -213,6 +225,28 @@ fn document(title: &str, head: &Markup, body: &Markup) -> Markup {
                 (head)
             }
             body.sign-in { main { (body) } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_own;
+
+    #[test]
+    fn who_signs_in_is_led_to_a_page_of_ours_only() {
+        for own in ["/", "/history?q=a%20b&state=live", "/execution/0193-abcd?seq=5"] {
+            assert!(is_own(own), "{own}");
+        }
+        for other in [
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a\r\nSet-Cookie: a=b",
+            "evil",
+        ] {
+            assert!(!is_own(other), "{other}");
         }
     }
 }

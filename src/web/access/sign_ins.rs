@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::kept::Kept;
+use super::kept::{Changes, Kept};
 use super::token::{Fingerprint, Token};
 
 /// The most browsers that are signed in; beyond that the oldest is signed out.
@@ -24,7 +24,7 @@ const LINKS_MAX: usize = 32;
 
 /// One browser.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct SignIn {
+pub(super) struct SignIn {
     /// Of the cookie.
     cookie_sha256: Fingerprint,
     /// Of the token that it stands for.
@@ -67,11 +67,15 @@ impl SignIns {
         Ok(cookie)
     }
 
+    /// Hears of every browser that is signed in or out.
+    pub(super) fn changes(&self) -> Changes<SignIn> {
+        self.kept.changes()
+    }
+
     /// The token that a cookie stands for.
-    pub(super) fn token_of(&self, cookie: &str, now: Timestamp) -> Option<Fingerprint> {
-        let given = Fingerprint::of(cookie);
+    pub(super) fn token_of(&self, cookie: &Fingerprint, now: Timestamp) -> Option<Fingerprint> {
         let all = self.kept.all();
-        let found = all.iter().find(|sign_in| sign_in.cookie_sha256.is(&given));
+        let found = all.iter().find(|sign_in| sign_in.cookie_sha256.is(cookie));
         found
             .filter(|sign_in| sign_in.expires_at > now)
             .map(|sign_in| sign_in.token_sha256)
@@ -175,11 +179,14 @@ mod tests {
         let file = std::fs::read_to_string(&path).unwrap();
         assert!(!file.contains(cookie.reveal()), "only its fingerprint is kept");
         let again = SignIns::open(&path, LIFE);
-        assert_eq!(again.token_of(cookie.reveal(), at(59)), Some(a_token()));
-        assert_eq!(again.token_of(cookie.reveal(), at(60)), None);
-        assert_eq!(again.token_of("", at(0)), None);
+        assert_eq!(
+            again.token_of(&Fingerprint::of(cookie.reveal()), at(59)),
+            Some(a_token())
+        );
+        assert_eq!(again.token_of(&Fingerprint::of(cookie.reveal()), at(60)), None);
+        assert_eq!(again.token_of(&Fingerprint::of(""), at(0)), None);
         again.end(cookie.reveal()).unwrap();
-        assert_eq!(again.token_of(cookie.reveal(), at(0)), None);
+        assert_eq!(again.token_of(&Fingerprint::of(cookie.reveal()), at(0)), None);
     }
 
     #[test]
@@ -189,7 +196,7 @@ mod tests {
         std::fs::write(&path, "{").unwrap();
         let sign_ins = SignIns::open(&path, LIFE);
         let cookie = sign_ins.begin(a_token(), at(0)).unwrap();
-        assert!(sign_ins.token_of(cookie.reveal(), at(1)).is_some());
+        assert!(sign_ins.token_of(&Fingerprint::of(cookie.reveal()), at(1)).is_some());
     }
 
     #[test]
@@ -200,11 +207,11 @@ mod tests {
         let others: Vec<Token> = (0..SIGN_INS_MAX)
             .map(|_| sign_ins.begin(a_token(), at(0)).unwrap())
             .collect();
-        assert_eq!(sign_ins.token_of(first.reveal(), at(1)), None);
+        assert_eq!(sign_ins.token_of(&Fingerprint::of(first.reveal()), at(1)), None);
         assert!(
             others
                 .iter()
-                .all(|cookie| sign_ins.token_of(cookie.reveal(), at(1)).is_some())
+                .all(|cookie| sign_ins.token_of(&Fingerprint::of(cookie.reveal()), at(1)).is_some())
         );
     }
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use actix_web::HttpResponse;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{HeaderMap, SET_COOKIE};
 use actix_web::test::{self, TestRequest};
+use actix_web::web::{self, Data, ServiceConfig};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -460,4 +462,26 @@ async fn tokens_are_shown_once_listed_and_revoked() {
         .call(&Method::GET, "/api/sessions", &[("Authorization", &token)])
         .await;
     assert_eq!(with.status, 401);
+}
+
+#[actix_web::test]
+async fn who_loses_his_right_while_he_waits_for_an_answer_does_not_get_it() {
+    fn routes(cfg: &mut ServiceConfig) {
+        cfg.route(
+            "/slow",
+            web::get().to(async |faces: Data<Faces>| {
+                faces.access.0.tokens.revoke("ci").unwrap();
+                HttpResponse::Ok().body("a secret")
+            }),
+        );
+    }
+    let site = Site::new();
+    let bearer = site.token("ci", "viewer").await;
+    let app = test::init_service(app(&site.faces, routes)).await;
+    let request = TestRequest::with_uri("/slow").insert_header(("Host", "127.0.0.1:8005"));
+    let request = request.insert_header(("Authorization", bearer)).to_request();
+    let response = test::call_service(&app, request).await;
+    assert_eq!(response.status().as_u16(), 401);
+    let text = test::read_body(response).await;
+    assert!(!String::from_utf8_lossy(&text).contains("a secret"));
 }

@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 
 use crate::runtime::feed::{Item, Rendered};
 use crate::session::id::{QuestionId, Seq};
-use crate::session::journal::Entry;
+use crate::session::journal::{Entry, StateChange};
 use crate::session::message::Message;
 use crate::session::question::{Question, headline_of_input};
+use crate::session::state::StateName;
 use crate::session::summary::cut;
 
 /// How many lines the log of a call has.
@@ -186,7 +187,7 @@ impl Narrator {
 
     fn take_entry(&mut self, entry: &Entry) -> Turn {
         match entry {
-            Entry::SessionState(change) => self.tell(&format!("[{}] {}", change.to, change.reason)),
+            Entry::SessionState(change) => self.take_state(change),
             Entry::AttemptStarted(start) if start.attempt.0 > 1 => self.tell(&format!("[attempt {}]", start.attempt)),
             Entry::AgentMessage(said) => self.take_message(&said.message),
             Entry::AgentStderr(text) => self.note(&format!("stderr: {}", text.text)),
@@ -229,6 +230,20 @@ impl Narrator {
             | Entry::SessionResumed(_) => {}
         }
         Turn::Nothing
+    }
+
+    /// A wait to try again, and an end, have records of their own, which say more.
+    fn take_state(&mut self, change: &StateChange) {
+        match change.to {
+            StateName::Queued | StateName::Starting | StateName::Running | StateName::Asking | StateName::Stopping => {
+                self.tell(&format!("[{}] {}", change.to, change.reason))
+            }
+            StateName::WaitingRetry
+            | StateName::Completed
+            | StateName::Failed
+            | StateName::Cancelled
+            | StateName::TimedOut => {}
+        }
     }
 
     fn take_message(&mut self, message: &Message) {
@@ -378,6 +393,28 @@ mod tests {
         assert_eq!(narrator.news(), "hello\nagain\n");
         assert!(!narrator.has_news());
         assert_eq!(narrator.into_log(), (vec!["1: hello".to_owned(), "2: again".into()], 0));
+    }
+
+    #[test]
+    fn an_end_and_a_wait_are_told_once() {
+        let mut narrator = Narrator::default();
+        let state = |seq, to: &str| {
+            record(
+                seq,
+                "session.state",
+                json!({"from": "running", "to": to, "reason": "why"}),
+            )
+        };
+        let retry = json!({"at": "2027-01-15T08:00:00Z", "cause": "why"});
+        let end = json!({"outcome": "completed", "summary": "why"});
+        narrator.take(&state(1, "running"));
+        narrator.take(&record(2, "retry.scheduled", retry));
+        narrator.take(&state(3, "waiting_retry"));
+        narrator.take(&state(4, "completed"));
+        narrator.take(&record(5, "session.ended", end));
+        let told = "[running] why\n[next attempt at 2027-01-15T08:00:00Z] why\n[completed] why\n";
+        assert_eq!(narrator.news(), told);
+        assert_eq!(narrator.into_log().0.len(), 3);
     }
 
     #[test]

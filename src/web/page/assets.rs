@@ -25,6 +25,7 @@ const ASSETS: &[Asset] = &[
     ("live.js", SCRIPT, include_str!("assets/live.js")),
     ("session.js", SCRIPT, include_str!("assets/session.js")),
     ("sessions.js", SCRIPT, include_str!("assets/sessions.js")),
+    ("timeline.js", SCRIPT, include_str!("assets/timeline.js")),
     ("transcript.js", SCRIPT, include_str!("assets/transcript.js")),
 ];
 

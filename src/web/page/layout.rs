@@ -118,7 +118,7 @@ fn banner(place: Place, caller: &Reader) -> Markup {
                 a href="/history" aria-current=[current(Place::History)] { "History" }
                 a href="/api/reference" { "API" }
             }
-            p #connection role="status" data-connection="idle" { span.dot aria-hidden="true" {} span.words { "" } }
+            p #connection role="status" data-connection="idle" { span.dot aria-hidden="true" {} span.words { "" } a href="" hidden { "Sign in again" } }
             @if caller.csrf.is_some() {
                 form data-leave data-action="/sign-out" {
                     button.small type="submit" { "Sign out" }

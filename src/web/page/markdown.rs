@@ -10,7 +10,8 @@ use maud::{Markup, PreEscaped};
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd, html};
 
 use super::code::{self, CLASS_PREFIX};
-use super::text::visible;
+use super::text::{one_line, visible};
+use crate::session::summary::cut;
 
 /// The level of the first heading in a text: below those of the page itself.
 const HEADING_LEVEL_FIRST: usize = 3;
@@ -22,6 +23,25 @@ pub(super) fn render(text: &str) -> Markup {
     let mut rendered = String::with_capacity(text.len() * 3 / 2);
     html::push_html(&mut rendered, Tamed::new(Parser::new_ext(&text, options)));
     PreEscaped(SANITISER.clean(&rendered).to_string())
+}
+
+/// The words of Markdown in one line, without its marks; at most so many characters.
+pub(super) fn plain(text: &str, chars_max: usize) -> String {
+    // No character is longer than four bytes, and marks are few.
+    let text = cut(text, chars_max.saturating_mul(8));
+    let mut words = String::new();
+    for event in Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH) {
+        match event {
+            Event::Text(more) | Event::Code(more) | Event::Html(more) | Event::InlineHtml(more) => {
+                words.push_str(&more);
+            }
+            Event::End(TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough | TagEnd::Link) => {}
+            Event::End(_) | Event::SoftBreak | Event::HardBreak => words.push(' '),
+            _ => {}
+        }
+    }
+    let words: Vec<_> = words.split_whitespace().collect();
+    one_line(&words.join(" "), chars_max)
 }
 
 /// The last wall: only these elements, only these attributes, only links to the web.
@@ -214,6 +234,14 @@ mod tests {
             "a **b** `c`\n\n- d\n- ~~e~~",
             "<p>a <strong>b</strong> <code>c</code></p>\n<ul>\n<li>d</li>\n<li><del>e</del></li>\n</ul>",
         );
+    }
+
+    #[test]
+    fn words_are_told_without_their_marks() {
+        let text = "## What I *did*\n\n- **Ported** `a_b`,\n  and [more](https://e.example)\n\n| a | b |\n|---|---|\n| 1 | 2 |";
+        assert_eq!(plain(text, 100), "What I did Ported a_b, and more a b 1 2");
+        assert_eq!(plain(text, 10), "What I did…");
+        assert_eq!(plain("a <b> c", 100), "a <b> c");
     }
 
     #[test]

@@ -96,10 +96,12 @@ fn title(sessions: &[Arc<Summary>]) -> String {
 }
 
 fn questions(sessions: &[Arc<Summary>], may_act: bool) -> Markup {
-    let asking: Vec<_> = sessions
+    let mut asking: Vec<_> = sessions
         .iter()
         .filter(|summary| !summary.questions.is_empty())
         .collect();
+    // Who has waited longest is first; what is asked later comes below, where it pushes nothing away.
+    asking.sort_by_key(|summary| summary.questions.values().map(|waiting| waiting.asked_at).min());
     html! {
         section #questions aria-labelledby="questions-title" hidden[asking.is_empty()] {
             h2 #questions-title { "Waits for you" }
@@ -133,7 +135,7 @@ fn lists(sessions: &[Arc<Summary>]) -> Markup {
             h2 #ended-title { "Ended lately" }
             @if ended.is_empty() { p.empty { "Nothing has run yet." } }
             (list(ended.iter().take(ENDED_MAX).map(|summary| &***summary)))
-            @if !ended.is_empty() { p { a href="/history" { "All of the past" } } }
+            @if !ended.is_empty() { p.more { a href="/history" { "All of the past" } } }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The timeline of a session: attempts, turns, tool calls, waits, restarts, as a picture and as a list that says the
 //! same.
 //!
-//! It is made from look-ups by kind and from the last messages only, so a session of 100,000 records costs no more than
-//! one of 2,000; what is left out is said.
+//! It is made from look-ups by kind and from a bounded number of messages only, so a session of 100,000 records costs no
+//! more than one of 2,000; what is left out is said. Turns and tool calls that happened before are drawn where the reader
+//! goes back to them: each stretch of so many messages is a picture of its own, which begins where another ends.
 
 use std::collections::BTreeMap;
 
@@ -51,9 +52,22 @@ const MESSAGES_MAX: usize = 2_000;
 #[derive(Debug, Default)]
 struct Found {
     records: Vec<Stored>,
+    /// Where it is a stretch of the past: the record behind it.
+    behind: Option<Stored>,
     /// Messages before this record were not looked at.
     messages_from: Option<Seq>,
     /// There are more records of some kind than were looked at.
+    is_cut: bool,
+}
+
+/// What of a session is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shown {
+    /// The record behind a stretch of the past; none for the whole.
+    before: Option<Seq>,
+    /// The first record whose turns and tool calls are drawn, where there are more before it.
+    from: Option<Seq>,
+    /// Something that happened very often is not all there.
     is_cut: bool,
 }
 
@@ -63,43 +77,61 @@ pub(in crate::web) async fn fragment(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    Params::of(&request, &[])?;
+    let before = Params::of(&request, &["before"])?.number("before")?.map(Seq);
     let id = faces.handle.resolve(&id).await?;
     let summary = faces.handle.get(id).await?;
-    let found = find(&faces.handle, id).await?;
+    let found = find(&faces.handle, id, before.filter(|before| *before <= summary.head)).await?;
     let drawn = web::block(move || picture(&summary, &found, Timestamp::now())).await;
     Ok(respond(drawn.map_err(|_| CallError::Stopping)?))
 }
 
 fn picture(summary: &Summary, found: &Found, now: Timestamp) -> Markup {
     let until = summary.ended_at.unwrap_or(now).max(summary.created_at);
+    let shown = Shown {
+        before: found.behind.as_ref().map(|behind| behind.seq),
+        from: found.messages_from,
+        is_cut: found.is_cut,
+    };
+    let until = found.behind.as_ref().map_or(until, |behind| behind.at);
     let picture = Picture::of(&found.records, summary.created_at, until);
-    draw::render(&picture, found.messages_from, found.is_cut)
+    let first = found.records.iter().find(|record| Some(record.seq) == shown.from);
+    match first.filter(|_| shown.before.is_some()) {
+        Some(first) => draw::render(&picture.since(first.at), shown),
+        None => draw::render(&picture, shown),
+    }
 }
 
-async fn find(handle: &Handle, id: SessionId) -> Result<Found, CallError> {
+async fn find(handle: &Handle, id: SessionId, before: Option<Seq>) -> Result<Found, CallError> {
     let mut found = Found::default();
+    if let Some(before) = before {
+        let behind = handle.records(id, Seq(before.0.saturating_sub(1)), 1).await?;
+        found.behind = behind.into_iter().next();
+    }
     // By number: kinds are looked up one after the other, and the picture is made in the order of the journal.
     let mut records = BTreeMap::new();
     for kind in KINDS {
-        let some = handle.latest_of_kind(id, kind, None, KIND_RECORDS_MAX).await?;
+        let some = handle.latest_of_kind(id, kind, before, KIND_RECORDS_MAX).await?;
         found.is_cut |= some.len() == KIND_RECORDS_MAX;
         records.extend(some.into_iter().map(|record| (record.seq, record)));
     }
-    let (messages, from) = messages(handle, id).await?;
+    let (messages, from) = messages(handle, id, before).await?;
     records.extend(messages.into_iter().map(|record| (record.seq, record)));
     found.messages_from = from;
     found.records = records.into_values().collect();
     Ok(found)
 }
 
-/// The last messages, and from where on, where they are not all.
-async fn messages(handle: &Handle, id: SessionId) -> Result<(Vec<Stored>, Option<Seq>), CallError> {
+/// The last messages before a record, and from where on, where they are not all.
+async fn messages(
+    handle: &Handle,
+    id: SessionId,
+    before: Option<Seq>,
+) -> Result<(Vec<Stored>, Option<Seq>), CallError> {
     let mut messages: Vec<Stored> = Vec::new();
     for _ in 0..MESSAGES_MAX.div_ceil(PAGE_RECORDS_MAX) {
-        let before = messages.last().map(|record| record.seq);
+        let next = messages.last().map(|record| record.seq).or(before);
         let page = handle
-            .latest_of_kind(id, "agent.message", before, PAGE_RECORDS_MAX)
+            .latest_of_kind(id, "agent.message", next, PAGE_RECORDS_MAX)
             .await?;
         if page.is_empty() {
             return Ok((messages, None));

@@ -3,10 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
-use super::text::one_line;
+use super::markdown;
 use crate::session::outcome::Outcome;
+use crate::session::state::State;
 use crate::session::summary::Summary;
-pub(super) use crate::web::units::{amount, duration};
+pub(super) use crate::web::units::{amount, duration, usd};
 
 /// The most characters of what a session is at.
 const DOING_CHARS_MAX: usize = 200;
@@ -67,15 +68,6 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
     }
 }
 
-/// `$0.0421`, and `$12.30` from a dollar on.
-pub(super) fn usd(amount: f64) -> String {
-    if amount == 0.0 || amount.abs() >= 1.0 {
-        format!("${amount:.2}")
-    } else {
-        format!("${amount:.4}")
-    }
-}
-
 /// `12 B`, `3.4 KiB`.
 pub(super) fn bytes(count: usize) -> String {
     match count {
@@ -91,7 +83,8 @@ pub(super) fn active(summary: &Summary, now: Timestamp) -> String {
     duration(SignedDuration::from_millis(ms))
 }
 
-/// What a session is at, for lists: what it asks, its open tool call, its result, or the sentence about its state.
+/// What a session is at, for lists: what it asks, its open tool call, its result, or the sentence about its state where
+/// that says more than the state itself.
 pub(super) fn doing(summary: &Summary) -> Option<String> {
     let mut open = summary.questions.values().filter(|waiting| waiting.answer.is_none());
     if let Some(waiting) = open.next() {
@@ -99,10 +92,11 @@ pub(super) fn doing(summary: &Summary) -> Option<String> {
     }
     let outcome = summary.lifecycle.state.outcome();
     if let (Some(Outcome::Completed), Some(result)) = (outcome, &summary.result) {
-        return Some(one_line(result, DOING_CHARS_MAX));
+        return Some(markdown::plain(result, DOING_CHARS_MAX));
     }
     let tool = summary.work.open_tool().filter(|_| outcome.is_none());
-    tool.or(summary.note.as_deref())
+    let note = summary.note.as_deref();
+    tool.or(note.filter(|_| summary.lifecycle.state != State::Running))
         .filter(|text| !text.is_empty())
         .map(str::to_owned)
 }
@@ -112,18 +106,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_short() {
-        assert_eq!(
-            [amount(999), amount(12_345), amount(2_500_000)],
-            ["999", "12.3k", "2.5M"]
-        );
-        assert_eq!([usd(0.0), usd(0.04211), usd(12.3)], ["$0.00", "$0.0421", "$12.30"]);
+    fn sizes_are_short() {
         assert_eq!([bytes(12), bytes(2_048)], ["12 B", "2.0 KiB"]);
-        let of = |seconds| duration(SignedDuration::from_secs(seconds));
-        assert_eq!(
-            [of(7), of(133), of(3_900), of(90_000)],
-            ["7s", "2m 13s", "1h 05m", "1d 01h"]
-        );
     }
 
     #[test]

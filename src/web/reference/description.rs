@@ -15,6 +15,7 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
+use super::record::RecordSchema;
 use super::schemas;
 use crate::web::access::{manage, needed, pages};
 use crate::web::error::{Code, PROBLEM_TYPE};
@@ -24,9 +25,10 @@ use crate::web::{api, conversations, export, health, info, listing, metrics, str
 const ABOUT: &str = "Runs Claude Code for hours and does not lose the work. A session is one job; it has attempts, \
     records (its journal), questions that people answer, and an outcome.
 
-A session is named by its id or by the last digits of it (at least four). Refusals are `application/problem+json` with a \
-stable `code`. Fields may be added to what is answered; unknown fields and parameters in what is sent are refused. Every \
-path that has GET has HEAD, except streams, waits and exports. What goes on after its answer is answered with 202.
+A session is named by its id, by the last digits of it, or by the first of its short form (at least four). Refusals are \
+`application/problem+json` with a stable `code`. Fields may be added to what is answered; unknown fields and parameters \
+in what is sent are refused. Every path that has GET has HEAD, except streams, waits and exports. What goes on after its \
+answer is answered with 202.
 
 Each token has a role: a viewer reads, an operator also starts and answers and cancels, an admin also says who may call. \
 The least role that an operation needs is its `x-required-role`; a lesser one is refused with `forbidden_role`.";
@@ -48,7 +50,7 @@ pub(super) const ROLE: &str = "x-required-role";
         manage::tokens, manage::create_token, manage::revoke_token, manage::create_link, manage::audit, pages::sign_out,
         health::healthz, health::readyz, metrics::metrics,
     ),
-    components(schemas(schemas::HelloSchema, schemas::DeltaSchema, schemas::RecordSchema, schemas::ProblemSchema)),
+    components(schemas(schemas::HelloSchema, schemas::DeltaSchema, schemas::ProblemSchema, RecordSchema, api::Created)),
     modifiers(&Refusals, &Callers, &Roles),
     tags(
         (name = "sessions", description = "Jobs: started, listed, looked at, waited for, cancelled, exported"),

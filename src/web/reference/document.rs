@@ -24,6 +24,7 @@ pub(super) fn render(description: &Value) -> Markup {
             }
             body {
                 nav aria-label="Contents" {
+                    p { a href="/" { "All sessions" } }
                     h2 { "Contents" }
                     @for tag in tags {
                         (contents_of(description, text(&tag["name"])))
@@ -164,10 +165,14 @@ fn schema_section(name: &str, schema: &Value) -> Markup {
 fn shape(schema: &Value) -> Markup {
     let required = items(&schema["required"]);
     html! {
-        @for (words, parts) in [("All of", &schema["allOf"]), ("One of", &schema["oneOf"])] {
-            @if let Some(parts) = parts.as_array() {
-                p { (words) ":" }
-                ul { @for part in parts { li { @if part["properties"].is_object() { (shape(part)) } @else { (kind(part)) } } } }
+        @if let Some(kinds) = data_by_kind(&schema["oneOf"]) {
+            (kind_table(&kinds))
+        } @else {
+            @for (words, parts) in [("All of", &schema["allOf"]), ("One of", &schema["oneOf"])] {
+                @if let Some(parts) = parts.as_array() {
+                    p { (words) ":" }
+                    ul { @for part in parts { li { (part_of(part)) } } }
+                }
             }
         }
         @if let Some(properties) = schema["properties"].as_object() {
@@ -185,6 +190,39 @@ fn shape(schema: &Value) -> Markup {
             }
         } @else if schema["allOf"].is_null() && schema["oneOf"].is_null() {
             p { (kind(schema)) }
+        }
+    }
+}
+
+/// One of several alternatives or parts; one that has a name of its own stands elsewhere.
+fn part_of(part: &Value) -> Markup {
+    let is_shown_here = part["properties"].is_object() || part["oneOf"].is_array();
+    html! {
+        @if is_shown_here {
+            @let said = text(&part["description"]);
+            @if !said.is_empty() { p { (marked(said)) } }
+            (shape(part))
+        } @else {
+            (kind(part))
+        }
+    }
+}
+
+/// The data of each kind, where the alternatives differ by their kind.
+fn data_by_kind(alternatives: &Value) -> Option<Vec<(&str, &Value)>> {
+    alternatives.as_array()?.iter().map(data_of_kind).collect()
+}
+
+fn data_of_kind(alternative: &Value) -> Option<(&str, &Value)> {
+    let fields = alternative["properties"].as_object()?;
+    Some((fields.get("kind")?["enum"][0].as_str()?, fields.get("data")?))
+}
+
+fn kind_table(kinds: &[(&str, &Value)]) -> Markup {
+    html! {
+        table {
+            thead { tr { th scope="col" { code { "kind" } } th scope="col" { code { "data" } } } }
+            tbody { @for (name, data) in kinds { tr { td { code { (name) } } td { (kind(data)) } } } }
         }
     }
 }

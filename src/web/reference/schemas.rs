@@ -1,5 +1,5 @@
-//! Schemas of what the API takes and gives, where the types that are read and written are not the web's own: these are
-//! never filled, only described. Tests hold them against the types they describe.
+//! Schemas of what the API takes and gives, where no type is read and written that could describe itself: these are never
+//! filled, only described. Tests hold them against the types they describe.
 
 #![expect(dead_code, reason = "these types are described and never made")]
 
@@ -13,9 +13,9 @@ use utoipa::openapi::schema::{
 };
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
-use uuid::Uuid;
 
-use crate::session::journal::Entry;
+use super::record::RecordSchema;
+use crate::session::request::{OnQuestion, PermissionMode};
 use crate::web::error::Code;
 use crate::web::view::SessionView;
 
@@ -42,17 +42,6 @@ pub(in crate::web) enum ShownState {
     Failed,
     Cancelled,
     TimedOut,
-}
-
-/// What was made clear about a task before it was run.
-#[derive(Serialize, ToSchema)]
-pub(in crate::web) struct ClarificationsSchema {
-    /// Question to answer.
-    #[schema(required = false)]
-    answers: BTreeMap<String, String>,
-    /// Why the questions stayed without an answer, where they did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    left_open: Option<String>,
 }
 
 /// How a session has ended.
@@ -84,7 +73,7 @@ pub(in crate::web) struct NewSessionSchema {
     #[schema(pattern = r"^[^\u0000]*$")]
     model: Option<String>,
     /// How permissions are decided before anybody is asked, in the words of `claude`.
-    permission_mode: Option<PermissionModeSchema>,
+    permission_mode: Option<PermissionMode>,
     /// Tools that need no permission, in the rule syntax of `claude`.
     #[schema(required = false, schema_with = plain_texts)]
     allowed_tools: Vec<String>,
@@ -114,7 +103,7 @@ pub(in crate::web) struct NewSessionSchema {
     timeout_seconds: Option<u64>,
     /// What happens to a question that nobody answers within `question_timeout_seconds`.
     #[schema(required = false)]
-    on_question: OnQuestionSchema,
+    on_question: OnQuestion,
     /// How long a question waits before `on_question` applies, in seconds.
     #[schema(schema_with = seconds)]
     question_timeout_seconds: Option<u64>,
@@ -133,30 +122,6 @@ pub(in crate::web) struct NewSessionSchema {
     /// The agent's environment; none for the daemon's own. Values are never shown.
     #[schema(required = false, schema_with = environment)]
     env: BTreeMap<String, String>,
-}
-
-/// How permissions are decided.
-#[derive(Serialize, ToSchema)]
-#[schema(as = PermissionMode)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::web) enum PermissionModeSchema {
-    Default,
-    AcceptEdits,
-    Plan,
-    Auto,
-    DontAsk,
-    BypassPermissions,
-}
-
-/// What happens to a question that nobody answers.
-#[derive(Serialize, ToSchema)]
-#[schema(as = OnQuestion)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::web) enum OnQuestionSchema {
-    Wait,
-    Deny,
-    FirstOption,
-    Allow,
 }
 
 /// The conversation that a session goes on with, and what is new about it: a [`NewSessionSchema`] with the conversation
@@ -191,156 +156,8 @@ impl ToSchema for NewImportSchema {
     }
 }
 
-/// What an agent needs a person for.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Question)]
-pub(in crate::web) struct QuestionSchema {
-    /// Its name in the session: `q1`, `q2`, …
-    #[schema(pattern = "^q[0-9]+$")]
-    question_id: String,
-    /// The agent's id of the request.
-    request_id: String,
-    /// The tool call it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_use_id: Option<String>,
-    #[serde(flatten)]
-    kind: QuestionKindSchema,
-}
-
-/// What is asked.
-#[derive(Serialize, ToSchema)]
-#[schema(as = QuestionKind)]
-#[serde(tag = "ask", rename_all = "snake_case")]
-pub(in crate::web) enum QuestionKindSchema {
-    /// May this tool call go ahead?
-    Permission {
-        tool: String,
-        /// Its whole input: what would really run.
-        input: Value,
-        reason: Option<String>,
-        /// Rights that could be granted along with it.
-        #[schema(required = false)]
-        suggestions: Vec<Value>,
-    },
-    /// Which of these?
-    Choice { questions: Vec<ChoiceSchema>, input: Value },
-    /// Is this plan approved?
-    Plan { plan: Option<String>, input: Value },
-    /// A form that an MCP server of the agent wants filled in.
-    Form {
-        server: String,
-        message: String,
-        /// JSON Schema of the content.
-        schema: Value,
-    },
-}
-
-/// One question with options.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Choice)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::web) struct ChoiceSchema {
-    question: String,
-    header: String,
-    /// What can be chosen; other text is allowed too.
-    options: Vec<ChoiceOptionSchema>,
-    /// More than one may be chosen.
-    multi_select: bool,
-}
-
-/// One option of a choice.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ChoiceOption)]
-pub(in crate::web) struct ChoiceOptionSchema {
-    label: String,
-    description: String,
-}
-
-/// An answer to a question. Anything can be denied.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Answer, example = json!({"action": "allow"}))]
-#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
-pub(in crate::web) enum AnswerSchema {
-    /// Yes, go ahead with a tool call or a plan.
-    Allow {
-        /// Runs instead of what was asked for.
-        #[schema(required = false)]
-        updated_input: Value,
-        /// Grant what the question suggests too, for this session only.
-        #[schema(required = false)]
-        remember: bool,
-    },
-    /// No.
-    Deny {
-        /// Told to the agent.
-        reason: Option<String>,
-        /// End the turn as well.
-        #[schema(required = false)]
-        interrupt: bool,
-    },
-    /// These, by the text of each question.
-    Choose { answers: BTreeMap<String, String> },
-    /// The content of a form.
-    Submit { content: Value },
-}
-
-/// One record of a session's journal: the same over REST, in streams, in exports and in `logs --json`.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Record)]
-pub(in crate::web) struct RecordSchema {
-    /// Its number in the session, from 1, without gaps.
-    seq: u64,
-    session_id: Uuid,
-    attempt: u32,
-    #[schema(format = DateTime)]
-    at: String,
-    #[schema(schema_with = kinds)]
-    kind: String,
-    /// What it says; its fields are those of its kind.
-    #[schema(schema_with = any_object)]
-    data: Value,
-}
-
-/// What a new attempt needs to know about the one before.
-#[derive(Serialize, ToSchema)]
-#[schema(as = CheckpointData)]
-pub(in crate::web) struct CheckpointSchema {
-    /// The agent's own id of the conversation.
-    agent_session_id: Uuid,
-    /// The agent's id of the last message before it.
-    message: Option<Uuid>,
-    /// The spool offset after that message, in bytes.
-    offset: u64,
-    turns: u32,
-    usage: UsageSchema,
-    /// How many questions were open.
-    #[schema(required = false)]
-    questions_open: u32,
-    git: Option<GitSchema>,
-}
-
-/// Tokens and money used.
-#[derive(Serialize, ToSchema)]
-#[schema(as = UsageAndCost)]
-pub(in crate::web) struct UsageSchema {
-    input_tokens: u64,
-    output_tokens: u64,
-    cache_read_tokens: u64,
-    cache_write_tokens: u64,
-    cost_usd: f64,
-}
-
-/// Where the git working tree of the directory stood.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Git)]
-pub(in crate::web) struct GitSchema {
-    commit: String,
-    /// Whether tracked files differed from it.
-    dirty: bool,
-}
-
 /// An export as one object.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
 #[schema(as = Export)]
 pub(in crate::web) struct ExportSchema {
     session: SessionView<'static>,
@@ -348,7 +165,7 @@ pub(in crate::web) struct ExportSchema {
 }
 
 /// A page of a session's journal.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
 #[schema(as = Records)]
 pub(in crate::web) struct RecordsSchema {
     records: Vec<RecordSchema>,
@@ -379,7 +196,7 @@ pub(in crate::web) struct ProblemSchema {
 #[schema(as = Hello)]
 pub(in crate::web) struct HelloSchema {
     /// `gap` where the cursor does not belong to this journal: the stream begins anew.
-    resume: Resume,
+    resume: ResumptionSchema,
     /// The cursor of the last record so far.
     head: u64,
     /// Random for each database: cursors of another one mean nothing.
@@ -388,8 +205,9 @@ pub(in crate::web) struct HelloSchema {
 
 /// Whether a stream goes on where its reader was.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Resumption)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::web) enum Resume {
+pub(in crate::web) enum ResumptionSchema {
     Ok,
     Gap,
 }
@@ -456,16 +274,6 @@ fn environment() -> RefOr<Schema> {
         .property_names(Some(Schema::Object(name)))
         .additional_properties(Some(value));
     object.description(Some("Names and values of variables.")).into()
-}
-
-fn kinds() -> RefOr<Schema> {
-    let text = ObjectBuilder::new().schema_type(Type::String);
-    text.enum_values(Some(Entry::KINDS.iter().copied())).into()
-}
-
-fn any_object() -> RefOr<Schema> {
-    let description = "What it says; its fields are those of its kind.";
-    ObjectBuilder::new().description(Some(description)).into()
 }
 
 fn codes() -> RefOr<Schema> {

@@ -1,12 +1,16 @@
 //! Holds the description against the code: its routes, its states, what a new session may say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::*;
 use crate::session::journal::Entry;
 use crate::session::request::Request;
+use crate::web::access::manage;
 
 fn description() -> Value {
     description::to_json()
@@ -111,12 +115,55 @@ fn who_may_call_is_told() {
     assert!(page.contains("Needs the role <code>admin</code>"));
 }
 
+/// The alternatives of a record, by kind: what each says its data are.
+fn data_by_kind(description: &Value) -> BTreeMap<String, String> {
+    let alternatives = &description["components"]["schemas"]["Record"]["allOf"][1]["oneOf"];
+    let of = |alternative: &Value| {
+        let kinds = &alternative["properties"]["kind"]["enum"];
+        assert_eq!(kinds.as_array().map(Vec::len), Some(1), "{alternative}");
+        let data = alternative["properties"]["data"]["$ref"].as_str().unwrap();
+        assert_eq!(alternative["required"], serde_json::json!(["kind", "data"]));
+        (kinds[0].as_str().unwrap().to_owned(), data.to_owned())
+    };
+    alternatives.as_array().unwrap().iter().map(of).collect()
+}
+
 #[test]
-fn a_record_is_of_a_kind_that_the_journal_has() {
+fn the_data_of_every_kind_of_record_are_described() {
     let description = description();
-    let kind = &description["components"]["schemas"]["Record"]["properties"]["kind"];
-    assert_eq!(kind["enum"], serde_json::json!(Entry::KINDS));
-    assert!(Entry::KINDS.contains(&"session.created"), "{:?}", Entry::KINDS);
+    let record = &description["components"]["schemas"]["Record"]["allOf"][0];
+    assert_eq!(record["properties"]["kind"]["enum"], serde_json::json!(Entry::KINDS));
+    let data = data_by_kind(&description);
+    assert!(data.keys().eq(BTreeSet::from_iter(Entry::KINDS)), "{data:?}");
+    for (kind, target) in data {
+        let schema = description.pointer(target.trim_start_matches('#')).unwrap();
+        let is_described = ["properties", "allOf", "oneOf"]
+            .iter()
+            .any(|way| !schema[way].is_null());
+        assert!(is_described, "{kind}: {schema}");
+    }
+}
+
+/// What these types and those that they name say of themselves stands in the description: none is hidden by another one
+/// of its name.
+#[test]
+fn a_name_means_one_schema() {
+    let mut own: Vec<(String, RefOr<Schema>)> = Vec::new();
+    record::RecordSchema::schemas(&mut own);
+    manage::AuditPage::schemas(&mut own);
+    crate::web::SessionView::schemas(&mut own);
+    schemas::HelloSchema::schemas(&mut own);
+    schemas::DeltaSchema::schemas(&mut own);
+    own.push(("Resume".to_owned(), crate::web::conversations::ResumeBody::schema()));
+    own.push((
+        "Checkpoint".to_owned(),
+        crate::web::conversations::CheckpointView::schema(),
+    ));
+    let description = description();
+    for (name, schema) in own.iter().filter(|(name, _)| *name != "Answer") {
+        let shown = &description["components"]["schemas"][name];
+        assert_eq!(*shown, serde_json::to_value(schema).unwrap(), "{name}");
+    }
 }
 
 #[test]
@@ -152,6 +199,10 @@ fn the_page_shows_every_operation_and_schema_and_nothing_that_runs() {
     }
     for name in ["Session", "Problem", "Record", "Delta", "NewSession"] {
         assert!(page.contains(&format!("id=\"schema-{name}\"")), "{name}");
+    }
+    for kind in Entry::KINDS {
+        let row = format!("<td><code>{kind}</code></td>");
+        assert!(page.contains(&row), "{kind}");
     }
     for active in ["<script", "style=", "onclick", "http://", "https://"] {
         assert!(!page.contains(active), "{active}");

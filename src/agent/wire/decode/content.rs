@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::shown;
 use crate::session::message::{Frame, Message};
 
 /// A line of type `assistant`.
@@ -82,7 +83,7 @@ pub(super) fn assistant(uuid: Option<Uuid>, line: AssistantLine) -> Vec<Frame> {
                 block: block_index,
                 tool_use_id: block.id.unwrap_or_default(),
                 name: block.name.unwrap_or_default(),
-                input: block.input.unwrap_or_default(),
+                input: shown(block.input.unwrap_or_default()),
                 parent,
             },
             other => {

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::session::message::{Asked, Frame};
+use crate::session::nesting;
 use crate::session::question::{Choice, QuestionKind};
 
 #[derive(Deserialize)]
@@ -37,6 +38,11 @@ struct Request {
 /// error at once and the agent does not wait for ever.
 pub(super) fn control_request(line: ControlRequest) -> Vec<Frame> {
     let ControlRequest { request_id, request } = line;
+    if !is_kept_whole(&request) {
+        let kind = Some(format!("control_request/{}", request.subtype));
+        let subtype = format!("{} with values nested so deep", request.subtype);
+        return vec![Frame::Unknown { kind }, Frame::Unserved { request_id, subtype }];
+    }
     let tool_use_id = request.tool_use_id.clone();
     let kind = match request.subtype.as_str() {
         "can_use_tool" => tool_question(request),
@@ -57,6 +63,15 @@ pub(super) fn control_request(line: ControlRequest) -> Vec<Frame> {
         tool_use_id,
         kind,
     })]
+}
+
+/// Whether what is asked can be read again where questions are kept.
+fn is_kept_whole(request: &Request) -> bool {
+    let values = [&request.input, &request.requested_schema];
+    values
+        .into_iter()
+        .chain(&request.permission_suggestions)
+        .all(nesting::is_within)
 }
 
 fn tool_question(request: Request) -> QuestionKind {

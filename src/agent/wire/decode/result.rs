@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::shown;
 use crate::session::message::{TurnEnd, Usage};
 
 /// A line of type `result`.
@@ -77,7 +78,7 @@ pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
         errors: line.errors,
         api_status: line.api_error_status,
         api_error: line.api_error,
-        structured_output: line.structured_output,
+        structured_output: line.structured_output.map(shown),
         answers,
         queued_turns: line.queued_turn_count,
         synthetic: line.origin.is_some_and(|origin| !origin.is_null()),
@@ -106,13 +107,12 @@ pub fn usage_report(reply: &Value) -> Option<Usage> {
 }
 
 fn sum(models: &ByModel) -> Usage {
-    let mut usage = Usage::default();
-    for model in models.values() {
-        usage.input_tokens += model.input_tokens;
-        usage.output_tokens += model.output_tokens;
-        usage.cache_read_tokens += model.cache_read_input_tokens;
-        usage.cache_write_tokens += model.cache_creation_input_tokens;
-        usage.cost_usd += model.cost_usd;
-    }
-    usage
+    let usage = |model: &ModelUsage| Usage {
+        input_tokens: model.input_tokens,
+        output_tokens: model.output_tokens,
+        cache_read_tokens: model.cache_read_input_tokens,
+        cache_write_tokens: model.cache_creation_input_tokens,
+        cost_usd: model.cost_usd,
+    };
+    models.values().map(usage).fold(Usage::default(), Usage::plus)
 }

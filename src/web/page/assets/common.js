@@ -58,7 +58,7 @@ const CONNECTION = {
     lost: "Connection lost, trying again…",
     ended: "Ended",
     asleep: "Asleep",
-    "signed-out": "Signed out: run cc-executor open",
+    "signed-out": "Signed out.",
 };
 
 /** Shows how the page stands to the daemon. */
@@ -67,9 +67,13 @@ export function connection(state) {
     if (!shown || shown.dataset.connection === state) return;
     // Who is signed out is not told that it is the connection.
     if (shown.dataset.connection === "signed-out" && (state === "lost" || state === "connecting")) return;
-    shown.dataset.connection = state;
+    shown.dataset.connection = document.body.dataset.connection = state;
     one(".words", shown).textContent = CONNECTION[state];
+    one("a", shown).hidden = state !== "signed-out";
 }
+
+/** Whether nothing is answered until somebody signs in again. */
+export const isSignedOut = () => document.body.dataset.connection === "signed-out";
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });

@@ -1,10 +1,13 @@
 // A stream of server-sent events that goes on by itself: the browser reconnects with Last-Event-ID, and where it gives
 // up, a new stream begins behind the last record that is known.
 
-import { connection } from "./common.js";
+import { connection, isSignedOut } from "./common.js";
 
 const DELAY_MIN = 500;
 const DELAY_MAX = 5_000;
+
+// How often it is tried whether somebody has signed this browser in again.
+const SIGNED_OUT_DELAY = 15_000;
 
 export class Live {
     /**
@@ -70,7 +73,7 @@ export class Live {
         this.timer = setTimeout(() => {
             this.timer = null;
             this.start();
-        }, this.delay);
+        }, isSignedOut() ? SIGNED_OUT_DELAY : this.delay);
         this.delay = Math.min(this.delay * 2, DELAY_MAX);
     }
 }

@@ -1,13 +1,13 @@
 // One session, live: records as they are written, the text before it is a record, questions as they come up.
 
 import "./forms.js";
-import { all, announce, mergeQuestions, one, part, swap, throttled } from "./common.js";
+import { announce, mergeQuestions, one, part, swap, throttled } from "./common.js";
 import { Drafts } from "./drafts.js";
 import { Live } from "./live.js";
+import { Timeline } from "./timeline.js";
 import { Transcript } from "./transcript.js";
 
 const PARTS_PERIOD = 800;
-const TIMELINE_PERIOD = 4_000;
 
 // How often an ended session is looked at, in case somebody resumes it, and a hidden page for its title.
 const LOOK_PERIOD = 15_000;
@@ -38,16 +38,7 @@ const refreshParts = throttled(async () => {
     transcript.follow();
 }, PARTS_PERIOD);
 
-const refreshTimeline = throttled(async () => {
-    const timeline = one("#timeline");
-    if (!timeline.open || document.hidden) return;
-    const place = one("#timeline-picture");
-    const isListOpen = one(".as-list", place)?.open;
-    const next = await part(`/execution/${session}/timeline`);
-    if (place.contains(document.activeElement)) return;
-    if (isListOpen) one(".as-list", next).open = true;
-    place.replaceChildren(next);
-}, TIMELINE_PERIOD);
+const timeline = new Timeline(one("#timeline"), session);
 
 const live = new Live({
     address: () => `/execution/${session}/stream?after=${transcript.head}`,
@@ -63,7 +54,7 @@ function take(kind, event) {
     if (ENDS_DRAFTS.has(kind)) endings.push({ seq, kind, data });
     transcript.note(seq);
     refreshParts();
-    refreshTimeline();
+    timeline.refresh();
     // The daemon ends the stream behind it. Where the session was resumed since, the stream goes on from here.
     if (kind === "session.ended") live.stop("ended");
 }
@@ -84,7 +75,7 @@ function closeDrafts({ kind, data }) {
 
 function greet(hello, isOther) {
     refreshParts();
-    refreshTimeline();
+    timeline.refresh();
     if (isOther) {
         drafts.clear();
         endings.length = 0;
@@ -116,9 +107,8 @@ setInterval(() => {
 
 document.addEventListener("acted", () => {
     refreshParts();
-    refreshTimeline();
+    timeline.refresh();
 });
-one("#timeline").addEventListener("toggle", refreshTimeline);
 
 document.addEventListener("click", (event) => {
     const link = event.target.closest?.('a[href^="?seq="]');
@@ -147,8 +137,7 @@ function begin() {
     if (transcript.isTail) transcript.note(transcript.head);
     transcript.settle();
     stand();
-    refreshTimeline();
-    for (const details of all("#timeline")) if (matchMedia("(max-width: 40rem)").matches) details.open = false;
+    timeline.refresh();
 }
 
 begin();

@@ -34,7 +34,9 @@ export class Transcript {
             target.addEventListener("scroll", () => this.scrolled(), { passive: true });
         }
         window.addEventListener("resize", () => this.fit());
-        new ResizeObserver(() => this.follow()).observe(one("#flow", section));
+        // What is written makes the one longer, and what stands above it the other shorter.
+        const resized = new ResizeObserver(() => this.follow());
+        for (const target of [one("#flow", section), section]) resized.observe(target);
         section.addEventListener("click", (event) => this.clicked(event));
         this.toLatest.addEventListener("click", () => this.showLast());
     }

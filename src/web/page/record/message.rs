@@ -1,5 +1,6 @@
 //! How what an agent says looks in the transcript.
 
+use jiff::SignedDuration;
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -57,8 +58,9 @@ fn told(message: &Message) -> Option<(&'static str, String)> {
             error,
         } => {
             let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-            let seconds = delay_ms.div_ceil(1000);
-            let next = format!("retry {retry} of {retries_max} in {seconds} s");
+            let seconds = i64::try_from(delay_ms.div_ceil(1000)).unwrap_or(i64::MAX);
+            let wait = words::duration(SignedDuration::from_secs(seconds));
+            let next = format!("retry {retry} of {retries_max} in {wait}");
             ("waiting", format!("The API failed ({status}, {error}): {next}"))
         }
         Message::RateLimit { rejected: true, .. } => ("waiting", "A usage limit is reached".to_owned()),

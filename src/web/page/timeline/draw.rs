@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
+use super::Shown;
 use super::fold::{Bar, Lane, Mark, Picture};
 use crate::session::id::Seq;
 use crate::web::page::words::{self, Form, time};
@@ -37,20 +38,39 @@ const STEPS: [i64; 17] = [
 /// The most entries of the list.
 const LIST_MAX: usize = 100;
 
-/// The picture, the list, and what is left out.
-pub(super) fn render(picture: &Picture, messages_from: Option<Seq>, is_cut: bool) -> Markup {
+/// The picture, the list, what is left out, and the way to it.
+pub(super) fn render(picture: &Picture, shown: Shown) -> Markup {
     html! {
-        div.timeline {
+        div.timeline data-before=[shown.before] {
             div.picture {
                 div.lanes aria-hidden="true" { @for (_, name) in LANES { span { (name) } } }
                 (svg(picture))
             }
             (legend(picture))
-            @if let Some(from) = messages_from {
-                p.rest { "Turns and tool calls before record " (from) " are left out of the picture." }
-            }
-            @if is_cut { p.rest { "Of what happened very often, only the latest is in the picture." } }
+            (stretches(shown))
+            @if shown.is_cut { p.rest { "Of what happened very often, only the latest is in the picture." } }
             (list(picture))
+        }
+    }
+}
+
+/// Which part of the session is drawn, where it is not all of it, and the way to the others.
+fn stretches(shown: Shown) -> Markup {
+    let earlier =
+        |from: Seq| html! { button.small type="button" data-stretch="earlier" data-before=(from) { "Earlier" } };
+    html! {
+        @match (shown.before, shown.from) {
+            (None, None) => {},
+            (None, Some(from)) => p.stretches {
+                (earlier(from)) " "
+                span { "Turns and tool calls before record " (from) " are left out of the picture." }
+            },
+            (Some(before), from) => p.stretches {
+                @if let Some(from) = from { (earlier(from)) " " }
+                button.small type="button" data-stretch="later" { "Later" } " "
+                button.small type="button" data-stretch="whole" { "The whole session" } " "
+                span { "Records " (from.map_or(1, |from| from.0)) " to " (before.0.saturating_sub(1)) }
+            },
         }
     }
 }
@@ -76,7 +96,7 @@ fn summary(picture: &Picture) -> String {
             .bars
             .iter()
             .filter(|bar| bar.lane == Lane::Waits && bar.class == class);
-        bars.fold(SignedDuration::ZERO, |sum, bar| sum + bar.to.duration_since(bar.from))
+        bars.fold(SignedDuration::ZERO, |sum, bar| sum + picture.within(bar))
     };
     format!(
         "{} in {}: {}, {}, {} for people, {} for usage limits and the API. The list below says the same.",
@@ -91,18 +111,20 @@ fn summary(picture: &Picture) -> String {
 
 fn scale(picture: &Picture, height: u32) -> Markup {
     let seconds = picture.span().as_secs().max(1);
+    let begin = picture.from.duration_since(picture.zero).as_secs();
     let step = STEPS
         .into_iter()
         .find(|step| seconds / step <= TICKS_MAX)
         .unwrap_or(seconds / TICKS_MAX);
+    let first = begin.div_euclid(step) + i64::from(begin % step != 0);
     // A label at the very end would be cut off.
-    let ticks = (0..=seconds / step)
+    let ticks = (first..=(begin + seconds) / step)
         .map(|n| n * step)
-        .filter(|at| *at * 100 <= seconds * 95);
+        .filter(|at| (*at - begin) * 100 <= seconds * 95);
     let label_y = height - 4;
     html! {
         @for at in ticks {
-            @let x = percent(at as f64 / seconds as f64 * 100.0);
+            @let x = percent((at - begin) as f64 / seconds as f64 * 100.0);
             line.tick x1=(x) x2=(x) y1="0" y2=(height - AXIS_HEIGHT) {}
             text.tick x=(x) y=(label_y) dx="3" { (if at == 0 { "0".to_owned() } else { words::duration(SignedDuration::from_secs(at)) }) }
         }

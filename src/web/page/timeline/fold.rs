@@ -12,6 +12,7 @@ use crate::session::question::headline_of_input;
 use crate::session::state::StateName;
 use crate::store::Stored;
 use crate::web::page::text::one_line;
+use crate::web::page::words;
 
 /// The most characters that a bar says.
 const WORDS_CHARS_MAX: usize = 120;
@@ -50,6 +51,8 @@ pub(super) struct Mark {
 /// All of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Picture {
+    /// When the session began: the scale counts from there.
+    pub(super) zero: Timestamp,
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
     pub(super) bars: Vec<Bar>,
@@ -76,6 +79,7 @@ impl Picture {
     /// The picture of these records, in the order of their numbers, between two times.
     pub(super) fn of(records: &[Stored], from: Timestamp, to: Timestamp) -> Self {
         let mut picture = Self {
+            zero: from,
             from,
             to,
             bars: Vec::new(),
@@ -129,7 +133,10 @@ impl Picture {
                 self.mark(record, "rebuilt", format!("The conversation was rebuilt: {}", why.why))
             }
             Entry::SessionResumed(resumed) => self.mark(record, "resumed", format!("Resumed by {}", resumed.by)),
-            Entry::SessionEnded(end) => self.mark(record, "ended", format!("{}: {}", end.outcome.name(), end.summary)),
+            Entry::SessionEnded(end) => {
+                let state = words::state_word(end.outcome.name());
+                self.mark(record, "ended", format!("{state}: {}", end.summary));
+            }
             Entry::AgentMessage(said) => self.take_message(open, record, &said.message),
             _ => {}
         }
@@ -283,6 +290,19 @@ impl Picture {
             self.bars.push(bar);
         }
         self.bars.sort_by_key(|bar| (bar.lane, bar.from, bar.seq));
+    }
+
+    /// The part of it that begins then. What reaches into it is still there, as whole as it is known.
+    pub(super) fn since(mut self, from: Timestamp) -> Self {
+        self.from = from;
+        self.bars.retain(|bar| bar.to >= from);
+        self.marks.retain(|mark| mark.at >= from);
+        self
+    }
+
+    /// How much of a bar is within the picture.
+    pub(super) fn within(&self, bar: &Bar) -> SignedDuration {
+        bar.to.duration_since(bar.from.max(self.from))
     }
 
     /// How long the whole takes; never nothing.

@@ -24,6 +24,12 @@ fn picture(of: &[(i64, &str, Value)], seconds: i64) -> Picture {
     Picture::of(&records, at(0), at(seconds))
 }
 
+const WHOLE: Shown = Shown {
+    before: None,
+    from: None,
+    is_cut: false,
+};
+
 fn says(seconds: i64, message: Value) -> (i64, &'static str, Value) {
     (seconds, "agent.message", json!({"offset": 0, "message": message}))
 }
@@ -82,13 +88,19 @@ fn waits_and_attempts_are_bars_from_begin_to_end() {
 
 #[test]
 fn the_picture_has_words_for_everything_and_no_inline_style() {
-    let html = render(&crash_and_question(), Some(Seq(400)), true).into_string();
+    let cut = Shown {
+        from: Some(Seq(400)),
+        is_cut: true,
+        ..WHOLE
+    };
+    let html = render(&crash_and_question(), cut).into_string();
     assert!(
         html.contains("2 attempts in 1m 40s") && html.contains("30s for people"),
         "{html}"
     );
     assert!(html.contains("make &lt;all&gt;") && !html.contains(" style="), "{html}");
     assert!(html.contains("before record 400 are left out"), "{html}");
+    assert!(html.contains("data-stretch=\"earlier\" data-before=\"400\""), "{html}");
     assert!(
         html.contains("the agent process died") && html.contains("href=\"?seq=4#r4\""),
         "{html}"
@@ -121,12 +133,41 @@ fn thousands_of_tool_calls_are_few_bars() {
     let picture = picture(&calls, 2_000);
     assert_eq!(picture.tools, 2_000);
     assert!(merged(&picture, Lane::Tools).len() <= 1_000);
-    let html = render(&picture, None, false).into_string();
+    let html = render(&picture, WHOLE).into_string();
     assert!(html.contains("tool call") && html.len() < 400_000, "{}", html.len());
 }
 
 #[test]
 fn a_session_without_records_is_a_picture_too() {
-    let html = render(&picture(&[], 0), None, false).into_string();
+    let html = render(&picture(&[], 0), WHOLE).into_string();
     assert!(html.contains("0 attempts"), "{html}");
+}
+
+#[test]
+fn a_stretch_of_the_past_has_what_reaches_into_it_and_a_scale_from_the_beginning() {
+    let stretch = crash_and_question().since(Timestamp::from_second(BEGIN + 45).unwrap());
+    let left: Vec<_> = stretch.bars.iter().map(|bar| (bar.lane, bar.class)).collect();
+    assert_eq!(
+        left,
+        [
+            (Lane::Attempts, "attempt"),
+            (Lane::Waits, "retry"),
+            (Lane::Waits, "person")
+        ]
+    );
+    assert!(stretch.marks.is_empty(), "{:?}", stretch.marks);
+    let shown = Shown {
+        before: Some(Seq(9)),
+        from: Some(Seq(5)),
+        ..WHOLE
+    };
+    let html = render(&stretch, shown).into_string();
+    assert!(html.contains("Records 5 to 8"), "{html}");
+    assert!(
+        html.contains("1 attempt in 55s") && html.contains(">1m 00s</text>"),
+        "{html}"
+    );
+    for way in ["earlier", "later", "whole"] {
+        assert!(html.contains(&format!("data-stretch=\"{way}\"")), "{way}");
+    }
 }

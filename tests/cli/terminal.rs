@@ -1,0 +1,150 @@
+//! The command line at a terminal: `script` gives a command one, and what is typed into `script` is typed there.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+
+use uuid::Uuid;
+
+use crate::support::daemon::{BINARY, TestDaemon};
+use crate::support::wait::until;
+use crate::{out, run};
+
+/// Ctrl-C as a terminal takes it.
+const CTRL_C: &str = "\u{3}";
+const ESCAPE: &str = "\u{1b}";
+const ENTER: &str = "\r";
+
+/// A shell command at a terminal of its own.
+struct Terminal {
+    child: Child,
+    keys: Option<ChildStdin>,
+    /// All that it was sent, escapes included.
+    screen: PathBuf,
+}
+
+impl Terminal {
+    /// `$CC` in the command is this program.
+    fn start(daemon: &TestDaemon, columns: u16, command: &str) -> Self {
+        let screen = daemon.root().join(format!("screen-{}", Uuid::new_v4()));
+        let command = format!("stty rows 24 cols {columns}; {command}");
+        let mut script = daemon.command_of(Path::new("script"));
+        script.args(["--quiet", "--flush", "--return", "--command", &command]);
+        script
+            .arg(&screen)
+            .env("CC", BINARY)
+            .env("TERM", "xterm")
+            .env("SHELL", "/bin/sh");
+        let mut child = script
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("`script` runs: it is in the package bsdutils");
+        let keys = child.stdin.take();
+        Self { child, keys, screen }
+    }
+
+    /// What is on the screen, without the first line, in which `script` repeats the command.
+    fn seen(&self) -> String {
+        let seen = fs::read(&self.screen).unwrap_or_default();
+        let seen = String::from_utf8_lossy(&seen);
+        seen.split_once('\n')
+            .map(|(_, seen)| seen.to_owned())
+            .unwrap_or_default()
+    }
+
+    fn wait_for(&self, text: &str) {
+        let what = format!("{text:?} on the screen");
+        until(&what, || self.seen().contains(text).then_some(()));
+    }
+
+    /// Types; a command that has ended takes no more keys.
+    fn press(&mut self, keys: &str) {
+        let terminal = self.keys.as_mut().expect("it is open");
+        let _ = terminal.write_all(keys.as_bytes());
+    }
+
+    /// Waits for the end, and answers the exit code and all that was seen.
+    fn end(mut self) -> (Option<i32>, String) {
+        let status = self.child.wait().expect("it ends");
+        (status.code(), self.seen())
+    }
+}
+
+#[test]
+fn ctrl_c_leaves_the_session_and_the_line_that_was_being_written_once() {
+    let daemon = TestDaemon::start();
+    let command = "trap : INT; \"$CC\" run 'slow 50 ;; deltas 100000'; echo \"exit $?\"; stty -a";
+    let mut terminal = Terminal::start(&daemon, 80, command);
+    terminal.wait_for("running");
+    terminal.press(CTRL_C);
+    let (_, seen) = terminal.end();
+    let (followed, left) = seen.split_once("exit 0").expect("it was waited for");
+    assert!(!followed.contains("^C"), "it would push the status line on: {followed}");
+    assert!(followed.contains("Come back with `cc-executor attach"), "{followed}");
+    assert!(!left.contains("-echoctl"), "the terminal is left as it was: {left}");
+    let id = out(&run(&daemon, &["ls", "--quiet"]));
+    daemon.cancel(id.trim());
+    daemon.wait_for(id.trim(), "cancelled");
+}
+
+#[test]
+fn a_second_ctrl_c_cancels_the_session() {
+    let daemon = TestDaemon::start();
+    let mut terminal = Terminal::start(&daemon, 80, "exec \"$CC\" run 'say hello ;; silence'");
+    terminal.wait_for("hello");
+    terminal.press(CTRL_C);
+    terminal.wait_for("Ctrl-C again");
+    // Two presses that are very close together count as one. Each also throws away what the terminal has not shown yet.
+    let status = until("the end of the command", || {
+        terminal.press(CTRL_C);
+        terminal.child.try_wait().expect("it is ours")
+    });
+    assert_eq!(status.code(), Some(130), "{}", terminal.seen());
+    let id = out(&run(&daemon, &["ls", "--quiet"]));
+    daemon.wait_for(id.trim(), "cancelled");
+}
+
+#[test]
+fn a_question_can_be_left_for_later_and_is_asked_again_by_answer() {
+    let daemon = TestDaemon::start();
+    let task = "question Which colour? | Red | Blue ;; say thanks";
+    let mut followed = Terminal::start(&daemon, 80, &format!("exec \"$CC\" run '{task}'"));
+    followed.wait_for("Esc leaves it for later");
+    followed.wait_for("Something else");
+    followed.press(ESCAPE);
+    followed.wait_for("the session waits; answer with");
+    let mut answer = Terminal::start(&daemon, 80, "exec \"$CC\" answer");
+    answer.wait_for("Something else");
+    answer.press(ENTER);
+    let (code, seen) = answer.end();
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(seen.contains("is answered \"Red\""), "{seen}");
+    let (code, seen) = followed.end();
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(seen.contains("AskUserQuestion  Which colour?"), "{seen}");
+}
+
+#[test]
+fn a_list_fits_the_terminal() {
+    let daemon = TestDaemon::start();
+    let name = "a name that needs all of its forty chars";
+    let done = run(&daemon, &["run", "--name", name, "say hello"]);
+    assert_eq!(done.status.code(), Some(0));
+    let (_, narrow) = Terminal::start(&daemon, 50, "exec \"$CC\" ls").end();
+    let row = narrow
+        .lines()
+        .find(|line| line.contains("a name"))
+        .expect("the session");
+    assert!(row.trim_end().chars().count() <= 50, "{row}");
+    assert!(row.contains("completed"), "{row}");
+    let (_, wide) = Terminal::start(&daemon, 300, "exec \"$CC\" ls").end();
+    let directory = daemon.work().display().to_string();
+    assert!(wide.contains(name) && wide.contains(&directory), "{wide}");
+    assert!(
+        out(&run(&daemon, &["ls"])).contains(&directory),
+        "nothing is cut without a terminal"
+    );
+}

@@ -1,0 +1,117 @@
+//! Directories that are strange, move, or vanish, and what is kept in them.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use serde_json::json;
+
+use crate::support::daemon::{BINARY, TestDaemon};
+use crate::support::wait::until;
+
+#[test]
+fn a_directory_whose_name_is_no_text_is_refused_and_the_daemon_goes_on() {
+    let daemon = TestDaemon::start();
+    let odd = daemon.root().join(OsStr::from_bytes(b"odd\xff"));
+    fs::create_dir(&odd).unwrap();
+    let link = daemon.root().join("link");
+    symlink(odd, &link).unwrap();
+    let (status, problem) = daemon.post("/api/sessions", &json!({"task": "say hello", "cwd": link}));
+    assert_eq!(status, 400, "{problem}");
+    let id = daemon.create("say hello");
+    daemon.wait_for(&id, "completed");
+}
+
+#[test]
+fn a_daemon_whose_journal_is_taken_away_acknowledges_nothing_and_says_so() {
+    let mut daemon = TestDaemon::start();
+    let id = daemon.create("say hello");
+    daemon.wait_for(&id, "completed");
+    until("its host to end", || daemon.hosts_of(&id).is_empty().then_some(()));
+    let aside = daemon.root().join("aside");
+    let request = json!({"task": "say lost", "cwd": daemon.work()});
+    fs::rename(daemon.state(), &aside).unwrap();
+    // What tells where the daemon is stays in its place; its journal does not.
+    fs::create_dir(daemon.state()).unwrap();
+    for name in ["daemon.json", "token"] {
+        fs::copy(aside.join(name), daemon.state().join(name)).unwrap();
+    }
+    let answer = daemon.post_text("/api/sessions", &request.to_string());
+    assert_ne!(
+        answer.map(|(status, _)| status),
+        Some(201),
+        "it would be lost with the file"
+    );
+    assert_eq!(daemon.wait_for_end(), Some(1));
+    let log = daemon.log();
+    assert!(log.contains("is no longer where it was"), "{log}");
+    fs::remove_dir_all(daemon.state()).ok();
+    fs::rename(&aside, daemon.state()).unwrap();
+    daemon.launch();
+    assert_eq!(daemon.view(&id)["state"], "completed");
+}
+
+#[test]
+fn a_runtime_directory_with_a_name_too_long_for_sockets_is_refused_at_once() {
+    let mut daemon = TestDaemon::stopped(&[]);
+    let long = daemon.root().join("x".repeat(80)).display().to_string();
+    daemon.set("XDG_RUNTIME_DIR", &long);
+    let output = daemon
+        .command_of("timeout".as_ref())
+        .args(["20", BINARY, "serve"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("state.runtime_dir"), "{told}");
+}
+
+#[test]
+fn a_session_that_is_refused_leaves_nothing_behind() {
+    let daemon = TestDaemon::start_with(&[
+        ("CC_EXECUTOR__LIMITS__MAX_LIVE_AGENTS", "1"),
+        ("CC_EXECUTOR__LIMITS__QUEUED_SESSIONS_MAX", "1"),
+    ]);
+    let gate = daemon.root().join("gate");
+    let ids = [0, 1].map(|_| {
+        let id = daemon.create(&format!("wait-file {}", gate.display()));
+        until("it to wait or run", || {
+            (daemon.view(&id)["state"] != "starting").then_some(())
+        });
+        id
+    });
+    let request = json!({"task": "say no", "cwd": daemon.work(), "env": {"SECRET": "s"}});
+    for _ in 0..3 {
+        let (status, problem) = daemon.post("/api/sessions", &request);
+        assert!(status >= 400, "{status} {problem}");
+    }
+    let kept = fs::read_dir(daemon.state().join("sessions")).unwrap().flatten();
+    let strange: Vec<_> = kept
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|name| !ids.contains(name))
+        .collect();
+    assert_eq!(strange, Vec::<String>::new());
+    fs::write(gate, "").unwrap();
+    ids.iter().for_each(|id| drop(daemon.wait_for(id, "completed")));
+}
+
+#[test]
+fn a_git_that_hangs_is_looked_at_once_and_ends_with_the_attempt() {
+    let mut daemon = TestDaemon::stopped(&[]);
+    let (bin, looks) = (daemon.root().join("bin"), daemon.root().join("looks"));
+    fs::create_dir(&bin).unwrap();
+    let git = format!("#!/bin/sh\necho $$ >> {}\nexec sleep 1000\n", looks.display());
+    fs::write(bin.join("git"), git).unwrap();
+    fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    daemon.set("PATH", &path);
+    daemon.launch();
+    fs::create_dir(daemon.work().join(".git")).unwrap();
+    let steps: Vec<_> = (0..4).map(|n| format!("say {n} ;; wait 1100")).collect();
+    let request = json!({"task": steps.join(" ;; "), "checkpoint_interval_seconds": 1});
+    let id = daemon.create_with(request);
+    daemon.wait_for(&id, "completed");
+    let looks = fs::read_to_string(looks).unwrap();
+    assert_eq!(looks.lines().count(), 1, "one look at a time");
+}

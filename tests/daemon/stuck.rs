@@ -1,0 +1,80 @@
+//! What stands still or is starved: a host that is stopped, a daemon without file descriptors.
+
+use std::fs;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
+
+use crate::checks::{assert_flood_is_journalled, host_pid, wait_for_head, whole_journal};
+use crate::support::daemon::{TestDaemon, signal};
+use crate::support::wait::until;
+
+const QUICK: [(&str, &str); 2] = [
+    ("CC_EXECUTOR__AGENT__STOP_GRACE_SECONDS", "1"),
+    ("CC_EXECUTOR__AGENT__TERM_GRACE_SECONDS", "1"),
+];
+
+#[test]
+fn a_session_whose_host_stands_still_is_cancelled_all_the_same_and_its_output_is_kept() {
+    let daemon = TestDaemon::start_with(&QUICK);
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&format!(
+        "say before ;; wait-file {} ;; flood 500 300 ;; silence",
+        gate.display()
+    ));
+    wait_for_head(&daemon, &id, 8);
+    let host = host_pid(&daemon, &id);
+    signal(host, Signal::STOP);
+    // What is written now lies in the spool, and nobody tells of it.
+    fs::write(gate, "").unwrap();
+    let spool = daemon.state().join(format!("sessions/{id}/1/stdout.jsonl"));
+    until("the flood", || {
+        (fs::read_to_string(&spool).ok()?.lines().count() > 500).then_some(())
+    });
+    daemon.cancel(&id);
+    daemon.wait_for(&id, "cancelled");
+    assert!(!daemon.family().contains(&(host as i32)), "the host is gone");
+    assert_flood_is_journalled(&daemon, &whole_journal(&daemon, &id), 300);
+}
+
+#[test]
+fn a_daemon_that_comes_back_to_a_host_that_stands_still_replaces_it() {
+    let mut daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&format!("say before ;; wait-file {} ;; say after", gate.display()));
+    wait_for_head(&daemon, &id, 8);
+    let host = host_pid(&daemon, &id);
+    daemon.kill();
+    signal(host, Signal::STOP);
+    daemon.launch();
+    fs::write(gate, "").unwrap();
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+    assert_eq!(daemon.texts(&id), ["before", "after"]);
+}
+
+#[test]
+fn a_daemon_without_file_descriptors_takes_no_living_agent_for_dead() {
+    let daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&format!("say before ;; wait-file {} ;; say after", gate.display()));
+    wait_for_head(&daemon, &id, 8);
+    let usual = getrlimit(Resource::Nofile);
+    let limit = |current| {
+        let pid = Pid::from_raw(daemon.pid() as i32);
+        let limits = Rlimit {
+            current,
+            maximum: usual.maximum,
+        };
+        prlimit(pid, Resource::Nofile, limits).unwrap();
+    };
+    limit(Some(5));
+    signal(host_pid(&daemon, &id), Signal::KILL);
+    until("the daemon to notice", || {
+        let log = daemon.log();
+        let told = ["its host does not answer", "no agent"];
+        told.iter().any(|words| log.contains(words)).then_some(())
+    });
+    limit(usual.current);
+    fs::write(gate, "").unwrap();
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+    assert_eq!(daemon.texts(&id), ["before", "after"]);
+}
