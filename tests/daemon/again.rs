@@ -106,11 +106,28 @@ fn an_agent_that_starts_again_is_told_what_may_have_taken_effect() {
 #[test]
 fn an_agent_that_dies_again_and_again_in_a_turn_goes_on_with_that_turn() {
     let daemon = TestDaemon::start();
-    let task = "say one ;; crash once ;; say two ;; crash once ;; say three ;; crash once ;; say four";
-    let id = daemon.create(task);
+    let gates = [2, 3].map(|attempt| (attempt, daemon.root().join(format!("gate{attempt}"))));
+    let steps = gates.iter().map(|(attempt, gate)| {
+        let gate = gate.display();
+        format!("say {attempt} ;; wait-file {gate} ;; crash once")
+    });
+    let steps: Vec<_> = steps.collect();
+    let task = format!("say 1 ;; crash once ;; {} ;; say 4", steps.join(" ;; "));
+    let id = daemon.create(&task);
+    for (attempt, gate) in gates {
+        // A resumed agent says so of the message of its turn, and goes on with it.
+        until("the message to be done with", || {
+            let inputs = daemon.records_of(&id, "input");
+            let mut of_attempt = inputs.iter().filter(|input| input["attempt"] == attempt);
+            of_attempt
+                .any(|input| input["data"]["state"] == "completed")
+                .then_some(())
+        });
+        std::fs::write(gate, "").unwrap();
+    }
     assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 4);
-    assert_eq!(daemon.texts(&id), ["one", "two", "three", "four"]);
-    assert_eq!(sent(&daemon, &id), [task; 4], "nobody is asked to continue");
+    assert_eq!(daemon.texts(&id), ["1", "2", "3", "4"]);
+    assert_eq!(sent(&daemon, &id), [&*task; 4], "nobody is asked to continue");
     assert_eq!(texts_of_inputs(&daemon, &id).into_values().collect::<Vec<_>>(), [1]);
 }
 
