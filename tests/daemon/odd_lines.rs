@@ -109,7 +109,7 @@ fn a_question_nested_too_deep_is_refused_and_the_next_daemon_starts() {
 fn a_schema_nested_too_deep_is_refused_where_the_caller_still_listens() {
     let daemon = TestDaemon::start();
     let body = format!(
-        r#"{{"task": "say hello", "cwd": {}, "json_schema": {{"x":{}}}}}"#,
+        r#"{{"task": "say hello", "cwd": {}, "json_schema": {{"x": {}}}}}"#,
         json!(daemon.work()),
         nested(124)
     );
