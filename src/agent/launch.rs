@@ -26,10 +26,10 @@ const DIAL_PAUSE_MAX: Duration = Duration::from_millis(100);
 /// Why there is no connection to a host.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// The attempt's directory cannot be written.
+    /// The attempt's directory, or what else is needed, cannot be read or written.
     #[error("cannot prepare {path}: {source}")]
     Prepare {
-        /// What was being written.
+        /// What was being read or written.
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
@@ -79,16 +79,15 @@ pub fn prepare(directory: &Path, plan: &LaunchPlan, side_files: &[SideFile]) -> 
 /// Reads the plan of an attempt that was prepared before, none where it was not.
 pub fn plan(directory: &Path) -> Result<Option<LaunchPlan>, LaunchError> {
     let path = directory.join(files::LAUNCH);
-    let unreadable = |why: String| LaunchError::Plan {
-        path: path.clone(),
-        why,
-    };
     match std::fs::read(&path) {
         Ok(json) => serde_json::from_slice(&json)
             .map(Some)
-            .map_err(|error| unreadable(error.to_string())),
+            .map_err(|error| LaunchError::Plan {
+                path,
+                why: error.to_string(),
+            }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(error.to_string())),
+        Err(source) => Err(LaunchError::Prepare { path, source }),
     }
 }
 

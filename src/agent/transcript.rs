@@ -37,12 +37,25 @@ struct Attachment {
 }
 
 /// The file of a conversation, under the configuration of an agent with this environment. There is none until some
-/// time after its first message, and resuming one without a file is an error.
-pub fn find(environment: &BTreeMap<String, String>, conversation: Uuid) -> Option<PathBuf> {
-    let projects = std::fs::read_dir(configuration(environment)?.join("projects")).ok()?;
+/// time after its first message, and resuming one without a file is an error. A place that cannot be looked at is no
+/// place without a file.
+pub fn find(environment: &BTreeMap<String, String>, conversation: Uuid) -> io::Result<Option<PathBuf>> {
+    let Some(configuration) = configuration(environment) else {
+        return Ok(None);
+    };
+    let projects = match std::fs::read_dir(configuration.join("projects")) {
+        Ok(projects) => projects,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let name = format!("{conversation}.jsonl");
-    let files = projects.flatten().map(|project| project.path().join(&name));
-    files.into_iter().find(|path| path.is_file())
+    for project in projects {
+        let path = project?.path().join(&name);
+        if path.is_file() {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// Where an agent with this environment keeps its files.
@@ -121,11 +134,23 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let env = [("HOME".to_owned(), home.path().to_string_lossy().into_owned())].into();
         let id = Uuid::from_u128(5);
-        assert_eq!(find(&env, id), None);
+        assert_eq!(find(&env, id).unwrap(), None);
         let project = home.path().join(".claude/projects/-work");
         std::fs::create_dir_all(&project).unwrap();
         std::fs::write(project.join(format!("{id}.jsonl")), "{}\n").unwrap();
-        assert!(find(&env, id).is_some());
+        assert!(find(&env, id).unwrap().is_some());
+    }
+
+    #[test]
+    fn conversations_that_cannot_be_looked_for_are_not_missing() {
+        let home = tempfile::tempdir().unwrap();
+        let env = [(
+            "CLAUDE_CONFIG_DIR".to_owned(),
+            home.path().to_string_lossy().into_owned(),
+        )]
+        .into();
+        std::fs::write(home.path().join("projects"), "no directory").unwrap();
+        assert!(find(&env, Uuid::from_u128(5)).is_err());
     }
 
     #[test]

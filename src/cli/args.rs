@@ -12,9 +12,11 @@ use super::mcp_config::McpClient;
 use super::units::parse_seconds;
 
 mod bench;
+mod conversations;
 mod lists;
 
 pub(crate) use self::bench::{BenchArgs, BenchOf};
+pub(crate) use self::conversations::{CheckpointsArgs, ForkArgs, HandoverArgs, ImportArgs, ResumeArgs};
 pub(crate) use self::lists::{ExportArgs, HistoryArgs, Wanted};
 
 /// Exit codes, for the end of the help text.
@@ -126,8 +128,8 @@ pub(crate) struct ServeArgs {
 /// `run`
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// What the agent is to do; - reads it from standard input
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    /// What the agent is to do; - reads it from standard input, as nothing does in a pipe
+    #[arg(conflicts_with = "file")]
     pub(crate) task: Option<String>,
     /// Read the task from a file
     #[arg(long, value_name = "FILE")]
@@ -317,91 +319,6 @@ pub(crate) struct CancelArgs {
     pub(crate) json: bool,
 }
 
-/// `resume`
-#[derive(Args, Debug)]
-pub(crate) struct ResumeArgs {
-    /// The session: its id, or the first or last digits of the short one
-    #[arg(value_parser = id())]
-    pub(crate) id: String,
-    /// What the agent is told [default: to go on]
-    pub(crate) instruction: Option<String>,
-    /// Cut the conversation at this checkpoint; files stay as they are
-    #[arg(long, value_name = "SEQ")]
-    pub(crate) at: Option<u64>,
-    /// Do not follow the session: print its id
-    #[arg(long, short)]
-    pub(crate) detach: bool,
-    /// One record a line, as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `fork`
-#[derive(Args, Debug)]
-pub(crate) struct ForkArgs {
-    /// The session to copy: its id, or the first or last digits of the short one
-    #[arg(value_parser = id())]
-    pub(crate) id: String,
-    /// What the agent is told [default: to go on]
-    pub(crate) instruction: Option<String>,
-    /// Copy the conversation up to this checkpoint only
-    #[arg(long, value_name = "SEQ")]
-    pub(crate) at: Option<u64>,
-    /// What a person calls the copy
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// Do not follow the copy: print its id
-    #[arg(long, short)]
-    pub(crate) detach: bool,
-    /// One record a line, as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `checkpoints`
-#[derive(Args, Debug)]
-pub(crate) struct CheckpointsArgs {
-    /// The session: its id, or the first or last digits of the short one
-    #[arg(value_parser = id())]
-    pub(crate) id: String,
-    /// An array of objects
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `import`
-#[derive(Args, Debug)]
-pub(crate) struct ImportArgs {
-    /// The id of the Claude session, as `claude --resume` takes it
-    #[arg(value_parser = agent_session_id)]
-    pub(crate) agent_session_id: uuid::Uuid,
-    /// What the agent is told [default: to go on]
-    pub(crate) instruction: Option<String>,
-    /// The directory the agent works in [default: that of the Claude session]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) cwd: Option<PathBuf>,
-    /// What a person calls the session
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// Do not follow the session: print its id
-    #[arg(long, short)]
-    pub(crate) detach: bool,
-    /// One record a line, as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `handover`
-#[derive(Args, Debug)]
-pub(crate) struct HandoverArgs {
-    /// The session: its id, or the first or last digits of the short one
-    #[arg(value_parser = id())]
-    pub(crate) id: String,
-    /// One object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// `open`
 #[derive(Args, Debug)]
 pub(crate) struct OpenArgs {
@@ -479,11 +396,6 @@ pub(crate) struct DemoArgs {
 /// What a person types for a session; never nothing, as from a variable that is not set.
 fn id() -> impl TypedValueParser<Value = String> {
     NonEmptyStringValueParser::new()
-}
-
-fn agent_session_id(text: &str) -> Result<uuid::Uuid, String> {
-    text.parse()
-        .map_err(|_| "it is a whole UUID, which `claude --resume` shows and its transcript is named after".to_owned())
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {
@@ -564,8 +476,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         for line in [
-            &["run"][..],
-            &["run", "a", "--file", "b"],
+            &["run", "a", "--file", "b"][..],
             &["run", "a", "--permission-mode", "maybe"],
             &["run", "a", "--timeout", "soon"],
             &["answer", "ab12", "q1", "--allow", "--deny"],

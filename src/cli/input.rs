@@ -1,7 +1,7 @@
 //! Values that are given on the command line or in a file: tasks, JSON, lists of tool rules.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use serde_json::Value;
@@ -34,21 +34,21 @@ pub(crate) fn is_inline_json(text: &str) -> bool {
     text.trim_start().starts_with(['{', '['])
 }
 
-/// The task: given in words, as `-` for standard input, or as a file.
+/// The task: given in words, as `-` or nothing for standard input, or as a file. Nobody is kept waiting at a terminal.
 pub(crate) fn read_task(words: Option<&str>, file: Option<&Path>) -> Result<String, Failure> {
     match (words, file) {
         (_, Some(file)) => fs::read_to_string(file)
             .map_err(|error| Failure::Usage(format!("cannot read the task from {file:?}: {error}"))),
-        (Some("-"), None) => {
+        (None, None) if io::stdin().is_terminal() => Err(Failure::Usage(
+            "no task: give it in quotes, as - for standard input, or by --file".to_owned(),
+        )),
+        (Some("-") | None, None) => {
             let mut task = String::new();
             let read = io::stdin().lock().read_to_string(&mut task);
             read.map_err(|error| Failure::Usage(format!("cannot read the task from standard input: {error}")))?;
             Ok(task)
         }
         (Some(words), None) => Ok(words.to_owned()),
-        (None, None) => Err(Failure::Usage(
-            "no task: give it in quotes, as - for standard input, or by --file".to_owned(),
-        )),
     }
 }
 
@@ -105,7 +105,6 @@ mod tests {
         fs::write(&path, "from a file").unwrap();
         assert_eq!(read_task(Some("tidy up"), None).unwrap(), "tidy up");
         assert_eq!(read_task(None, Some(&path)).unwrap(), "from a file");
-        assert_eq!(read_task(None, None).unwrap_err().exit().code(), 2);
         assert_eq!(
             read_task(None, Some(&dir.path().join("no"))).unwrap_err().exit().code(),
             2

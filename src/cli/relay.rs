@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -52,6 +52,9 @@ const INTERNAL_ERROR: i64 = -32603;
 /// Carries messages until the client closes its end.
 pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
     find_or_start(state_dir).await?;
+    if io::stdin().is_terminal() {
+        eprint("waits for MCP on standard input: clients start it, and `cc-executor mcp-config` prints how");
+    }
     let relay = Rc::new(Relay {
         http: awc::Client::builder().disable_timeout().finish(),
         state_dir: state_dir.to_owned(),

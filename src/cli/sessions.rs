@@ -197,11 +197,13 @@ pub(crate) fn table(views: &[View], now: Timestamp, width_max: Option<usize>) ->
     list(COLUMNS, &views.iter().map(row).collect::<Vec<_>>(), width_max)
 }
 
-/// The state, and why it failed.
+/// The state, and why it failed, or until when it waits.
 pub(crate) fn shown_state(view: &View) -> String {
-    match &view.cause {
-        Some(cause) => format!("{}({})", clean(&view.state), clean(cause)),
-        None => clean(&view.state),
+    let state = clean(&view.state);
+    match (&view.cause, view.waits_until) {
+        (Some(cause), _) => format!("{state}({})", clean(cause)),
+        (None, Some(until)) => format!("{state}(until {})", units::moment(until)),
+        (None, None) => state,
     }
 }
 

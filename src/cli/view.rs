@@ -22,6 +22,9 @@ pub(crate) struct View {
     /// Why it failed.
     #[serde(default)]
     pub(crate) cause: Option<String>,
+    /// When it goes on by itself, where that is known.
+    #[serde(default)]
+    pub(crate) waits_until: Option<Timestamp>,
     /// How it ended; none while it goes on.
     #[serde(default)]
     pub(crate) outcome: Option<String>,

@@ -79,6 +79,9 @@ fn look_at_directories(paths: &Paths) -> anyhow::Result<String> {
     let state = paths.state.display();
     if !paths.state.exists() {
         let above = existing_ancestor(paths)?;
+        if !above.is_dir() {
+            bail!("cannot make {state}: {} is not a directory", above.display());
+        }
         rustix::fs::access(above, rustix::fs::Access::WRITE_OK)
             .with_context(|| format!("cannot make {state} in {}", above.display()))?;
         return Ok(format!("{state} does not exist yet; the first daemon makes it"));

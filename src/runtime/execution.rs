@@ -19,7 +19,6 @@ use actix::prelude::*;
 use actix_codec::Framed;
 use awc::{BoxedSocket, ws};
 use futures_util::stream::SplitSink;
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -27,7 +26,7 @@ use self::checkpoints::Checkpoints;
 use self::clocks::Clocks;
 use self::closing::Closing;
 use self::intake::Intake;
-use self::reach::Reach;
+use self::reach::{Reach, WANT_PAUSE};
 use super::feed::Feeds;
 use super::messages::{Deliver, ExecutionGone, Gone, Stop, StoreLost};
 use super::metrics::Metrics;
@@ -310,7 +309,7 @@ impl Execution {
             return;
         }
         if self.greeted && std::mem::take(&mut self.intake.send_inputs_when_acknowledged) {
-            self.send_inputs();
+            self.send_inputs(ctx);
         }
         self.deliver_answers();
         self.ask_for_the_result(ctx);
@@ -325,6 +324,7 @@ impl Execution {
         if spool_bytes == 0 {
             self.write_control("initialize");
         }
+        // What is spent is counted from the first answer that this daemon gets.
         self.ask_for_count();
         if std::mem::replace(&mut self.is_opened, true) {
             // What is on its way to the disk is sent with the rest when it is there.
@@ -368,11 +368,19 @@ impl Execution {
     }
 
     /// Writes the messages that the agent may not have. It drops a uuid that it has seen.
-    fn send_inputs(&mut self) {
+    fn send_inputs(&mut self, ctx: &mut Context<Self>) {
         let summary = Arc::clone(&self.summary);
         for input in summary.inputs.iter().filter(|input| input.state != InputState::Started) {
             let Some(text) = &input.text else { continue };
-            self.write_input(input.uuid, text);
+            if let Err(error) = self.write_input(input.uuid, text) {
+                // What follows waits as well: it may build upon this.
+                tracing::warn!(%error, "a message waits");
+                ctx.run_later(WANT_PAUSE, |act, ctx| {
+                    act.intake.send_inputs_when_acknowledged = true;
+                    act.settle(ctx);
+                });
+                return;
+            }
         }
     }
 

@@ -60,7 +60,8 @@ pub(super) trait Hosts: Send + Sync {
         plan: &'a LaunchPlan,
     ) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>>;
 
-    /// Whether anything of the attempt is alive, which needs no host to be found out.
+    /// Whether anything of the attempt is alive: its agent, or what that has left behind. It needs no host to be found
+    /// out; where nobody can tell, it is.
     fn is_anything_alive(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, bool>;
 
     /// Ends all that is alive of the attempt where no host can be asked to; says what that was.
@@ -68,11 +69,6 @@ pub(super) trait Hosts: Send + Sync {
 
     /// Kills the hosts of an attempt, for they do not answer any more. Links to them end.
     fn kill_hosts(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, ()>;
-
-    /// Whether an attempt whose agent has ended may have left something behind. Where nobody can tell, its host is asked.
-    fn may_have_leftovers(&self, _session: SessionId, _attempt: Attempt) -> LocalBoxFuture<'_, bool> {
-        Box::pin(std::future::ready(true))
-    }
 }
 
 struct HostProcesses {
@@ -114,10 +110,6 @@ impl Hosts for HostProcesses {
                 tracing::error!(%error, "a host that does not answer was not ended");
             }
         })
-    }
-
-    fn may_have_leftovers(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'_, bool> {
-        Box::pin(self.marks.is_alive(session, attempt))
     }
 }
 

@@ -422,7 +422,7 @@ impl Handler<AttemptOver> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, AttemptOver { session, attempt, end }: AttemptOver, ctx: &mut Self::Context) {
-        tracing::info!(parent: &span_of(session, attempt), ending = end.ending.name(), exit = ?end.exit, "attempt ended");
+        tracing::info!(parent: &span_of(session, attempt), ending = end.ending.name(), exit = end.exit, "attempt ended");
         let analysis = self.analysis(session);
         self.step(session, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
     }

@@ -73,9 +73,9 @@ fn moved(time: Timestamp, by_ms: i64) -> Timestamp {
 mod tests {
     use super::*;
     use crate::session::id::SessionId;
-    use crate::session::journal::{Created, Entry, Text};
+    use crate::session::journal::{Entry, Text};
     use crate::session::message::Message;
-    use crate::session::request::Request;
+    use crate::session::samples::{created, said};
     use crate::session::state::State;
     use crate::session::summary::WaitingFor;
 
@@ -87,16 +87,7 @@ mod tests {
 
     /// A session whose agent is at work from second 0 on.
     fn at_work() -> Summary {
-        let (request, by) = (Request::default(), "a test".into());
-        let mut summary = Summary::new(
-            SessionId::new(),
-            &Created {
-                request,
-                by,
-                claim: None,
-            },
-            at(0),
-        );
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at(0));
         summary.lifecycle.state = State::Running;
         summary.apply(&Entry::Notice(Text { text: "go".into() }), at(0));
         summary
@@ -114,9 +105,7 @@ mod tests {
             limit: None,
             utilization: None,
         };
-        let (uuid, offset) = (None, 0);
-        let said = crate::session::journal::Said { uuid, offset, message };
-        summary.apply(&Entry::AgentMessage(Box::new(said)), at(second));
+        summary.apply(&said(message), at(second));
         assert_eq!(summary.waiting_for, WaitingFor::Quota);
     }
 

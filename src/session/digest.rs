@@ -196,52 +196,18 @@ fn words_of(answer: &Answer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::journal::Said;
-
-    fn said(message: Message) -> Entry {
-        Entry::AgentMessage(Box::new(Said {
-            uuid: None,
-            offset: 0,
-            message,
-        }))
-    }
-
-    fn text(text: String) -> Entry {
-        said(Message::Text {
-            message_id: "m".into(),
-            block: 0,
-            text,
-            parent: None,
-            aborted: false,
-            error: None,
-        })
-    }
-
-    fn call(id: &str) -> Entry {
-        said(Message::ToolUse {
-            message_id: "m".into(),
-            block: 0,
-            tool_use_id: id.into(),
-            name: "Bash".into(),
-            input: serde_json::json!({"command": format!("make {id}")}),
-            parent: None,
-        })
-    }
-
-    fn result(id: &str) -> Entry {
-        said(Message::ToolResult {
-            tool_use_id: id.into(),
-            text: "all\ngood".into(),
-            is_error: false,
-            parent: None,
-        })
-    }
+    use crate::session::samples::{said, text, tool_result, tool_use};
 
     #[test]
     fn a_digest_tells_the_task_and_what_became_of_each_call() {
         let mut digest = Digest::default();
-        for entry in [text("I begin".into()), call("one"), call("two"), result("one")] {
-            digest.take(&entry);
+        for message in [
+            text("m", "I begin"),
+            tool_use("one", "make one"),
+            tool_use("two", "make two"),
+            tool_result("one", "all\ngood"),
+        ] {
+            digest.take(&said(message));
         }
         insta::assert_snapshot!(digest.tell("build it", "its file is gone"), @"
         You take over a task from an agent whose conversation was lost (its file is gone).
@@ -264,7 +230,10 @@ mod tests {
     #[test]
     fn a_long_past_is_told_from_its_end() {
         let mut digest = Digest::default();
-        (0..1000).for_each(|n| digest.take(&text(format!("step {n}\n{}", "x\n".repeat(500)))));
+        for n in 0..1000 {
+            let step = format!("step {n}\n{}", "x\n".repeat(500));
+            digest.take(&said(text("m", &step)));
+        }
         let told = digest.tell("t", "w");
         assert!(told.len() <= DIGEST_BYTES_MAX, "{}", told.len());
         assert!(told.contains("step 999") && !told.contains("step 1\n"));

@@ -208,71 +208,31 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::id::Attempt;
-    use crate::session::journal::{AttemptEnd, AttemptStart, Input, Said};
     use crate::session::message::TurnEnd;
     use crate::session::outcome::Ending;
+    use crate::session::samples::{
+        attempt_ended, attempt_started as begins, input, said, text, tool_result, tool_use, turn_ended,
+    };
     use uuid::Uuid;
 
-    fn said(message: Message) -> Entry {
-        let (uuid, offset) = (None, 0);
-        Entry::AgentMessage(Box::new(Said { uuid, offset, message }))
-    }
-
-    fn text(text: &str) -> Entry {
-        said(Message::Text {
-            message_id: "m".into(),
-            block: 0,
-            text: text.into(),
-            parent: None,
-            aborted: false,
-            error: None,
-        })
+    fn says(words: &str) -> Entry {
+        said(text("m", words))
     }
 
     fn call(id: &str) -> Entry {
-        said(Message::ToolUse {
-            message_id: "m".into(),
-            block: 0,
-            tool_use_id: id.into(),
-            name: "Bash".into(),
-            input: serde_json::json!({"command": format!("make {id} {}", "x".repeat(1000))}),
-            parent: None,
-        })
+        said(tool_use(id, &format!("make {id} {}", "x".repeat(1000))))
     }
 
     fn result(id: &str) -> Entry {
-        said(Message::ToolResult {
-            tool_use_id: id.into(),
-            text: "done".into(),
-            is_error: false,
-            parent: None,
-        })
+        said(tool_result(id, "done"))
     }
 
     fn sent(text: &str) -> Entry {
-        Entry::Input(Input {
-            uuid: Uuid::nil(),
-            state: InputState::Sent,
-            text: Some(text.into()),
-        })
-    }
-
-    fn begins(attempt: u32) -> Entry {
-        Entry::AttemptStarted(AttemptStart {
-            attempt: Attempt(attempt),
-            agent_session_id: Uuid::nil(),
-            resumed_from: None,
-        })
+        input(Uuid::nil(), InputState::Sent, Some(text))
     }
 
     fn crashes() -> Entry {
-        Entry::AttemptEnded(AttemptEnd {
-            ending: Ending::Crashed,
-            exit: None,
-            open_tool: None,
-            leftovers: vec![],
-        })
+        attempt_ended(Ending::Crashed)
     }
 
     fn after(entries: &[Entry]) -> Interruption {
@@ -286,7 +246,7 @@ mod tests {
         let known = after(&[
             begins(1),
             sent("build it"),
-            text("I build it.\nThen I test."),
+            says("I build it.\nThen I test."),
             call("one"),
             call("two"),
             result("one"),
@@ -317,7 +277,7 @@ mod tests {
             begins(3),
         ];
         assert!(after(&past).tell().contains("make one"));
-        let spoke = [&past[..], &[text("I look."), crashes(), begins(4)]].concat();
+        let spoke = [&past[..], &[says("I look."), crashes(), begins(4)]].concat();
         let told = after(&spoke).tell();
         assert!(!told.contains("make one") && told.contains("I look."), "{told}");
     }
@@ -331,7 +291,7 @@ mod tests {
             result("one"),
             crashes(),
             begins(2),
-            text("I look."),
+            says("I look."),
             call("two"),
             crashes(),
             begins(3),
@@ -351,7 +311,7 @@ mod tests {
     fn what_was_before_a_conversation_was_rebuilt_is_told_by_the_digest() {
         let rebuilt = Entry::ContextRebuilt(crate::session::journal::Why { why: "gone".into() });
         let mut known = Interruption::of_unkept();
-        [call("one"), rebuilt, sent("the story"), text("I look.")]
+        [call("one"), rebuilt, sent("the story"), says("I look.")]
             .iter()
             .for_each(|entry| known.take(entry));
         assert!(known.is_cut() && !known.has_calls());
@@ -364,7 +324,7 @@ mod tests {
                 synthetic,
                 ..TurnEnd::default()
             };
-            said(Message::TurnEnded(Box::new(end)))
+            said(turn_ended(end))
         };
         assert!(!after(&[begins(1), sent("build it"), call("one"), end(false), crashes()]).is_cut());
         assert!(after(&[begins(1), sent("build it"), end(true), crashes()]).is_cut());

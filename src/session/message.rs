@@ -341,6 +341,9 @@ pub struct TurnEnd {
     /// The CLI's reason: `completed`, `max_turns`, `tool_deferred`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal_reason: Option<String>,
+    /// Why the model stopped: `end_turn`, `refusal`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<String>,
     /// The final text.
     pub result: String,
     /// Errors, one a line.

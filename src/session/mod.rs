@@ -22,6 +22,8 @@ pub mod patience;
 pub mod question;
 pub mod request;
 pub mod restart;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod state;
 pub mod summary;
 pub mod turn;

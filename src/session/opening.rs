@@ -108,20 +108,13 @@ fn is_told_by_digest(text: &str, task: &str) -> bool {
 mod tests {
     use super::*;
     use crate::session::id::SessionId;
-    use crate::session::journal::Created;
-    use crate::session::request::Request;
+    use crate::session::samples::created;
     use jiff::Timestamp;
 
     const FRESH: Uuid = Uuid::from_u128(99);
 
     fn summary(pending: &[(u128, &str)]) -> Summary {
-        let request = Request::default();
-        let created = Created {
-            request,
-            by: "a test".into(),
-            claim: None,
-        };
-        let mut summary = Summary::new(SessionId::new(), &created, Timestamp::UNIX_EPOCH);
+        let mut summary = Summary::new(SessionId::new(), &created("do it"), Timestamp::UNIX_EPOCH);
         summary.inputs = pending
             .iter()
             .map(|(n, text)| Input {

@@ -65,6 +65,9 @@ pub struct Summary {
     pub under_way: Vec<Input>,
     /// What a session that has an agent waits for, besides people.
     pub waiting_for: WaitingFor,
+    /// When the usage limit that was met last is reset, if the agent said so.
+    #[serde(default)]
+    pub quota_resets_at: Option<Timestamp>,
     /// What the agent of the current attempt is up to.
     pub work: Turns,
     /// Model rounds so far.
@@ -176,6 +179,7 @@ impl Summary {
             inputs: Vec::new(),
             under_way: Vec::new(),
             waiting_for: WaitingFor::Nothing,
+            quota_resets_at: None,
             work: Turns::default(),
             turns: 0,
             usage: Usage::default(),
@@ -306,6 +310,20 @@ impl Summary {
         }
     }
 
+    /// When the session goes on by itself, where that is known.
+    pub fn waits_until(&self) -> Option<Timestamp> {
+        match self.lifecycle.state {
+            State::WaitingRetry { at } => Some(at),
+            State::Running if self.waiting_for == WaitingFor::Quota => self.quota_resets_at,
+            State::Running
+            | State::Queued
+            | State::Starting
+            | State::Asking
+            | State::Stopping { .. }
+            | State::Ended { .. } => None,
+        }
+    }
+
     /// Whether the agent waits for an answer. A question of an agent that has died keeps nobody waiting.
     pub fn is_waiting_for_person(&self) -> bool {
         let attempt = self.lifecycle.attempt;
@@ -384,7 +402,14 @@ impl Summary {
             // While it waits out a usage limit the CLI goes on announcing retries.
             Message::ApiRetry { error, .. } if error == "rate_limit" && self.waiting_for == WaitingFor::Quota => {}
             Message::ApiRetry { .. } => self.waiting_for = WaitingFor::Api,
-            Message::RateLimit { rejected: true, .. } => self.waiting_for = WaitingFor::Quota,
+            Message::RateLimit {
+                rejected: true,
+                resets_at,
+                ..
+            } => {
+                self.waiting_for = WaitingFor::Quota;
+                self.quota_resets_at = resets_at.and_then(|seconds| Timestamp::from_second(seconds).ok());
+            }
             Message::TurnEnded(end) => self.end_turn(end),
             Message::Text { .. } | Message::Thinking { .. } | Message::ToolUse { .. } => {
                 self.waiting_for = WaitingFor::Nothing;
@@ -440,20 +465,7 @@ mod tests {
     use super::*;
     use crate::session::journal::{Answered, QuestionRef};
     use crate::session::question::QuestionKind;
-    use crate::session::request::Request;
-
-    fn created() -> Created {
-        let request = Request {
-            task: "tidy up".into(),
-            cwd: "/home".into(),
-            ..Request::default()
-        };
-        Created {
-            request,
-            by: "a test".into(),
-            claim: None,
-        }
-    }
+    use crate::session::samples::created;
 
     fn at() -> Timestamp {
         Timestamp::from_second(1_800_000_000).unwrap()
@@ -475,7 +487,7 @@ mod tests {
 
     #[test]
     fn an_open_question_shows_and_frees_the_slot() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         summary.lifecycle.state = State::Running;
         assert_eq!((summary.shown_state(), summary.takes_slot()), ("running", true));
         summary.apply(&question(), at());
@@ -502,7 +514,7 @@ mod tests {
 
     #[test]
     fn only_what_its_own_agents_spent_is_a_sessions_cost() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         let cost = |cost_usd| Usage {
             output_tokens: 10,
             cost_usd,
@@ -530,7 +542,7 @@ mod tests {
 
     #[test]
     fn a_summary_of_the_version_before_is_read_and_its_conversation_taken_for_written() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         let mut row = serde_json::to_value(&summary).unwrap();
         let fields = row.as_object_mut().unwrap();
         fields.remove("under_way");
@@ -547,7 +559,7 @@ mod tests {
 
     #[test]
     fn a_summary_reads_as_it_is_written() {
-        let mut summary = Summary::new(SessionId::new(), &created(), at());
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         summary.apply(&question(), at());
         let json = serde_json::to_string(&summary).unwrap();
         assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);

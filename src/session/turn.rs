@@ -252,6 +252,9 @@ pub fn classify(end: &TurnEnd) -> Ending {
         cause,
         message: words_of(end),
     };
+    if end.stop_reason.as_deref() == Some("refusal") {
+        return refused(Cause::ModelRefusal);
+    }
     let reason = end.terminal_reason.as_deref();
     if end.subtype == "success" && !end.is_error && matches!(reason, None | Some("completed")) {
         return Ending::Finished;
@@ -297,8 +300,9 @@ fn words_of(end: &TurnEnd) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::journal::{DroppedDraft, Said};
+    use crate::session::journal::DroppedDraft;
     use crate::session::message::BackgroundTask;
+    use crate::session::samples::{input, said, turn_ended as result};
 
     const OURS: Uuid = Uuid::from_u128(1);
     const QUIET: Open = Open {
@@ -317,10 +321,6 @@ mod tests {
         }
     }
 
-    fn result(end: TurnEnd) -> Message {
-        Message::TurnEnded(Box::new(end))
-    }
-
     fn tasks(kinds: &[TaskKind]) -> Message {
         let task = |kind: &TaskKind| BackgroundTask {
             task_id: "t".into(),
@@ -333,22 +333,14 @@ mod tests {
     }
 
     fn sent(turns: &mut Turns, uuid: Uuid) {
-        turns.take(&Entry::Input(Input {
-            uuid,
-            state: InputState::Sent,
-            text: None,
-        }));
+        turns.take(&input(uuid, InputState::Sent, None));
     }
 
     fn after(messages: &[Message]) -> Turns {
         let mut turns = Turns::default();
         sent(&mut turns, OURS);
         for message in messages {
-            turns.take(&Entry::AgentMessage(Box::new(Said {
-                uuid: None,
-                offset: 0,
-                message: message.clone(),
-            })));
+            turns.take(&said(message.clone()));
         }
         turns
     }
@@ -505,6 +497,7 @@ mod tests {
             |end| end.terminal_reason = Some("prompt_too_long".into()),
             "prompt_too_long",
         );
+        check(|end| end.stop_reason = Some("refusal".into()), "model_refusal");
         check(|end| end.api_status = Some(401), "not_signed_in");
         check(|end| end.api_status = Some(400), "bad_request");
         check(|end| end.api_status = Some(529), "api_down");

@@ -37,6 +37,10 @@ pub struct SessionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<OutcomeName>)]
     outcome: Option<&'static str>,
+    /// When it goes on by itself: the end of a wait before the next attempt, or the reset of a usage limit.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "milliseconds")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    waits_until: Option<Timestamp>,
     /// The run of an agent that it is at, from 1; 0 before the first.
     #[schema(value_type = u32)]
     attempt: Attempt,
@@ -130,6 +134,7 @@ impl<'a> SessionView<'a> {
             state: summary.shown_state(),
             cause: outcome.and_then(|outcome| outcome.cause()).map(|cause| cause.name()),
             outcome: outcome.map(|outcome| outcome.name()),
+            waits_until: summary.waits_until(),
             attempt: summary.lifecycle.attempt,
             cwd: &summary.cwd,
             created_at: Some(summary.created_at),

@@ -11,17 +11,8 @@ use super::main_job::{answer, create_and_allow, transcript, with_claude};
 use crate::support::daemon::{TestDaemon, signal};
 use crate::support::messages_api::MessagesApi;
 use crate::support::spool::compare_with_spools;
+use crate::support::victim::Victim;
 use crate::support::wait::{shell_until_exists, until};
-
-/// What is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Victim {
-    Daemon,
-    Agent,
-    BashChild,
-    /// Daemon, host, agent and its children, as when the machine restarts.
-    Everything,
-}
 
 const ALL: [Victim; 3] = [Victim::Daemon, Victim::Agent, Victim::Everything];
 
@@ -66,16 +57,6 @@ impl Moment {
             Self::WhileTheApiFails => "error 500 2 ;; say the end".to_owned(),
         };
         format!("FAKE: {task}")
-    }
-}
-
-impl Victim {
-    fn has_agent(self) -> bool {
-        matches!(self, Self::Agent | Self::Everything)
-    }
-
-    fn has_daemon(self) -> bool {
-        matches!(self, Self::Daemon | Self::Everything)
     }
 }
 
@@ -152,26 +133,9 @@ impl Case {
     }
 
     fn strike(&mut self) {
-        let (daemon, id) = (&mut self.daemon, &self.id);
-        let agent = daemon.agent_pid(id, 1);
-        let hosts = daemon.hosts_of(id);
-        let pids = daemon.processes_of(id).into_iter().map(|pid| pid as u32);
-        let children: Vec<_> = pids.filter(|pid| *pid != agent).collect();
-        let victims = match self.victim {
-            Victim::Daemon => vec![],
-            Victim::Agent => vec![agent],
-            Victim::BashChild => children,
-            Victim::Everything => hosts.into_iter().chain([agent]).chain(children).collect(),
-        };
-        if self.victim.has_daemon() {
-            daemon.kill();
-        }
-        victims.into_iter().for_each(|pid| signal(pid, Signal::KILL));
-        if self.victim.has_daemon() {
-            daemon.launch();
-        } else {
-            signal(daemon.pid(), Signal::CONT);
-        }
+        self.victim.kill(&mut self.daemon, &self.id);
+        // A daemon that was stopped until the moment goes on.
+        signal(self.daemon.pid(), Signal::CONT);
     }
 
     fn go_on(&self) -> Value {

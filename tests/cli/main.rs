@@ -4,11 +4,13 @@
 mod support;
 mod terminal;
 
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
 
-use support::daemon::TestDaemon;
+use support::daemon::{BINARY, TestDaemon};
 use support::wait::until;
 
 fn run(daemon: &TestDaemon, arguments: &[&str]) -> Output {
@@ -44,6 +46,44 @@ fn run_streams_the_text_and_exits_with_the_outcome() {
     assert_eq!(failed.status.code(), Some(1));
     let late = run(&daemon, &["run", "--timeout", "1s", "say hi ;; silence"]);
     assert_eq!(late.status.code(), Some(124), "{}", err(&late));
+}
+
+#[test]
+fn a_task_comes_through_a_pipe() {
+    let daemon = TestDaemon::start();
+    for arguments in [&["run", "-"][..], &["run"]] {
+        let task = daemon.root().join("task");
+        std::fs::write(&task, "say hello from a pipe").expect("a file");
+        let mut piped = daemon.command(arguments);
+        piped.stdin(std::fs::File::open(&task).expect("the file"));
+        let done = piped.output().expect("the command runs");
+        assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+        assert!(out(&done).contains("hello from a pipe"), "{}", out(&done));
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_entered_is_refused() {
+    let daemon = TestDaemon::stopped(&[]);
+    let closed = daemon.root().join("closed");
+    std::fs::DirBuilder::new()
+        .mode(0o000)
+        .create(&closed)
+        .expect("a folder");
+    // Root may enter every directory, unless it gives that right up.
+    let is_root = rustix::process::geteuid().is_root();
+    let mut run_there = daemon.command_of(Path::new(if is_root { "setpriv" } else { BINARY }));
+    if is_root {
+        run_there.args(["--bounding-set=-dac_override,-dac_read_search", BINARY]);
+    }
+    run_there.args(["run", "say hello", "--cwd"]).arg(&closed);
+    let refused = run_there.output().expect("it runs");
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+    assert!(err(&refused).contains("it cannot be entered"), "{}", err(&refused));
+    // So that the test's folder can be removed.
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).expect("it is ours");
+    let stopped = run(&daemon, &["stop"]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", err(&stopped));
 }
 
 #[test]

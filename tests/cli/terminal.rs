@@ -128,6 +128,18 @@ fn a_question_can_be_left_for_later_and_is_asked_again_by_answer() {
 }
 
 #[test]
+fn what_reads_standard_input_says_so_at_a_terminal_or_does_without() {
+    let daemon = TestDaemon::start();
+    let (code, seen) = Terminal::start(&daemon, 80, "exec \"$CC\" run").end();
+    assert_eq!(code, Some(2), "{seen}");
+    assert!(seen.contains("no task"), "{seen}");
+    let mut relay = Terminal::start(&daemon, 80, "exec \"$CC\" mcp");
+    relay.wait_for("cc-executor mcp-config");
+    relay.press(CTRL_C);
+    relay.end();
+}
+
+#[test]
 fn a_list_fits_the_terminal() {
     let daemon = TestDaemon::start();
     let name = "a name that needs all of its forty chars";

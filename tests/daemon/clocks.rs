@@ -54,6 +54,28 @@ fn beyond_the_hold_the_agent_is_ended_and_the_session_waits_for_the_reset() {
 }
 
 #[test]
+fn the_reset_of_a_usage_limit_is_shown_and_known_to_the_next_daemon() {
+    let mut daemon = TestDaemon::start();
+    let id = daemon.create("usage-limit 3600 ;; say never");
+    let reset = daemon.wait_for(&id, "waiting_quota")["waits_until"].clone();
+    assert!(reset.is_string(), "{reset}");
+    daemon.kill();
+    daemon.set("CC_EXECUTOR__SUPERVISION__QUOTA_HOLD_MINUTES", "0");
+    daemon.launch();
+    daemon.wait_for(&id, "waiting_retry");
+    let ended = &daemon.records_of(&id, "attempt.ended")[0]["data"];
+    assert_eq!(seconds(&ended["resets_at"]), seconds(&reset), "{ended}");
+    daemon.cancel(&id);
+    assert_eq!(daemon.wait_for(&id, "cancelled").get("waits_until"), None);
+}
+
+/// A time to the second.
+fn seconds(time: &serde_json::Value) -> i64 {
+    let time: jiff::Timestamp = time.as_str().expect("a time").parse().unwrap();
+    time.as_second()
+}
+
+#[test]
 fn waiting_for_quota_can_be_turned_off() {
     let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__SUPERVISION__RESUME_AFTER_QUOTA", "false")]);
     let id = daemon.create("usage-limit 1000 ;; say never");

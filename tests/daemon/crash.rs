@@ -1,23 +1,21 @@
 //! Whatever dies, whenever: each part is killed at each moment, and afterwards the journal has every line once and in
 //! order, no process is left, and the outcome is right.
 
-use rustix::process::Signal;
-
-use crate::support::daemon::{TestDaemon, signal};
+use crate::support::daemon::TestDaemon;
 use crate::support::spool::compare_with_spools;
+use crate::support::victim::Victim;
 use crate::support::wait::until;
 
-/// What is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Victim {
-    Daemon,
-    Host,
-    Agent,
-    BashChild,
-    Everything,
-}
-
-const ALL: [Victim; 4] = [Victim::Daemon, Victim::Host, Victim::Agent, Victim::Everything];
+const ALL: [Victim; 8] = [
+    Victim::Daemon,
+    Victim::Host,
+    Victim::Agent,
+    Victim::DaemonThenHost,
+    Victim::DaemonThenAgent,
+    Victim::HostThenAgent,
+    Victim::AgentThenHost,
+    Victim::Everything,
+];
 
 /// When it is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,41 +71,13 @@ impl Moment {
     }
 }
 
-fn strike(victim: Victim, daemon: &mut TestDaemon, id: &str) {
-    let agent = daemon.agent_pid(id, 1);
-    let hosts = daemon.hosts_of(id);
-    let children: Vec<_> = daemon
-        .processes_of(id)
-        .into_iter()
-        .map(|pid| pid as u32)
-        .filter(|pid| *pid != agent)
-        .collect();
-    match victim {
-        Victim::Daemon => daemon.kill(),
-        Victim::Host => hosts.into_iter().for_each(|host| signal(host, Signal::KILL)),
-        Victim::Agent => signal(agent, Signal::KILL),
-        Victim::BashChild => children.into_iter().for_each(|child| signal(child, Signal::KILL)),
-        Victim::Everything => {
-            daemon.kill();
-            hosts
-                .into_iter()
-                .chain([agent])
-                .chain(children)
-                .for_each(|pid| signal(pid, Signal::KILL));
-        }
-    }
-    if matches!(victim, Victim::Daemon | Victim::Everything) {
-        daemon.launch();
-    }
-}
-
 fn check(victim: Victim, moment: Moment) {
     println!("{victim:?} {moment:?}");
     let mut daemon = TestDaemon::start();
     let gate = daemon.root().join("gate");
     let id = daemon.create(&moment.task(&gate.display().to_string()));
     moment.wait_for(&daemon, &id);
-    strike(victim, &mut daemon, &id);
+    victim.kill(&mut daemon, &id);
     std::fs::write(gate, "").unwrap();
     if moment == Moment::WhileAQuestionIsOpen {
         let (status, view) = daemon.answer(&id, "q1", &serde_json::json!({"action": "allow"}));

@@ -95,13 +95,21 @@ fn a_doctor_finds_a_well_daemon_well_and_changes_nothing_before_there_is_one() {
     let (code, found) = findings(&daemon);
     assert_eq!(code, Some(0), "{found:?}");
     assert!(!daemon.state().exists());
+    std::fs::write(daemon.root().join("state"), "").expect("a file where a folder belongs");
+    let (code, found) = findings(&daemon);
+    assert_eq!(code, Some(1));
+    assert!(
+        finding(&found, "state directory").1.contains("cannot make"),
+        "{found:?}"
+    );
+    std::fs::remove_file(daemon.root().join("state")).expect("it goes again");
     daemon.launch();
     let id = daemon.create("say hi");
     daemon.wait_for(&id, "completed");
     let (code, found) = findings(&daemon);
     assert_eq!(code, Some(0), "{found:?}");
     assert!(finding(&found, "daemon").1.contains(&format!("pid {}", daemon.pid())));
-    assert!(finding(&found, "journal").1.starts_with("1 session in"));
+    assert!(finding(&found, "journal").1.starts_with("1 session in "));
     assert!(finding(&found, "agent").1.contains("version"), "{found:?}");
     let (code, said) = run(&daemon, &["doctor", "--rebuild"]);
     assert_eq!(code, Some(5), "{said}");

@@ -114,7 +114,7 @@ fn an_error_is_never_shown_as_success() {
     let daemon = TestDaemon::start();
     let id = daemon.create("say trying ;; refuse");
     let view = daemon.wait_for(&id, "failed");
-    assert_eq!((&view["outcome"], &view["attempt"]), (&json!("failed"), &json!(1)));
+    assert_eq!((&view["cause"], &view["attempt"]), (&json!("model_refusal"), &json!(1)));
     let id = daemon.create("not-signed-in");
     assert_eq!(daemon.wait_for(&id, "failed")["cause"], "auth");
     let id = daemon.create("max-turns");

@@ -1,6 +1,6 @@
 // Twenty thousand records: the page begins at the end, fetches what is scrolled to, and drops what is far.
 
-import { assert, given, isThrough, openSession, says, shown, shownSeqs, signedIn } from "./browser.mjs";
+import { assert, given, isThrough, openSession, PHONE, says, shown, shownSeqs, signedIn } from "./browser.mjs";
 
 // What the page may hold, far below what the session has.
 const RECORDS_MAX = 1_000;
@@ -54,4 +54,16 @@ signedIn(async (page) => {
         last = (await staysSmall(page)).at(-1);
     }
     assert((await shownSeqs(page))[0] > 1, "what is far is dropped");
+
+    // On a phone the timeline stands above the records: it can be reached without going through all of them.
+    await page.setViewportSize(PHONE);
+    await openSession(page, given.session, "ended");
+    await shown(page, head);
+    [first] = await staysSmall(page);
+    await page.evaluate(() => scrollTo(0, 0));
+    await page.getByRole("button", { name: "Earlier records" }).waitFor();
+    assert(await page.locator("#timeline").evaluate(isInView));
+    await page.getByRole("button", { name: "Earlier records" }).click();
+    await page.waitForFunction((first) => document.querySelector(".chunk").dataset.after < first - 1, first);
+    await staysSmall(page);
 });

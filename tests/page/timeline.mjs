@@ -13,6 +13,9 @@ signedIn(async (page) => {
     };
     await timeline.locator("svg").waitFor();
     assert.match(await told(), /before record \d+ are left out/);
+    // It came after the transcript, which became shorter by it and still shows its end.
+    const end = page.locator("#end");
+    await page.waitForFunction((end) => end.getBoundingClientRect().bottom <= innerHeight + 1, await end.elementHandle());
     const calls = async () => Number(/(\d+) tool calls?/.exec(await drawn())[1]);
     const counts = [await calls()];
     let stretch = await timeline.locator("[data-before]").last().getAttribute("data-before");

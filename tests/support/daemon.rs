@@ -169,6 +169,10 @@ impl TestDaemon {
         assert!(status.success(), "{status}:\n{}", self.log());
     }
 
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("the daemon runs").id()
     }

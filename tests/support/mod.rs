@@ -10,4 +10,5 @@ pub(crate) mod daemon;
 pub(crate) mod messages_api;
 pub(crate) mod namespace;
 pub(crate) mod spool;
+pub(crate) mod victim;
 pub(crate) mod wait;

@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::decode::decode;
 use super::encode;
-use crate::session::journal::{Entry, Input, Said};
 use crate::session::message::{Frame, InputState, Message};
 use crate::session::outcome::Ending;
 use crate::session::question::{Answer, Question, QuestionKind};
+use crate::session::samples::{input, said};
 use crate::session::turn::{Open, Standing, Turns};
 
 /// What the CLI printed in one recording, line by line.
@@ -166,17 +166,9 @@ fn recordings_end_as_they_ended() {
             line["user_message_uuid"].as_str()?.parse().ok()
         });
         let uuid = sent.unwrap_or_default();
-        turns.take(&Entry::Input(Input {
-            uuid,
-            state: InputState::Sent,
-            text: None,
-        }));
+        turns.take(&input(uuid, InputState::Sent, None));
         for message in messages(name) {
-            turns.take(&Entry::AgentMessage(Box::new(Said {
-                uuid: None,
-                offset: 0,
-                message,
-            })));
+            turns.take(&said(message));
         }
         let ending = match turns.standing(Open {
             busy: false,
@@ -198,6 +190,7 @@ fn recordings_end_as_they_ended() {
     check("52_500forever.jsonl", "api_down");
     check("51_400.jsonl", "bad_request");
     check("51_ctx.jsonl", "prompt_too_long");
+    check("55g_refusal.jsonl", "model_refusal");
     check("55b_ratelimit_oauth_rejected.jsonl", "quota");
     check("87_kill_bg.jsonl", "working");
 }

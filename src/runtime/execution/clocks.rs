@@ -6,7 +6,6 @@
 use tokio::time::Instant;
 
 use super::*;
-use crate::session::message::Message;
 use crate::session::patience::Doing;
 use crate::session::summary::WaitingFor;
 
@@ -24,8 +23,6 @@ pub(super) struct Clocks {
     pub requesting: bool,
     /// What the agent waits for besides people, and since when.
     waiting: (WaitingFor, Instant),
-    /// When the usage limit is reset, if the agent said so.
-    pub resets_at: Option<Timestamp>,
     /// The agent was interrupted because of its silence.
     interrupted: bool,
     /// The host was asked for child processes because of the silence since then.
@@ -40,7 +37,6 @@ impl Clocks {
             last_sign: now,
             requesting: false,
             waiting: (WaitingFor::Nothing, now),
-            resets_at: None,
             interrupted: false,
             asked_for_children: None,
             timer: None,
@@ -57,18 +53,6 @@ impl Clocks {
     fn hold(&mut self) {
         self.sign();
         self.waiting.1 = self.last_sign;
-    }
-
-    /// Notes what a message says about waits.
-    pub(super) fn note(&mut self, message: &Message) {
-        if let Message::RateLimit {
-            rejected: true,
-            resets_at,
-            ..
-        } = message
-        {
-            self.resets_at = resets_at.and_then(|seconds| Timestamp::from_second(seconds).ok());
-        }
     }
 }
 
@@ -119,7 +103,7 @@ impl Execution {
                 (
                     hold,
                     Ending::Quota {
-                        resets_at: self.clocks.resets_at,
+                        resets_at: self.summary.quota_resets_at,
                     },
                 )
             }

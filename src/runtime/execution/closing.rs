@@ -197,10 +197,9 @@ impl Execution {
             return self.send(&ToHost::EndLeftovers);
         }
         let (session, attempt) = (self.task.session_id, self.task.attempt);
-        let hosts = Arc::clone(&self.surroundings.outside.hosts);
-        let looking = async move { hosts.may_have_leftovers(session, attempt).await };
-        ctx.spawn(looking.into_actor(self).map(|may_have, act, ctx| {
-            if may_have {
+        let looking = self.surroundings.outside.hosts.is_anything_alive(session, attempt);
+        ctx.spawn(looking.into_actor(self).map(|is_anything_alive, act, ctx| {
+            if is_anything_alive {
                 act.send(&ToHost::EndLeftovers);
             } else {
                 act.leftovers_ended(Vec::new(), ctx);

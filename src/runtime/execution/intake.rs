@@ -267,7 +267,6 @@ impl Execution {
             Message::TurnStarted { .. } => self.busy = true,
             _ => {}
         }
-        self.clocks.note(&message);
         self.intake.plan.note(&message);
         if let Message::TurnEnded(end) = &message {
             self.drop_drafts();

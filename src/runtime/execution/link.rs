@@ -50,15 +50,13 @@ impl Execution {
     }
 
     /// A text that does not fit into a line goes into a file, and the agent is told to read it.
-    pub(super) fn write_input(&mut self, uuid: Uuid, text: &str) {
+    pub(super) fn write_input(&mut self, uuid: Uuid, text: &str) -> std::io::Result<()> {
         let line = encode::user_message(uuid, text);
         let line = if line.len() < LINE_BYTES_MAX {
             line
         } else {
             let path = self.directory().join(format!("input-{uuid}.txt"));
-            if let Err(error) = launch::write_private(&path, text.as_bytes()) {
-                tracing::error!(%error, path = %path.display(), "cannot write a long message");
-            }
+            launch::write_private(&path, text.as_bytes())?;
             let told = format!(
                 "The message is long and stands in the file {}. Read that file and follow it.",
                 path.display()
@@ -66,6 +64,7 @@ impl Execution {
             encode::user_message(uuid, &told)
         };
         self.write_line(line, Purpose::Input);
+        Ok(())
     }
 
     pub(super) fn write_answer(&mut self, id: QuestionId, question: &Question, answer: &Answer) {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 use uuid::Uuid;
@@ -89,7 +90,7 @@ pub(super) fn prepare(
         None => agent_environment(settings, session)?,
     };
     let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
-    let seen = look_for_inputs(&agent_env, agent_session_id, summary);
+    let seen = look_for_inputs(&agent_env, agent_session_id, summary)?;
     let conversation = conversation(&agent_env, request, summary, agent_session_id, &seen);
     let groundwork = groundwork(store, request, summary, conversation.as_ref().ok().copied(), seen)?;
     if let Some(plan) = known {
@@ -198,7 +199,7 @@ fn conversation(
     let imported = origin.is_some_and(|origin| origin.how == OriginHow::Import && is_import(origin.agent_session_id));
     let forked = origin.filter(|origin| origin.how == OriginHow::Fork && is_fork());
     let can_exist = summary.lifecycle.attempt > Attempt(1) || imported;
-    if can_exist && transcript::find(env, id).is_some() {
+    if can_exist && find(env, id)?.is_some() {
         // With one of our messages behind it, the branch after a cut has begun and is the conversation now.
         let branch_begun = !seen.entries.is_empty() || !seen.folded_in.is_empty();
         return Ok(match summary.cut.filter(|_| !branch_begun) {
@@ -215,7 +216,7 @@ fn conversation(
         return Ok(Conversation::New(id));
     };
     let from = origin.agent_session_id;
-    if transcript::find(env, from).is_none() {
+    if find(env, from)?.is_none() {
         return Err(Unprepared::Lost(format!("the transcript of {from} is gone")));
     }
     Ok(Conversation::Fork {
@@ -227,17 +228,25 @@ fn conversation(
 
 /// Looks in the transcript for messages that the agent is not known to be done with. One that cannot be read says
 /// nothing; the agent drops a message that it has had as an entry.
-fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: &Summary) -> Seen {
+fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: &Summary) -> Result<Seen, LaunchError> {
     let wanted: BTreeSet<Uuid> = summary.pending().map(|input| input.uuid).collect();
     if wanted.is_empty() || summary.lifecycle.attempt <= Attempt(1) {
-        return Seen::default();
+        return Ok(Seen::default());
     }
-    let Some(path) = transcript::find(env, conversation) else {
-        return Seen::default();
+    let Some(path) = find(env, conversation)? else {
+        return Ok(Seen::default());
     };
-    transcript::look(&path, &wanted).unwrap_or_else(|error| {
+    Ok(transcript::look(&path, &wanted).unwrap_or_else(|error| {
         tracing::warn!(parent: &span_of(summary.session_id, summary.lifecycle.attempt), path = %path.display(), %error, "cannot read the transcript");
         Seen::default()
+    }))
+}
+
+/// The file of a conversation. One that cannot be looked for is not lost.
+fn find(env: &BTreeMap<String, String>, conversation: Uuid) -> Result<Option<PathBuf>, LaunchError> {
+    transcript::find(env, conversation).map_err(|source| {
+        let path = transcript::configuration(env).unwrap_or_default().join("projects");
+        LaunchError::Prepare { path, source }
     })
 }
 

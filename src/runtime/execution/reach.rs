@@ -12,7 +12,7 @@ use crate::agent::launch::LaunchError;
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// How long an attempt waits before it is prepared again that finds a full disk, or no means to start a process.
-const WANT_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const WANT_PAUSE: Duration = Duration::from_secs(2);
 
 /// What is known of a host that cannot be reached though its agent lives.
 #[derive(Default)]

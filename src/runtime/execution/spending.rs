@@ -60,8 +60,11 @@ impl Meter {
         was_told.then_some(self.usage)
     }
 
+    /// Whether it is time to ask amid a turn. An agent that does not know the question is asked once a turn.
     fn is_due(&mut self, interval: Duration) -> bool {
-        let is_due = self.asked.is_none_or(|asked| asked.elapsed() >= interval);
+        let is_due = self
+            .asked
+            .is_none_or(|asked| self.is_served && asked.elapsed() >= interval);
         if is_due {
             self.asked = Some(tokio::time::Instant::now());
         }
@@ -75,11 +78,10 @@ impl Execution {
         self.write_control(REQUEST);
     }
 
-    /// Asks again behind a step of the work, if the agent knows the question and it is time.
+    /// Asks again behind a step of the work, if it is time; for a daemon that has come back this is the first time.
     pub(super) fn ask_for_count_if_due(&mut self) {
         let interval = self.checkpoint_interval();
-        let can_ask = self.greeted && !self.closing.is_begun();
-        if can_ask && self.checkpoints.meter.is_served && self.checkpoints.meter.is_due(interval) {
+        if self.greeted && !self.closing.is_begun() && self.checkpoints.meter.is_due(interval) {
             self.ask_for_count();
         }
     }

@@ -10,9 +10,10 @@ use serde_json::Value;
 use tokio::task::unconstrained;
 
 use super::*;
-use crate::session::journal::{Created, DroppedDraft, Said, SessionEnd, Text};
+use crate::session::journal::{DroppedDraft, Text};
+use crate::session::message::TurnEnd;
 use crate::session::outcome::Outcome;
-use crate::session::request::Request;
+use crate::session::samples::{created, said, session_ended, text, turn_ended};
 use crate::store::memory::MemoryStore;
 use crate::store::{Append, Observer};
 
@@ -57,17 +58,7 @@ impl World {
         let publish = Arc::new(Publish::default());
         let store = Arc::new(MemoryStore::new(publish.clone()));
         let session = SessionId::new();
-        let request = Request {
-            task: "t".into(),
-            cwd: "/".into(),
-            ..Request::default()
-        };
-        let created = Created {
-            request,
-            by: "a test".into(),
-            claim: None,
-        };
-        drop(store.create(session, created, Timestamp::UNIX_EPOCH));
+        drop(store.create(session, created("t"), Timestamp::UNIX_EPOCH));
         // The feed of the session begins behind its first record, as after a daemon's start.
         let feeds = Arc::new(Feeds::new(store.clone(), Arc::new(Metrics::new([]))).unwrap());
         assert!(publish.feeds.set(Arc::clone(&feeds)).is_ok());
@@ -122,34 +113,16 @@ fn notice(text: impl Into<String>) -> Entry {
     Entry::Notice(Text { text: text.into() })
 }
 
-fn whole(message: &str, text: &str) -> Entry {
-    said(Message::Text {
-        message_id: message.to_owned(),
-        block: 0,
-        text: text.to_owned(),
-        parent: None,
-        aborted: false,
-        error: None,
-    })
+fn whole(message: &str, words: &str) -> Entry {
+    said(text(message, words))
 }
 
 fn turn_end() -> Entry {
-    said(Message::TurnEnded(Box::default()))
-}
-
-fn said(message: Message) -> Entry {
-    Entry::AgentMessage(Box::new(Said {
-        uuid: None,
-        offset: 0,
-        message,
-    }))
+    said(turn_ended(TurnEnd::default()))
 }
 
 fn end() -> Entry {
-    Entry::SessionEnded(SessionEnd {
-        outcome: Outcome::Completed,
-        summary: String::new(),
-    })
+    session_ended(Outcome::Completed)
 }
 
 /// What a reader has seen, checked as it comes.

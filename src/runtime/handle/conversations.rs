@@ -120,11 +120,10 @@ impl Handle {
         let mut env = new.env.clone().unwrap_or_else(daemon_environment);
         env.extend(settings.agent_env.clone());
         let looking = move || {
-            let path = transcript::find(&env, agent_session_id)?;
-            let directory = transcript::directory(&path);
-            Some(directory)
+            let path = transcript::find(&env, agent_session_id).map_err(unreadable)?;
+            Ok::<_, CallError>(path.map(|path| transcript::directory(&path)))
         };
-        let found = blocking(looking).await?;
+        let found = blocking(looking).await??;
         let directory = found.ok_or(CallError::NoConversation(format!(
             "there is no transcript of {agent_session_id} under CLAUDE_CONFIG_DIR or HOME/.claude: is it the id of a \
              session of this user?"
@@ -289,7 +288,7 @@ fn transcript_of(
     conversation: Uuid,
 ) -> Result<Option<PathBuf>, CallError> {
     let env = agent_environment(settings, session).map_err(unreadable)?;
-    Ok(transcript::find(&env, conversation))
+    transcript::find(&env, conversation).map_err(unreadable)
 }
 
 fn copy_environment(settings: &RuntimeSettings, from: SessionId, to: SessionId) -> Result<(), CallError> {

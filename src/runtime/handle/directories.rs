@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use super::CallError;
 use crate::session::request::Request;
 
@@ -42,6 +44,7 @@ pub(super) fn resolve_one(allowed: &[PathBuf], given: &Path) -> Result<PathBuf, 
     if !resolved.is_dir() {
         return Err(bad("it is not a directory".to_owned()));
     }
+    rustix::fs::access(&resolved, Access::EXEC_OK).map_err(|error| bad(format!("it cannot be entered: {error}")))?;
     Ok(resolved)
 }
 

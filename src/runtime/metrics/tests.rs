@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::*;
 use crate::session::id::{Attempt, Seq};
-use crate::session::journal::{AttemptStart, Created, Said, StateChange};
-use crate::session::message::{Message, TurnEnd};
+use crate::session::message::TurnEnd;
 use crate::session::outcome::{Ending, Outcome};
-use crate::session::request::Request;
+use crate::session::samples::{attempt_started, created, said, session_ended, state_changed, text, turn_ended};
 use crate::store::Stored;
 
 fn at(second: i64) -> Timestamp {
@@ -24,16 +21,7 @@ struct Life {
 
 impl Life {
     fn begin() -> Self {
-        let request = Request {
-            task: "t".into(),
-            cwd: "/".into(),
-            ..Request::default()
-        };
-        let created = Created {
-            request,
-            by: "a test".into(),
-            claim: None,
-        };
+        let created = created("t");
         let summary = Summary::new(SessionId::new(), &created, at(0));
         let mut life = Self {
             metrics: Metrics::new([]),
@@ -62,14 +50,7 @@ impl Life {
     }
 
     fn start_attempt(&mut self, second: i64) {
-        self.say(
-            second,
-            Entry::AttemptStarted(AttemptStart {
-                attempt: Attempt(1),
-                agent_session_id: Uuid::nil(),
-                resumed_from: None,
-            }),
-        );
+        self.say(second, attempt_started(1));
     }
 
     fn end_turn(&mut self, second: i64, cost_usd: f64, output_tokens: u64) {
@@ -79,29 +60,11 @@ impl Life {
             ..Usage::default()
         };
         let end = TurnEnd {
-            subtype: "success".into(),
-            is_error: false,
-            terminal_reason: None,
-            result: String::new(),
-            errors: Vec::new(),
-            api_status: None,
-            api_error: None,
-            structured_output: None,
-            answers: Vec::new(),
-            queued_turns: 0,
-            synthetic: false,
             turns: 1,
             usage,
-            spent: None,
+            ..TurnEnd::default()
         };
-        self.say(
-            second,
-            Entry::AgentMessage(Box::new(Said {
-                uuid: None,
-                offset: 0,
-                message: Message::TurnEnded(Box::new(end)),
-            })),
-        );
+        self.say(second, said(turn_ended(end)));
     }
 
     fn text(&self, now: i64) -> String {
@@ -118,21 +81,8 @@ fn assert_has(text: &str, line: &str) {
 fn a_life_is_counted() {
     let mut life = Life::begin();
     life.start_attempt(3);
-    let text = Message::Text {
-        message_id: "m".into(),
-        block: 0,
-        text: "hello".into(),
-        parent: None,
-        aborted: false,
-        error: None,
-    };
     for second in [5, 6] {
-        let said = Said {
-            uuid: None,
-            offset: 0,
-            message: text.clone(),
-        };
-        life.say(second, Entry::AgentMessage(Box::new(said)));
+        life.say(second, said(text("m", "hello")));
     }
     life.end_turn(7, 0.25, 10);
     life.end_turn(8, 0.5, 30);
@@ -145,11 +95,7 @@ fn a_life_is_counted() {
             leftovers: vec!["sleep".into(), "make".into()],
         }),
     );
-    let end = SessionEnd {
-        outcome: Outcome::Cancelled,
-        summary: String::new(),
-    };
-    life.say(10, Entry::SessionEnded(end));
+    life.say(10, session_ended(Outcome::Cancelled));
     let text = life.text(10);
     for line in [
         "cc_executor_sessions_created_total 1",
@@ -174,16 +120,7 @@ fn a_life_is_counted() {
 fn a_wait_in_the_queue_after_a_crash_is_counted_from_there() {
     let mut life = Life::begin();
     life.start_attempt(1);
-    life.say(
-        5,
-        Entry::SessionState(StateChange {
-            from: StateName::WaitingRetry,
-            to: StateName::Queued,
-            reason: String::new(),
-            until: None,
-            stop_for: None,
-        }),
-    );
+    life.say(5, state_changed(StateName::WaitingRetry, StateName::Queued));
     life.start_attempt(9);
     assert_has(&life.text(9), "cc_executor_queue_wait_seconds_sum 5.0");
 }

@@ -36,8 +36,11 @@ impl Handler<AnswerQuestion> for Supervisor {
 
 impl Supervisor {
     fn check_answer(&self, id: SessionId, question: QuestionId, answer: &Answer) -> Result<(), CallError> {
-        // A session that has ended has no open question; whether there is such a session was looked up before.
-        let session = self.sessions.get(&id).ok_or(CallError::NoSuchQuestion(question))?;
+        // A session that has ended has no open question, also where its end is still on its way to the disk; whether
+        // there is such a session was looked up before.
+        let is_live = |session: &&Session| session.life.state.outcome().is_none();
+        let session = self.sessions.get(&id).filter(is_live);
+        let session = session.ok_or(CallError::NoSuchQuestion(question))?;
         let waiting = session
             .summary
             .questions

@@ -6,14 +6,14 @@ use futures_util::FutureExt;
 use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::Span as LiveSpan;
-use serde_json::json;
 use tokio::task::unconstrained;
-use uuid::Uuid;
 
 use super::*;
-use crate::session::journal::{AttemptStart, Created, Resumed, Said, StateChange};
+use crate::session::journal::Resumed;
 use crate::session::outcome::Cause;
-use crate::session::request::Request;
+use crate::session::samples::{
+    attempt_ended, attempt_started, created, said, session_ended, state_changed, tool_result, tool_use,
+};
 use crate::store::memory::MemoryStore;
 use crate::store::{Append, lock};
 
@@ -53,21 +53,7 @@ impl World {
         let kept = Kept::default();
         let store = Arc::new(MemoryStore::new(Arc::new(Traces::through(Box::new(kept.clone())))));
         let session = SessionId::new();
-        let request = Request {
-            task: "a secret task".into(),
-            cwd: "/".into(),
-            ..Request::default()
-        };
-        let by = "a test".into();
-        drop(store.create(
-            session,
-            Created {
-                request,
-                by,
-                claim: None,
-            },
-            at(0),
-        ));
+        drop(store.create(session, created("a secret task"), at(0)));
         Self { kept, store, session }
     }
 
@@ -84,36 +70,19 @@ impl World {
     }
 
     fn start(&self, second: i64, attempt: Attempt) {
-        let start = AttemptStart {
-            attempt,
-            agent_session_id: Uuid::nil(),
-            resumed_from: None,
-        };
-        self.say(second, Attempt(attempt.0 - 1), Entry::AttemptStarted(start));
+        self.say(second, Attempt(attempt.0 - 1), attempt_started(attempt.0));
     }
 
     fn message(&self, second: i64, message: Message) {
-        let said = Said {
-            uuid: None,
-            offset: 0,
-            message,
-        };
-        self.say(second, Attempt(1), Entry::AgentMessage(Box::new(said)));
+        self.say(second, Attempt(1), said(message));
     }
 
     fn end(&self, second: i64, attempt: Attempt, ending: Ending) {
-        let end = AttemptEnd {
-            ending,
-            exit: None,
-            open_tool: None,
-            leftovers: Vec::new(),
-        };
-        self.say(second, attempt, Entry::AttemptEnded(end));
+        self.say(second, attempt, attempt_ended(ending));
     }
 
     fn finish(&self, second: i64, attempt: Attempt, outcome: Outcome) {
-        let summary = String::new();
-        self.say(second, attempt, Entry::SessionEnded(SessionEnd { outcome, summary }));
+        self.say(second, attempt, session_ended(outcome));
     }
 
     /// Name, parent's name, first and last second, and whether it is an error.
@@ -137,33 +106,17 @@ impl World {
     }
 }
 
-fn tool_use(id: &str) -> Message {
-    Message::ToolUse {
-        message_id: "m".into(),
-        block: 0,
-        tool_use_id: id.into(),
-        name: "Bash".into(),
-        input: json!({"command": "a secret command"}),
-        parent: None,
-    }
-}
-
-fn tool_result(id: &str) -> Message {
-    Message::ToolResult {
-        tool_use_id: id.into(),
-        text: "a secret".into(),
-        is_error: false,
-        parent: None,
-    }
+fn calls(id: &str) -> Message {
+    tool_use(id, "a secret command")
 }
 
 #[test]
 fn a_session_is_one_trace_of_what_took_time() {
     let world = World::new();
     world.start(2, Attempt(1));
-    world.message(3, tool_use("a"));
-    world.message(7, tool_result("a"));
-    world.message(8, tool_use("b"));
+    world.message(3, calls("a"));
+    world.message(7, tool_result("a", "a secret"));
+    world.message(8, calls("b"));
     world.end(9, Attempt(1), Ending::Crashed);
     world.start(12, Attempt(2));
     world.end(20, Attempt(2), Ending::Finished);
@@ -207,7 +160,7 @@ fn waits_for_the_api_are_spans_of_their_attempt() {
     };
     world.message(2, retry());
     world.message(4, retry());
-    world.message(6, tool_use("a"));
+    world.message(6, calls("a"));
     world.end(8, Attempt(1), Ending::NotSignedIn);
     let cause = Cause::Auth;
     world.finish(9, Attempt(1), Outcome::Failed { cause });
@@ -221,17 +174,7 @@ fn waits_for_the_api_are_spans_of_their_attempt() {
 fn a_new_daemon_takes_up_the_traces_of_the_old_one() {
     let world = World::new();
     world.start(2, Attempt(1));
-    world.say(
-        3,
-        Attempt(1),
-        Entry::SessionState(StateChange {
-            from: StateName::Queued,
-            to: StateName::Running,
-            reason: String::new(),
-            until: None,
-            stop_for: None,
-        }),
-    );
+    world.say(3, Attempt(1), state_changed(StateName::Queued, StateName::Running));
     let traces = Traces::through(Box::new(world.kept.clone()));
     traces.take_up(&*world.store).unwrap();
     let open = lock(&traces.sessions);

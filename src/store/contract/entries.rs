@@ -8,13 +8,13 @@ use crate::session::checkpoint::Checkpoint;
 use crate::session::clarify::Clarifications;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{
-    Answered, AttemptEnd, AttemptStart, Created, Entry, Input, QuestionRef, Refined, Resumed, Said, SessionEnd,
-    StateChange, Text, Withdrawn,
+    Answered, Created, Entry, Input, QuestionRef, Refined, Resumed, SessionEnd, StateChange, Text, Withdrawn,
 };
-use crate::session::message::{InputState, Message, TurnEnd, Usage};
-use crate::session::outcome::{Ending, Outcome};
+use crate::session::message::{InputState, TurnEnd, Usage};
+use crate::session::outcome::Outcome;
 use crate::session::question::{Answer, Question, QuestionKind};
-use crate::session::request::Request;
+use crate::session::samples;
+pub(in crate::store) use crate::session::samples::{attempt_ended, attempt_started as started};
 use crate::session::state::StateName;
 use crate::store::{Append, Span};
 
@@ -23,16 +23,7 @@ pub(in crate::store) fn at() -> Timestamp {
 }
 
 pub(in crate::store) fn created() -> Created {
-    let request = Request {
-        task: "tidy up".into(),
-        cwd: "/home".into(),
-        ..Request::default()
-    };
-    Created {
-        request,
-        by: "a test".into(),
-        claim: None,
-    }
+    samples::created("tidy up")
 }
 
 /// An append of one notice, before the first attempt.
@@ -57,14 +48,6 @@ pub(in crate::store) fn append(
         at: at(),
         entries,
     }
-}
-
-pub(in crate::store) fn started(attempt: u32) -> Entry {
-    Entry::AttemptStarted(AttemptStart {
-        attempt: Attempt(attempt),
-        agent_session_id: Uuid::from_u128(attempt.into()),
-        resumed_from: None,
-    })
 }
 
 pub(in crate::store) fn ended() -> Entry {
@@ -105,23 +88,8 @@ pub(in crate::store) fn input(n: u32, text: &str) -> Entry {
     })
 }
 
-pub(in crate::store) fn agent_text(text: &str) -> Entry {
-    agent(Message::Text {
-        message_id: "m".into(),
-        block: 0,
-        text: text.into(),
-        parent: None,
-        aborted: false,
-        error: None,
-    })
-}
-
-fn agent(message: Message) -> Entry {
-    Entry::AgentMessage(Box::new(Said {
-        uuid: None,
-        offset: 0,
-        message,
-    }))
+pub(in crate::store) fn agent_text(words: &str) -> Entry {
+    samples::said(samples::text("m", words))
 }
 
 pub(in crate::store) fn checkpoint(turns: u32) -> Entry {
@@ -137,14 +105,14 @@ pub(in crate::store) fn checkpoint(turns: u32) -> Entry {
 }
 
 pub(in crate::store) fn turn_ended(turns: u32, cost_usd: f64) -> Entry {
-    agent(Message::TurnEnded(Box::new(TurnEnd {
+    samples::said(samples::turn_ended(TurnEnd {
         is_error: turns == 0,
         result: "so it is\n".repeat(turns as usize),
         structured_output: (turns == 2).then(|| json!({ "cost": cost_usd })),
         turns,
         usage: spent(turns, cost_usd),
         ..TurnEnd::default()
-    })))
+    }))
 }
 
 pub(in crate::store) fn usage(tokens: u32, cost_usd: f64) -> Entry {
@@ -192,15 +160,6 @@ pub(in crate::store) fn withdrawn(n: u32) -> Entry {
     Entry::QuestionWithdrawn(Withdrawn {
         question_id: QuestionId(n),
         why: "gone".into(),
-    })
-}
-
-pub(in crate::store) fn attempt_ended(ending: Ending) -> Entry {
-    Entry::AttemptEnded(AttemptEnd {
-        ending,
-        exit: None,
-        open_tool: None,
-        leftovers: vec![],
     })
 }
 

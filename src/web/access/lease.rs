@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::ServiceResponse;
+use actix_web::http::header::CONTENT_TYPE;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Fuse};
@@ -43,7 +44,11 @@ impl Lease {
     /// The answer, of which a stream ends with the right; the next try is refused.
     pub(super) fn bound(self, answer: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         match answer.response().body().size() {
-            BodySize::Stream => answer.map_body(|_, body| BoxBody::new(Leased::new(body, self))),
+            BodySize::Stream => answer.map_body(|head, body| {
+                let kind = head.headers().get(CONTENT_TYPE);
+                let is_events = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+                BoxBody::new(Leased::new(body, self, is_events))
+            }),
             BodySize::None | BodySize::Sized(_) => answer,
         }
     }
@@ -72,13 +77,16 @@ struct Leased {
     /// None once it has ended: what it is made from goes at once.
     body: Option<BoxBody>,
     end: Fuse<BoxFuture<'static, ()>>,
+    /// Events may end anywhere. A part of anything else must not pass for the whole.
+    is_events: bool,
 }
 
 impl Leased {
-    fn new(body: BoxBody, lease: Lease) -> Self {
+    fn new(body: BoxBody, lease: Lease, is_events: bool) -> Self {
         Self {
             body: Some(body),
             end: lease.end().boxed().fuse(),
+            is_events,
         }
     }
 }
@@ -93,6 +101,9 @@ impl MessageBody for Leased {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         if self.end.poll_unpin(cx).is_ready() {
             self.body = None;
+            if !self.is_events {
+                return Poll::Ready(Some(Err("whoever reads this may not any more".into())));
+            }
         }
         match &mut self.body {
             Some(body) => Pin::new(body).poll_next(cx),

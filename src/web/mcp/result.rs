@@ -20,6 +20,9 @@ pub(super) struct Execution {
     /// queued, starting, running, awaiting_input, waiting_quota, waiting_api, paused, waiting_retry, stopping, completed,
     /// failed, cancelled or timed_out
     state: String,
+    /// When it goes on by itself: at the next attempt, or the reset of a usage limit
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_until: Option<String>,
     /// completed, failed, cancelled or timed_out; absent while it has not ended
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<String>,
@@ -96,6 +99,7 @@ impl Execution {
             session_id: summary.session_id.to_string(),
             status,
             state: summary.shown_state().to_owned(),
+            waits_until: summary.waits_until().map(|until| until.to_string()),
             outcome: outcome.map(|outcome| outcome.name().to_owned()),
             cause: outcome.and_then(Outcome::cause).map(|cause| cause.name().to_owned()),
             result: summary.result.clone(),

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
 use maud::{DOCTYPE, Markup, html};
 
 use super::caller::Reader;
+use super::text::sentence;
 use crate::web::access::pages::PAGE_POLICY;
 use crate::web::error::Problem;
 
@@ -90,7 +91,7 @@ pub(super) fn answer(request: &HttpRequest, shown: Result<HttpResponse, Problem>
         main: html! {
             div.refusal {
                 h1 { "This cannot be shown" }
-                p { (problem) }
+                p { (sentence(&problem.to_string())) }
                 p { a href="/" { "All sessions" } }
             }
         },

@@ -20,7 +20,7 @@ mod rights;
 /// A question in the transcript.
 pub(super) fn asked(item: &Item<'_>, question: &Question) -> Markup {
     let line = format!("Question {}: {}", question.question_id, question.kind.headline());
-    let more = html! { details { summary { "What is asked" } (content(&question.kind, item.room)) } };
+    let more = html! { details { summary { "What is asked" } (content(&question.kind, item.room)) (offered(&question.kind)) } };
     event(item, "asking", line, more)
 }
 
@@ -69,6 +69,7 @@ fn card(summary: &Summary, waiting: &Waiting, may_act: bool, near: Near) -> Mark
     let session = summary.session_id;
     let name = format!("{}-{}", session.short(), question.question_id);
     let status = status(summary, waiting);
+    let has_form = may_act && waiting.answer.is_none();
     html! {
         section.question id={ "question-" (name) } aria-labelledby={ "question-" (name) "-title" }
             data-session=(session) data-question=(question.question_id) data-ask=(ask(&question.kind))
@@ -84,8 +85,11 @@ fn card(summary: &Summary, waiting: &Waiting, may_act: bool, near: Near) -> Mark
                 }
                 p.status hidden[status.1.is_empty()] { (status.1) }
             }
-            div.asked { (content(&question.kind, Room::WHOLE)) }
-            @if may_act && waiting.answer.is_none() { (form(session, &name, question)) }
+            div.asked {
+                (content(&question.kind, Room::WHOLE))
+                @if !has_form { (offered(&question.kind)) }
+            }
+            @if has_form { (form(session, &name, question)) }
         }
     }
 }
@@ -125,7 +129,7 @@ fn title(kind: &QuestionKind) -> String {
     }
 }
 
-/// What is asked, in full. The questions of a choice stand in its form.
+/// What is asked, in full, but for what stands in the form: see [`offered`].
 fn content(kind: &QuestionKind, room: Room<'_>) -> Markup {
     match kind {
         QuestionKind::Permission {
@@ -133,9 +137,6 @@ fn content(kind: &QuestionKind, room: Room<'_>) -> Markup {
         } => html! {
             @if let Some(reason) = reason { p.reason { (visible(reason)) } }
             (tool::input(tool, input, room))
-        },
-        QuestionKind::Choice { questions, .. } if room.whole_at.is_some() => html! {
-            ul { @for choice in questions { li { (visible(&choice.question)) } } }
         },
         QuestionKind::Choice { .. } => html! {},
         QuestionKind::Plan { plan: Some(plan), .. } => {
@@ -146,6 +147,33 @@ fn content(kind: &QuestionKind, room: Room<'_>) -> Markup {
         }
         QuestionKind::Plan { plan: None, input } => tool::json(input, room),
         QuestionKind::Form { message, .. } => html! { p { (visible(message)) } },
+    }
+}
+
+/// What an answer can be chosen from, for those who have no form before them.
+fn offered(kind: &QuestionKind) -> Markup {
+    match kind {
+        QuestionKind::Choice { questions, .. } => html! {
+            @for choice in questions {
+                p { (visible(&choice.question)) }
+                ul.offered { @for option in &choice.options {
+                    li {
+                        (visible(&option.label))
+                        @if !option.description.is_empty() { span.hint { (visible(&option.description)) } }
+                    }
+                } }
+            }
+        },
+        QuestionKind::Permission { .. } | QuestionKind::Plan { .. } | QuestionKind::Form { .. } => html! {},
+    }
+}
+
+/// What stands above the questions that wait.
+pub(super) fn heading(may_act: bool) -> &'static str {
+    if may_act {
+        "Waits for you"
+    } else {
+        "Waits for an answer"
     }
 }
 

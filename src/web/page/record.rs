@@ -4,7 +4,7 @@
 use jiff::SignedDuration;
 use maud::{Markup, html};
 
-use super::text::{self, Room, one_line, visible};
+use super::text::{self, Room, one_line, sentence, visible};
 use super::words::{self, Form, time};
 use super::{code, markdown, question, tool};
 use crate::session::checkpoint::Checkpoint;
@@ -322,7 +322,7 @@ fn session_end(item: &Item<'_>, end: &SessionEnd) -> Markup {
         ..Marks::default()
     };
     let body = html! {
-        p.line { (words::badge(end.outcome.name())) " " span { (visible(&end.summary)) } }
+        p.line { (words::badge(end.outcome.name())) " " span { (sentence(&end.summary)) } }
     };
     element(item, marks, body)
 }

@@ -9,7 +9,7 @@ use super::layout::{Page, Place, answer, fragment};
 use super::question::{self, Near};
 use super::text::visible;
 use super::transcript::{self, CHUNK_RECORDS, Manner, Window};
-use super::words::{self, badge};
+use super::words::{self, Form, badge, time};
 use super::{caller, forms, side};
 use crate::session::id::Seq;
 use crate::session::journal::Entry;
@@ -96,7 +96,10 @@ fn story(summary: &Summary, chunk: &Markup, may_act: bool) -> Markup {
             {
                 div #flow {
                     h2 #transcript-title.visually-hidden { "Transcript" }
-                    p #older-note.edge hidden { "Loading earlier records…" }
+                    p #older-note.edge hidden {
+                        span { "Loading earlier records…" }
+                        button #older.small type="button" { "Earlier records" }
+                    }
                     div #records { (chunk) }
                     p #newer-note.edge hidden { "Loading later records…" }
                     div #drafts aria-hidden="true" {}
@@ -153,6 +156,7 @@ fn facts(summary: &Summary) -> Markup {
             span { (words::usd(summary.usage.cost_usd)) }
             span { (words::amount(summary.usage.tokens())) " tokens" }
             span { (words::active(summary, now)) " at work" }
+            @if let Some(until) = summary.waits_until() { span { "goes on " (time(until, Form::Date)) } }
             @if let Some(model) = &summary.model { span { (visible(model)) } }
         }
     }
@@ -171,7 +175,7 @@ fn timeline_place() -> Markup {
 fn questions(summary: &Summary, may_act: bool) -> Markup {
     html! {
         section #questions aria-labelledby="questions-title" hidden[summary.questions.is_empty()] {
-            h2 #questions-title { "Waits for you" }
+            h2 #questions-title { (question::heading(may_act)) }
             div #question-list { (question::cards(summary, may_act, Near::ItsSession)) }
         }
     }

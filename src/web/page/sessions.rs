@@ -104,7 +104,7 @@ fn questions(sessions: &[Arc<Summary>], may_act: bool) -> Markup {
     asking.sort_by_key(|summary| summary.questions.values().map(|waiting| waiting.asked_at).min());
     html! {
         section #questions aria-labelledby="questions-title" hidden[asking.is_empty()] {
-            h2 #questions-title { "Waits for you" }
+            h2 #questions-title { (question::heading(may_act)) }
             div #question-list {
                 @for summary in asking { (question::cards(summary, may_act, Near::OtherSessions)) }
             }
@@ -162,6 +162,7 @@ fn row(summary: &Summary, now: Timestamp) -> Markup {
                 @if summary.lifecycle.attempt.0 > 1 { span { "attempt " (summary.lifecycle.attempt) } }
                 span { (words::usd(summary.usage.cost_usd)) }
                 span { (words::active(summary, now)) " at work" }
+                @if let Some(until) = summary.waits_until() { span { "goes on " (time(until, Form::Date)) } }
                 span {
                     @if let Some(ended) = ended { "ended " (time(ended, Form::Ago)) }
                     @else if let Some(started) = summary.started_at { "started " (time(started, Form::Ago)) }

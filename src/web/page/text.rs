@@ -86,6 +86,19 @@ pub(super) fn one_line(text: &str, chars_max: usize) -> String {
     shown(&short)
 }
 
+/// A sentence of ours, in which what stands between backquotes is code; an odd one was somebody else's.
+pub(super) fn sentence(text: &str) -> Markup {
+    let parts: Vec<_> = text.split('`').collect();
+    if parts.len() % 2 == 0 {
+        return html! { (visible(text)) };
+    }
+    html! {
+        @for (place, part) in parts.iter().enumerate() {
+            @if place % 2 == 1 { code { (visible(part)) } } @else { (visible(part)) }
+        }
+    }
+}
+
 fn is_hidden(c: char) -> bool {
     let changes_direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let has_no_width = matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
@@ -131,6 +144,13 @@ fn skip_command(sequence: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_in_a_sentence_is_code() {
+        let html = |text: &str| sentence(text).into_string();
+        assert_eq!(html("run `a <b>` once"), "run <code>a &lt;b&gt;</code> once");
+        assert_eq!(html("it's ` odd"), "it's ` odd");
+    }
 
     #[test]
     fn colours_are_left_out_and_what_is_hidden_is_shown() {

@@ -93,7 +93,7 @@ fn picture(summary: &Summary, found: &Found, now: Timestamp) -> Markup {
         is_cut: found.is_cut,
     };
     let until = found.behind.as_ref().map_or(until, |behind| behind.at);
-    let picture = Picture::of(&found.records, summary.created_at, until);
+    let picture = Picture::of(&found.records, found.messages_from, summary.created_at, until);
     let first = found.records.iter().find(|record| Some(record.seq) == shown.from);
     match first.filter(|_| shown.before.is_some()) {
         Some(first) => draw::render(&picture.since(first.at), shown),

@@ -19,6 +19,8 @@ pub(super) struct ResultLine {
     #[serde(default)]
     terminal_reason: Option<String>,
     #[serde(default)]
+    stop_reason: Option<String>,
+    #[serde(default)]
     result: Option<String>,
     #[serde(default)]
     errors: Vec<String>,
@@ -74,6 +76,7 @@ pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
         subtype: line.subtype,
         is_error: line.is_error,
         terminal_reason: line.terminal_reason,
+        stop_reason: line.stop_reason,
         result: line.result.unwrap_or_default(),
         errors: line.errors,
         api_status: line.api_error_status,

@@ -1,5 +1,5 @@
 // The transcript as a window: chunks of records that follow each other without gaps. Older ones are fetched when the
-// reader scrolls up, later ones when he scrolls down or when they are written; far ones are dropped, so the page stays
+// reader scrolls up (on a narrow page: when he asks for them), later ones when he scrolls down or when they are written; far ones are dropped, so the page stays
 // small however long the session is.
 
 import { all, one, part } from "./common.js";
@@ -39,6 +39,7 @@ export class Transcript {
         for (const target of [one("#flow", section), section]) resized.observe(target);
         section.addEventListener("click", (event) => this.clicked(event));
         this.toLatest.addEventListener("click", () => this.showLast());
+        one("#older", section).addEventListener("click", () => this.soon(() => this.loadOlder()));
     }
 
     get chunks() {
@@ -229,7 +230,8 @@ export class Transcript {
         this.mark();
         if (this.isFetching) return;
         const rect = this.records.getBoundingClientRect();
-        const wantsOlder = this.after > 0 && rect.top > this.viewTop - AHEAD;
+        // On a narrow page there is more above the transcript: whoever scrolls up may want to get there.
+        const wantsOlder = this.after > 0 && this.scroller === this.section && rect.top > this.viewTop - AHEAD;
         const wantsNewer = !this.isTail && rect.bottom < this.viewBottom + AHEAD;
         if (!wantsOlder && !wantsNewer) return;
         this.isFetching = true;

@@ -38,6 +38,28 @@ fn card(summary: &Summary) -> String {
     cards(summary, true, Near::ItsSession).into_string()
 }
 
+#[test]
+fn who_may_not_answer_sees_what_is_asked_all_the_same() {
+    let choice = Choice {
+        question: "Which <colour>?".into(),
+        header: String::new(),
+        options: vec![crate::session::question::ChoiceOption {
+            label: "Red".into(),
+            description: "like a rose".into(),
+        }],
+        multi_select: false,
+    };
+    let kind = QuestionKind::Choice {
+        questions: vec![choice],
+        input: json!({}),
+    };
+    let html = cards(&session(kind), false, Near::OtherSessions).into_string();
+    for part in ["Which &lt;colour&gt;?", "Red", "like a rose"] {
+        assert_eq!(html.matches(part).count(), 1, "{part}: {html}");
+    }
+    assert!(!html.contains("<form"), "{html}");
+}
+
 fn permission(input: Value) -> QuestionKind {
     QuestionKind::Permission {
         tool: "Bash".into(),

@@ -67,6 +67,8 @@ pub(super) struct Picture {
 struct Open {
     attempt: Option<Bar>,
     turn: Option<Bar>,
+    /// The turn began before the first message that is looked at, unless the next one is found to begin first.
+    is_turn_guessed: bool,
     tools: HashMap<String, Bar>,
     questions: HashMap<QuestionId, Bar>,
     /// A wait of the whole session, or of its agent.
@@ -76,8 +78,9 @@ struct Open {
 }
 
 impl Picture {
-    /// The picture of these records, in the order of their numbers, between two times.
-    pub(super) fn of(records: &[Stored], from: Timestamp, to: Timestamp) -> Self {
+    /// The picture of these records, in the order of their numbers, between two times; `messages_from` is the first
+    /// message among them where others were before it.
+    pub(super) fn of(records: &[Stored], messages_from: Option<Seq>, from: Timestamp, to: Timestamp) -> Self {
         let mut picture = Self {
             zero: from,
             from,
@@ -89,6 +92,10 @@ impl Picture {
         };
         let mut open = Open::default();
         for record in records {
+            if Some(record.seq) == messages_from {
+                open.turn = Some(turn(record));
+                open.is_turn_guessed = true;
+            }
             if let Ok(entry) = record.entry() {
                 picture.take(&mut open, record, &entry);
             }
@@ -154,11 +161,13 @@ impl Picture {
         };
         match message {
             Message::TurnStarted { .. } => {
-                self.close(&mut open.turn, at);
+                let before = open.turn.replace(turn(record));
+                let is_guess = std::mem::take(&mut open.is_turn_guessed);
+                self.close(&mut before.filter(|_| !is_guess), at);
                 self.turns += 1;
-                open.turn = Some(bar(Lane::Turns, "turn", "A turn".to_owned()));
             }
             Message::TurnEnded(_) => {
+                open.is_turn_guessed = false;
                 self.close(&mut open.turn, at);
                 self.close(&mut open.wait, at);
             }
@@ -278,6 +287,7 @@ impl Picture {
             tools,
             questions,
             wait,
+            is_turn_guessed: _,
             last_class: _,
         } = open;
         let left = [attempt, turn, wait]
@@ -308,5 +318,17 @@ impl Picture {
     /// How long the whole takes; never nothing.
     pub(super) fn span(&self) -> SignedDuration {
         self.to.duration_since(self.from).max(SignedDuration::from_secs(1))
+    }
+}
+
+/// A turn that begins here.
+fn turn(record: &Stored) -> Bar {
+    Bar {
+        lane: Lane::Turns,
+        from: record.at,
+        to: record.at,
+        class: "turn",
+        words: "A turn".to_owned(),
+        seq: record.seq,
     }
 }

@@ -10,6 +10,11 @@ const BEGIN: i64 = 1_800_000_000;
 
 /// Records of these kinds and data, so many seconds after the beginning.
 fn picture(of: &[(i64, &str, Value)], seconds: i64) -> Picture {
+    picture_from(None, of, seconds)
+}
+
+/// The same, of which messages before one were left out.
+fn picture_from(from: Option<Seq>, of: &[(i64, &str, Value)], seconds: i64) -> Picture {
     let at = |seconds: i64| Timestamp::from_second(BEGIN + seconds).unwrap();
     let record = |(place, (seconds, kind, data)): (usize, &(i64, &str, Value))| Stored {
         id: 1,
@@ -21,7 +26,7 @@ fn picture(of: &[(i64, &str, Value)], seconds: i64) -> Picture {
         data: data.to_string(),
     };
     let records: Vec<Stored> = of.iter().enumerate().map(record).collect();
-    Picture::of(&records, at(0), at(seconds))
+    Picture::of(&records, from, at(0), at(seconds))
 }
 
 const WHOLE: Shown = Shown {
@@ -170,4 +175,29 @@ fn a_stretch_of_the_past_has_what_reaches_into_it_and_a_scale_from_the_beginning
     for way in ["earlier", "later", "whole"] {
         assert!(html.contains(&format!("data-stretch=\"{way}\"")), "{way}");
     }
+}
+
+#[test]
+fn a_turn_whose_beginning_is_left_out_lasts_from_where_one_looks() {
+    let turns = |of: &[(i64, &'static str, Value)]| -> Vec<(i64, i64)> {
+        let picture = picture_from(Some(Seq(1)), of, 100);
+        let bars = picture.bars.iter().filter(|bar| bar.lane == Lane::Turns);
+        bars.map(|bar| (bar.from.as_second() - BEGIN, bar.to.as_second() - BEGIN))
+            .collect()
+    };
+    let text = || says(10, json!({"type": "text", "message_id": "m", "text": "x"}));
+    let started = says(
+        30,
+        json!({"type": "turn_started", "agent_session_id": uuid::Uuid::nil(), "model": "m",
+            "permission_mode": "default", "agent_version": "1"}),
+    );
+    let ended = says(
+        20,
+        json!({"type": "turn_ended", "subtype": "success", "is_error": false, "result": "", "queued_turns": 0,
+            "turns": 1, "usage": crate::session::message::Usage::default()}),
+    );
+    assert_eq!(turns(&[text()]), [(10, 100)], "it goes on");
+    assert_eq!(turns(&[text(), ended.clone()]), [(10, 20)]);
+    assert_eq!(turns(&[text(), ended, started.clone()]), [(10, 20), (30, 100)]);
+    assert_eq!(turns(&[text(), started]), [(30, 100)], "it was between two turns");
 }

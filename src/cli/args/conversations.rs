@@ -1,0 +1,97 @@
+//! The flags of what goes on with a conversation.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::id;
+
+/// `resume`
+#[derive(Args, Debug)]
+pub(crate) struct ResumeArgs {
+    /// The session: its id, or the first or last digits of the short one
+    #[arg(value_parser = id())]
+    pub(crate) id: String,
+    /// What the agent is told [default: to go on]
+    pub(crate) instruction: Option<String>,
+    /// Cut the conversation at this checkpoint; files stay as they are
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) at: Option<u64>,
+    /// Do not follow the session: print its id
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// One record a line, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `fork`
+#[derive(Args, Debug)]
+pub(crate) struct ForkArgs {
+    /// The session to copy: its id, or the first or last digits of the short one
+    #[arg(value_parser = id())]
+    pub(crate) id: String,
+    /// What the agent is told [default: to go on]
+    pub(crate) instruction: Option<String>,
+    /// Copy the conversation up to this checkpoint only
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) at: Option<u64>,
+    /// What a person calls the copy
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Do not follow the copy: print its id
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// One record a line, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `checkpoints`
+#[derive(Args, Debug)]
+pub(crate) struct CheckpointsArgs {
+    /// The session: its id, or the first or last digits of the short one
+    #[arg(value_parser = id())]
+    pub(crate) id: String,
+    /// An array of objects
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `import`
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// The id of the Claude session, as `claude --resume` takes it
+    #[arg(value_parser = agent_session_id)]
+    pub(crate) agent_session_id: uuid::Uuid,
+    /// What the agent is told [default: to go on]
+    pub(crate) instruction: Option<String>,
+    /// The directory the agent works in [default: that of the Claude session]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// What a person calls the session
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Do not follow the session: print its id
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+    /// One record a line, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `handover`
+#[derive(Args, Debug)]
+pub(crate) struct HandoverArgs {
+    /// The session: its id, or the first or last digits of the short one
+    #[arg(value_parser = id())]
+    pub(crate) id: String,
+    /// One object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn agent_session_id(text: &str) -> Result<uuid::Uuid, String> {
+    text.parse()
+        .map_err(|_| "it is a whole UUID, which `claude --resume` shows and its transcript is named after".to_owned())
+}
