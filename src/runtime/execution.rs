@@ -61,7 +61,7 @@ pub(super) use self::prepare::{agent_environment, daemon_environment};
 /// How often a lost link is opened again without a word from the host in between.
 const LINKS_LOST_MAX: u32 = 5;
 
-/// How often in a row an agent that is done with all it was told is asked for the result that it has not given.
+/// How often an agent that is done with all it was told is asked for the result that it has not given.
 const ASKED_FOR_RESULT_MAX: u32 = 3;
 
 /// What an execution is to do.
@@ -100,7 +100,11 @@ type HostSink = SinkWrite<ws::Message, SplitSink<Framed<BoxedSocket, ws::Codec>,
 
 /// What a line was written to the agent for.
 enum Purpose {
-    Input,
+    /// A message; whether the line only names the file that it stands in.
+    Input {
+        uuid: Uuid,
+        is_in_file: bool,
+    },
     /// An answer, and how far the agent's output was read when it was written.
     Answer {
         question_id: QuestionId,

@@ -109,9 +109,9 @@ fn a_question_nested_too_deep_is_refused_and_the_next_daemon_starts() {
 fn a_schema_nested_too_deep_is_refused_where_the_caller_still_listens() {
     let daemon = TestDaemon::start();
     let body = format!(
-        r#"{{"task": "say hello", "cwd": {}, "json_schema": {}}}"#,
+        r#"{{"task": "say hello", "cwd": {}, "json_schema": {{"x": {}}}}}"#,
         json!(daemon.work()),
-        format!(r#"{{"x":{}}}"#, nested(124))
+        nested(124)
     );
     let (status, problem) = daemon.post_text("/api/sessions", &body).expect("an answer");
     assert_eq!(status, 400, "{problem}");

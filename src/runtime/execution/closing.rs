@@ -11,8 +11,12 @@ use crate::session::turn::Standing;
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 
-/// How long a host may say nothing while its agent is to end, asked for a sign of life at the beginning.
-const HOST_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// How often a host is asked for a sign of life while its agent is to end.
+const HOST_LOOK_PERIOD: Duration = Duration::from_secs(8);
+
+/// How often in a row it may be asked in vain. More than once, for a daemon that stood still itself finds its time over
+/// before it has read what the host said meanwhile.
+const HOST_SILENT_LOOKS_MAX: u32 = 2;
 
 /// How far the end of the attempt has come.
 pub(super) struct Closing {
@@ -22,8 +26,8 @@ pub(super) struct Closing {
     gone: Option<(Exit, u64)>,
     /// A host that finds a dead agent may end what it left behind unasked, and has that to tell.
     found_gone: bool,
-    /// Whether the host has said anything since it was asked for a sign of life; none before the first look.
-    host_heard: Option<bool>,
+    /// How often the host was asked for a sign of life since it last said anything; none before the first time.
+    host_asked: Option<u32>,
     stage: Stage,
 }
 
@@ -44,7 +48,7 @@ impl Closing {
             ending,
             gone: None,
             found_gone: false,
-            host_heard: None,
+            host_asked: None,
             stage: Stage::Reading,
         }
     }
@@ -72,7 +76,7 @@ impl Closing {
 
     /// The host has said something, or there is a new one.
     pub(super) fn heard_of_host(&mut self) {
-        self.host_heard = self.host_heard.map(|_| true);
+        self.host_asked = self.host_asked.map(|_| 0);
     }
 
     pub(super) fn is_released(&self) -> bool {
@@ -159,20 +163,22 @@ impl Execution {
     /// Watches that the host lives, for nothing else ends the wait for what it is to do. One that stands still is ended
     /// and followed by another.
     fn watch_host(&mut self, ctx: &mut Context<Self>) {
-        if self.closing.host_heard.is_none() {
+        if self.closing.host_asked.is_none() {
             self.look_at_host(ctx);
-            ctx.run_interval(HOST_SILENCE_MAX, |act, ctx| act.look_at_host(ctx));
         }
     }
 
     fn look_at_host(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_later(HOST_LOOK_PERIOD, |act, ctx| act.look_at_host(ctx));
         let has_host = self.greeted && !self.closing.is_released();
-        if self.closing.host_heard.replace(!has_host) == Some(false) && has_host {
+        let asked = self.closing.host_asked.filter(|_| has_host).unwrap_or_default();
+        self.closing.host_asked = Some(asked + 1);
+        if asked >= HOST_SILENT_LOOKS_MAX {
             tracing::warn!("the agent's host does not answer: it is ended, and another one takes over");
             let (session, attempt) = (self.task.session_id, self.task.attempt);
             let ending = self.surroundings.outside.hosts.kill_hosts(session, attempt);
             ctx.spawn(ending.into_actor(self));
-        } else if has_host && let Some(sink) = &mut self.sink {
+        } else if let Some(sink) = &mut self.sink {
             drop(sink.write(awc::ws::Message::Ping(bytes::Bytes::new())));
         }
     }

@@ -52,19 +52,45 @@ impl Execution {
     /// A text that does not fit into a line goes into a file, and the agent is told to read it.
     pub(super) fn write_input(&mut self, uuid: Uuid, text: &str) -> std::io::Result<()> {
         let line = encode::user_message(uuid, text);
-        let line = if line.len() < LINE_BYTES_MAX {
-            line
-        } else {
-            let path = self.directory().join(format!("input-{uuid}.txt"));
-            launch::write_private(&path, text.as_bytes())?;
-            let told = format!(
-                "The message is long and stands in the file {}. Read that file and follow it.",
-                path.display()
-            );
-            encode::user_message(uuid, &told)
-        };
-        self.write_line(line, Purpose::Input);
+        if line.len() >= LINE_BYTES_MAX {
+            return self.write_input_in_file(uuid, text);
+        }
+        let is_in_file = false;
+        self.write_line(line, Purpose::Input { uuid, is_in_file });
         Ok(())
+    }
+
+    fn write_input_in_file(&mut self, uuid: Uuid, text: &str) -> std::io::Result<()> {
+        let path = self.directory().join(format!("input-{uuid}.txt"));
+        launch::write_private(&path, text.as_bytes())?;
+        let told = format!(
+            "The message is long and stands in the file {}. Read that file and follow it.",
+            path.display()
+        );
+        let is_in_file = true;
+        self.write_line(encode::user_message(uuid, &told), Purpose::Input { uuid, is_in_file });
+        Ok(())
+    }
+
+    /// The system may not let a pipe grow for a long line: what all pipes of a user hold
+    /// together is limited. The way by a file is left then.
+    fn refused(&mut self, purpose: Purpose, error: &str, ctx: &mut Context<Self>) {
+        if self.closing.is_agent_gone() {
+            return;
+        }
+        let way_left = match purpose {
+            Purpose::Control => return,
+            Purpose::Answer { .. } | Purpose::Input { is_in_file: true, .. } => None,
+            Purpose::Input { uuid, .. } => Some(uuid),
+        };
+        let summary = Arc::clone(&self.summary);
+        let input = way_left.and_then(|uuid| summary.input(uuid));
+        if let Some((uuid, text)) = input.and_then(|input| Some((input.uuid, input.text.as_ref()?)))
+            && self.write_input_in_file(uuid, text).is_ok()
+        {
+            return;
+        }
+        self.notice(format!("a message did not reach the agent: {error}"), ctx);
     }
 
     pub(super) fn write_answer(&mut self, id: QuestionId, question: &Question, answer: &Answer) {
@@ -125,9 +151,8 @@ impl Execution {
             }
             FromHost::Written { id } => self.written(id, ctx),
             FromHost::Refused { id, error } => {
-                let purpose = self.writing.remove(&id);
-                if !matches!(purpose, None | Some(Purpose::Control)) && !self.closing.is_agent_gone() {
-                    self.notice(format!("a message did not reach the agent: {error}"), ctx);
+                if let Some(purpose) = self.writing.remove(&id) {
+                    self.refused(purpose, &error, ctx);
                 }
             }
             FromHost::Children { count } => self.children_counted(count, ctx),
@@ -183,7 +208,7 @@ impl Execution {
                     self.answers_taken(ctx);
                 }
             }
-            Some(Purpose::Input | Purpose::Control) | None => {}
+            Some(Purpose::Input { .. } | Purpose::Control) | None => {}
         }
     }
 

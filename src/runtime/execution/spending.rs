@@ -100,6 +100,8 @@ pub(super) fn is_for_count(request_id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::session::journal::{Created, Said};
     use crate::session::message::TurnEnd;

@@ -42,6 +42,8 @@ pub(super) struct Machine {
     complaints: Mutex<Vec<String>>,
     /// Whether no host can be had, and how often one was asked for meanwhile.
     hostless: Mutex<Option<u32>>,
+    /// The longest line that an agent's stdin takes, in bytes, where that is less than it may be.
+    line_bytes_max: Mutex<Option<usize>>,
 }
 
 impl Machine {
@@ -54,7 +56,13 @@ impl Machine {
             conversations: Mutex::default(),
             complaints: Mutex::default(),
             hostless: Mutex::default(),
+            line_bytes_max: Mutex::default(),
         }
+    }
+
+    /// From now on no pipe grows beyond this.
+    pub(super) fn keeps_pipes_small(&self, bytes: usize) {
+        *self.line_bytes_max.lock().unwrap() = Some(bytes);
     }
 
     /// From now on no host can be had, nor reached.
@@ -295,6 +303,17 @@ impl Link {
             ToHost::Nudge => {}
             ToHost::Write { id, .. } if self.agent.exit().is_some() => {
                 let error = "the agent is gone".to_owned();
+                self.say(FromHost::Refused { id, error }).await;
+            }
+            ToHost::Write { id, line }
+                if self
+                    .machine
+                    .line_bytes_max
+                    .lock()
+                    .unwrap()
+                    .is_some_and(|max| line.len() > max) =>
+            {
+                let error = "the line is too long".to_owned();
                 self.say(FromHost::Refused { id, error }).await;
             }
             ToHost::Write { id, line } => {

@@ -93,3 +93,22 @@ fn a_session_for_which_no_host_can_be_started_has_no_agent_and_fails() {
         assert_eq!(world.ended(id).await.0, Outcome::Failed { cause });
     });
 }
+
+#[test]
+fn a_task_for_which_the_agents_stdin_does_not_grow_goes_by_a_file() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            let told = agent.told();
+            agent.finishes_with(&told);
+        }));
+        world.keeps_pipes_small(8 * 1024);
+        let task = "tidy up ".repeat(2000);
+        let id = world.create(|request| request.task.clone_from(&task)).await;
+        let (outcome, summary) = world.ended(id).await;
+        assert_eq!(outcome, Outcome::Completed);
+        let told = summary.result.unwrap();
+        let file = told.split_whitespace().find(|word| word.contains("input-")).unwrap();
+        let written = std::fs::read_to_string(file.trim_end_matches('.')).unwrap();
+        assert_eq!(written, task);
+    });
+}

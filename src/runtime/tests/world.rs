@@ -142,6 +142,11 @@ impl World {
         self.machine.kill_agents();
     }
 
+    /// From now on no agent's stdin takes a longer line.
+    pub(super) fn keeps_pipes_small(&self, bytes: usize) {
+        self.machine.keeps_pipes_small(bytes);
+    }
+
     /// From now on no agent host can be had, nor reached.
     pub(super) fn loses_hosts(&self) {
         self.machine.loses_hosts();

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -81,8 +82,12 @@ fn be_the_child(directory: &Path) -> ! {
 /// An observer that never returns: after the first commit there is no other.
 struct Stuck;
 
+/// It has come to that.
+static IS_STUCK: AtomicBool = AtomicBool::new(false);
+
 impl Observer for Stuck {
     fn committed(&self, _: &crate::store::Commit) {
+        IS_STUCK.store(true, Ordering::SeqCst);
         loop {
             thread::park();
         }
@@ -101,6 +106,9 @@ fn note_acknowledged(store: &SqliteStore, noted: &File) {
 fn note_early(store: &SqliteStore, noted: &File) {
     let id = SessionId::new();
     let _unanswered = store.create(id, created(), at());
+    while !IS_STUCK.load(Ordering::SeqCst) {
+        thread::yield_now();
+    }
     for seq in 2..100 {
         let _unanswered = store.append(notice(id, "hello"));
         note(noted, id, seq);
