@@ -327,8 +327,9 @@ impl Execution {
         self.greeted = true;
         if spool_bytes == 0 {
             self.write_control("initialize");
-            self.ask_for_count();
         }
+        // What is spent is counted from the first answer that this daemon gets.
+        self.ask_for_count();
         if std::mem::replace(&mut self.is_opened, true) {
             // What is on its way to the disk is sent with the rest when it is there.
             self.intake.send_inputs_when_acknowledged = true;

@@ -163,3 +163,27 @@ fn money_that_an_agent_has_told_of_in_the_turn_in_which_it_dies_counts_against_t
     let plan = std::fs::read_to_string(daemon.state().join(format!("sessions/{id}/2/launch.json"))).unwrap();
     assert!(plan.contains("--max-budget-usd=0.5"), "{plan}");
 }
+
+#[test]
+fn money_is_told_amid_a_turn_also_to_the_daemon_that_comes_back() {
+    let mut daemon = TestDaemon::start();
+    let gates = [1, 2].map(|n| daemon.root().join(format!("gate{n}")));
+    let [first, second] = gates.each_ref().map(|gate| gate.display());
+    let step = "usage 100 20 0.5 ;; tool Look {} => seen";
+    let task = format!("{step} ;; wait-file {first} ;; {step} ;; wait-file {second} ;; crash once ;; say done");
+    let id = daemon.create(&task);
+    let has_cost = |daemon: &TestDaemon, usd: f64| (daemon.view(&id)["cost_usd"] == usd).then_some(());
+    until("what the agent has spent", || has_cost(&daemon, 0.5));
+    daemon.kill();
+    daemon.launch();
+    daemon.wait_for(&id, "running");
+    // The agent counts before it goes on: what it is asked stands in its input before the gate opens.
+    until("the question to the agent", || {
+        let spool = std::fs::read_to_string(daemon.state().join(format!("sessions/{id}/1/stdout.jsonl"))).ok()?;
+        (spool.matches("\"total_cost_usd\"").count() >= 3).then_some(())
+    });
+    std::fs::write(&gates[0], "").unwrap();
+    until("what it has spent since", || has_cost(&daemon, 1.0));
+    std::fs::write(&gates[1], "").unwrap();
+    assert_eq!(daemon.wait_for(&id, "completed")["cost_usd"], 1.0);
+}
