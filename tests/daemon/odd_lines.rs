@@ -32,6 +32,22 @@ while read -r line; do
 done
 "#;
 
+/// Asks for permissions and takes each back at once, and is done then.
+const FICKLE: &str = r#"
+while read -r line; do
+    case "$line" in
+        *'"end_session"'*) exit 0 ;;
+        *'"type":"user"'*)
+            for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+                printf '{"type":"control_request","request_id":"r%s","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"%s"}}}\n' $n $n
+                sleep 0.00$((n % 6))
+                printf '{"type":"control_cancel_request","request_id":"r%s"}\n' $n
+            done
+            cat "$1" ;;
+    esac
+done
+"#;
+
 const IDLE: &str = r#"{"type":"system","subtype":"session_state_changed","state":"idle"}"#;
 
 /// A daemon whose agent is this script, with a file beside it.
@@ -160,4 +176,14 @@ fn an_agent_that_is_done_and_gives_no_result_is_not_asked_for_ever() {
     assert_eq!(view["cause"], "agent_error", "{view}");
     let told = daemon.records_of(&id, "input");
     assert!(told.len() < 20, "{} records of messages", told.len());
+}
+
+#[test]
+fn a_question_is_taken_back_wherever_it_is_on_its_way_to_the_disk() {
+    let daemon = daemon_of(FICKLE);
+    fs::write(daemon.root().join("lines"), result(&json!({})) + "\n" + IDLE + "\n").unwrap();
+    let id = daemon.create("ask");
+    let view = daemon.wait_for(&id, "completed");
+    assert_eq!(view["questions"], json!([]), "{view}");
+    assert_eq!(daemon.records_of(&id, "question.withdrawn").len(), 30);
 }

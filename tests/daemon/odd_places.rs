@@ -115,3 +115,21 @@ fn a_git_that_hangs_is_looked_at_once_and_ends_with_the_attempt() {
     let looks = fs::read_to_string(looks).unwrap();
     assert_eq!(looks.lines().count(), 1, "one look at a time");
 }
+
+#[test]
+fn output_that_somebody_cut_is_told_of() {
+    let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__SUPERVISION__RESTARTS_MAX", "0")]);
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&format!("say before ;; wait-file {} ;; exit 0", gate.display()));
+    until("the first text", || (daemon.texts(&id) == ["before"]).then_some(()));
+    let spool = daemon.state().join(format!("sessions/{id}/1/stdout.jsonl"));
+    fs::File::options().write(true).open(spool).unwrap().set_len(0).unwrap();
+    fs::write(gate, "").unwrap();
+    let view = daemon.wait_for(&id, "failed");
+    assert_eq!(view["cause"], "crashed", "{view}");
+    let notices = daemon.records_of(&id, "notice");
+    assert!(
+        notices.iter().any(|notice| notice.to_string().contains("it was cut")),
+        "{notices:?}"
+    );
+}
