@@ -195,6 +195,13 @@ pub(crate) struct RunArgs {
     /// Give the agent the MCP tools and resources of this daemon
     #[arg(long)]
     pub(crate) with_executor: bool,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
+}
+
+/// How a session that goes on is shown.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Shown {
     /// Do not follow the session: print its id
     #[arg(long, short)]
     pub(crate) detach: bool,

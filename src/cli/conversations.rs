@@ -63,14 +63,14 @@ pub(crate) async fn resume(client: Client, args: &ResumeArgs) -> Result<Exit, Fa
     let body = without_nulls(json!({"instruction": args.instruction, "at": args.at}));
     let path = format!("{}/resume", session_path(&args.id));
     let resumed = client.post(&path, &body).await?;
-    show(client, &resumed, before.head, args.detach, args.json).await
+    show(client, &resumed, before.head, args.shown).await
 }
 
 /// `fork`
 pub(crate) async fn fork(client: Client, args: &ForkArgs) -> Result<Exit, Failure> {
     let body = without_nulls(json!({"instruction": args.instruction, "at": args.at, "name": args.name}));
     let created = client.post(&format!("{}/fork", session_path(&args.id)), &body).await?;
-    show_new(client, &created, args.detach, args.json).await
+    show_new(client, &created, args.shown).await
 }
 
 /// `import`
@@ -83,7 +83,7 @@ pub(crate) async fn import(state_dir: &Path, args: &ImportArgs) -> Result<Exit, 
     }));
     let client = find_or_start(state_dir).await?;
     let created = client.post("/api/sessions/import", &body).await?;
-    show_new(client, &created, args.detach, args.json).await
+    show_new(client, &created, args.shown).await
 }
 
 /// `checkpoints`

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::session::request::Request;
 
-use super::args::RunArgs;
+use super::args::{RunArgs, Shown};
 use super::attach;
 use super::clean::clean;
 use super::client::{Client, read};
@@ -45,32 +45,26 @@ pub(crate) async fn run(state_dir: &Path, args: &RunArgs) -> Result<Exit, Failur
         env: &env,
     };
     let created = client.create(&body).await?;
-    show_new(client, &created, args.detach, args.json).await
+    show_new(client, &created, args.shown).await
 }
 
 /// Follows a session that was just created, or only names it.
-pub(crate) async fn show_new(client: Client, created: &RawValue, detach: bool, json: bool) -> Result<Exit, Failure> {
+pub(crate) async fn show_new(client: Client, created: &RawValue, shown: Shown) -> Result<Exit, Failure> {
     let remarks: Remarks = read(created)?;
     for warning in remarks.warnings {
         eprint(&format!("warning: {}", clean(&warning)));
     }
-    show(client, created, 0, detach, json).await
+    show(client, created, 0, shown).await
 }
 
 /// Follows a session that was just set going from behind the record `after`, or only names it.
-pub(crate) async fn show(
-    client: Client,
-    going: &RawValue,
-    after: u64,
-    detach: bool,
-    json: bool,
-) -> Result<Exit, Failure> {
+pub(crate) async fn show(client: Client, going: &RawValue, after: u64, shown: Shown) -> Result<Exit, Failure> {
     let view: View = read(going)?;
-    if !detach {
-        return attach::follow(client, &view, after, json).await;
+    if !shown.detach {
+        return attach::follow(client, &view, after, shown.json).await;
     }
     let short_id = view.session_id.short();
-    if json {
+    if shown.json {
         print(&format!("{}\n", going.get()))?;
     } else {
         print(&format!("{short_id}\n"))?;

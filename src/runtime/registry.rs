@@ -79,24 +79,13 @@ impl Handler<Get> for Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::journal::Created;
     use crate::session::outcome::Outcome;
-    use crate::session::request::Request;
+    use crate::session::samples::created;
     use crate::session::state::State;
     use jiff::Timestamp;
 
     fn summary(ended: bool) -> Arc<Summary> {
-        let request = Request {
-            task: "t".into(),
-            cwd: "/".into(),
-            ..Request::default()
-        };
-        let created = Created {
-            request,
-            by: "a test".into(),
-            claim: None,
-        };
-        let mut summary = Summary::new(SessionId::new(), &created, Timestamp::UNIX_EPOCH);
+        let mut summary = Summary::new(SessionId::new(), &created("t"), Timestamp::UNIX_EPOCH);
         if ended {
             summary.lifecycle.state = State::Ended {
                 outcome: Outcome::Completed,

@@ -78,21 +78,15 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::id::{Attempt, SessionId};
-    use crate::session::journal::{AttemptStart, Created, Entry, Said};
-    use crate::session::message::Message;
-    use crate::session::request::Request;
+    use crate::session::id::SessionId;
+    use crate::session::journal::Entry;
+    use crate::session::samples::{attempt_started, created, input, said, turn_ended};
     use jiff::Timestamp;
 
     const TASK: u128 = 1;
 
     fn summary() -> Summary {
-        let created = Created {
-            request: Request::default(),
-            by: "a test".into(),
-            claim: None,
-        };
-        Summary::new(SessionId::new(), &created, Timestamp::UNIX_EPOCH)
+        Summary::new(SessionId::new(), &created("tidy up"), Timestamp::UNIX_EPOCH)
     }
 
     impl Summary {
@@ -101,22 +95,15 @@ mod tests {
         }
 
         fn takes_input(&mut self, n: u128, state: InputState, text: Option<&str>) {
-            let (uuid, text) = (Uuid::from_u128(n), text.map(str::to_owned));
-            self.takes(&Entry::Input(Input { uuid, state, text }));
+            self.takes(&input(Uuid::from_u128(n), state, text));
         }
 
         fn begins(&mut self, attempt: u32) {
-            self.takes(&Entry::AttemptStarted(AttemptStart {
-                attempt: Attempt(attempt),
-                agent_session_id: Uuid::nil(),
-                resumed_from: None,
-            }));
+            self.takes(&attempt_started(attempt));
         }
 
         fn ends_turn(&mut self, end: TurnEnd) {
-            let (uuid, offset) = (None, 0);
-            let message = Message::TurnEnded(Box::new(end));
-            self.takes(&Entry::AgentMessage(Box::new(Said { uuid, offset, message })));
+            self.takes(&said(turn_ended(end)));
         }
 
         fn texts(&self) -> Vec<&str> {

@@ -81,15 +81,9 @@ pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kept, D
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::id::Attempt;
-    use crate::session::journal::{AttemptEnd, AttemptStart, Input, Said};
     use crate::session::message::TurnEnd;
+    use crate::session::samples::{self, attempt_ended as ended, attempt_started as begins, said};
     use uuid::Uuid;
-
-    fn said(message: Message) -> Entry {
-        let (uuid, offset) = (None, 0);
-        Entry::AgentMessage(Box::new(Said { uuid, offset, message }))
-    }
 
     fn text(parent: Option<&str>) -> Entry {
         said(Message::Text {
@@ -112,33 +106,15 @@ mod tests {
     }
 
     fn turn_ended(answers: &[Uuid], is_error: bool) -> Entry {
-        said(Message::TurnEnded(Box::new(TurnEnd {
+        said(samples::turn_ended(TurnEnd {
             is_error,
             answers: answers.to_vec(),
             ..TurnEnd::default()
-        })))
+        }))
     }
 
     fn input(state: InputState) -> Entry {
-        let (uuid, text) = (Uuid::nil(), None);
-        Entry::Input(Input { uuid, state, text })
-    }
-
-    fn ended(ending: Ending) -> Entry {
-        Entry::AttemptEnded(AttemptEnd {
-            ending,
-            exit: None,
-            open_tool: None,
-            leftovers: vec![],
-        })
-    }
-
-    fn begins(attempt: u32) -> Entry {
-        Entry::AttemptStarted(AttemptStart {
-            attempt: Attempt(attempt),
-            agent_session_id: Uuid::nil(),
-            resumed_from: None,
-        })
+        samples::input(Uuid::nil(), state, None)
     }
 
     fn after(entries: &[Entry]) -> Kept {

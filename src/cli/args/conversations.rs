@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::id;
+use super::{Shown, id};
 
 /// `resume`
 #[derive(Args, Debug)]
@@ -17,12 +17,8 @@ pub(crate) struct ResumeArgs {
     /// Cut the conversation at this checkpoint; files stay as they are
     #[arg(long, value_name = "SEQ")]
     pub(crate) at: Option<u64>,
-    /// Do not follow the session: print its id
-    #[arg(long, short)]
-    pub(crate) detach: bool,
-    /// One record a line, as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }
 
 /// `fork`
@@ -39,12 +35,8 @@ pub(crate) struct ForkArgs {
     /// What a person calls the copy
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Do not follow the copy: print its id
-    #[arg(long, short)]
-    pub(crate) detach: bool,
-    /// One record a line, as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }
 
 /// `checkpoints`
@@ -72,12 +64,8 @@ pub(crate) struct ImportArgs {
     /// What a person calls the session
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Do not follow the session: print its id
-    #[arg(long, short)]
-    pub(crate) detach: bool,
-    /// One record a line, as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }
 
 /// `handover`

@@ -103,8 +103,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::session::journal::{Created, Said};
     use crate::session::message::TurnEnd;
+    use crate::session::samples::{created, said};
 
     fn usd(cost_usd: f64) -> Usage {
         Usage {
@@ -114,12 +114,7 @@ mod tests {
     }
 
     fn summary() -> Summary {
-        let created = Created {
-            request: Request::default(),
-            by: "a test".into(),
-            claim: None,
-        };
-        Summary::new(SessionId::new(), &created, Timestamp::UNIX_EPOCH)
+        Summary::new(SessionId::new(), &created("tidy up"), Timestamp::UNIX_EPOCH)
     }
 
     fn turn_ended(spent: f64) -> Entry {
@@ -127,9 +122,7 @@ mod tests {
             spent: Some(usd(spent)),
             ..TurnEnd::default()
         };
-        let (uuid, offset) = (None, 0);
-        let message = Message::TurnEnded(Box::new(end));
-        Entry::AgentMessage(Box::new(Said { uuid, offset, message }))
+        said(Message::TurnEnded(Box::new(end)))
     }
 
     /// What a meter and a journal make of what an agent says.

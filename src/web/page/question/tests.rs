@@ -6,23 +6,13 @@ use uuid::Uuid;
 
 use super::*;
 use crate::session::id::{Attempt, QuestionId};
-use crate::session::journal::{self, Created};
-use crate::session::request::Request;
+use crate::session::journal;
+use crate::session::samples::created;
 use crate::session::state::State;
 
 fn session(kind: QuestionKind) -> Summary {
-    let request = Request {
-        task: "t".into(),
-        cwd: "/w".into(),
-        ..Request::default()
-    };
-    let created = Created {
-        request,
-        by: "a test".into(),
-        claim: None,
-    };
     let id = SessionId::from_uuid(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_1234_abcd));
-    let mut summary = Summary::new(id, &created, Timestamp::UNIX_EPOCH);
+    let mut summary = Summary::new(id, &created("t"), Timestamp::UNIX_EPOCH);
     summary.lifecycle.state = State::Running;
     let question = Question {
         question_id: QuestionId(1),
