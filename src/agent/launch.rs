@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use crate::agent_host;
 use crate::agent_host::protocol::{LaunchPlan, files};
 
 use super::environment::SideFile;
@@ -22,6 +23,9 @@ const HOST_START_SECONDS_MAX: u64 = 20;
 
 /// The longest wait between two looks at a socket that does not answer yet.
 const DIAL_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// How much of a log is looked at for its last line, in bytes.
+const LAST_WORDS_BYTES_MAX: u64 = 4096;
 
 /// Why there is no connection to a host.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +55,13 @@ pub enum LaunchError {
         source: std::io::Error,
     },
     /// The host does not listen.
-    #[error(transparent)]
-    Unreachable(#[from] Unreachable),
+    #[error("{why}{}", in_its_words(.said))]
+    Unreachable {
+        /// How that was found out.
+        why: Unreachable,
+        /// The last that hosts of this attempt have said.
+        said: String,
+    },
 }
 
 /// Writes the plan of a new attempt with the files it names. A plan that stands already is kept: the attempt was
@@ -102,7 +111,10 @@ pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Re
     loop {
         match socket::connect(&plan.socket).await {
             Ok(connected) => return Ok(connected),
-            Err(error) if Instant::now() >= deadline => return Err(error.into()),
+            Err(why) if Instant::now() >= deadline => {
+                let said = last_words(&directory.join(files::HOST_LOG));
+                return Err(LaunchError::Unreachable { why, said });
+            }
             Err(_) => tokio::time::sleep(pause).await,
         }
         pause = (pause * 2).min(DIAL_PAUSE_MAX);
@@ -112,6 +124,21 @@ pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Re
         if matches!(host.try_wait(), Ok(Some(status)) if is_to_follow(status)) {
             host = start_host(directory, plan, executable)?;
         }
+    }
+}
+
+/// The last line of a process's log that is not empty; an empty text where there is none.
+pub fn last_words(log: &Path) -> String {
+    let text = agent_host::tail(log, LAST_WORDS_BYTES_MAX);
+    let last = text.lines().rfind(|line| !line.trim().is_empty());
+    last.unwrap_or_default().trim().to_owned()
+}
+
+fn in_its_words(said: &str) -> String {
+    if said.is_empty() {
+        String::new()
+    } else {
+        format!("; it has said: {said}")
     }
 }
 
@@ -161,4 +188,35 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::id::{Attempt, SessionId};
+    use uuid::Uuid;
+
+    /// Time passes as fast as the dials fail.
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_never_listens_is_given_up_with_what_it_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join(files::HOST_LOG);
+        std::fs::write(log, "it begins\ncannot bind the socket\n\n").unwrap();
+        let plan = LaunchPlan {
+            session: SessionId::new(),
+            attempt: Attempt(1),
+            argv: vec![],
+            env: Default::default(),
+            cwd: "/".into(),
+            socket: directory.path().join("socket"),
+            transcript_lock: directory.path().join("lock"),
+            agent_session_id: Uuid::nil(),
+            spool_reserve_bytes: 0,
+        };
+        let reached = reach(directory.path(), &plan, Path::new("/bin/false")).await;
+        let error = reached.err().expect("nobody listens");
+        let told = error.to_string();
+        assert!(told.contains("no agent host answers"), "{told}");
+        assert!(told.ends_with("it has said: cannot bind the socket"), "{told}");
+    }
 }

@@ -62,7 +62,7 @@ pub(super) fn length(path: &Path) -> u64 {
 }
 
 /// The end of a text file, empty when there is none; what is not UTF-8 is replaced.
-pub(super) fn tail(path: &Path, bytes_max: u64) -> String {
+pub(crate) fn tail(path: &Path, bytes_max: u64) -> String {
     let read = || {
         let file = File::open(path)?;
         let begin = file.metadata()?.len().saturating_sub(bytes_max);

@@ -67,6 +67,7 @@ use tokio::sync::oneshot;
 
 use crate::session::id::{Attempt, SessionId};
 use disk::Stored;
+pub(crate) use disk::tail;
 use keeper::Keeper;
 use listen::Door;
 use messages::Leave;

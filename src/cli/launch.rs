@@ -1,6 +1,6 @@
 //! Starting the daemon in the background.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -17,9 +17,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How often it is looked for meanwhile.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
-
-/// How much of the end of its log is read for an error message, in bytes.
-const LOG_TAIL_BYTES: usize = 4096;
 
 /// The daemon of this state directory; started when none runs, which is said on standard error.
 pub(crate) async fn find_or_start(state_dir: &Path) -> Result<Client, Failure> {
@@ -119,18 +116,15 @@ async fn wait_until_ready(state_dir: &Path, child: &mut Child, log: &Path) -> Re
 
 /// The last line of the log, and where to find the others.
 pub(crate) fn last_words(log: &Path) -> String {
-    let content = fs::read(log).unwrap_or_default();
-    let tail = String::from_utf8_lossy(&content[content.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned();
-    let last = tail
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("it said nothing");
+    let last = crate::agent::launch::last_words(log);
+    let last = if last.is_empty() { "it said nothing" } else { &last };
     format!("{} (log {})", one_line(last, 400), log.display())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
