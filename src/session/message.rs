@@ -1,5 +1,6 @@
 //! What an agent says, decoded. `agent::wire` makes these from the agent's lines; nobody else knows those lines.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -306,6 +307,16 @@ pub enum Message {
     },
     /// A turn has ended.
     TurnEnded(Box<TurnEnd>),
+}
+
+impl Message {
+    /// When the usage limit that it tells of is reset, if it says so.
+    pub fn limit_resets_at(&self) -> Option<Timestamp> {
+        let Self::RateLimit { resets_at, .. } = self else {
+            return None;
+        };
+        resets_at.and_then(|seconds| Timestamp::from_second(seconds).ok())
+    }
 }
 
 /// Kinds of background task.

@@ -402,13 +402,9 @@ impl Summary {
             // While it waits out a usage limit the CLI goes on announcing retries.
             Message::ApiRetry { error, .. } if error == "rate_limit" && self.waiting_for == WaitingFor::Quota => {}
             Message::ApiRetry { .. } => self.waiting_for = WaitingFor::Api,
-            Message::RateLimit {
-                rejected: true,
-                resets_at,
-                ..
-            } => {
+            Message::RateLimit { rejected: true, .. } => {
                 self.waiting_for = WaitingFor::Quota;
-                self.quota_resets_at = resets_at.and_then(|seconds| Timestamp::from_second(seconds).ok());
+                self.quota_resets_at = message.limit_resets_at();
             }
             Message::TurnEnded(end) => self.end_turn(end),
             Message::Text { .. } | Message::Thinking { .. } | Message::ToolUse { .. } => {

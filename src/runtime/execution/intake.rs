@@ -278,14 +278,17 @@ impl Execution {
             message,
             Message::TurnEnded(_) | Message::ToolResult { .. } | Message::Compacted { .. }
         );
-        if is_of_conversation(&message) {
+        let is_progress = is_of_conversation(&message);
+        if is_progress {
             self.intake.last_message = uuid.or(self.intake.last_message);
         }
         let entry = Entry::AgentMessage(Box::new(Said { uuid, offset, message }));
         let used = self.checkpoints.take(&entry);
         self.intake.batch.push(entry);
         self.intake.batch.extend(used.map(Entry::Usage));
-        self.checkpoint_if_clear(is_step, offset);
+        if is_step || is_progress {
+            self.checkpoint_if_clear(is_step, offset);
+        }
         if is_step {
             self.ask_for_count_if_due();
         }

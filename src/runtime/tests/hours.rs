@@ -8,6 +8,7 @@ use crate::session::id::SessionId;
 use crate::session::journal::Entry;
 use crate::session::message::InputState;
 use crate::session::outcome::{Cause, Outcome};
+use crate::session::request::Request;
 use jiff::SignedDuration;
 
 const PARKED: Outcome = Outcome::Failed { cause: Cause::Parked };
@@ -237,5 +238,25 @@ fn a_request_says_how_often_there_is_a_checkpoint() {
         };
         assert_eq!(count(None).await, 1, "at the end of the turn");
         assert_eq!(count(Some(60)).await, 1 + 5, "five minutes of work");
+    });
+}
+
+#[test]
+fn nothing_but_work_makes_a_checkpoint() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            for attempt in 1..=40 {
+                agent.retries_api(attempt);
+                agent.works(30 * SECOND).await;
+            }
+            agent.says_a_line();
+            agent.finishes();
+        }));
+        let interval = |request: &mut Request| request.checkpoint_interval_seconds = Some(60);
+        let id = world.create(interval).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        let journal = world.journal(id).into_iter();
+        let checkpoints = journal.filter(|(_, entry)| matches!(entry, Entry::Checkpoint(_)));
+        assert_eq!(checkpoints.count(), 2, "behind the line, and at the end of the turn");
     });
 }

@@ -284,7 +284,11 @@ impl Narrator {
             } => {
                 self.tell(&format!("[the API failed: {error}; retry {retry} of {retries_max}]"));
             }
-            Message::RateLimit { rejected: true, .. } => self.tell("[a usage limit is reached]"),
+            Message::RateLimit { rejected: true, .. } => {
+                let until = message.limit_resets_at();
+                let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+                self.tell(&format!("[a usage limit is reached{until}]"));
+            }
             Message::Compacted { .. } => self.tell("[the conversation was compacted]"),
             Message::Said { text, .. } => self.tell(text),
             Message::TurnStarted { .. }

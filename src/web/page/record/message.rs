@@ -7,12 +7,15 @@ use serde_json::Value;
 use super::{Item, LINE_CHARS_MAX, Marks, element, event, folded, nothing, prose, result_text, turn_end};
 use crate::session::message::{BackgroundTask, Message};
 use crate::web::page::text::{self, one_line, visible};
-use crate::web::page::{tool, words};
+use crate::web::page::tool;
+use crate::web::page::words::{self, Form};
 
 /// The element of a message.
 pub(super) fn render(item: &Item<'_>, message: &Message) -> Markup {
     if let Some((class, line)) = told(message) {
-        return event(item, class, line, html! {});
+        let until = message.limit_resets_at();
+        let until = html! { @if let Some(until) = until { p.when { "Until " (words::time(until, Form::Date)) } } };
+        return event(item, class, line, until);
     }
     match message {
         Message::TurnStarted {
