@@ -7,6 +7,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::fs;
+use std::path::PathBuf;
+
 use rustix::process::Signal;
 use support::daemon::{TestDaemon, signal};
 use support::spool::{compare_with_spools, messages_in_spool};
@@ -22,8 +25,8 @@ struct Extent {
 impl Extent {
     fn from_environment() -> Self {
         Self {
-            kills: setting("KILLS", 15),
-            sessions: setting("SESSIONS", 5),
+            kills: setting("KILLS", 40),
+            sessions: setting("SESSIONS", 8),
             lines: setting("LINES", 1500),
         }
     }
@@ -46,6 +49,35 @@ impl Choices {
     }
 }
 
+/// Files that the agents wait for: the work is in parts, one for each kill, so that none of it is done before the last.
+struct Gates {
+    folder: PathBuf,
+    kills: u64,
+}
+
+impl Gates {
+    fn beside(daemon: &TestDaemon, kills: u64) -> Self {
+        let folder = daemon.root().join("gates");
+        fs::create_dir(&folder).unwrap();
+        Self { folder, kills }
+    }
+
+    fn gate(&self, part: u64) -> PathBuf {
+        self.folder.join(part.to_string())
+    }
+
+    fn task(&self, lines: u64) -> String {
+        let each = lines.div_ceil(self.kills + 1);
+        let part = |part| format!("wait-file {} ;; flood {each} ;; ", self.gate(part).display());
+        let parts: String = (0..=self.kills).map(part).collect();
+        format!("slow 2 ;; {parts}say the end")
+    }
+
+    fn open(&self, part: u64) {
+        fs::write(self.gate(part), "").unwrap();
+    }
+}
+
 #[test]
 fn random_kills_lose_and_double_nothing() {
     let extent = Extent::from_environment();
@@ -57,25 +89,20 @@ fn random_kills_lose_and_double_nothing() {
         ("CC_EXECUTOR__SUPERVISION__RESTARTS_TOTAL_MAX", "100000"),
         ("CC_EXECUTOR__LIMITS__MAX_LIVE_AGENTS", "100"),
     ]);
-    let task = format!("slow 2 ;; flood {} ;; say the end", extent.lines);
-    let ids: Vec<_> = (0..extent.sessions).map(|_| daemon.create(&task)).collect();
-    let mut killed = 0;
-    while killed < extent.kills {
-        let live: Vec<_> = ids.iter().filter(|id| daemon.view(id)["state"] == "running").collect();
-        let Some(id) = live.get(choices.below(live.len().max(1) as u64) as usize) else {
-            if ids.iter().all(|id| daemon.view(id)["state"] == "completed") {
-                break;
-            }
-            continue;
-        };
-        kill_something(&mut daemon, id, choices.below(3));
-        killed += 1;
-        wait_for_progress(&daemon, &ids);
+    let gates = Gates::beside(&daemon, extent.kills);
+    let ids: Vec<_> = (0..extent.sessions)
+        .map(|_| daemon.create(&gates.task(extent.lines)))
+        .collect();
+    for part in 0..extent.kills {
+        let before = written(&daemon, &ids);
+        gates.open(part);
+        let id = any_running(&daemon, &ids, &mut choices);
+        kill_something(&mut daemon, &id, choices.below(3));
+        until("progress, so that the next kill strikes somewhere else", || {
+            (written(&daemon, &ids) >= before + 2 * extent.sessions).then_some(())
+        });
     }
-    assert!(
-        killed >= extent.kills.min(extent.sessions),
-        "something was killed: {killed}"
-    );
+    gates.open(extent.kills);
     for id in &ids {
         daemon.wait_for(id, "completed");
         compare_with_spools(&daemon, id);
@@ -99,18 +126,21 @@ fn kill_something(daemon: &mut TestDaemon, id: &str, what: u64) {
     }
 }
 
-/// Waits until the sessions have gone on, so that the next kill strikes somewhere else.
-fn wait_for_progress(daemon: &TestDaemon, ids: &[String]) {
-    let written = || {
-        ids.iter()
-            .map(|id| daemon.view(id)["head"].as_u64().expect("a head"))
-            .sum::<u64>()
-    };
-    let before = written();
-    until("progress", || {
-        let is_done = ids.iter().all(|id| daemon.view(id)["state"] == "completed");
-        (written() >= before + 20 || is_done).then_some(())
-    });
+/// Some session that has an agent at work; a kill may have left none of them one for a moment.
+fn any_running(daemon: &TestDaemon, ids: &[String], choices: &mut Choices) -> String {
+    until("an agent at work", || {
+        let running: Vec<_> = ids.iter().filter(|id| daemon.view(id)["state"] == "running").collect();
+        let at = choices.below(running.len().max(1) as u64);
+        running
+            .get(usize::try_from(at).expect("a small one"))
+            .map(|id| (*id).clone())
+    })
+}
+
+/// How many records all sessions have together.
+fn written(daemon: &TestDaemon, ids: &[String]) -> u64 {
+    let head = |id: &String| daemon.view(id)["head"].as_u64().expect("a head");
+    ids.iter().map(head).sum()
 }
 
 #[test]
