@@ -58,7 +58,7 @@ struct Gates {
 impl Gates {
     fn beside(daemon: &TestDaemon, kills: u64) -> Self {
         let folder = daemon.root().join("gates");
-        fs::create_dir(&folder).unwrap();
+        fs::create_dir(&folder).expect("a folder of its own");
         Self { folder, kills }
     }
 
@@ -74,7 +74,7 @@ impl Gates {
     }
 
     fn open(&self, part: u64) {
-        fs::write(self.gate(part), "").unwrap();
+        fs::write(self.gate(part), "").expect("a writable folder");
     }
 }
 
