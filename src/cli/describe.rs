@@ -159,12 +159,8 @@ pub(crate) fn describe_message(message: &Message) -> String {
         Message::TaskEnded { status, summary, .. } => format!("{status}: {summary}"),
         Message::BackgroundTasks { tasks } => format!("{} background tasks", tasks.len()),
         Message::ApiRetry { .. } => describe_api_retry(message),
-        Message::RateLimit {
-            rejected: true,
-            resets_at,
-            ..
-        } => match resets_at.map(units::clock_of_second) {
-            Some(at) => format!("a usage limit is reached; it is reset at {at}"),
+        Message::RateLimit { rejected: true, .. } => match message.limit_resets_at() {
+            Some(at) => format!("a usage limit is reached; it is reset at {}", units::date(at)),
             None => "a usage limit is reached".to_owned(),
         },
         Message::RateLimit { rejected: false, .. } => "usage is within its limits".to_owned(),

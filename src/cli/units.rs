@@ -25,12 +25,9 @@ pub(crate) fn moment(at: Timestamp) -> String {
     at.to_zoned(TimeZone::system()).strftime("%m-%d %H:%M:%S").to_string()
 }
 
-/// The date and time of day here, from seconds since 1970.
-pub(crate) fn clock_of_second(second: i64) -> String {
-    Timestamp::from_second(second).map_or_else(
-        |_| "an unknown time".to_owned(),
-        |at| at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
-    )
+/// The date and time of day here, `2027-01-31 14:03`.
+pub(crate) fn date(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 /// Reads a time as in RFC 3339, a day, or how long ago it was; answers it as the daemon takes it.

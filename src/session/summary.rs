@@ -541,12 +541,12 @@ mod tests {
         let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         let mut row = serde_json::to_value(&summary).unwrap();
         let fields = row.as_object_mut().unwrap();
-        fields.remove("under_way");
-        fields.remove("settled");
-        fields.remove("kept");
+        for field in ["under_way", "settled", "kept", "quota_resets_at"] {
+            fields.remove(field);
+        }
         fields.insert("has_spoken".to_owned(), true.into());
         let work = fields["work"].as_object_mut().unwrap();
-        for field in ["last_answers", "rounds", "round"] {
+        for field in ["last_answers", "rounds", "round", "in_turn"] {
             work.remove(field);
         }
         summary.kept = Kept::Written;

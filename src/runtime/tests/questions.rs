@@ -3,7 +3,7 @@
 use super::agent::{Agent, script};
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::runtime::handle::CallError;
-use crate::session::id::{Attempt, QuestionId};
+use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::Entry;
 use crate::session::outcome::Outcome;
 use crate::session::question::{Answer, AnswerMismatch};
@@ -33,6 +33,12 @@ fn time_of(journal: &[(Timestamp, Entry)], kind: &str) -> Timestamp {
     found.unwrap_or_else(|| panic!("no {kind} in {journal:?}")).0
 }
 
+/// Allows what is asked, which has to be accepted.
+async fn allow(world: &World, id: SessionId, question: QuestionId) {
+    let allowing = world.handle();
+    allowing.answer(id, question, ALLOW, "a test".into()).await.unwrap();
+}
+
 #[test]
 fn a_question_that_is_open_for_a_day_waits_and_its_answer_is_delivered() {
     simulate(async {
@@ -43,11 +49,7 @@ fn a_question_that_is_open_for_a_day_waits_and_its_answer_is_delivered() {
         let waiting = world.summary(id);
         assert_eq!(waiting.shown_state(), "awaiting_input");
         let question = *waiting.questions.keys().next().unwrap();
-        world
-            .handle()
-            .answer(id, question, ALLOW, "a test".into())
-            .await
-            .unwrap();
+        allow(&world, id, question).await;
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.lines(id).len(), 2, "the agent was told that it may");
         assert_eq!(world.endings(id), ["finished"], "the wait was not taken for silence");
@@ -95,11 +97,7 @@ fn a_question_of_an_agent_that_died_can_be_answered_and_the_next_agent_has_the_a
         let question = *asked.questions.keys().next().unwrap();
         world.kill_agents();
         world.shown(id, "waiting_retry").await;
-        world
-            .handle()
-            .answer(id, question, ALLOW, "a test".into())
-            .await
-            .unwrap();
+        allow(&world, id, question).await;
         world.restart();
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.lines(id).len(), 3, "one before the death, two after it");
@@ -122,11 +120,7 @@ fn an_answer_that_a_dying_agent_did_not_take_is_given_to_the_next_one() {
         let id = world.create(|_| {}).await;
         world.shown(id, "awaiting_input").await;
         let question = QuestionId(1);
-        world
-            .handle()
-            .answer(id, question, ALLOW, "a test".into())
-            .await
-            .unwrap();
+        allow(&world, id, question).await;
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.lines(id).len(), 1, "the next agent was told that it may");
         assert_eq!(world.endings(id), ["crashed", "finished"]);
@@ -145,11 +139,7 @@ fn the_wait_for_a_person_does_not_count_towards_the_timeout() {
             world.shown(id, "awaiting_input").await;
             pass(10 * HOUR).await;
             let question = QuestionId(1);
-            world
-                .handle()
-                .answer(id, question, ALLOW, "a test".into())
-                .await
-                .unwrap();
+            allow(&world, id, question).await;
             let (outcome, summary) = world.ended(id).await;
             (outcome, summary.updated_at.duration_since(summary.created_at))
         };
@@ -182,8 +172,7 @@ fn two_questions_that_are_the_same_are_both_answered_though_their_agent_died_ove
         let asked = world.until(id, is_asked_again).await;
         assert_eq!(asked.questions.len(), 2);
         for question in asked.questions.keys() {
-            let answering = world.handle();
-            answering.answer(id, *question, ALLOW, "a test".into()).await.unwrap();
+            allow(&world, id, *question).await;
         }
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.lines(id).len(), 1, "both were allowed");
@@ -216,11 +205,7 @@ fn an_answer_that_no_agent_can_be_told_is_refused_while_another_can_be_given() {
             matches!(refused, Err(CallError::AnswerMismatch(AnswerMismatch::Deep))),
             "{refused:?}"
         );
-        world
-            .handle()
-            .answer(id, question, ALLOW, "a test".into())
-            .await
-            .unwrap();
+        allow(&world, id, question).await;
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
     });
 }
