@@ -106,10 +106,13 @@ fn event(kind: &str, mut fields: Value) -> Piece {
     Piece::Event(fields)
 }
 
+/// A delta comes only where it can be waited for: whether the CLI shows one that is cut off at once is chance.
 fn cut_in_a_block(after: Option<PathBuf>) -> Vec<Piece> {
     let start = json!({ "index": 0, "content_block": { "type": "text", "text": "" } });
-    let mut pieces = vec![event("content_block_start", start), text_delta(0, CUT_TEXT)];
-    pieces.extend(after.map(Piece::WaitForFile));
+    let mut pieces = vec![event("content_block_start", start)];
+    if let Some(file) = after {
+        pieces.extend([text_delta(0, CUT_TEXT), Piece::WaitForFile(file)]);
+    }
     pieces.push(Piece::CutConnection);
     pieces
 }

@@ -18,8 +18,8 @@
 //! | `agent STEPS` | calls Agent with a script of its own, its steps between ` ,, ` |
 //! | `tool NAME JSON` | calls any other tool |
 //! | `error STATUS [TIMES]` | answers with that HTTP status, TIMES times (1; `always`), then goes on |
-//! | `cut [TIMES]` | breaks the connection at once after a first delta, which the CLI then does not show |
-//! | `cutafter PATH` | shows that delta, and breaks the connection when the file exists, once |
+//! | `cut [TIMES]` | breaks the connection in a first block, before its text |
+//! | `cutafter PATH` | sends a first delta, and breaks the connection when the file exists, once |
 //! | `silence [TIMES]` | starts a stream and never goes on with it |
 //!
 //! `\n` in a text is a line break; `$SESSION_ID` in the JSON of `tool` is the `session_id` that was named last in the
