@@ -13,6 +13,8 @@ use crate::{out, run};
 
 /// Ctrl-C as a terminal takes it.
 const CTRL_C: &str = "\u{3}";
+/// Ctrl-D, at the beginning of a line: the end of the input.
+const CTRL_D: &str = "\u{4}";
 const ESCAPE: &str = "\u{1b}";
 const ENTER: &str = "\r";
 
@@ -136,8 +138,9 @@ fn what_reads_standard_input_says_so_at_a_terminal_or_does_without() {
     assert!(seen.contains("no task"), "{seen}");
     let mut relay = Terminal::start(&daemon, 80, "exec \"$CC\" mcp");
     relay.wait_for("cc-executor mcp-config");
-    relay.press(CTRL_C);
-    relay.end();
+    relay.press(CTRL_D);
+    let (code, seen) = relay.end();
+    assert_eq!(code, Some(0), "{seen}");
 }
 
 #[test]

@@ -361,6 +361,12 @@ impl TestDaemon {
             .collect()
     }
 
+    /// The session's current attempt.
+    pub(crate) fn attempt(&self, id: &str) -> u32 {
+        let attempt = self.view(id)["attempt"].as_u64();
+        attempt.and_then(|attempt| attempt.try_into().ok()).expect("an attempt")
+    }
+
     /// The agent of an attempt.
     pub(crate) fn agent_pid(&self, id: &str, attempt: u32) -> u32 {
         let path = self.state().join(format!("sessions/{id}/{attempt}/agent.json"));
