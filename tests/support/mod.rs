@@ -8,6 +8,7 @@
 pub(crate) mod chance;
 pub(crate) mod claude;
 pub(crate) mod daemon;
+pub(crate) mod events;
 pub(crate) mod messages_api;
 pub(crate) mod namespace;
 pub(crate) mod spool;
