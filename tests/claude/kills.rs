@@ -88,9 +88,13 @@ impl Work {
         self.list("begun").into_iter().max()
     }
 
-    fn wait_for_part(&self, part: u64) {
-        let what = format!("part {part} of {}", self.id);
-        until(&what, || (self.begun()? >= part).then_some(()));
+    fn wait_for_part(&self, daemon: &TestDaemon, part: u64) {
+        let wait = || until("the part", || (self.begun()? >= part).then_some(()));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(wait)).unwrap_or_else(|_| {
+            let records: Vec<_> = daemon.records(&self.id).iter().map(Value::to_string).collect();
+            let (view, log) = (daemon.view(&self.id), daemon.log());
+            panic!("part {part} of {} never began: {view:#}\n{records:#?}\n{log}", self.id)
+        });
     }
 
     fn open(&self, part: u64) {
@@ -106,16 +110,16 @@ impl Work {
             Moment::AtOnce => {}
             Moment::Effect => until("the effect", || self.list("done").contains(&part).then_some(())),
             Moment::Record => until("a record", || (head(daemon) > before).then_some(())),
-            Moment::NextCall => self.wait_for_part(part + 1),
+            Moment::NextCall => self.wait_for_part(daemon, part + 1),
         }
         victim.kill(daemon, &self.id);
         if victim.has_agent() || victim == Victim::BashChild {
             self.struck.extend([part, part + 1]);
         }
         // On to another call: an agent that dies twice at the same one is not started again.
-        self.wait_for_part(part + 1);
+        self.wait_for_part(daemon, part + 1);
         self.open(part + 1);
-        self.wait_for_part(part + 2);
+        self.wait_for_part(daemon, part + 2);
         let alive = attempts_alive(daemon, &self.id);
         assert!(alive.len() <= 1, "{alive:?} live at once");
     }
