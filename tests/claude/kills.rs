@@ -148,7 +148,8 @@ fn random_kills_between_tool_calls_cost_no_work() {
     let mut daemon = with_claude_and(
         &api,
         &[
-            ("CC_EXECUTOR__SUPERVISION__RESTARTS_MAX", "100000"),
+            // Restarts that are long past make the next one no later.
+            ("CC_EXECUTOR__SUPERVISION__RESTART_PERIOD_SECONDS", "1"),
             ("CC_EXECUTOR__SUPERVISION__RESTARTS_TOTAL_MAX", "100000"),
         ],
     );

@@ -6,6 +6,7 @@ mod support;
 mod as_client;
 mod clarify;
 mod cost;
+mod forms;
 mod kills;
 mod main_job;
 mod matrix;

@@ -67,7 +67,9 @@ fn random_kills_lose_and_double_nothing() {
     let extent = Extent::from_environment();
     let mut choices = Choices::from_environment();
     let mut daemon = TestDaemon::start_with(&[
+        // Restarts that are long past make the next one no later.
         ("CC_EXECUTOR__SUPERVISION__RESTARTS_MAX", "100000"),
+        ("CC_EXECUTOR__SUPERVISION__RESTART_PERIOD_SECONDS", "1"),
         ("CC_EXECUTOR__SUPERVISION__RESTARTS_TOTAL_MAX", "100000"),
         ("CC_EXECUTOR__LIMITS__MAX_LIVE_AGENTS", "100"),
     ]);
