@@ -18,7 +18,7 @@ use super::asking::{Asking, Prompted, is_interactive};
 use super::clean::{clean, one_line};
 use super::client::{Client, read};
 use super::exit::{Exit, Failure};
-use super::follow::{Follow, Happening};
+use super::follow::{DAEMON_BACK, DAEMON_GONE, Follow, Happening};
 use super::logs::begin;
 use super::output::Renderer;
 use super::prompt::explain;
@@ -53,7 +53,7 @@ pub(crate) async fn follow(client: Client, view: &View, after: u64, json: bool) 
     let withdrawn = session.asking.withdraw().await;
     let cleared = session.screen.finish();
     match end? {
-        End::Ended => session.summarise().await,
+        End::Ended => session.summarise(&mut interrupts).await,
         End::Interrupted => {
             withdrawn.and(cleared)?;
             session.detach(&mut interrupts).await
@@ -167,8 +167,8 @@ impl Followed {
             }
             Happening::Delta(delta) if !self.json => self.renderer.delta(&delta, &mut self.out),
             Happening::Delta(_) => {}
-            Happening::DaemonGone => self.say("the daemon is gone, waiting for it (the session is not lost)")?,
-            Happening::DaemonBack => self.say("the daemon is back")?,
+            Happening::DaemonGone => self.say(DAEMON_GONE)?,
+            Happening::DaemonBack => self.say(DAEMON_BACK)?,
         }
         if self.out.len() > REPLAY_BYTES_MAX {
             self.print()?;
@@ -237,8 +237,12 @@ impl Followed {
     }
 
     /// Says how it ended; in JSON the records have said it all.
-    async fn summarise(&mut self) -> Result<Exit, Failure> {
-        let view = self.follow.client().view(&self.id).await?;
+    async fn summarise(&mut self, interrupts: &mut Signal) -> Result<Exit, Failure> {
+        let raw = tokio::select! {
+            raw = self.follow.session() => raw?,
+            _ = interrupts.recv() => return self.detach(interrupts).await,
+        };
+        let view: View = read(&raw)?;
         let exit = Exit::of_outcome(view.ended_as());
         if self.json {
             return Ok(exit);
@@ -250,10 +254,21 @@ impl Followed {
         }
         out += &summary(&view);
         self.screen.write(&out)?;
+        if matches!(view.ended_as(), Some("failed" | "timed_out")) {
+            eprint(&format!("go on with `cc-executor resume {}`", self.short_id));
+        }
         Ok(exit)
     }
 
     async fn detach(&mut self, interrupts: &mut Signal) -> Result<Exit, Failure> {
+        if self.follow.is_gone() {
+            eprint(&format!(
+                "detached: the session is not lost. Start a daemon with `cc-executor serve`, then come back with \
+                 `cc-executor attach {}`",
+                self.short_id
+            ));
+            return Ok(Exit::Ok);
+        }
         eprint(&format!(
             "detached: the session goes on. Come back with `cc-executor attach {}`; Ctrl-C again within 2 s cancels it",
             self.short_id
@@ -266,7 +281,10 @@ impl Followed {
                 Ok(_) => break,
             }
         }
-        self.follow.client().cancel(&self.id).await?;
+        if let Err(failure) = self.follow.client().cancel(&self.id).await {
+            eprint(&format!("session {} is not cancelled", self.short_id));
+            return Err(failure);
+        }
         eprint(&format!("cancelled session {}", self.short_id));
         Ok(Exit::Cancelled)
     }

@@ -296,6 +296,55 @@ async fn waiting_ends_as_the_worst_session() {
 }
 
 #[actix_rt::test]
+async fn a_daemon_that_dies_between_the_end_of_a_session_and_its_outcome_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Script {
+        token: "first",
+        view: view("running", 1),
+        streams: [[hello("ok", 2), notice(1), ended(2)].concat()].into(),
+        ..Script::default()
+    };
+    let daemon = FakeDaemon::start(dir.path(), first);
+    let mut follow = Follow::new(Client::find(dir.path()).unwrap(), ID.to_owned(), 0);
+    assert_eq!(
+        all(&mut follow).await,
+        ["hello ok 2", "1 notice", "2 session.ended", "end"]
+    );
+    daemon.stop().await;
+    let waiting = actix_rt::spawn(async move {
+        let raw = follow.session().await.unwrap();
+        super::client::read::<View>(&raw).unwrap().state
+    });
+    let second = Script {
+        token: "second",
+        view: view("failed", 2),
+        ..Script::default()
+    };
+    let _daemon = FakeDaemon::start(dir.path(), second);
+    assert_eq!(waiting.await.unwrap(), "failed");
+}
+
+#[actix_rt::test]
+async fn a_mistake_is_told_before_anything_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script {
+        token: "t",
+        view: view("running", 3),
+        ..Script::default()
+    };
+    let daemon = FakeDaemon::start(dir.path(), script);
+    let args = super::args::WaitArgs {
+        ids: vec!["abcd".into(), "ffff".into()],
+        until: super::args::Until::End,
+        timeout: None,
+        json: false,
+    };
+    let failure = wait::wait(dir.path(), &args).await.unwrap_err();
+    assert_eq!(failure.exit(), Exit::UnknownId);
+    assert_eq!(daemon.asked(), ["GET /api/sessions/abcd", "GET /api/sessions/ffff"]);
+}
+
+#[actix_rt::test]
 async fn a_cancel_is_a_post_and_its_answer_a_view() {
     let dir = tempfile::tempdir().unwrap();
     let script = Script {
