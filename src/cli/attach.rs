@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::session::id::QuestionId;
 use crate::session::journal::Entry;
@@ -32,6 +32,9 @@ const SECOND_PRESS: Duration = Duration::from_secs(2);
 
 /// Two interrupts so close together are one press, which the prompt and this process have both seen.
 const SAME_PRESS: Duration = Duration::from_millis(100);
+
+/// How long after an answer that no daemon took it is given again.
+const GIVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// How much a replay collects before it is printed, in bytes.
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
@@ -78,6 +81,9 @@ struct Followed {
     screen: Screen,
     asking: Asking,
     status: Status,
+    /// Answers that no daemon took yet, and when they are given again.
+    owed: Vec<(QuestionId, Answer)>,
+    give_again_at: Instant,
     /// What is not printed yet.
     out: String,
     /// The last record that was taken, and the last one that is history rather than news.
@@ -102,6 +108,8 @@ impl Followed {
             screen,
             asking: Asking::new(view),
             status,
+            owed: Vec::new(),
+            give_again_at: Instant::now(),
             out: String::new(),
             seen: after,
             history: view.head,
@@ -110,6 +118,7 @@ impl Followed {
 
     async fn run(&mut self, interrupts: &mut Signal) -> Result<End, Failure> {
         loop {
+            let may_give = !self.owed.is_empty() && !self.follow.is_gone();
             tokio::select! {
                 happening = self.follow.next() => match happening? {
                     Some(happening) => self.take(happening).await?,
@@ -121,11 +130,12 @@ impl Followed {
                 prompted = self.asking.prompted() => {
                     self.screen.release()?;
                     match prompted? {
-                        Prompted::Answered(question_id, answer) => self.give(question_id, &answer).await,
+                        Prompted::Answered(question_id, answer) => self.give(question_id, answer).await,
                         Prompted::Later(question_id) => self.hint(question_id, None),
                         Prompted::Interrupted => return Ok(End::Interrupted),
                     }
                 }
+                () = sleep_until(self.give_again_at), if may_give => self.give_owed().await,
                 _ = interrupts.recv() => {
                     self.print()?;
                     return Ok(End::Interrupted);
@@ -230,9 +240,36 @@ impl Followed {
             .note(&format!("the session waits; answer with: {}", how.trim_end()));
     }
 
-    async fn give(&mut self, question_id: QuestionId, answer: &Answer) {
-        if let Err(failure) = self.follow.client().answer(&self.id, question_id, answer).await {
-            self.screen.note(&format!("error: the answer was not taken: {failure}"));
+    /// Gives an answer; where no daemon takes it, a person is not asked for it again.
+    async fn give(&mut self, question_id: QuestionId, answer: Answer) {
+        if !self.is_given(question_id, &answer).await {
+            self.owed.push((question_id, answer));
+            self.screen.note(&format!(
+                "no daemon answers: the answer to {question_id} is kept here and given when one does"
+            ));
+        }
+    }
+
+    async fn give_owed(&mut self) {
+        for (question_id, answer) in std::mem::take(&mut self.owed) {
+            if !self.is_given(question_id, &answer).await {
+                self.owed.push((question_id, answer));
+            }
+        }
+    }
+
+    /// Whether a daemon has taken the answer, or has refused it, which is said.
+    async fn is_given(&mut self, question_id: QuestionId, answer: &Answer) -> bool {
+        match self.follow.client().answer(&self.id, question_id, answer).await {
+            Ok(_) => true,
+            Err(Failure::Failed(_)) => {
+                self.give_again_at = Instant::now() + GIVE_AGAIN;
+                false
+            }
+            Err(failure) => {
+                self.screen.note(&format!("error: the answer was not taken: {failure}"));
+                true
+            }
         }
     }
 
@@ -261,6 +298,9 @@ impl Followed {
     }
 
     async fn detach(&mut self, interrupts: &mut Signal) -> Result<Exit, Failure> {
+        for (question_id, _) in &self.owed {
+            eprint(&format!("the answer to {question_id} was not given"));
+        }
         if self.follow.is_gone() {
             eprint(&format!(
                 "detached: the session is not lost. Start a daemon with `cc-executor serve`, then come back with \
