@@ -180,7 +180,7 @@ impl Follow {
 
     /// Opens the stream, or says that the daemon is gone, or waits before the next try.
     async fn open(&mut self) -> Result<Option<Happening>, Failure> {
-        if self.was_open {
+        if self.was_open || self.is_gone {
             self.rest().await;
         }
         if self.is_gone && self.client.find_again().is_err() {
@@ -192,8 +192,9 @@ impl Follow {
                 self.was_open = true;
                 Ok(std::mem::take(&mut self.is_gone).then_some(Happening::DaemonBack))
             }
-            Err(failure) if !self.was_open || matches!(failure, Failure::UnknownId(_)) => Err(failure),
+            Err(failure @ Failure::UnknownId(_)) => Err(failure),
             Err(_) if self.is_gone => Ok(None),
+            Err(failure @ (Failure::Refused(_) | Failure::Usage(_))) if !self.was_open => Err(failure),
             Err(_) => {
                 self.is_gone = true;
                 Ok(Some(Happening::DaemonGone))

@@ -190,6 +190,26 @@ async fn a_stream_goes_on_with_a_daemon_that_comes_back_elsewhere() {
 }
 
 #[actix_rt::test]
+async fn a_daemon_that_dies_before_the_stream_is_open_is_waited_for_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = |token| Script {
+        token,
+        view: view("completed", 2),
+        streams: [[hello("ok", 2), notice(1), ended(2)].concat()].into(),
+        ..Script::default()
+    };
+    let daemon = FakeDaemon::start(dir.path(), script("first"));
+    let mut follow = Follow::new(Client::find(dir.path()).unwrap(), ID.to_owned(), 0);
+    daemon.stop().await;
+    assert_eq!(next(&mut follow).await, "gone");
+    let _daemon = FakeDaemon::start(dir.path(), script("second"));
+    assert_eq!(
+        all(&mut follow).await,
+        ["back", "hello ok 2", "1 notice", "2 session.ended", "end"]
+    );
+}
+
+#[actix_rt::test]
 async fn a_connection_that_breaks_is_opened_again_in_silence() {
     let dir = tempfile::tempdir().unwrap();
     let script = Script {
