@@ -34,18 +34,23 @@ impl Simulator {
         if !self.args.prompts || self.mode == "dontAsk" {
             return Ok(Decision::Denied(self.deny_unasked(turn, name, input, tool_use_id)));
         }
+        let answer = self.put(turn, tool_use_id, permission_request(name, input, tool_use_id, extra))?;
+        self.decide(turn, name, input, tool_use_id, &answer)
+    }
+
+    /// Puts a request to the person and waits for the answer, for as long as it takes.
+    fn put(&mut self, turn: &mut Turn, tool_use_id: &str, request: Value) -> Result<Value, Cut> {
         let id = self.ids.uuid().to_string();
         self.show_state("requires_action");
-        let frame = permission_request(&id, name, input, tool_use_id, extra);
+        let frame = json!({"type": "control_request", "request_id": id, "request": request});
         self.asked.push(frame.clone());
         self.output.frame(&frame);
         let answer = self.await_answer(&id);
         self.asked.retain(|asked| asked["request_id"] != json!(id));
         self.show_state("running");
         match answer {
-            Ok(answer) => self.decide(turn, name, input, tool_use_id, &answer),
             Err(Cut::Interrupted { .. }) => Err(self.reject(turn, tool_use_id)),
-            Err(other) => Err(other),
+            answered => answered,
         }
     }
 
@@ -172,6 +177,29 @@ impl Simulator {
         Ok(())
     }
 
+    /// A call of an MCP server that has a form filled in; its result is what the server was given.
+    pub(super) fn form(&mut self, turn: &mut Turn, message: &str, schema: &Value) -> Result<(), Cut> {
+        let call = self.open_tool(turn, "mcp__forms__ask", &json!({}));
+        let request = json!({
+            "subtype": "elicitation", "mcp_server_name": "forms", "message": message, "mode": "form",
+            "requested_schema": schema,
+        });
+        let answer = self.put(turn, &call, request)?;
+        let given = &answer["response"];
+        let outcome = if given["action"] == json!("accept") {
+            ToolOutcome {
+                content: json!(format!("It was filled in: {}", given["content"])),
+                detail: given.clone(),
+                is_error: false,
+                meta: accepted("config"),
+            }
+        } else {
+            ToolOutcome::error("It was not filled in.", accepted("config"))
+        };
+        self.close_tool(turn, &call, &outcome);
+        Ok(())
+    }
+
     pub(super) fn plan(&mut self, turn: &mut Turn) -> Result<(), Cut> {
         let call = self.open_tool(turn, "ExitPlanMode", &json!({"plan": "1. look\n2. do\n3. check"}));
         // The plan lies in a file; the request's input is empty.
@@ -199,7 +227,7 @@ pub(super) fn accepted(source: &str) -> Value {
     json!({"permission_decision": {"decision": "accept", "source": source}})
 }
 
-fn permission_request(id: &str, name: &str, input: &Value, tool_use_id: &str, extra: Value) -> Value {
+fn permission_request(name: &str, input: &Value, tool_use_id: &str, extra: Value) -> Value {
     let mut request = json!({
         "subtype": "can_use_tool", "tool_name": name, "display_name": name, "input": input,
         "tool_use_id": tool_use_id,
@@ -207,7 +235,7 @@ fn permission_request(id: &str, name: &str, input: &Value, tool_use_id: &str, ex
     if let (Some(request), Value::Object(extra)) = (request.as_object_mut(), extra) {
         request.extend(extra);
     }
-    json!({"type": "control_request", "request_id": id, "request": request})
+    request
 }
 
 /// What the model is told of the answers.

@@ -280,6 +280,7 @@ impl Simulator {
             Step::AskPermission(command) => self.ask_permission(turn, command),
             Step::Write { path, text } => self.write(turn, path, text),
             Step::Question { text, options, multi } => self.question(turn, text, options, *multi),
+            Step::Form { message, schema } => self.form(turn, message, schema),
             Step::Plan => self.plan(turn),
             Step::Background(command) => self.background(turn, command),
             Step::Subagent(time) => self.subagent(turn, *time),

@@ -41,6 +41,10 @@ pub(super) enum Step {
         options: Vec<String>,
         multi: bool,
     },
+    Form {
+        message: String,
+        schema: Value,
+    },
     Plan,
     Background(String),
     Subagent(Duration),
@@ -200,6 +204,7 @@ fn work(word: &str, rest: &str) -> Parsed {
         "ask-permission" => some(rest, "a command").map(Step::AskPermission),
         "write" => write(rest),
         "question" => question(rest),
+        "form" => form(rest),
         "plan" => none(rest, Step::Plan),
         "background" => background(rest),
         "subagent" => millis(rest).map(Step::Subagent),
@@ -279,6 +284,17 @@ fn question(rest: &str) -> Result<Step, &'static str> {
         return Err("TEXT | OPTION | OPTION");
     }
     Ok(Step::Question { text, options, multi })
+}
+
+fn form(rest: &str) -> Result<Step, &'static str> {
+    const WANTS: &str = "MESSAGE | JSON Schema of an object";
+    let (message, schema) = rest.split_once('|').ok_or(WANTS)?;
+    let message = some(message.trim(), WANTS)?;
+    let schema: Value = serde_json::from_str(schema).map_err(|_| WANTS)?;
+    if !schema.is_object() {
+        return Err(WANTS);
+    }
+    Ok(Step::Form { message, schema })
 }
 
 fn background(rest: &str) -> Result<Step, &'static str> {

@@ -46,6 +46,30 @@ fn a_choice_is_answered_on_the_list_of_sessions() {
 }
 
 #[test]
+fn a_form_of_a_server_is_filled_in() {
+    let daemon = TestDaemon::start();
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "title": "Name", "minLength": 2},
+            "age": {"type": "integer", "title": "Age", "minimum": 0},
+            "size": {"type": "string", "title": "Size", "enum": ["S", "L"]},
+            "again": {"type": "boolean", "title": "Again"},
+        },
+        "required": ["name"],
+    });
+    let id = daemon.create(&format!("form Who shall sign? | {schema}\nsay over"));
+    Script::run(&daemon, "form", &of_session(&id));
+    daemon.wait_for(&id, "completed");
+    let answers = daemon.records_of(&id, "question.answered");
+    assert_eq!(
+        answers[0]["data"]["answer"],
+        json!({"action": "submit", "content": {"name": "Bob", "age": 47, "size": "L", "again": true}})
+    );
+    assert!(daemon.texts(&id).contains(&"over".to_owned()));
+}
+
+#[test]
 fn a_run_is_started_by_the_form_and_cancelled() {
     let daemon = TestDaemon::start();
     Script::run(&daemon, "start-cancel", &json!({"cwd": daemon.work()}));

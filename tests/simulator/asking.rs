@@ -40,6 +40,31 @@ fn a_denied_command_does_not_run_and_the_turn_goes_on() {
 }
 
 #[test]
+fn a_form_is_filled_in_or_not() {
+    let home = Home::new();
+    let mut simulator = home.start(&[]);
+    simulator.user(
+        "u1",
+        r#"form Who? | {"type": "object"} ;; form Where? | {} ;; say done"#,
+    );
+    for (message, answer, told) in [
+        (
+            "Who?",
+            json!({"action": "accept", "content": {"name": "Bob"}}),
+            r#"It was filled in: {"name":"Bob"}"#,
+        ),
+        ("Where?", json!({"action": "decline"}), "It was not filled in."),
+    ] {
+        let asked = simulator.find(|frame| frame["request"]["subtype"] == "elicitation");
+        assert_eq!(asked["request"]["message"], message);
+        simulator.answer(&asked, answer);
+        let outcome = simulator.find(is_tool_result);
+        assert_eq!(outcome["message"]["content"][0]["content"], told);
+    }
+    assert_eq!(simulator.result()["result"], "done");
+}
+
+#[test]
 fn a_denial_with_interrupt_ends_the_turn() {
     let home = Home::new();
     let mut simulator = home.start(&[]);
