@@ -292,6 +292,7 @@ mod tests {
             server: "s".into(),
             message: "m".into(),
             schema: json!({"required": ["name"]}),
+            order: vec![],
         };
         let none = AnswerFlags::default();
         let allow = AnswerFlags {

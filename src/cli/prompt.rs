@@ -11,6 +11,7 @@ use dialoguer::theme::ColorfulTheme;
 use dialoguer::{Confirm, Input, MultiSelect, Select};
 use serde_json::{Map, Value};
 
+use crate::session::form::{self, Field, FieldKind, Offer};
 use crate::session::question::{Answer, Choice, QuestionKind};
 
 use super::clean::{clean, one_line};
@@ -22,6 +23,9 @@ const LINES_MAX: usize = 200;
 
 /// How long a line of a menu may get, in characters.
 const ITEM_CHARS_MAX: usize = 100;
+
+/// What leaves a field of choices empty.
+const LEFT_OUT: &str = "(left out)";
 
 /// Answers: given, or left for later.
 type Given<T> = dialoguer::Result<Option<T>>;
@@ -102,7 +106,7 @@ fn ask(kind: &QuestionKind) -> Given<Answer> {
         QuestionKind::Plan { .. } => {
             ask_yes_or_no("Approve the plan?", &["Approve", "Keep planning: say what is missing"])
         }
-        QuestionKind::Form { schema, .. } => ask_form(schema),
+        QuestionKind::Form { schema, order, .. } => ask_form(schema, order),
     }
 }
 
@@ -146,7 +150,7 @@ fn ask_yes_or_no(prompt: &str, items: &[&str; 2]) -> Given<Answer> {
 }
 
 fn deny() -> dialoguer::Result<Answer> {
-    let reason = input("What should the agent know? (may be empty)", true)?;
+    let reason = input("What should the agent know? (may be empty)", None, true)?;
     Ok(Answer::Deny {
         reason: Some(reason).filter(|reason| !reason.trim().is_empty()),
         interrupt: false,
@@ -188,27 +192,24 @@ fn ask_choice(choice: &Choice) -> Given<String> {
         .filter_map(|index| Some(choice.options.get(*index)?.label.clone()))
         .collect();
     if labels.len() < chosen.len() || labels.is_empty() {
-        labels.push(input("In your own words", false)?);
+        labels.push(input("In your own words", None, false)?);
     }
     Ok(Some(labels.join(", ")))
 }
 
-fn ask_form(schema: &Value) -> Given<Answer> {
+fn ask_form(schema: &Value, order: &[String]) -> Given<Answer> {
     match select("Fill in the form?", &["Fill in", "Decline"])? {
         Some(0) => {}
         Some(_) => return deny().map(Some),
         None => return Ok(None),
     }
+    let Some(fields) = form::fields(schema, order) else {
+        return ask_json(schema).map(|content| Some(Answer::Submit { content }));
+    };
     let mut content = Map::new();
-    let required: Vec<_> = schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        if let Some(value) = ask_field(name, field, required.contains(&name.as_str()))? {
-            content.insert(name.clone(), value);
+    for field in &fields {
+        if let Some(value) = ask_field(field)? {
+            content.insert(field.key.to_owned(), value);
         }
     }
     Ok(Some(Answer::Submit {
@@ -216,49 +217,69 @@ fn ask_form(schema: &Value) -> Given<Answer> {
     }))
 }
 
-fn ask_field(name: &str, field: &Value, required: bool) -> Given<Value> {
-    let title = field["title"]
-        .as_str()
-        .or(field["description"].as_str())
-        .unwrap_or(name);
-    let prompt = one_line(title, ITEM_CHARS_MAX);
-    if let Some(values) = field["enum"].as_array() {
-        let items: Vec<_> = values
-            .iter()
-            .map(|value| item(value.as_str().unwrap_or(&value.to_string()), ""))
-            .collect();
-        return Ok(select(&prompt, &items)?.and_then(|index| values.get(index).cloned()));
-    }
-    if field["type"] == "boolean" {
-        return Ok(Confirm::with_theme(&theme())
-            .with_prompt(prompt)
-            .interact_opt()?
-            .map(Value::Bool));
-    }
+fn ask_json(schema: &Value) -> dialoguer::Result<Value> {
+    eprint(&format!("Its schema: {schema}"));
     loop {
-        let text = input(&prompt, !required)?;
-        match parse_field(&text, field["type"].as_str()) {
-            Ok(value) => return Ok(value),
-            Err(needed) => eprint(&format!("  {needed}")),
+        match serde_json::from_str(&input("The content, as JSON", None, false)?) {
+            Ok(content) => return Ok(content),
+            Err(error) => eprint(&format!("  this is no JSON: {error}")),
         }
     }
 }
 
-/// What was typed as a value of this type; none for nothing.
-fn parse_field(text: &str, kind: Option<&str>) -> Result<Option<Value>, &'static str> {
+fn ask_field(field: &Field<'_>) -> Given<Value> {
+    let title = match field.hint {
+        Some(hint) => format!("{}: {hint}", field.title),
+        None => field.title.to_owned(),
+    };
+    let prompt = one_line(&title, ITEM_CHARS_MAX);
+    match &field.kind {
+        FieldKind::Boolean => Ok(Confirm::with_theme(&theme())
+            .with_prompt(prompt)
+            .interact_opt()?
+            .map(Value::Bool)),
+        FieldKind::One(offers) => {
+            let left_out = (!field.required).then(|| LEFT_OUT.to_owned());
+            let items: Vec<_> = offers.iter().map(named).chain(left_out).collect();
+            let chosen = select(&prompt, &items)?;
+            Ok(chosen.and_then(|place| Some(offers.get(place)?.value.clone().into())))
+        }
+        FieldKind::Many(offers) => {
+            let items: Vec<_> = offers.iter().map(named).collect();
+            let chosen = MultiSelect::with_theme(&theme())
+                .with_prompt(prompt)
+                .items(&items)
+                .interact_opt()?;
+            Ok(chosen.map(|places| places.iter().map(|place| offers[*place].value.clone()).collect()))
+        }
+        FieldKind::Text | FieldKind::Integer | FieldKind::Number => loop {
+            let text = input(&prompt, field.default, !field.required)?;
+            match parse_field(&text, &field.kind) {
+                Ok(value) => return Ok(value),
+                Err(needed) => eprint(&format!("  {needed}")),
+            }
+        },
+    }
+}
+
+fn named(offer: &Offer) -> String {
+    item(&offer.title, "")
+}
+
+/// What was typed as a value of this kind; none for nothing.
+fn parse_field(text: &str, kind: &FieldKind) -> Result<Option<Value>, &'static str> {
     let typed = text.trim();
     match kind {
         _ if typed.is_empty() => Ok(None),
-        Some("integer") => typed
+        FieldKind::Integer => typed
             .parse::<i64>()
             .map(|n| Some(n.into()))
             .map_err(|_| "a whole number is needed"),
-        Some("number") => typed
+        FieldKind::Number => typed
             .parse::<f64>()
             .map(|n| Some(n.into()))
             .map_err(|_| "a number is needed"),
-        Some("array" | "object") => serde_json::from_str(typed).map(Some).map_err(|_| "JSON is needed"),
-        Some(_) | None => Ok(Some(text.into())),
+        FieldKind::Text | FieldKind::Boolean | FieldKind::One(_) | FieldKind::Many(_) => Ok(Some(text.into())),
     }
 }
 
@@ -271,9 +292,11 @@ fn select(prompt: &str, items: &[impl ToString]) -> dialoguer::Result<Option<usi
         .interact_opt()
 }
 
-fn input(prompt: &str, allow_empty: bool) -> dialoguer::Result<String> {
+fn input(prompt: &str, default: Option<&Value>, allow_empty: bool) -> dialoguer::Result<String> {
+    let default = default.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     Input::with_theme(&theme())
         .with_prompt(prompt)
+        .with_initial_text(default.unwrap_or_default())
         .allow_empty(allow_empty)
         .interact_text()
 }
@@ -324,11 +347,10 @@ mod tests {
 
     #[test]
     fn a_field_takes_what_its_type_allows() {
-        assert_eq!(parse_field(" 5 ", Some("integer")), Ok(Some(json!(5))));
-        assert_eq!(parse_field("x", Some("integer")), Err("a whole number is needed"));
-        assert_eq!(parse_field("1.5", Some("number")), Ok(Some(json!(1.5))));
-        assert_eq!(parse_field("[1]", Some("array")), Ok(Some(json!([1]))));
-        assert_eq!(parse_field(" ", Some("string")), Ok(None));
-        assert_eq!(parse_field("5", None), Ok(Some(json!("5"))));
+        assert_eq!(parse_field(" 5 ", &FieldKind::Integer), Ok(Some(json!(5))));
+        assert_eq!(parse_field("x", &FieldKind::Integer), Err("a whole number is needed"));
+        assert_eq!(parse_field("1.5", &FieldKind::Number), Ok(Some(json!(1.5))));
+        assert_eq!(parse_field(" ", &FieldKind::Text), Ok(None));
+        assert_eq!(parse_field("5", &FieldKind::Text), Ok(Some(json!("5"))));
     }
 }

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use jsonschema::error::ValidationErrorKind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::form;
 use super::id::QuestionId;
 use super::nesting;
-
-/// How many faults of a form's content are told at once.
-const FAULTS_MAX: usize = 5;
 
 /// A question as it is journalled and shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -68,6 +65,9 @@ pub enum QuestionKind {
         message: String,
         /// JSON Schema of the content.
         schema: Value,
+        /// The keys of its fields, in the order in which the server lists them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        order: Vec<String>,
     },
 }
 
@@ -200,7 +200,9 @@ impl QuestionKind {
             }
             (Self::Choice { questions, .. }, Answer::Choose { answers }) => check_choice(questions, answers),
             (Self::Choice { .. }, Answer::Allow { .. } | Answer::Submit { .. }) => Err(AnswerMismatch::NeedsChoice),
-            (Self::Form { schema, .. }, Answer::Submit { content }) => check_form(schema, content),
+            (Self::Form { schema, .. }, Answer::Submit { content }) => {
+                form::check(schema, content).map_err(AnswerMismatch::BadForm)
+            }
             (Self::Form { .. }, Answer::Allow { .. } | Answer::Choose { .. }) => Err(AnswerMismatch::NeedsForm),
         }
     }
@@ -229,11 +231,13 @@ impl QuestionKind {
                     server,
                     message,
                     schema,
+                    order: _,
                 },
                 Self::Form {
                     server: server2,
                     message: message2,
                     schema: schema2,
+                    order: _,
                 },
             ) => server == server2 && message == message2 && schema == schema2,
             (Self::Permission { .. } | Self::Choice { .. } | Self::Plan { .. } | Self::Form { .. }, _) => false,
@@ -302,30 +306,6 @@ fn check_choice(questions: &[Choice], answers: &BTreeMap<String, String>) -> Res
     }
 }
 
-/// A schema that cannot be understood, and a pattern that takes too long, refuse nothing: the server that asked looks at
-/// the content too.
-fn check_form(schema: &Value, content: &Value) -> Result<(), AnswerMismatch> {
-    if !content.is_object() {
-        return Err(AnswerMismatch::BadForm("it is no JSON object".to_owned()));
-    }
-    let Ok(validator) = jsonschema::options().should_validate_formats(true).build(schema) else {
-        return Ok(());
-    };
-    let faults: Vec<_> = validator
-        .iter_errors(content)
-        .filter(|fault| !matches!(fault.kind(), ValidationErrorKind::BacktrackLimitExceeded { .. }))
-        .take(FAULTS_MAX)
-        .map(|fault| match fault.instance_path().as_str() {
-            "" => fault.to_string(),
-            path => format!("{}: {fault}", path.trim_start_matches('/')),
-        })
-        .collect();
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(AnswerMismatch::BadForm(faults.join("; ")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,53 +358,6 @@ mod tests {
             choice().check(&choose("Which colour?", " ")),
             Err(AnswerMismatch::Unanswered(_))
         ));
-    }
-
-    #[test]
-    fn a_form_must_fit_its_schema_and_is_told_where_it_does_not() {
-        let check = |schema: &Value, content: Value| {
-            let (server, message) = ("s".to_owned(), "m".to_owned());
-            let schema = schema.clone();
-            let form = QuestionKind::Form {
-                server,
-                message,
-                schema,
-            };
-            form.check(&Answer::Submit { content })
-        };
-        let schema = json!({
-            "type": "object",
-            "properties": {
-                "name": {"type": "string", "minLength": 2},
-                "age": {"type": "integer", "minimum": 0},
-                "mail": {"type": "string", "format": "email"},
-                "size": {"type": "string", "enum": ["S", "L"]},
-            },
-            "required": ["name"],
-        });
-        assert_eq!(
-            check(&schema, json!({"name": "Bob", "age": 7, "mail": "b@c.de", "size": "L"})),
-            Ok(())
-        );
-        for (content, told) in [
-            (json!([]), "no JSON object"),
-            (json!({}), "\"name\" is a required property"),
-            (json!({"name": "B"}), "name: "),
-            (json!({"name": "Bob", "age": -1}), "age: "),
-            (json!({"name": "Bob", "age": "7"}), "age: "),
-            (json!({"name": "Bob", "mail": "nobody"}), "mail: "),
-            (json!({"name": "Bob", "size": "M"}), "size: "),
-        ] {
-            let refused = check(&schema, content.clone()).unwrap_err().to_string();
-            assert!(refused.contains(told), "{content}: {refused}");
-        }
-        assert_eq!(
-            check(&json!({"type": 5}), json!({"name": 7})),
-            Ok(()),
-            "left to the server"
-        );
-        let elsewhere = json!({"$ref": "http://127.0.0.1:1/schema"});
-        assert_eq!(check(&elsewhere, json!({})), Ok(()), "nothing is fetched");
     }
 
     #[test]

@@ -19,21 +19,21 @@ fn begin(daemon: &TestDaemon) -> (String, String) {
     }));
     let form = daemon.question(&outer);
     assert_eq!((&form["ask"], &form["server"]), (&json!("form"), &json!("cc-executor")));
-    assert!(form["message"].as_str().unwrap().contains("Which colour?"), "{form}");
+    assert!(form["message"].to_string().contains("Which colour?"), "{form}");
     let sessions = daemon.get("/api/sessions").1["sessions"].clone();
-    let ids = sessions
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["session_id"].as_str().unwrap());
-    let inner = ids.filter(|id| *id != outer).collect::<Vec<_>>();
+    let ids: Vec<_> = sessions.as_array().into_iter().flatten().map(id_of).collect();
+    let inner: Vec<_> = ids.into_iter().filter(|id| *id != outer).collect();
     assert_eq!(inner.len(), 1, "{sessions:#}");
-    (outer, inner[0].to_owned())
+    (outer, inner[0].clone())
+}
+
+fn id_of(session: &Value) -> String {
+    session["session_id"].as_str().expect("a session").to_owned()
 }
 
 fn answer(daemon: &TestDaemon, id: &str, answer: &Value) -> (u16, Value) {
     let question = daemon.question(id);
-    daemon.answer(id, question["question_id"].as_str().unwrap(), answer)
+    daemon.answer(id, question["question_id"].as_str().expect("its name"), answer)
 }
 
 #[test]

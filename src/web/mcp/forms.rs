@@ -47,6 +47,7 @@ pub(super) fn form(question: &Question) -> ElicitRequestParams {
             server,
             message,
             schema,
+            order: _,
         } => (format!("{server}: {message}"), schema.clone()),
     };
     let schema = serde_json::from_value(fields).unwrap_or_else(|_| free_text());

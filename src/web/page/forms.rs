@@ -2,12 +2,11 @@
 //!
 //! A script sends them as JSON, so that a refusal is shown beside the field and nothing that was typed is lost.
 
-use std::collections::BTreeSet;
-
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::text::visible;
+use crate::session::form::{self, Field, FieldKind, Offer};
 use crate::session::request::PermissionMode;
 
 /// The form that starts a run; `directories` are those of earlier ones, the last first.
@@ -105,20 +104,9 @@ pub(super) fn dialogs(id: &str) -> Markup {
 }
 
 /// The fields of a simple schema; none where it is not an object of plain values.
-pub(super) fn fields(name: &str, schema: &Value) -> Option<Markup> {
-    let properties = schema.get("properties")?.as_object()?;
-    let required: BTreeSet<&str> = schema
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let fields: Vec<Markup> = properties
-        .iter()
-        .map(|(key, property)| field(&format!("{name}-{key}"), key, property, required.contains(key.as_str())))
-        .collect::<Option<_>>()?;
-    Some(html! { @for field in &fields { (field) } })
+pub(super) fn fields(name: &str, schema: &Value, order: &[String]) -> Option<Markup> {
+    let fields = form::fields(schema, order)?;
+    Some(html! { @for one in &fields { (field(&format!("{name}-{}", one.key), one)) } })
 }
 
 fn mode_option(mode: PermissionMode) -> Markup {
@@ -184,78 +172,63 @@ fn branch_dialog(what: &str, title: &str, verb: &str, action: &str, more: Markup
     }
 }
 
-fn field(id: &str, key: &str, property: &Value, required: bool) -> Option<Markup> {
-    let text = |name: &str| property.get(name).and_then(Value::as_str);
-    let title = visible(text("title").unwrap_or(key));
-    let hint = text("description").map(visible);
-    let kind = text("type")?;
-    let control = match (kind, options(property)) {
-        ("string", Some(options)) => select(id, key, &options, required),
-        ("string", None) => plain_input(id, key, "text", property, required),
-        ("integer" | "number", _) => plain_input(id, key, "number", property, required),
-        ("boolean", _) => return Some(checkbox(id, key, &title, hint.as_deref(), property)),
-        _ => return None,
+fn field(id: &str, field: &Field<'_>) -> Markup {
+    let control = match &field.kind {
+        FieldKind::Text => input(id, field, "text"),
+        FieldKind::Integer | FieldKind::Number => input(id, field, "number"),
+        FieldKind::Boolean => return checkbox(id, field),
+        FieldKind::One(offers) => select(id, field, offers, false),
+        FieldKind::Many(offers) => select(id, field, offers, true),
     };
-    Some(html! {
-        p.field {
-            label for=(id) { (title) @if required { span.hint { " (needed)" } } }
-            (control)
-            @if let Some(hint) = &hint { span.hint { (hint) } }
-        }
-    })
-}
-
-/// The values of an enumeration with their names.
-fn options(property: &Value) -> Option<Vec<(String, String)>> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    if let Some(values) = property.get("enum").and_then(Value::as_array) {
-        let names = property.get("enumNames").and_then(Value::as_array);
-        let name = |place: usize| names.and_then(|names| names.get(place)).and_then(text);
-        let pair = |(place, value)| text(value).map(|value| (name(place).unwrap_or_else(|| value.clone()), value));
-        return values
-            .iter()
-            .enumerate()
-            .map(pair)
-            .map(|pair| pair.map(|(name, value)| (value, name)))
-            .collect();
-    }
-    let values = property.get("oneOf").and_then(Value::as_array)?;
-    let pair = |one: &Value| {
-        let value = text(one.get("const")?)?;
-        let name = one.get("title").and_then(text).unwrap_or_else(|| value.clone());
-        Some((value, name))
-    };
-    values.iter().map(pair).collect()
-}
-
-fn select(id: &str, key: &str, options: &[(String, String)], required: bool) -> Markup {
     html! {
-        select id=(id) name=(key) data-type="string" required[required] {
-            @if !required { option value="" { "—" } }
-            @for (value, name) in options { option value=(value) { (visible(name)) } }
+        p.field {
+            label for=(id) { (visible(field.title)) @if field.required { span.hint { " (needed)" } } }
+            (control)
+            (hint(field))
         }
     }
 }
 
-fn plain_input(id: &str, key: &str, kind: &str, property: &Value, required: bool) -> Markup {
-    let default = property.get("default").map(|value| match value {
+fn select(id: &str, field: &Field<'_>, offers: &[Offer], many: bool) -> Markup {
+    let is_chosen = |value: &str| match field.default {
+        Some(Value::Array(values)) => values.iter().any(|one| one == value),
+        Some(one) => one == value,
+        None => false,
+    };
+    let kind = if many { "array" } else { "string" };
+    html! {
+        select id=(id) name=(field.key) data-type=(kind) multiple[many] required[field.required] {
+            @if !many && !field.required { option value="" { "—" } }
+            @for offer in offers {
+                option value=(offer.value) selected[is_chosen(&offer.value)] { (visible(&offer.title)) }
+            }
+        }
+    }
+}
+
+fn input(id: &str, field: &Field<'_>, kind: &str) -> Markup {
+    let default = field.default.map(|value| match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     });
     html! {
-        input type=(kind) id=(id) name=(key) data-type=(kind) required[required] step=[(kind == "number").then_some("any")]
-            value=[default] autocomplete="off";
+        input type=(kind) id=(id) name=(field.key) data-type=(kind) required[field.required]
+            step=[(kind == "number").then_some("any")] value=[default] autocomplete="off";
     }
 }
 
-fn checkbox(id: &str, key: &str, title: &str, hint: Option<&str>, property: &Value) -> Markup {
-    let is_on = property.get("default").and_then(Value::as_bool).unwrap_or(false);
+fn checkbox(id: &str, field: &Field<'_>) -> Markup {
+    let is_on = field.default.and_then(Value::as_bool).unwrap_or(false);
     html! {
         p.field.check {
-            input type="checkbox" id=(id) name=(key) data-type="boolean" checked[is_on];
-            label for=(id) { (title) @if let Some(hint) = hint { span.hint { (hint) } } }
+            input type="checkbox" id=(id) name=(field.key) data-type="boolean" checked[is_on];
+            label for=(id) { (visible(field.title)) (hint(field)) }
         }
     }
+}
+
+fn hint(field: &Field<'_>) -> Markup {
+    html! { @if let Some(hint) = field.hint { span.hint { (visible(hint)) } } }
 }
 
 #[cfg(test)]
@@ -265,29 +238,30 @@ mod tests {
 
     #[test]
     fn a_simple_schema_becomes_fields() {
+        let sizes = json!(["s", "l"]);
         let schema = json!({
             "properties": {
                 "name": {"type": "string", "title": "Your <name>", "default": "Bob"},
-                "size": {"type": "string", "enum": ["s", "l"], "enumNames": ["Small", "Large"]},
+                "size": {"type": "string", "enum": sizes, "enumNames": ["Small", "Large"], "default": "l"},
+                "sizes": {"type": "array", "items": {"enum": sizes}, "default": ["s"]},
                 "count": {"type": "integer"},
                 "sure": {"type": "boolean", "default": true},
             },
             "required": ["name"],
         });
-        let html = fields("f", &schema).unwrap().into_string();
+        let html = fields("f", &schema, &["size".to_owned()]).unwrap().into_string();
         assert!(
             html.contains("Your &lt;name&gt;") && html.contains("value=\"Bob\""),
             "{html}"
         );
-        assert!(html.contains("<option value=\"l\">Large</option>"), "{html}");
+        assert!(html.contains("<option value=\"l\" selected>Large</option>"), "{html}");
+        assert!(
+            html.contains("multiple") && html.contains("<option value=\"s\" selected>s</option>"),
+            "{html}"
+        );
+        assert!(html.find("Large") < html.find("Your"), "in the order asked for: {html}");
         assert!(html.contains("type=\"number\"") && html.contains("checked"), "{html}");
         assert_eq!(html.matches(" required").count(), 1, "{html}");
-    }
-
-    #[test]
-    fn a_schema_that_is_not_simple_is_left_to_json() {
-        assert!(fields("f", &json!({"properties": {"a": {"type": "array"}}})).is_none());
-        assert!(fields("f", &json!({"type": "object"})).is_none());
     }
 
     #[test]

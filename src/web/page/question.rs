@@ -185,7 +185,7 @@ fn form(session: SessionId, name: &str, question: &Question) -> Markup {
                 QuestionKind::Permission { input, suggestions, .. } => (permission(name, input, suggestions)),
                 QuestionKind::Choice { questions, .. } => (choices(name, questions)),
                 QuestionKind::Plan { .. } => (plan(name)),
-                QuestionKind::Form { schema, .. } => (filled(name, schema)),
+                QuestionKind::Form { schema, order, .. } => (filled(name, schema, order)),
             }
             p.problem role="alert" hidden {}
         }
@@ -268,9 +268,9 @@ fn one_choice(name: &str, choice: &Choice) -> Markup {
 }
 
 /// A form of an MCP server: fields where its schema is simple, JSON where it is not.
-fn filled(name: &str, schema: &Value) -> Markup {
+fn filled(name: &str, schema: &Value, order: &[String]) -> Markup {
     html! {
-        @match fields(name, schema) {
+        @match fields(name, schema, order) {
             Some(fields) => (fields),
             None => {
                 p.field {

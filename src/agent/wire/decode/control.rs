@@ -32,6 +32,8 @@ struct Request {
     message: Option<String>,
     #[serde(default)]
     requested_schema: Value,
+    #[serde(default)]
+    property_order: Vec<String>,
 }
 
 /// What the agent wants of us. Requests of a kind we do not serve come out as such, so that they can be answered by an
@@ -50,6 +52,7 @@ pub(super) fn control_request(line: ControlRequest) -> Vec<Frame> {
             server: request.mcp_server_name.unwrap_or_default(),
             message: request.message.unwrap_or_default(),
             schema: request.requested_schema,
+            order: request.property_order,
         },
         _ => {
             return vec![Frame::Unserved {

@@ -172,6 +172,7 @@ function content(form) {
         if (field.required && !field.value.trim()) throw new Unfit(`Needed: ${field.labels[0].textContent.trim()}`);
         if (field.dataset.type === "boolean") fields[field.name] = field.checked;
         else if (field.value === "" && !field.required) continue;
+        else if (field.multiple) fields[field.name] = Array.from(field.selectedOptions, ({ value }) => value);
         else fields[field.name] = field.dataset.type === "number" ? Number(field.value) : field.value;
     }
     return fields;

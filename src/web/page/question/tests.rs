@@ -143,11 +143,13 @@ fn every_field_has_a_label() {
             server: "s".into(),
             message: "m".into(),
             schema: schema.clone(),
+            order: vec![],
         },
         QuestionKind::Form {
             server: "s".into(),
             message: "m".into(),
             schema: json!({}),
+            order: vec![],
         },
     ];
     for kind in kinds {
