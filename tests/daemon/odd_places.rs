@@ -133,3 +133,31 @@ fn output_that_somebody_cut_is_told_of() {
         "{notices:?}"
     );
 }
+
+#[test]
+fn an_agent_whose_output_somebody_cuts_is_followed_by_another() {
+    let mut daemon = TestDaemon::start();
+    for is_between_daemons in [false, true] {
+        let gate = daemon.root().join(format!("gate-{is_between_daemons}"));
+        let id = daemon.create(&format!("say before ;; wait-file {} ;; say after", gate.display()));
+        until("the first text", || (daemon.texts(&id) == ["before"]).then_some(()));
+        let spool = daemon.state().join(format!("sessions/{id}/1/stdout.jsonl"));
+        let cut = || fs::File::options().write(true).open(spool).unwrap().set_len(0).unwrap();
+        if is_between_daemons {
+            daemon.kill();
+            cut();
+            daemon.launch();
+        } else {
+            cut();
+        }
+        until("the next attempt", || (daemon.view(&id)["attempt"] == 2).then_some(()));
+        fs::write(gate, "").unwrap();
+        daemon.wait_for(&id, "completed");
+        assert_eq!(daemon.texts(&id), ["before", "after"]);
+        let notices = daemon.records_of(&id, "notice");
+        let told = notices
+            .iter()
+            .filter(|notice| notice.to_string().contains("it was cut"));
+        assert_eq!(told.count(), 1, "{notices:?}");
+    }
+}
