@@ -38,8 +38,8 @@ pub enum LaunchError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The launch plan of an earlier attempt to launch cannot be read.
-    #[error("the launch plan {path} cannot be read: {why}")]
+    /// What an attempt is made of cannot be read.
+    #[error("{path} cannot be read: {why}")]
     Plan {
         /// Where it is.
         path: PathBuf,
@@ -53,6 +53,16 @@ pub enum LaunchError {
         program: PathBuf,
         /// Why not.
         source: std::io::Error,
+    },
+    /// The host is another daemon's, whose state directory this one's was copied from.
+    #[error(
+        "its host works in {}, for the daemon there: this state directory is a copy of that one, and only one of the two \
+         can go on with the agent",
+        directory.display()
+    )]
+    Foreign {
+        /// Where the host works.
+        directory: PathBuf,
     },
     /// The host does not listen.
     #[error("{why}{}", in_its_words(.said))]
@@ -73,7 +83,7 @@ pub fn prepare(directory: &Path, plan: &LaunchPlan, side_files: &[SideFile]) -> 
     };
     private_directory(directory).map_err(failed(directory))?;
     let path = directory.join(files::LAUNCH);
-    if path.exists() {
+    if self::plan(directory)?.is_some() {
         return Ok(());
     }
     for file in side_files {
@@ -85,16 +95,14 @@ pub fn prepare(directory: &Path, plan: &LaunchPlan, side_files: &[SideFile]) -> 
     write_private(&path, &json).map_err(failed(&path))
 }
 
-/// Reads the plan of an attempt that was prepared before, none where it was not.
+/// Reads the plan of an attempt that was prepared before, none where it was not. One that somebody has spoilt is made
+/// anew: should the agent run by it already, its host finds that.
 pub fn plan(directory: &Path) -> Result<Option<LaunchPlan>, LaunchError> {
     let path = directory.join(files::LAUNCH);
     match std::fs::read(&path) {
-        Ok(json) => serde_json::from_slice(&json)
-            .map(Some)
-            .map_err(|error| LaunchError::Plan {
-                path,
-                why: error.to_string(),
-            }),
+        Ok(json) => Ok(serde_json::from_slice(&json)
+            .inspect_err(|error| tracing::warn!(%error, path = %path.display(), "a launch plan is made anew"))
+            .ok()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(LaunchError::Prepare { path, source }),
     }
@@ -102,9 +110,14 @@ pub fn plan(directory: &Path) -> Result<Option<LaunchPlan>, LaunchError> {
 
 /// Connects to the host of the attempt in `directory`, starting one by `executable` where none answers.
 pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Result<HostSocket, LaunchError> {
+    if let Some(directory) = socket::other_owner(&plan.socket, directory).await {
+        return Err(LaunchError::Foreign { directory });
+    }
     if let Ok(connected) = socket::connect(&plan.socket).await {
         return Ok(connected);
     }
+    // The directory may have been removed since.
+    prepare(directory, plan, &[])?;
     let mut host = start_host(directory, plan, executable)?;
     let deadline = Instant::now() + Duration::from_secs(HOST_START_SECONDS_MAX);
     let mut pause = Duration::from_millis(2);

@@ -297,3 +297,28 @@ async fn a_spool_that_was_removed_is_read_on_over_a_new_connection() {
     let (_, spool_bytes, _) = client.until(exited).await;
     assert_eq!(spool_bytes, client.at());
 }
+
+#[actix_web::test]
+async fn an_agent_whose_directory_was_emptied_is_found_and_not_doubled() {
+    let mut place = Place::with_script(r#"echo ready; while read -r line; do echo "got $line"; done"#);
+    let (mut client, first) = place.host().await;
+    client.read(0, WINDOW_BYTES).await;
+    client.take_until("ready\n").await;
+    place.kill_host();
+    for name in [
+        files::STDIN,
+        files::SPOOL,
+        files::STDERR,
+        files::AGENT,
+        files::AGENT_LOCK,
+        files::HOST_LOCK,
+    ] {
+        fs::remove_file(place.path(name)).unwrap();
+    }
+    let (mut client, second) = place.host().await;
+    assert_eq!((second.adopted, second.agent), (true, first.agent));
+    client.read(0, WINDOW_BYTES).await;
+    client.write(1, "a line").await;
+    client.take_until("got a line\n").await;
+    assert_eq!(client.text(), "ready\ngot a line\n");
+}

@@ -5,9 +5,11 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::daemon::{BINARY, TestDaemon};
+use crate::checks::host_pid;
+use crate::support::daemon::{BINARY, TestDaemon, signal};
 use crate::support::wait::until;
 
 #[test]
@@ -160,4 +162,62 @@ fn an_agent_whose_output_somebody_cuts_is_followed_by_another() {
             .filter(|notice| notice.to_string().contains("it was cut"));
         assert_eq!(told.count(), 1, "{notices:?}");
     }
+}
+
+#[test]
+fn an_agent_whose_directory_is_removed_or_spoilt_goes_on() {
+    let mut daemon = TestDaemon::start();
+    for is_spoilt in [false, true] {
+        let gate = daemon.root().join(format!("gate-{is_spoilt}"));
+        let id = daemon.create(&format!("say before ;; wait-file {} ;; say after", gate.display()));
+        until("the first text", || (daemon.texts(&id) == ["before"]).then_some(()));
+        let directory = daemon.state().join(format!("sessions/{id}/1"));
+        let host = host_pid(&daemon, &id);
+        if is_spoilt {
+            daemon.kill();
+            fs::write(directory.join("launch.json"), "{\"argv\":").unwrap();
+        } else {
+            fs::remove_dir_all(directory).unwrap();
+        }
+        signal(host, Signal::KILL);
+        if is_spoilt {
+            daemon.launch();
+        }
+        fs::write(gate, "").unwrap();
+        assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+        assert_eq!(daemon.texts(&id), ["before", "after"]);
+    }
+}
+
+#[test]
+fn a_copy_of_a_state_directory_leaves_the_agents_to_the_daemon_of_the_original() {
+    let daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&format!("say before ;; wait-file {} ;; say after", gate.display()));
+    until("the first text", || (daemon.texts(&id) == ["before"]).then_some(()));
+    let mut other = TestDaemon::stopped(&[]);
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([daemon.root().join("state"), other.root().to_owned()])
+        .status();
+    assert!(copied.unwrap().success());
+    other.launch();
+    until("the copy to find whose the agent is", || {
+        let notices = other.records_of(&id, "notice");
+        notices
+            .iter()
+            .any(|notice| notice.to_string().contains("is a copy of that one"))
+            .then_some(())
+    });
+    fs::write(gate, "").unwrap();
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+    assert_eq!(daemon.texts(&id), ["before", "after"]);
+    assert!(
+        !daemon.log().contains("link to the agent host lost"),
+        "{}",
+        daemon.log()
+    );
+    until("its host to end", || daemon.hosts_of(&id).is_empty().then_some(()));
+    other.cancel(&id);
+    other.wait_for(&id, "cancelled");
 }
