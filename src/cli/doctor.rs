@@ -45,7 +45,8 @@ fn rebuild(options: &Options, json: bool) -> Result<Exit, Failure> {
     })?;
     if json {
         let shown = json!({"rows_rebuilt": rebuilt.rows, "records_left_out": rebuilt.left_out});
-        return print(&format!("{shown}\n")).map(|()| Exit::Ok);
+        print(&format!("{shown}\n"))?;
+        return Ok(Exit::Ok);
     }
     let rows = rebuilt.rows;
     print(&format!("rebuilt the rows of {rows} sessions from their records\n"))?;
