@@ -1,6 +1,7 @@
 //! The websocket to an agent host: an awc client over a Unix socket.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,7 +58,8 @@ pub async fn connect(socket: &Path) -> Result<HostSocket, Unreachable> {
     let dial = actix_service::fn_service(move |info: ConnectInfo<Uri>| {
         let path = path.clone();
         async move {
-            let stream = UnixStream::connect(&path).await.map_err(ConnectError::Io)?;
+            let us = rustix::process::geteuid().as_raw();
+            let stream = dial(&path, us).await.map_err(ConnectError::Io)?;
             Ok::<_, ConnectError>(Connection::new(info.request().clone(), stream))
         }
     });
@@ -69,4 +71,31 @@ pub async fn connect(socket: &Path) -> Result<HostSocket, Unreachable> {
         .await
         .map_err(|error| unreachable(error.to_string()))?;
     Ok(framed)
+}
+
+/// A socket is another user's where a shared temporary directory was emptied and somebody has put one in its place.
+async fn dial(socket: &Path, user: u32) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(socket).await?;
+    let owner = stream.peer_cred()?.uid();
+    if owner != user {
+        let why = format!("another user ({owner}) listens there: set state.runtime_dir to a place of your own");
+        return Err(io::Error::other(why));
+    }
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_of_another_user_is_not_talked_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let us = rustix::process::geteuid().as_raw();
+        assert!(dial(&socket, us).await.is_ok());
+        let refused = dial(&socket, us + 1).await.unwrap_err().to_string();
+        assert!(refused.contains("another user"), "{refused}");
+    }
 }
