@@ -38,8 +38,8 @@ pub enum LaunchError {
         /// Why not.
         source: std::io::Error,
     },
-    /// What an attempt is made of cannot be read.
-    #[error("{path} cannot be read: {why}")]
+    /// The launch plan of an earlier attempt to launch cannot be read.
+    #[error("the launch plan {path} cannot be read: {why}")]
     Plan {
         /// Where it is.
         path: PathBuf,
@@ -83,7 +83,7 @@ pub fn prepare(directory: &Path, plan: &LaunchPlan, side_files: &[SideFile]) -> 
     };
     private_directory(directory).map_err(failed(directory))?;
     let path = directory.join(files::LAUNCH);
-    if self::plan(directory)?.is_some() {
+    if path.exists() {
         return Ok(());
     }
     for file in side_files {
@@ -95,14 +95,16 @@ pub fn prepare(directory: &Path, plan: &LaunchPlan, side_files: &[SideFile]) -> 
     write_private(&path, &json).map_err(failed(&path))
 }
 
-/// Reads the plan of an attempt that was prepared before, none where it was not. One that somebody has spoilt is made
-/// anew: should the agent run by it already, its host finds that.
+/// Reads the plan of an attempt that was prepared before, none where it was not.
 pub fn plan(directory: &Path) -> Result<Option<LaunchPlan>, LaunchError> {
     let path = directory.join(files::LAUNCH);
     match std::fs::read(&path) {
-        Ok(json) => Ok(serde_json::from_slice(&json)
-            .inspect_err(|error| tracing::warn!(%error, path = %path.display(), "a launch plan is made anew"))
-            .ok()),
+        Ok(json) => serde_json::from_slice(&json)
+            .map(Some)
+            .map_err(|error| LaunchError::Plan {
+                path,
+                why: error.to_string(),
+            }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(LaunchError::Prepare { path, source }),
     }
