@@ -54,6 +54,16 @@ pub enum LaunchError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The host is another daemon's, whose state directory this one's was copied from.
+    #[error(
+        "its host works in {}, for the daemon there: this state directory is a copy of that one, and only one of the two \
+         can go on with the agent",
+        directory.display()
+    )]
+    Foreign {
+        /// Where the host works.
+        directory: PathBuf,
+    },
     /// The host does not listen.
     #[error("{why}{}", in_its_words(.said))]
     Unreachable {
@@ -102,9 +112,14 @@ pub fn plan(directory: &Path) -> Result<Option<LaunchPlan>, LaunchError> {
 
 /// Connects to the host of the attempt in `directory`, starting one by `executable` where none answers.
 pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Result<HostSocket, LaunchError> {
+    if let Some(directory) = socket::other_owner(&plan.socket, directory).await {
+        return Err(LaunchError::Foreign { directory });
+    }
     if let Ok(connected) = socket::connect(&plan.socket).await {
         return Ok(connected);
     }
+    // The directory may have been removed since.
+    prepare(directory, plan, &[])?;
     let mut host = start_host(directory, plan, executable)?;
     let deadline = Instant::now() + Duration::from_secs(HOST_START_SECONDS_MAX);
     let mut pause = Duration::from_millis(2);

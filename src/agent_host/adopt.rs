@@ -5,8 +5,9 @@
 //! 1. `agent.json` names a living process, by pid and start time: it is adopted.
 //! 2. `agent.json` or `exit.json` is there, but no such process: the agent is dead. Should `agent.lock` be held even
 //!    so, its holder is a leftover.
-//! 3. Neither is there, and neither are the files that the agent is given: the agent is started.
-//! 4. They are there, and a process carries the mark of this attempt and is what the plan starts: the host before was
+//! 3. Neither is there, and neither are the files that the agent is given, nor does anybody own its transcript: the
+//!    agent is started.
+//! 4. They are there or were removed, and a process carries the mark of this attempt and is what the plan starts: the host before was
 //!    killed between the fork and its own first file. It is adopted.
 //! 5. The lock is held and no such process found, or the spool is not empty: there was an agent, and it is dead.
 //! 6. Otherwise: the agent is started, under the lock that was just taken.
@@ -65,7 +66,7 @@ pub(super) fn adopt_or_start(plan: &LaunchPlan, mark_value: &str) -> io::Result<
     if !matches!((&agent, &exit), (Stored::Absent, Stored::Absent)) {
         return Ok(gone(process, exit, lock.is_none()));
     }
-    if let Some(lock) = lock.take_if(|_| was_never_forked()) {
+    if let Some(lock) = lock.take_if(|_| was_never_forked() && !has_owner(&plan.transcript_lock)) {
         return Ok(start(plan, mark_value, lock));
     }
     if let Some(living) = find_by_mark(plan, &mark, lock.is_none())? {
@@ -163,6 +164,11 @@ fn file_name(path: &str) -> &str {
 fn was_never_forked() -> bool {
     let is_missing = |name| fs::symlink_metadata(name).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     is_missing(files::STDIN) && is_missing(files::SPOOL)
+}
+
+/// Files can be removed under an agent that runs, which still holds the lock of its transcript.
+fn has_owner(transcript_lock: &Path) -> bool {
+    matches!(locks::try_lock(transcript_lock), Ok(None))
 }
 
 fn spool_is_empty() -> bool {

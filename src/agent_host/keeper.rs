@@ -3,6 +3,7 @@
 //! It runs on a thread of its own beside the connections, so that a daemon that does not read its socket holds up
 //! nothing here.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -51,6 +52,8 @@ pub(super) struct Keeper {
     stdin_pace: Pace,
     /// Whether the stdin is looked at again by itself.
     stdin_is_timed: bool,
+    /// Open for as long as the host lives, so that it is the agent's output whatever becomes of its name.
+    spool: Arc<File>,
     reserve: Reserve,
     leftovers: Leftovers,
     /// What went wrong while no daemon was there.
@@ -87,16 +90,19 @@ impl Keeper {
     pub(super) fn new(plan: LaunchPlan, found: Found, door: Door, done: oneshot::Sender<()>) -> io::Result<Self> {
         let adopted = matches!(found, Found::Adopted(_));
         let hold_the_lock = matches!(found, Found::Gone { lock_is_held: true, .. });
-        let (agent, process, stdin) = match found {
+        let (agent, process, stdin, spool) = match found {
             Found::Started(living) | Found::Adopted(living) => {
+                let (stdin, spool) = (Stdin::open(&living.stdin()), living.spool());
                 let agent = Agent::Living {
                     pidfd: Arc::new(living.pidfd),
                     child: living.child,
                 };
-                (agent, Some(living.process), Stdin::open(Path::new(files::STDIN)))
+                (agent, Some(living.process), stdin, spool)
             }
-            Found::Gone { process, exit, .. } => (Agent::Gone { exit }, process, Stdin::closed()),
+            Found::Gone { process, exit, .. } => (Agent::Gone { exit }, process, Stdin::closed(), files::SPOOL.into()),
         };
+        let spool = disk::open_spool(&spool).or_else(|_| disk::open_spool(Path::new(files::SPOOL)))?;
+        let spool = Arc::new(spool);
         let mark = Mark::new(&super::mark_value(plan.session, plan.attempt));
         Ok(Self {
             agent,
@@ -105,7 +111,8 @@ impl Keeper {
             stdin,
             stdin_pace: STDIN_PACE,
             stdin_is_timed: false,
-            reserve: Reserve::open(Path::new(files::SPOOL), plan.spool_reserve_bytes)?,
+            reserve: Reserve::of(Arc::clone(&spool), plan.spool_reserve_bytes),
+            spool,
             leftovers: Leftovers {
                 mark,
                 hold_the_lock,
@@ -160,7 +167,7 @@ impl Keeper {
         log(format_args!("the agent has ended: {exit:?}"));
         self.agent = Agent::Gone { exit: exit.clone() };
         self.stdin.close().into_iter().for_each(|refused| self.say(refused));
-        self.say(exited(exit));
+        self.say(self.exited(exit));
         self.leave_if_alone(ctx);
     }
 
@@ -271,7 +278,7 @@ impl Keeper {
         let is_alone = self.link.as_ref().is_none_or(|(_, link)| !link.connected());
         if is_alone
             && self.done.is_some()
-            && let Err(error) = self.door.mend(&ctx.address())
+            && let Err(error) = self.door.mend(&ctx.address(), &self.spool)
         {
             self.trouble(format!("cannot bind the socket anew: {error}"));
         }
@@ -289,17 +296,17 @@ impl Keeper {
                 Agent::Gone { exit } => Some(exit.clone()),
             },
             adopted: self.adopted,
-            spool_bytes: disk::length(Path::new(files::SPOOL)),
+            spool_bytes: disk::length(&self.spool),
         }
     }
-}
 
-fn exited(exit: Exit) -> FromHost {
-    let stderr_tail = disk::tail(Path::new(files::STDERR), STDERR_TAIL_BYTES);
-    FromHost::Exited {
-        exit,
-        spool_bytes: disk::length(Path::new(files::SPOOL)),
-        stderr_tail,
+    fn exited(&self, exit: Exit) -> FromHost {
+        let stderr_tail = disk::tail(Path::new(files::STDERR), STDERR_TAIL_BYTES);
+        FromHost::Exited {
+            exit,
+            spool_bytes: disk::length(&self.spool),
+            stderr_tail,
+        }
     }
 }
 
@@ -312,7 +319,7 @@ impl Actor for Keeper {
         if self.leftovers.hold_the_lock {
             self.end_leftovers(ctx);
         }
-        if let Err(error) = self.door.open(&ctx.address()) {
+        if let Err(error) = self.door.open(&ctx.address(), &self.spool) {
             log(format_args!("cannot serve the socket: {error}"));
             return self.leave();
         }
@@ -335,7 +342,7 @@ impl Handler<Attach> for Keeper {
         }
         let mut frames = vec![self.hello()];
         if let Agent::Gone { exit } = &self.agent {
-            frames.push(exited(exit.clone()));
+            frames.push(self.exited(exit.clone()));
         }
         frames.extend(self.troubles.drain(..).map(|error| FromHost::Trouble { error }));
         Welcome {

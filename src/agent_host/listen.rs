@@ -1,10 +1,11 @@
 //! The Unix socket and the server on it; bound anew when a cleaner of temporary files has removed it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use actix::Addr;
 use actix_web::dev::ServerHandle;
@@ -12,7 +13,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use actix_web_actors::ws;
 
 use super::keeper::Keeper;
-use super::protocol::{FRAME_BYTES_MAX, files};
+use super::protocol::FRAME_BYTES_MAX;
 use super::socket::Link;
 use super::tail::Tail;
 use super::{disk, log};
@@ -43,12 +44,15 @@ impl Door {
     }
 
     /// Serves what is bound, and stops serving what was bound before.
-    pub(super) fn open(&mut self, keeper: &Addr<Keeper>) -> io::Result<()> {
+    pub(super) fn open(&mut self, keeper: &Addr<Keeper>, spool: &Arc<File>) -> io::Result<()> {
         let Some(listener) = self.listener.take() else {
             return Ok(());
         };
-        let keeper = web::Data::new(keeper.clone());
-        let app = move || App::new().app_data(keeper.clone()).route("/", web::get().to(attach));
+        let (keeper, spool) = (web::Data::new(keeper.clone()), web::Data::from(Arc::clone(spool)));
+        let app = move || {
+            let data = App::new().app_data(keeper.clone()).app_data(spool.clone());
+            data.route("/", web::get().to(attach))
+        };
         let server = HttpServer::new(app)
             .workers(1)
             .backlog(BACKLOG)
@@ -64,7 +68,7 @@ impl Door {
     }
 
     /// Binds anew if the socket file is gone or no longer ours. This ends every connection there is.
-    pub(super) fn mend(&mut self, keeper: &Addr<Keeper>) -> io::Result<()> {
+    pub(super) fn mend(&mut self, keeper: &Addr<Keeper>, spool: &Arc<File>) -> io::Result<()> {
         if file_at(&self.path).is_ok_and(|file| file == self.file) {
             return Ok(());
         }
@@ -74,7 +78,7 @@ impl Door {
         ));
         let (listener, file) = bind(&self.path)?;
         (self.listener, self.file) = (Some(listener), file);
-        self.open(keeper)
+        self.open(keeper, spool)
     }
 
     /// Removes the socket file, if it is ours.
@@ -105,8 +109,9 @@ async fn attach(
     request: HttpRequest,
     stream: web::Payload,
     keeper: web::Data<Addr<Keeper>>,
+    spool: web::Data<File>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let tail = Tail::open(Path::new(files::SPOOL))?;
+    let tail = Tail::of(spool.into_inner());
     let link = Link::new(keeper.get_ref().clone(), tail);
     ws::WsResponseBuilder::new(link, &request, stream)
         .frame_size(FRAME_BYTES_MAX)

@@ -36,6 +36,8 @@
 //! | it does not answer any more | the daemon kills it, and a new one adopts the agent |
 //! | the agent cannot be started | `Exit::NotStarted` says why, in the hello and in `exit.json` |
 //! | the socket file is removed | bound anew when nobody is connected, within 30 s |
+//! | the agent's files are removed or replaced | read and written on as the agent has them open, by a new host too |
+//! | the spool is cut | the daemon is told, which ends the agent and starts another |
 //! | SIGTERM or SIGINT | the host exits, the agent goes on; SIGHUP is ignored |
 
 mod adopt;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::thread;
@@ -43,6 +43,28 @@ impl Living {
             pidfd,
             child: None,
         }))
+    }
+
+    /// Where its stdin can be opened.
+    pub(super) fn stdin(&self) -> PathBuf {
+        self.opened(0, files::STDIN)
+    }
+
+    /// Where its output can be opened.
+    pub(super) fn spool(&self) -> PathBuf {
+        self.opened(1, files::SPOOL)
+    }
+
+    /// The agent's own descriptor leads to the file it has open, even if that was removed or another one has its name.
+    /// Where it has something else open, or that cannot be seen, the name has to do.
+    fn opened(&self, descriptor: u32, name: &str) -> PathBuf {
+        let place = proc::place(self.process.pid, &format!("fd/{descriptor}"));
+        let is_it = || {
+            let target = fs::read_link(&place).ok()?.into_os_string().into_string().ok()?;
+            let own = std::env::current_dir().ok()?.join(name);
+            Some(own == Path::new(target.strip_suffix(" (deleted)").unwrap_or(&target)))
+        };
+        if is_it().unwrap_or(false) { place } else { name.into() }
     }
 }
 

@@ -208,6 +208,12 @@ pub enum FromHost {
         /// One line for each process ended: pid and command.
         processes: Vec<String>,
     },
+    /// The spool ends before what was read of it: somebody has cut it, and what the agent writes from now on may lie
+    /// where it is not read. Said once a read.
+    SpoolCut {
+        /// Length of the spool in bytes at this moment.
+        spool_bytes: u64,
+    },
     /// Something went wrong that does not end the connection.
     Trouble {
         /// What, for a person.

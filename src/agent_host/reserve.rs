@@ -2,15 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate, ftruncate};
 
-use super::disk;
-
 /// The reserve of one spool.
 pub(super) struct Reserve {
-    spool: File,
+    spool: Arc<File>,
     /// How much is kept; 0 keeps nothing.
     bytes: u64,
     /// Up to which offset blocks are allocated, as far as this host knows.
@@ -20,13 +18,13 @@ pub(super) struct Reserve {
 
 impl Reserve {
     /// A reserve that allocates nothing yet.
-    pub(super) fn open(spool: &Path, bytes: u64) -> io::Result<Self> {
-        Ok(Self {
-            spool: disk::open_append(spool)?,
+    pub(super) fn of(spool: Arc<File>, bytes: u64) -> Self {
+        Self {
+            spool,
             bytes,
             through: 0,
             failed: false,
-        })
+        }
     }
 
     /// Allocates anew once half of the reserve is written over. An error is given once, until it works again.
@@ -70,7 +68,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("spool");
         fs::write(&path, "line\n").unwrap();
-        let mut reserve = Reserve::open(&path, 1 << 20).unwrap();
+        let spool = crate::agent_host::disk::open_spool(&path).unwrap();
+        let mut reserve = Reserve::of(Arc::new(spool), 1 << 20);
         reserve.renew().unwrap();
         let metadata = fs::metadata(&path).unwrap();
         assert_eq!(metadata.len(), 5);

@@ -36,6 +36,8 @@ pub(super) struct Link {
     look: Option<SpawnHandle>,
     /// Whether the agent is known to have ended, so that the spool need not be watched.
     agent_ended: bool,
+    /// Whether the daemon was told that the spool it reads was cut.
+    told_cut: bool,
 }
 
 impl Link {
@@ -48,6 +50,7 @@ impl Link {
             pace: LOOK,
             look: None,
             agent_ended: false,
+            told_cut: false,
         }
     }
 
@@ -97,6 +100,7 @@ impl Link {
             Err(error) => self.trouble(format!("cannot look at the spool: {error}"), ctx),
         }
         self.tail.read(from, through);
+        self.told_cut = false;
         self.pump(ctx);
     }
 
@@ -118,6 +122,10 @@ impl Link {
         if sent > 0 {
             self.pace.reset();
             self.keeper.do_send(SpoolGrew);
+        } else if let Ok(Some(spool_bytes)) = self.tail.cut()
+            && !std::mem::replace(&mut self.told_cut, true)
+        {
+            self.say(FromHost::SpoolCut { spool_bytes }, ctx);
         }
         let at_its_end = self.agent_ended && sent == 0;
         if at_its_end || !self.tail.is_outstanding() {

@@ -1,9 +1,9 @@
 //! Reads of the spool in a credit window, framed for the wire.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -11,25 +11,19 @@ use super::protocol::{CHUNK_BYTES_MAX, OFFSET_BYTES};
 
 /// The place of one reader in the spool, and how far it may be sent.
 pub(super) struct Tail {
-    spool: File,
+    spool: Arc<File>,
     at: u64,
     through: u64,
 }
 
 impl Tail {
-    /// A reader that asks for nothing yet. A spool that is not there is created, so that it reads as empty.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let spool = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)?;
-        Ok(Self {
+    /// A reader that asks for nothing yet.
+    pub(super) fn of(spool: Arc<File>) -> Self {
+        Self {
             spool,
             at: 0,
             through: 0,
-        })
+        }
     }
 
     /// Begins a read at `from`; whatever was asked for before is forgotten.
@@ -45,6 +39,12 @@ impl Tail {
     /// Whether bytes may be sent that are not sent yet.
     pub(super) fn is_outstanding(&self) -> bool {
         self.at < self.through
+    }
+
+    /// The spool's length where it ends before this reader's place: then somebody has cut it.
+    pub(super) fn cut(&self) -> io::Result<Option<u64>> {
+        let bytes = self.spool_bytes()?;
+        Ok((bytes < self.at).then_some(bytes))
     }
 
     /// Length of the spool at this moment.
@@ -79,7 +79,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("spool");
         std::fs::write(&path, text).unwrap();
-        Tail::open(&path).unwrap()
+        Tail::of(Arc::new(crate::agent_host::disk::open_spool(&path).unwrap()))
+    }
+
+    #[test]
+    fn a_spool_that_ends_before_its_readers_place_was_cut() {
+        let mut tail = tail_of(b"0123456789");
+        tail.read(0, 10);
+        tail.next_frame().unwrap().unwrap();
+        assert_eq!(tail.cut().unwrap(), None);
+        tail.spool.set_len(4).unwrap();
+        assert!(tail.next_frame().unwrap().is_none());
+        assert_eq!(tail.cut().unwrap(), Some(4));
     }
 
     #[test]

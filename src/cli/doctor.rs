@@ -44,9 +44,15 @@ fn rebuild(options: &Options, json: bool) -> Result<Exit, Failure> {
         None => Failure::Refused(format!("{error:#}")),
     })?;
     if json {
-        print(&format!("{}\n", json!({"rows_rebuilt": rebuilt})))?;
-    } else {
-        print(&format!("rebuilt the rows of {rebuilt} sessions from their records\n"))?;
+        let shown = json!({"rows_rebuilt": rebuilt.rows, "records_left_out": rebuilt.left_out});
+        print(&format!("{shown}\n"))?;
+        return Ok(Exit::Ok);
+    }
+    let rows = rebuilt.rows;
+    print(&format!("rebuilt the rows of {rows} sessions from their records\n"))?;
+    if rebuilt.left_out > 0 {
+        let left_out = rebuilt.left_out;
+        print(&format!("{left_out} of the records cannot be read and were left out\n"))?;
     }
     Ok(Exit::Ok)
 }

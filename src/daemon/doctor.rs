@@ -16,7 +16,7 @@ use crate::config::{Paths, Settings};
 use crate::runtime::Publisher;
 use crate::session::id::SessionId;
 use crate::store::Store;
-use crate::store::sqlite::{self, SqliteStore};
+use crate::store::sqlite::{self, Rebuilt, SqliteStore};
 use crate::web::Finding;
 
 /// How long the agent's command may take to say its version.
@@ -53,8 +53,8 @@ pub fn examine_with(settings: &Settings, paths: &Paths) -> Vec<Finding> {
     ]
 }
 
-/// Computes the rows of all sessions anew from their records, and answers how many. No daemon may run meanwhile.
-pub fn rebuild(options: &Options) -> anyhow::Result<usize> {
+/// Computes the rows of all sessions anew from their records, and says how many. No daemon may run meanwhile.
+pub fn rebuild(options: &Options) -> anyhow::Result<Rebuilt> {
     let (_, paths) = settings_and_paths(options)?;
     if !paths.journal().exists() {
         bail!("there is no journal at {}", paths.journal().display());

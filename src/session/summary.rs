@@ -230,6 +230,12 @@ impl Summary {
         self.keep_time(at);
     }
 
+    /// Takes note of a record of which nothing is known but that it is there.
+    pub fn pass_over(&mut self, at: Timestamp) {
+        self.head = self.head.next();
+        self.updated_at = at;
+    }
+
     fn take_entry(&mut self, entry: &Entry, at: Timestamp) {
         match entry {
             Entry::SessionState(change) => self.note = Some(change.reason.clone()),

@@ -262,3 +262,63 @@ async fn a_host_without_an_agent_and_without_a_daemon_ends_by_itself() {
     client.say(&ToHost::Release).await;
     assert_eq!(place.host_exit(), Some(0));
 }
+
+#[actix_web::test]
+async fn of_an_agent_whose_files_have_lost_their_names_a_new_host_reads_and_writes_what_it_has_open() {
+    let mut place = Place::with_script(r#"echo ready; while read -r line; do echo "got $line"; done"#);
+    let (mut client, _) = place.host().await;
+    client.read(0, WINDOW_BYTES).await;
+    client.take_until("ready\n").await;
+    place.kill_host();
+    fs::remove_file(place.path(files::STDIN)).unwrap();
+    fs::write(place.path("other"), "another text\n").unwrap();
+    fs::rename(place.path("other"), place.path(files::SPOOL)).unwrap();
+    let (mut client, hello) = place.host().await;
+    assert!(hello.adopted);
+    assert_eq!(hello.spool_bytes, 6);
+    client.read(0, WINDOW_BYTES).await;
+    client.write(1, "a line").await;
+    client.take_until("got a line\n").await;
+    assert_eq!(client.text(), "ready\ngot a line\n");
+}
+
+#[actix_web::test]
+async fn a_spool_that_was_removed_is_read_on_over_a_new_connection() {
+    let mut place = Place::with_script(r#"echo ready; read -r line; echo "got $line""#);
+    let (mut client, _) = place.host().await;
+    client.read(0, WINDOW_BYTES).await;
+    client.take_until("ready\n").await;
+    drop(client);
+    fs::remove_file(place.path(files::SPOOL)).unwrap();
+    let (mut client, hello) = place.connect().await;
+    client.read(hello.spool_bytes, WINDOW_BYTES).await;
+    client.write(1, "a line").await;
+    client.take_until("got a line\n").await;
+    let (_, spool_bytes, _) = client.until(exited).await;
+    assert_eq!(spool_bytes, client.at());
+}
+
+#[actix_web::test]
+async fn an_agent_whose_directory_was_emptied_is_found_and_not_doubled() {
+    let mut place = Place::with_script(r#"echo ready; while read -r line; do echo "got $line"; done"#);
+    let (mut client, first) = place.host().await;
+    client.read(0, WINDOW_BYTES).await;
+    client.take_until("ready\n").await;
+    place.kill_host();
+    for name in [
+        files::STDIN,
+        files::SPOOL,
+        files::STDERR,
+        files::AGENT,
+        files::AGENT_LOCK,
+        files::HOST_LOCK,
+    ] {
+        fs::remove_file(place.path(name)).unwrap();
+    }
+    let (mut client, second) = place.host().await;
+    assert_eq!((second.adopted, second.agent), (true, first.agent));
+    client.read(0, WINDOW_BYTES).await;
+    client.write(1, "a line").await;
+    client.take_until("got a line\n").await;
+    assert_eq!(client.text(), "ready\ngot a line\n");
+}

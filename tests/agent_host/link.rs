@@ -1,5 +1,7 @@
 //! What goes over the link: spool bytes in a window, whole lines, signals, leftovers.
 
+use std::fs;
+
 use awc::ws::Message;
 use cc_executor::agent_host::protocol::{Exit, FromHost, LINE_BYTES_MAX, ToHost, WINDOW_BYTES, files};
 
@@ -115,6 +117,20 @@ async fn a_read_begins_at_any_offset_and_one_beyond_the_end_is_told() {
     client.take_until("ready\n").await;
     client.read(1_000, 2_000).await;
     assert!(client.until(trouble).await.contains("ends at 6"));
+}
+
+#[actix_web::test]
+async fn a_spool_that_was_cut_is_told_of() {
+    let mut place = Place::with_script(ECHO);
+    let (mut client, _) = place.host().await;
+    client.read(0, WINDOW_BYTES).await;
+    client.take_until("ready\n").await;
+    fs::write(place.path(files::SPOOL), "").unwrap();
+    let cut = |frame| match frame {
+        FromHost::SpoolCut { spool_bytes } => Some(spool_bytes),
+        _ => None,
+    };
+    assert_eq!(client.until(cut).await, 0);
 }
 
 #[actix_web::test]

@@ -5,9 +5,11 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::daemon::{BINARY, TestDaemon};
+use crate::checks::host_pid;
+use crate::support::daemon::{BINARY, TestDaemon, signal};
 use crate::support::wait::until;
 
 #[test]
@@ -132,4 +134,87 @@ fn output_that_somebody_cut_is_told_of() {
         notices.iter().any(|notice| notice.to_string().contains("it was cut")),
         "{notices:?}"
     );
+}
+
+#[test]
+fn an_agent_whose_output_somebody_cuts_is_followed_by_another() {
+    let mut daemon = TestDaemon::start();
+    for is_between_daemons in [false, true] {
+        let gate = daemon.root().join(format!("gate-{is_between_daemons}"));
+        let id = daemon.create(&format!("say before ;; wait-file {} ;; say after", gate.display()));
+        until("the first text", || (daemon.texts(&id) == ["before"]).then_some(()));
+        let spool = daemon.state().join(format!("sessions/{id}/1/stdout.jsonl"));
+        let cut = || fs::File::options().write(true).open(spool).unwrap().set_len(0).unwrap();
+        if is_between_daemons {
+            daemon.kill();
+            cut();
+            daemon.launch();
+        } else {
+            cut();
+        }
+        until("the next attempt", || (daemon.view(&id)["attempt"] == 2).then_some(()));
+        fs::write(gate, "").unwrap();
+        daemon.wait_for(&id, "completed");
+        assert_eq!(daemon.texts(&id), ["before", "after"]);
+        let notices = daemon.records_of(&id, "notice");
+        let told = notices
+            .iter()
+            .filter(|notice| notice.to_string().contains("it was cut"));
+        assert_eq!(told.count(), 1, "{notices:?}");
+    }
+}
+
+#[test]
+fn an_agent_whose_directory_is_removed_goes_on() {
+    let mut daemon = TestDaemon::start();
+    for is_between_daemons in [false, true] {
+        let gate = daemon.root().join(format!("gate-{is_between_daemons}"));
+        let id = daemon.create(&format!("say before ;; wait-file {} ;; say after", gate.display()));
+        until("the first text", || (daemon.texts(&id) == ["before"]).then_some(()));
+        let host = host_pid(&daemon, &id);
+        if is_between_daemons {
+            daemon.kill();
+        }
+        fs::remove_dir_all(daemon.state().join(format!("sessions/{id}"))).unwrap();
+        signal(host, Signal::KILL);
+        if is_between_daemons {
+            daemon.launch();
+        }
+        fs::write(gate, "").unwrap();
+        assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+        assert_eq!(daemon.texts(&id), ["before", "after"]);
+    }
+}
+
+#[test]
+fn a_copy_of_a_state_directory_leaves_the_agents_to_the_daemon_of_the_original() {
+    let daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&format!("say before ;; wait-file {} ;; say after", gate.display()));
+    until("the first text", || (daemon.texts(&id) == ["before"]).then_some(()));
+    let mut other = TestDaemon::stopped(&[]);
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([daemon.root().join("state"), other.root().to_owned()])
+        .status();
+    assert!(copied.unwrap().success());
+    other.launch();
+    until("the copy to find whose the agent is", || {
+        let notices = other.records_of(&id, "notice");
+        notices
+            .iter()
+            .any(|notice| notice.to_string().contains("is a copy of that one"))
+            .then_some(())
+    });
+    fs::write(gate, "").unwrap();
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+    assert_eq!(daemon.texts(&id), ["before", "after"]);
+    assert!(
+        !daemon.log().contains("link to the agent host lost"),
+        "{}",
+        daemon.log()
+    );
+    until("its host to end", || daemon.hosts_of(&id).is_empty().then_some(()));
+    other.cancel(&id);
+    other.wait_for(&id, "cancelled");
 }

@@ -11,12 +11,15 @@ use crate::session::turn::Standing;
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 
-/// How often a host is asked for a sign of life while its agent is to end.
+/// How often a host is asked for a sign of life.
 const HOST_LOOK_PERIOD: Duration = Duration::from_secs(8);
 
-/// How often in a row it may be asked in vain. More than once, for a daemon that stood still itself finds its time over
-/// before it has read what the host said meanwhile.
+/// How often in a row it may be asked in vain while its agent is to end. More than once, for a daemon that stood still
+/// itself finds its time over before it has read what the host said meanwhile.
 const HOST_SILENT_LOOKS_MAX: u32 = 2;
+
+/// The same while the agent works, which loses nothing meanwhile: its output is in its spool.
+const HOST_SILENT_LOOKS_AT_WORK_MAX: u32 = 4;
 
 /// How far the end of the attempt has come.
 pub(super) struct Closing {
@@ -28,6 +31,8 @@ pub(super) struct Closing {
     found_gone: bool,
     /// How often the host was asked for a sign of life since it last said anything; none before the first time.
     host_asked: Option<u32>,
+    /// The journal says that the spool was cut.
+    is_cut_told: bool,
     stage: Stage,
 }
 
@@ -49,6 +54,7 @@ impl Closing {
             gone: None,
             found_gone: false,
             host_asked: None,
+            is_cut_told: false,
             stage: Stage::Reading,
         }
     }
@@ -145,24 +151,38 @@ impl Execution {
     }
 
     pub(super) fn agent_gone(&mut self, exit: Exit, spool_bytes: u64, ctx: &mut Context<Self>) {
-        let read = self.intake.position();
-        if self.closing.gone.is_none() && spool_bytes < read {
-            self.notice(
-                format!(
-                    "{read} bytes of the agent's output were read, and its file has {spool_bytes}: it was cut, and what \
-                     was written since may be missing"
-                ),
-                ctx,
-            );
+        if spool_bytes < self.intake.position() {
+            self.tell_of_cut(spool_bytes, ctx);
         }
         self.closing.gone.get_or_insert((exit, spool_bytes));
         self.watch_host(ctx);
         self.settle(ctx);
     }
 
-    /// Watches that the host lives, for nothing else ends the wait for what it is to do. One that stands still is ended
-    /// and followed by another.
-    fn watch_host(&mut self, ctx: &mut Context<Self>) {
+    /// Somebody has cut the spool. A living agent writes on from its new end, which nobody reads before it is where the
+    /// old one was: what it says meanwhile would be lost, a question or its result among it. So it is ended, and its
+    /// successor goes on with the conversation.
+    pub(super) fn spool_cut(&mut self, spool_bytes: u64, ctx: &mut Context<Self>) {
+        self.tell_of_cut(spool_bytes, ctx);
+        self.begin_close(Ending::Crashed, ctx);
+    }
+
+    fn tell_of_cut(&mut self, spool_bytes: u64, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.closing.is_cut_told, true) {
+            return;
+        }
+        let read = self.intake.position();
+        let text = format!(
+            "{read} bytes of the agent's output were read, and its file has {spool_bytes}: it was cut, and what was \
+             written since may be missing"
+        );
+        tracing::warn!("{text}");
+        self.notice(text, ctx);
+    }
+
+    /// Watches that the host lives, for nothing else ends the wait for what it is to say or to do. One that stands still
+    /// is ended and followed by another.
+    pub(super) fn watch_host(&mut self, ctx: &mut Context<Self>) {
         if self.closing.host_asked.is_none() {
             self.look_at_host(ctx);
         }
@@ -173,7 +193,12 @@ impl Execution {
         let has_host = self.greeted && !self.closing.is_released();
         let asked = self.closing.host_asked.filter(|_| has_host).unwrap_or_default();
         self.closing.host_asked = Some(asked + 1);
-        if asked >= HOST_SILENT_LOOKS_MAX {
+        let most = if self.closing.is_begun() {
+            HOST_SILENT_LOOKS_MAX
+        } else {
+            HOST_SILENT_LOOKS_AT_WORK_MAX
+        };
+        if asked >= most {
             tracing::warn!("the agent's host does not answer: it is ended, and another one takes over");
             let (session, attempt) = (self.task.session_id, self.task.attempt);
             let ending = self.surroundings.outside.hosts.kill_hosts(session, attempt);

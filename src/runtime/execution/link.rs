@@ -157,6 +157,7 @@ impl Execution {
             }
             FromHost::Children { count } => self.children_counted(count, ctx),
             FromHost::LeftoversEnded { processes } => self.leftovers_ended(processes, ctx),
+            FromHost::SpoolCut { spool_bytes } => self.spool_cut(spool_bytes, ctx),
             FromHost::Trouble { error } => {
                 tracing::warn!(%error, "agent host");
             }
@@ -186,8 +187,13 @@ impl Execution {
                 self.greeted = true;
                 self.ask_to_end(ctx);
             }
+            None if spool_bytes < from => {
+                self.greeted = true;
+                self.spool_cut(spool_bytes, ctx);
+            }
             None => self.greet(spool_bytes, ctx),
         }
+        self.watch_host(ctx);
         self.settle(ctx);
     }
 

@@ -57,7 +57,7 @@ impl Unprepared {
         let is_want = |error: &std::io::Error| Errno::from_io_error(error).is_some_and(|errno| wants.contains(&errno));
         match self {
             Self::Launch(LaunchError::Prepare { source, .. } | LaunchError::Spawn { source, .. }) => is_want(source),
-            Self::Launch(LaunchError::Plan { .. } | LaunchError::Unreachable { .. })
+            Self::Launch(LaunchError::Plan { .. } | LaunchError::Foreign { .. } | LaunchError::Unreachable { .. })
             | Self::Lost(_)
             | Self::Store(_) => false,
         }

@@ -42,6 +42,8 @@ pub(super) struct Machine {
     complaints: Mutex<Vec<String>>,
     /// Whether no host can be had, and how often one was asked for meanwhile.
     hostless: Mutex<Option<u32>>,
+    /// Whether hosts stand still that serve a link; once they are killed others can be had.
+    still: watch::Sender<bool>,
     /// The longest line that an agent's stdin takes, in bytes, where that is less than it may be.
     line_bytes_max: Mutex<Option<usize>>,
 }
@@ -56,6 +58,7 @@ impl Machine {
             conversations: Mutex::default(),
             complaints: Mutex::default(),
             hostless: Mutex::default(),
+            still: watch::Sender::default(),
             line_bytes_max: Mutex::default(),
         }
     }
@@ -73,6 +76,11 @@ impl Machine {
     /// Hosts can be had again; how often one was asked for in vain.
     pub(super) fn has_hosts_again(&self) -> u32 {
         self.hostless.lock().unwrap().take().unwrap_or_default()
+    }
+
+    /// The hosts that serve a link do nothing any more.
+    pub(super) fn stops_hosts(&self) {
+        self.still.send_replace(true);
     }
 
     fn refuses_host(&self) -> bool {
@@ -200,6 +208,7 @@ impl Hosts for SimulatedHosts {
     }
 
     fn kill_hosts(&self, _: SessionId, _: Attempt) -> LocalBoxFuture<'static, ()> {
+        self.machine.still.send_replace(false);
         Box::pin(std::future::ready(()))
     }
 
@@ -214,6 +223,12 @@ impl Hosts for SimulatedHosts {
         });
         Box::pin(std::future::ready(ended.unwrap_or_default()))
     }
+}
+
+async fn until_still(seen: &mut watch::Receiver<bool>, value: bool) {
+    seen.wait_for(|still| *still == value)
+        .await
+        .expect("the machine outlives its hosts");
 }
 
 /// A host's end of one link.
@@ -231,6 +246,7 @@ impl Link {
     /// Serves until either end lets go.
     async fn serve(mut self) {
         let mut changes = self.agent.changes();
+        let mut still = self.machine.still.subscribe();
         self.say(self.hello()).await;
         loop {
             self.pump().await;
@@ -248,6 +264,7 @@ impl Link {
                     Some(Err(_)) | None => return,
                 },
                 changed = changes.changed() => changed.expect("the link holds the agent"),
+                () = until_still(&mut still, true) => return until_still(&mut still, false).await,
             }
         }
     }

@@ -68,6 +68,19 @@ fn an_agent_without_a_host_is_reached_for_ever_more_slowly_and_its_session_goes_
 }
 
 #[test]
+fn a_host_that_stands_still_under_an_agent_at_work_is_followed_by_another() {
+    simulate(async {
+        let world = World::new(script(works_between_lines));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.open_tool().is_some()).await;
+        world.stops_hosts();
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["finished"]);
+        assert_eq!(world.lines(id).len(), 2);
+    });
+}
+
+#[test]
 fn a_session_that_is_cancelled_while_its_agent_has_no_host_ends_with_its_agent() {
     simulate(async {
         let mut world = World::new(script(works_between_lines));

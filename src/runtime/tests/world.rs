@@ -103,6 +103,11 @@ impl Observer for Nobody {
 }
 
 impl World {
+    /// The hosts that serve a link stand still from now on.
+    pub(super) fn stops_hosts(&self) {
+        self.machine.stops_hosts();
+    }
+
     /// A world with the default settings, in which every agent plays this script.
     pub(super) fn new(script: Script) -> Self {
         Self::with(script, |_| {})

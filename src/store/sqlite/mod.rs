@@ -31,6 +31,7 @@ use crate::session::journal::Created;
 use crate::session::summary::Summary;
 
 pub use self::inspect::{Look, inspect};
+pub use self::rebuild::Rebuilt;
 
 /// Journals in one SQLite database. Only one store may have a database open; who opens it sees to that.
 pub struct SqliteStore {
@@ -73,11 +74,11 @@ impl SqliteStore {
         })
     }
 
-    /// Computes all summaries anew from the records, and answers how many. What is not in the records, the offset up
+    /// Computes all summaries anew from the records, and says how many. What is not in the records, the offset up
     /// to which each spool is journalled, is kept; it is 0 for a session that had no summary at all.
     ///
     /// One transaction over the whole journal: for a store that nobody else uses meanwhile.
-    pub fn rebuild(&self) -> Result<usize, StoreError> {
+    pub fn rebuild(&self) -> Result<Rebuilt, StoreError> {
         let (answer, answered) = mpsc::sync_channel(1);
         self.hand_over(Job::Rebuild(answer))?;
         answered.recv().unwrap_or(Err(StoreError::Closed))

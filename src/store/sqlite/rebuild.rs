@@ -1,4 +1,7 @@
 //! The summaries, computed anew from the records: the way back when a row is lost or wrong.
+//!
+//! A record that cannot be read is left out, so that one of them does not keep a whole journal from being used; only
+//! not where it could say what the session's state is.
 
 use std::path::Path;
 
@@ -12,20 +15,34 @@ use crate::session::journal::Entry;
 use crate::session::summary::Summary;
 use crate::store::{PAGE_RECORDS_MAX, StoreError, Stored};
 
+/// What was rebuilt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Rows of sessions.
+    pub rows: usize,
+    /// Records that could not be read and were left out.
+    pub left_out: usize,
+}
+
+/// How the kinds begin of which no record may be left out: without one a session that has ended might go on.
+const NEEDED_KINDS: [&str; 2] = ["session.", "attempt."];
+
 /// Rebuilds every row, all or none.
-pub(super) fn rebuild(connection: &mut Connection, path: &Path) -> Result<usize, StoreError> {
+pub(super) fn rebuild(connection: &mut Connection, path: &Path) -> Result<Rebuilt, StoreError> {
     let explain = |error| explain(path, error);
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(explain)?;
     let sessions = sessions(&transaction).map_err(explain)?;
+    let mut rebuilt = Rebuilt::default();
     for session_id in &sessions {
-        let mut summary = fold(&transaction, path, *session_id)?;
+        let mut summary = fold(&transaction, path, *session_id, &mut rebuilt.left_out)?;
         summary.through_offset = through_offset(&transaction, *session_id).map_err(explain)?;
         write_summary(&transaction, &summary).map_err(explain)?;
+        rebuilt.rows += 1;
     }
     transaction.commit().map_err(explain)?;
-    Ok(sessions.len())
+    Ok(rebuilt)
 }
 
 fn sessions(connection: &Connection) -> rusqlite::Result<Vec<SessionId>> {
@@ -35,7 +52,12 @@ fn sessions(connection: &Connection) -> rusqlite::Result<Vec<SessionId>> {
 }
 
 /// [`Summary::fold`] page by page, since a journal may be longer than the memory.
-fn fold(connection: &Connection, path: &Path, session_id: SessionId) -> Result<Summary, StoreError> {
+fn fold(
+    connection: &Connection,
+    path: &Path,
+    session_id: SessionId,
+    left_out: &mut usize,
+) -> Result<Summary, StoreError> {
     let damaged = |seq: Seq, why: String| StoreError::Damaged {
         file: path.to_owned(),
         why: format!("record {seq} of session {session_id}: {why}"),
@@ -53,13 +75,22 @@ fn fold(connection: &Connection, path: &Path, session_id: SessionId) -> Result<S
                 return Err(damaged(head.next(), "it is missing".into()));
             }
             head = record.seq;
-            summary = Some(fold_one(summary, &record).map_err(|why| damaged(head, why))?);
+            summary = Some(fold_one(summary, &record, left_out).map_err(|why| damaged(head, why))?);
         }
     }
 }
 
-fn fold_one(summary: Option<Summary>, record: &Stored) -> Result<Summary, String> {
-    let entry = record.entry().map_err(|error| error.to_string())?;
+fn fold_one(summary: Option<Summary>, record: &Stored, left_out: &mut usize) -> Result<Summary, String> {
+    let is_needed = NEEDED_KINDS.iter().any(|beginning| record.kind.starts_with(beginning));
+    let (entry, summary) = match (record.entry(), summary) {
+        (Ok(entry), summary) => (entry, summary),
+        (Err(_), Some(mut summary)) if !is_needed => {
+            summary.pass_over(record.at);
+            *left_out += 1;
+            return Ok(summary);
+        }
+        (Err(error), _) => return Err(error.to_string()),
+    };
     let mut summary = match (summary, &entry) {
         (Some(summary), _) => summary,
         (None, Entry::SessionCreated(created)) => Summary::new(record.session_id, created, record.at),

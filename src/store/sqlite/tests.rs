@@ -151,7 +151,7 @@ fn sessions_of_the_first_format_are_listed_after_its_migration() {
         found.iter().map(|summary| summary.session_id).collect::<Vec<_>>()
     };
     assert_eq!(found(&store), [ids[1], ids[0]]);
-    assert_eq!(store.rebuild().unwrap(), 3);
+    assert_eq!(store.rebuild().unwrap().rows, 3);
     assert_eq!(found(&store), [ids[2], ids[1], ids[0]]);
     let completed = Filter {
         states: vec!["completed".to_owned()],
@@ -381,7 +381,7 @@ fn a_rebuild_mends_summaries_and_keeps_offsets() {
     store.on_writer("UPDATE sessions SET summary = '{', ended = 1");
     let unreadable = store.summary(ids[0]).unwrap_err();
     assert!(unreadable.to_string().contains("doctor --rebuild"), "{unreadable}");
-    assert_eq!(store.rebuild().unwrap(), 3);
+    assert_eq!(store.rebuild().unwrap().rows, 3);
     let after: Vec<_> = ids.iter().map(|id| summary(&store, *id)).collect();
     assert_eq!(after, before);
     assert_eq!(store.live().unwrap().len(), 2);
@@ -396,11 +396,28 @@ fn a_rebuild_makes_a_lost_row_and_notices_a_lost_record() {
     write(&store, append(id, 0, None, vec![started(1), said("one"), said("two")]));
     let before = summary(&store, id);
     store.on_writer("DELETE FROM sessions");
-    assert_eq!(store.rebuild().unwrap(), 1);
+    assert_eq!(store.rebuild().unwrap().rows, 1);
     assert_eq!(summary(&store, id), before);
     store.on_writer("DELETE FROM records WHERE seq = 3");
     let error = store.rebuild().unwrap_err().to_string();
     assert!(error.contains("record 3"), "{error}");
+}
+
+#[test]
+fn a_rebuild_leaves_out_what_cannot_be_read_unless_it_may_say_how_the_session_stands() {
+    let directory = Directory::default();
+    let store = directory.store();
+    let id = new_session(&store);
+    write(&store, append(id, 0, None, vec![started(1), said("one"), said("two")]));
+    let before = summary(&store, id);
+    store.on_writer("UPDATE records SET body = '{' WHERE seq = 3; UPDATE sessions SET summary = '{'");
+    let rebuilt = store.rebuild().unwrap();
+    assert_eq!((rebuilt.rows, rebuilt.left_out), (1, 1));
+    let after = summary(&store, id);
+    assert_eq!((after.head, &after.lifecycle), (before.head, &before.lifecycle));
+    store.on_writer("UPDATE records SET body = '{' WHERE seq = 2");
+    let error = store.rebuild().unwrap_err().to_string();
+    assert!(error.contains("record 2"), "{error}");
 }
 
 #[test]

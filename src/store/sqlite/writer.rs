@@ -13,7 +13,8 @@ use tokio::sync::{oneshot, watch};
 use self::place::Place;
 use self::room::{RETRY_PAUSE, Room};
 use super::reader::{self, integer, key};
-use super::{explain, listing, rebuild};
+use super::rebuild::{self, Rebuilt};
+use super::{explain, listing};
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
 use crate::store::numbering::Draft;
@@ -36,7 +37,7 @@ pub(super) enum Job {
     /// Write this.
     Write(Write),
     /// Compute all summaries anew.
-    Rebuild(SyncSender<Result<usize, StoreError>>),
+    Rebuild(SyncSender<Result<Rebuilt, StoreError>>),
     /// Run statements of a test on the writer's connection.
     #[cfg(test)]
     Run(&'static str, SyncSender<()>),
@@ -309,7 +310,7 @@ impl Writer {
         }
     }
 
-    fn rebuild(&mut self) -> Result<usize, StoreError> {
+    fn rebuild(&mut self) -> Result<Rebuilt, StoreError> {
         self.summaries.clear();
         rebuild::rebuild(&mut self.connection, &self.path)
     }
