@@ -180,7 +180,7 @@ fn sessions_of_the_second_format_are_found_by_their_names_after_its_migration() 
         found.iter().map(|summary| summary.session_id).collect::<Vec<_>>()
     };
     assert_eq!(found(), [ids[0]]);
-    assert_eq!(store.rebuild().unwrap(), 2);
+    assert_eq!(store.rebuild().unwrap().rows, 2);
     assert_eq!(found(), [ids[1], ids[0]]);
 }
 
