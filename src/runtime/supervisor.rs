@@ -58,8 +58,10 @@ pub(super) struct Supervisor {
 /// What the supervisor holds of one session.
 struct Session {
     request: Arc<Request>,
-    /// Ahead of the journal by what is not acknowledged yet.
+    /// Ahead of the journal by the decisions that are not acknowledged yet.
     life: Lifecycle,
+    /// How many those are.
+    deciding: u32,
     /// As it stands in the journal.
     summary: Arc<Summary>,
     /// The execution of the current attempt.
@@ -79,6 +81,7 @@ impl Session {
         Self {
             request,
             life,
+            deciding: 0,
             summary,
             execution: None,
             answering: BTreeSet::new(),
@@ -144,6 +147,7 @@ impl Supervisor {
             Err(denied) => return answer_call(reply, Err(denied.into())),
         };
         let attempt = session.life.attempt;
+        session.deciding += 1;
         decision.entries.iter().for_each(|entry| session.life.apply(entry, now));
         let append = Append {
             session_id: id,
@@ -157,8 +161,22 @@ impl Supervisor {
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(
             done.into_actor(self)
-                .map(move |result, act, ctx| act.stepped(id, result, &effects, reply, ctx)),
+                .map(move |result, act, ctx| act.decided(id, result, &effects, reply, ctx)),
         );
+    }
+
+    fn decided(
+        &mut self,
+        id: SessionId,
+        result: Result<Commit, StoreError>,
+        effects: &[Effect],
+        reply: Option<Reply>,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.deciding -= 1;
+        }
+        self.stepped(id, result, effects, reply, ctx);
     }
 
     /// A decision is on disk: now it is carried out.
@@ -333,10 +351,14 @@ impl Session {
         matches!(self.life.state, State::Stopping { .. }).then_some(Ending::Stopped)
     }
 
-    /// Takes a summary that is newer than the one it has.
+    /// Takes a summary that is newer than the one it has. What the agent has said may be part of the lifecycle: where no
+    /// decision is on its way to the disk, that stands as in the journal.
     fn take(&mut self, summary: &Arc<Summary>) {
         if summary.head > self.summary.head {
             self.summary = Arc::clone(summary);
+        }
+        if self.deciding == 0 && self.life != self.summary.lifecycle {
+            self.life = self.summary.lifecycle.clone();
         }
     }
 }

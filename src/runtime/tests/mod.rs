@@ -7,12 +7,14 @@
 
 mod agent;
 mod clarify;
+mod ends;
 mod faults;
 mod host;
 mod hours;
 mod lines;
 mod questions;
 mod reattach;
+mod policy;
 mod slots;
 mod waits;
 mod world;

@@ -226,6 +226,20 @@ impl World {
         self.daemon = Daemon::start(&self.disk, &self.machine, &self.settings, &self.clock);
     }
 
+    /// The machine is off for so long: nothing on it lives, and a daemon starts with it.
+    pub(super) async fn is_off_for(&mut self, time: SignedDuration) {
+        self.machine.kill_agents();
+        self.is_without_daemon_for(time).await;
+    }
+
+    /// The daemon dies, and another one takes over after so long.
+    pub(super) async fn is_without_daemon_for(&mut self, time: SignedDuration) {
+        self.daemon.store.close();
+        self.daemon.died.send_replace(true);
+        pass(time).await;
+        self.daemon = Daemon::start(&self.disk, &self.machine, &self.settings, &self.clock);
+    }
+
     /// The session on this machine, if there is one.
     pub(super) fn only_session(&self) -> Option<SessionId> {
         let sessions = self.disk.recent(None, 2).expect("the disk is readable");
