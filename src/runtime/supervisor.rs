@@ -71,8 +71,9 @@ struct Session {
     /// What went wrong with executions of the current attempt.
     faults: Faults,
     retry: Retry,
-    /// A jump of the clock is on its way to the disk: until then its time at work is not known.
-    jumping: bool,
+    /// A jump of the clock is on its way to the disk, or nobody has looked yet how long the agent has lived that the
+    /// daemon before has left: until then its time at work is not known.
+    time_is_unknown: bool,
 }
 
 impl Session {
@@ -87,7 +88,7 @@ impl Session {
             answering: BTreeSet::new(),
             faults: Faults::default(),
             retry: Retry::default(),
-            jumping: false,
+            time_is_unknown: false,
         }
     }
 }
@@ -174,7 +175,7 @@ impl Supervisor {
         ctx: &mut Context<Self>,
     ) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.deciding -= 1;
+            session.deciding = session.deciding.saturating_sub(1);
         }
         self.stepped(id, result, effects, reply, ctx);
     }
@@ -339,6 +340,9 @@ impl Supervisor {
             .filter(|(_, session)| session.life.state.has_agent());
         let attempts = with_agent.map(|(id, session)| (*id, session.life.attempt, session.end_with()));
         for (id, attempt, end_with) in attempts.collect::<Vec<_>>() {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.time_is_unknown = true;
+            }
             self.start_execution(id, attempt, end_with, ctx);
         }
         self.look_around_soon(ctx);
