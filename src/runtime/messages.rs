@@ -53,6 +53,14 @@ pub(super) struct Resume {
     pub reply: Reply,
 }
 
+/// To the supervisor: whether no other live session works in this conversation, or will.
+#[derive(Message)]
+#[rtype(result = "Result<(), CallError>")]
+pub(super) struct CheckOwner {
+    pub session: SessionId,
+    pub conversation: Uuid,
+}
+
 /// Where a conversation is cut.
 pub(super) struct CutAt {
     /// The record of the checkpoint.

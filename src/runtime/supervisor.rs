@@ -41,6 +41,8 @@ mod slots;
 pub(super) struct Supervisor {
     surroundings: Surroundings,
     sessions: HashMap<SessionId, Session>,
+    /// Sessions whose creation is on its way to the disk.
+    creating: HashMap<SessionId, Creating>,
     /// Sessions that wait for a slot, first come first served.
     queue: VecDeque<SessionId>,
     /// Threads for executions, used in turn.
@@ -53,6 +55,14 @@ pub(super) struct Supervisor {
     is_to_look_around: bool,
     /// Tells the daemon that the store failed.
     fatal: mpsc::UnboundedSender<StoreError>,
+}
+
+/// What is known of a session before its creation is on disk.
+struct Creating {
+    /// The conversation that it takes over.
+    conversation: Option<Uuid>,
+    /// Calls that wait for it.
+    cancels: Vec<Cancel>,
 }
 
 /// What the supervisor holds of one session.
@@ -118,6 +128,7 @@ impl Supervisor {
         Self {
             surroundings,
             sessions,
+            creating: HashMap::new(),
             queue,
             arbiters,
             next_arbiter: 0,
@@ -288,9 +299,8 @@ impl Supervisor {
 
     fn create(&mut self, message: Create, ctx: &mut Context<Self>) {
         let Create { id, new, notice, reply } = message;
-        let allowed = self
-            .check_queue()
-            .and_then(|()| self.check_owner(id, resuming::taken_over(&new.request)));
+        let conversation = resuming::taken_over(&new.request);
+        let allowed = self.check_queue().and_then(|()| self.check_owner(id, conversation));
         if let Err(error) = allowed {
             return answer_call(Some(reply), Err(error));
         }
@@ -300,9 +310,16 @@ impl Supervisor {
             claim: new.claim,
         };
         let request = Arc::new(created.request.clone());
+        let cancels = Vec::new();
+        self.creating.insert(id, Creating { conversation, cancels });
         let acknowledgement = self.surroundings.store.create(id, created, self.now());
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
+            let begun = act.creating.remove(&id);
+            for cancel in begun.into_iter().flat_map(|begun| begun.cancels) {
+                // Behind what follows here.
+                ctx.notify(cancel);
+            }
             // Somebody was quicker with the same key: nothing has begun, and nothing is wrong with the store.
             if let Err(error @ StoreError::KeyTaken(_)) = result {
                 return answer_call(Some(reply), Err(error.into()));
@@ -394,7 +411,12 @@ impl Handler<Create> for Supervisor {
 impl Handler<Cancel> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Cancel { session, by, reply }: Cancel, ctx: &mut Self::Context) {
+    fn handle(&mut self, cancel: Cancel, ctx: &mut Self::Context) {
+        if let Some(creating) = self.creating.get_mut(&cancel.session) {
+            // Whoever heard of a new session by a stream may be quicker than its creation is here.
+            return creating.cancels.push(cancel);
+        }
+        let Cancel { session, by, reply } = cancel;
         let event = Event::Cancel { by };
         if self.sessions.contains_key(&session) {
             return self.step(session, &event, Some(reply), ctx);
@@ -402,7 +424,7 @@ impl Handler<Cancel> for Supervisor {
         let store = Arc::clone(&self.surroundings.store);
         let looking = tokio::task::spawn_blocking(move || store.summary(session));
         ctx.spawn(looking.into_actor(self).map(move |found, act, ctx| {
-            // Whoever heard of a new session by a stream may be quicker than its creation is here.
+            // Somebody may have resumed it meanwhile.
             if act.sessions.contains_key(&session) {
                 return act.step(session, &event, Some(reply), ctx);
             }

@@ -30,6 +30,8 @@ pub enum Fault {
     DiesBeforeCommit,
     /// The process dies between the commit and its acknowledgement: it is written, nobody is told anything.
     DiesAfterCommit,
+    /// It is written, and everybody is told but the one who asked, until [`MemoryStore::acknowledge`].
+    AcknowledgedLate,
     /// It is acknowledged and not written. No store may do this: it is here to show that a test notices.
     Forgets,
 }
@@ -42,6 +44,8 @@ pub struct MemoryStore {
     observer: Arc<dyn Observer>,
     /// Held from the commit until the observer was told, so that it is told in order.
     plan: Mutex<Plan>,
+    /// Acknowledgements that are held back.
+    held: Mutex<Vec<(oneshot::Sender<Result<Commit, StoreError>>, Commit)>>,
     /// Why it answers nothing any more.
     ended: Mutex<Option<StoreError>>,
     health: watch::Sender<Health>,
@@ -54,6 +58,8 @@ struct Plan {
     commits: u64,
     /// Faults by the number of the commit.
     faults: BTreeMap<u64, Fault>,
+    /// The acknowledgement of this commit is to be held back.
+    is_late: bool,
 }
 
 #[derive(Debug, Default)]
@@ -88,12 +94,20 @@ impl MemoryStore {
         plan.faults.insert(nth, fault);
     }
 
+    /// Gives the acknowledgements that were held back.
+    pub fn acknowledge(&self) {
+        for (answer, commit) in lock(&self.held).drain(..) {
+            let _ = answer.send(Ok(commit));
+        }
+    }
+
     fn on(disk: Arc<Mutex<Disk>>, epoch: String, observer: Arc<dyn Observer>) -> Self {
         Self {
             disk,
             epoch,
             observer,
             plan: Mutex::default(),
+            held: Mutex::default(),
             ended: Mutex::default(),
             health: watch::Sender::default(),
         }
@@ -106,6 +120,10 @@ impl MemoryStore {
         if let Some(result) = committed.transpose() {
             if let Ok(commit) = &result {
                 self.observer.committed(commit);
+                if std::mem::take(&mut plan.is_late) {
+                    lock(&self.held).push((answer, commit.clone()));
+                    return acknowledgement;
+                }
             }
             let _ = answer.send(result);
         }
@@ -139,6 +157,10 @@ impl MemoryStore {
                 disk.keep(&commit);
                 self.end(StoreError::Closed);
                 return Ok(None);
+            }
+            Some(Fault::AcknowledgedLate) => {
+                disk.keep(&commit);
+                plan.is_late = true;
             }
             Some(Fault::Forgets) => {}
         }

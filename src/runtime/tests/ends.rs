@@ -1,11 +1,12 @@
 //! Sessions that are ended by hand or by the clock, wherever they stand; and who comes too late.
 
 use super::agent::{Agent, script};
-use super::world::{SECOND, World, simulate};
+use super::world::{HOUR, SECOND, World, pass, simulate};
 use crate::runtime::handle::CallError;
 use crate::session::id::QuestionId;
 use crate::session::outcome::Outcome;
 use crate::session::question::Answer;
+use crate::store::memory::Fault;
 
 const ALLOW: Answer = Answer::Allow {
     updated_input: None,
@@ -29,5 +30,110 @@ fn an_answer_to_a_session_that_is_being_ended_is_refused() {
         assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
         let journal = world.journal(id);
         assert!(!journal.iter().any(|(_, entry)| entry.kind() == "question.answered"));
+    });
+}
+
+#[test]
+fn a_cancel_that_comes_while_a_session_is_being_created_is_carried_out() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            agent.finishes();
+        }));
+        world.fail_at(1, Fault::AcknowledgedLate);
+        let cancelling = async {
+            let id = loop {
+                pass(SECOND).await;
+                if let Some(id) = world.only_session() {
+                    break id;
+                }
+            };
+            let handle = world.handle();
+            let acknowledging = async {
+                pass(SECOND).await;
+                world.acknowledge();
+            };
+            let (cancelled, ()) = tokio::join!(handle.cancel(id, "a test".into()), acknowledging);
+            cancelled.map(|_| id)
+        };
+        let (created, cancelled) = tokio::join!(world.try_create(|_| {}), cancelling);
+        assert!(created.is_ok(), "{created:?}");
+        let id = cancelled.unwrap();
+        assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
+        assert!(world.lines(id).is_empty());
+    });
+}
+
+#[test]
+fn a_conversation_is_taken_over_once_though_two_ask_for_it_at_once() {
+    simulate(async {
+        let world = World::with(script(|agent: Agent| async move { agent.finishes() }), |_| {});
+        let conversation = world.conversation_from_outside();
+        let handle = world.handle();
+        world.fail_at(1, Fault::AcknowledgedLate);
+        let second = async {
+            while world.only_session().is_none() {
+                pass(SECOND).await;
+            }
+            let second = handle.import(conversation, world.new_session(|_| {})).await;
+            world.acknowledge();
+            second
+        };
+        let first = handle.import(conversation, world.new_session(|_| {}));
+        let (first, second) = tokio::join!(first, second);
+        let id = first.unwrap().session_id;
+        let agent_session_id = conversation;
+        let owned = CallError::Owned { agent_session_id, owner: id };
+        assert_eq!(second.err(), Some(owned));
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+    });
+}
+
+#[test]
+fn a_queue_is_not_overfilled_by_those_who_come_at_once() {
+    simulate(async {
+        let world = World::with(script(|agent: Agent| async move { agent.finishes() }), |settings| {
+            settings.queued_sessions_max = 1;
+        });
+        world.fail_at(1, Fault::AcknowledgedLate);
+        let second = async {
+            while world.only_session().is_none() {
+                pass(SECOND).await;
+            }
+            let second = world.try_create(|_| {}).await;
+            world.acknowledge();
+            second
+        };
+        let (first, second) = tokio::join!(world.try_create(|_| {}), second);
+        assert_eq!(second.err(), Some(CallError::QueueFull(1)));
+        assert_eq!(world.ended(first.unwrap().session_id).await.0, Outcome::Completed);
+    });
+}
+
+#[test]
+fn a_conversation_is_not_given_back_while_a_session_waits_to_take_it_over() {
+    simulate(async {
+        let play = |agent: Agent| async move {
+            if agent.told() == "hold the slot" {
+                agent.uses_tool("make", HOUR).await;
+            }
+            agent.finishes();
+        };
+        let world = World::with(script(play), |settings| settings.live_agents_max = 1);
+        let conversation = world.conversation_from_outside();
+        let import = async || world.handle().import(conversation, world.new_session(|_| {})).await;
+        let first = import().await.unwrap().session_id;
+        world.ended(first).await;
+        assert!(world.handle().handover(first).await.is_ok());
+        let holder = world.create(|request| request.task = "hold the slot".into()).await;
+        world.shown(holder, "running").await;
+        let owner = import().await.unwrap().session_id;
+        assert_eq!(world.summary(owner).shown_state(), "queued");
+        let agent_session_id = conversation;
+        let owned = CallError::Owned { agent_session_id, owner };
+        assert_eq!(import().await.err(), Some(owned.clone()));
+        assert_eq!(world.handle().handover(first).await.err(), Some(owned));
+        world.ended(owner).await;
+        assert!(world.handle().handover(first).await.is_ok());
     });
 }

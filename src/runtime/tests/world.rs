@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::agent::Script;
 use super::host::{Machine, SimulatedHosts};
@@ -198,6 +199,10 @@ impl World {
     }
 
     pub(super) async fn try_create(&self, change: impl FnOnce(&mut Request)) -> Result<Arc<Summary>, CallError> {
+        self.handle().create(self.new_session(change)).await
+    }
+
+    pub(super) fn new_session(&self, change: impl FnOnce(&mut Request)) -> NewSession {
         let mut request = Request {
             task: "Say some lines.".into(),
             cwd: self.directory.path().into(),
@@ -205,18 +210,27 @@ impl World {
         };
         change(&mut request);
         let (env, by) = (Some(BTreeMap::new()), "a test".to_owned());
-        let new = NewSession {
+        NewSession {
             request,
             env,
             by,
             claim: None,
-        };
-        self.handle().create(new).await
+        }
     }
 
     /// Lets the n-th commit of this daemon from now go wrong.
     pub(super) fn fail_at(&self, nth: u64, fault: Fault) {
         self.daemon.store.fail_at(nth, fault);
+    }
+
+    /// Gives the acknowledgements that a fault has held back.
+    pub(super) fn acknowledge(&self) {
+        self.daemon.store.acknowledge();
+    }
+
+    /// The id of a conversation that was begun outside.
+    pub(super) fn conversation_from_outside(&self) -> Uuid {
+        self.machine.begins_conversation()
     }
 
     /// The daemon dies, if it has not yet, and another one takes over.
