@@ -83,7 +83,10 @@ fn a_conversation_is_taken_over_once_though_two_ask_for_it_at_once() {
         let (first, second) = tokio::join!(first, second);
         let id = first.unwrap().session_id;
         let agent_session_id = conversation;
-        let owned = CallError::Owned { agent_session_id, owner: id };
+        let owned = CallError::Owned {
+            agent_session_id,
+            owner: id,
+        };
         assert_eq!(second.err(), Some(owned));
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
     });
@@ -130,7 +133,10 @@ fn a_conversation_is_not_given_back_while_a_session_waits_to_take_it_over() {
         let owner = import().await.unwrap().session_id;
         assert_eq!(world.summary(owner).shown_state(), "queued");
         let agent_session_id = conversation;
-        let owned = CallError::Owned { agent_session_id, owner };
+        let owned = CallError::Owned {
+            agent_session_id,
+            owner,
+        };
         assert_eq!(import().await.err(), Some(owned.clone()));
         assert_eq!(world.handle().handover(first).await.err(), Some(owned));
         world.ended(owner).await;
