@@ -23,8 +23,8 @@ struct Node {
     live: Vec<Attempt>,
     /// It was cancelled and not resumed since.
     cancelled: bool,
-    /// Charged endings since the start or the last resume.
-    charged: u32,
+    /// When there were charged endings since the start or the last resume, in steps of the clock.
+    charged: Vec<i64>,
     /// Steps of the clock.
     ticks: i64,
     /// The question about the task that waits for its answer.
@@ -86,6 +86,9 @@ fn alphabet(life: &Lifecycle) -> Vec<Event> {
         },
         Ending::NotSignedIn,
         Ending::Quota { resets_at: None },
+        Ending::Quota {
+            resets_at: Some(now(-1)),
+        },
         Ending::ApiDown { message: String::new() },
         Ending::Crashed,
         Ending::LostContext { message: String::new() },
@@ -167,17 +170,22 @@ fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Nod
         && !decision.entries.is_empty()
     {
         after.live.retain(|live| live != attempt);
-        after.charged += u32::from(end.ending.is_charged());
+        after.charged.extend(end.ending.is_charged().then_some(before.ticks));
     }
     for entry in &decision.entries {
         if let Entry::SessionResumed(_) = entry {
-            (after.cancelled, after.charged) = (false, 0);
+            (after.cancelled, after.charged) = (false, vec![]);
         }
         if let Entry::AttemptStarted(start) = entry {
             assert_eq!(
                 start.attempt,
                 before.life.attempt.next(),
                 "attempts are numbered without gaps: {context}"
+            );
+            assert_eq!(
+                start.resumed_from.is_some(),
+                before.life.agent_session_id.is_some(),
+                "only a conversation that goes on goes on from a checkpoint: {context}"
             );
         }
     }
@@ -206,12 +214,75 @@ fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Nod
         !after.live.is_empty(),
         "the state knows of every agent: {context}"
     );
-    assert!(
-        after.charged <= policy().restarts_total_max + 1,
-        "no restart past the budget: {context}"
-    );
+    check_budget(before, event, after, &context);
+    check_goes_on(before, event, decision, after, &context);
     check_promises(before, event, after, &context);
     check_clarifying(before, event, decision, after, &context);
+}
+
+/// A charged ending is followed by a restart only within the budget, in all and in its window.
+fn check_budget(before: &Node, event: &Event, after: &Node, context: &str) {
+    let policy = policy();
+    let is_charged = matches!(event, Event::AttemptEnded { end, .. } if end.ending.is_charged());
+    if !is_charged || !matches!(after.life.state, State::WaitingRetry { .. }) {
+        return;
+    }
+    let window = i64::from(policy.restart_period_seconds);
+    let recent = after
+        .charged
+        .iter()
+        .filter(|ticks| now(before.ticks).as_second() - now(**ticks).as_second() < window);
+    let (recent, total) = (recent.count(), after.charged.len());
+    assert!(
+        recent <= policy.restarts_max as usize && total <= policy.restarts_total_max as usize,
+        "no restart past the budget: {context}"
+    );
+}
+
+/// Whatever state a session comes into, something follows of which it is left again; what is late changes nothing.
+fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node, context: &str) {
+    let of_attempt = match event {
+        Event::AgentUp { attempt } | Event::RetryDue { attempt } | Event::AttemptEnded { attempt, .. } => {
+            Some(*attempt)
+        }
+        Event::SlotFree { .. } | Event::Answer { .. } | Event::Cancel { .. } | Event::TimeUp | Event::Resume { .. } => {
+            None
+        }
+    };
+    if of_attempt.is_some_and(|attempt| attempt != before.life.attempt) {
+        assert_eq!(
+            *decision,
+            Decision::default(),
+            "what is late changes nothing: {context}"
+        );
+    }
+    let is_change = before.life.state != after.life.state;
+    let expected = match &after.life.state {
+        _ if !is_change => vec![],
+        State::Queued => vec![Effect::Enqueue],
+        State::Starting => vec![Effect::Start(after.life.attempt)],
+        State::WaitingRetry { at } => {
+            assert!(*at > now(before.ticks), "a wait ends later than now: {context}");
+            vec![Effect::WakeAt(*at)]
+        }
+        State::Stopping { .. } => vec![Effect::Stop(after.life.attempt)],
+        State::Running | State::Asking | State::Ended { .. } => vec![],
+    };
+    assert_eq!(decision.effects, expected, "a session goes on: {context}");
+    if let Event::Cancel { .. } = event {
+        let is_recorded = matches!(decision.entries.first(), Some(Entry::Control(_)));
+        assert_eq!(is_recorded, is_change, "who cancelled is recorded: {context}");
+        assert!(
+            matches!(after.life.state, State::Stopping { .. } | State::Ended { .. }),
+            "a cancel that is accepted is carried out: {context}"
+        );
+    }
+    if let Event::Resume { .. } = event {
+        assert!(
+            matches!(decision.entries[..], [Entry::SessionResumed(_), Entry::Input(_), ..]),
+            "what clears messages stands before those that are to stay: {context}"
+        );
+    }
 }
 
 /// Promises about a task that is clarified before it is run.
@@ -329,7 +400,7 @@ fn walk_from(clarify: Clarify) -> HashSet<StateName> {
         life,
         live: vec![],
         cancelled: false,
-        charged: 0,
+        charged: vec![],
         ticks: 0,
         asked: None,
         refined: 0,
