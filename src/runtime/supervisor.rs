@@ -14,16 +14,17 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use self::clocks::{Jumps, Retry};
+use self::creating::Creating;
 use self::gone::Faults;
 use super::execution::{Assignment, Execution, Surroundings};
 use super::handle::CallError;
 use super::messages::{
-    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Create, Deliver, LookAround, LookAtClocks, Recover, Reply,
-    Stop, StoreLost,
+    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Deliver, LookAround, LookAtClocks, Recover, Reply, Stop,
+    StoreLost,
 };
 use super::spans::{span_of, start_within};
 use crate::session::id::{Attempt, QuestionId, SessionId};
-use crate::session::journal::{Answered, Created, Entry, Text};
+use crate::session::journal::{Answered, Entry, Text};
 use crate::session::outcome::Ending;
 use crate::session::request::Request;
 use crate::session::state::{Effect, Event, Lifecycle, State, decide};
@@ -31,6 +32,7 @@ use crate::session::summary::Summary;
 use crate::store::{Append, Commit, StoreError};
 
 mod clocks;
+mod creating;
 mod gone;
 mod notices;
 mod questions;
@@ -55,14 +57,6 @@ pub(super) struct Supervisor {
     is_to_look_around: bool,
     /// Tells the daemon that the store failed.
     fatal: mpsc::UnboundedSender<StoreError>,
-}
-
-/// What is known of a session before its creation is on disk.
-struct Creating {
-    /// The conversation that it takes over.
-    conversation: Option<Uuid>,
-    /// Calls that wait for it.
-    cancels: Vec<Cancel>,
 }
 
 /// What the supervisor holds of one session.
@@ -297,45 +291,6 @@ impl Supervisor {
         }
     }
 
-    fn create(&mut self, message: Create, ctx: &mut Context<Self>) {
-        let Create { id, new, notice, reply } = message;
-        let conversation = resuming::taken_over(&new.request);
-        let allowed = self.check_queue().and_then(|()| self.check_owner(id, conversation));
-        if let Err(error) = allowed {
-            return answer_call(Some(reply), Err(error));
-        }
-        let created = Created {
-            request: new.request,
-            by: new.by,
-            claim: new.claim,
-        };
-        let request = Arc::new(created.request.clone());
-        let cancels = Vec::new();
-        self.creating.insert(id, Creating { conversation, cancels });
-        let acknowledgement = self.surroundings.store.create(id, created, self.now());
-        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
-        ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
-            let begun = act.creating.remove(&id);
-            for cancel in begun.into_iter().flat_map(|begun| begun.cancels) {
-                // Behind what follows here.
-                ctx.notify(cancel);
-            }
-            // Somebody was quicker with the same key: nothing has begun, and nothing is wrong with the store.
-            if let Err(error @ StoreError::KeyTaken(_)) = result {
-                return answer_call(Some(reply), Err(error.into()));
-            }
-            if let Ok(commit) = &result {
-                tracing::info!(parent: &span_of(id, Attempt::NONE), name = %commit.summary.name, "session created");
-                act.sessions
-                    .insert(id, Session::new(request, Arc::clone(&commit.summary)));
-                if let Some(text) = notice {
-                    act.write_notice(id, text);
-                }
-            }
-            act.stepped(id, result, &[Effect::Enqueue], Some(reply), ctx);
-        }));
-    }
-
     fn now(&self) -> Timestamp {
         self.surroundings.outside.clock.now()
     }
@@ -397,14 +352,6 @@ impl Handler<Recover> for Supervisor {
 
     fn handle(&mut self, _: Recover, ctx: &mut Self::Context) {
         self.recover(ctx);
-    }
-}
-
-impl Handler<Create> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, message: Create, ctx: &mut Self::Context) {
-        self.create(message, ctx);
     }
 }
 

@@ -45,10 +45,16 @@ pub struct MemoryStore {
     /// Held from the commit until the observer was told, so that it is told in order.
     plan: Mutex<Plan>,
     /// Acknowledgements that are held back.
-    held: Mutex<Vec<(oneshot::Sender<Result<Commit, StoreError>>, Commit)>>,
+    held: Mutex<Vec<Held>>,
     /// Why it answers nothing any more.
     ended: Mutex<Option<StoreError>>,
     health: watch::Sender<Health>,
+}
+
+/// A commit of which the one who asked is not told yet.
+struct Held {
+    answer: oneshot::Sender<Result<Commit, StoreError>>,
+    commit: Commit,
 }
 
 /// The faults to come.
@@ -96,7 +102,7 @@ impl MemoryStore {
 
     /// Gives the acknowledgements that were held back.
     pub fn acknowledge(&self) {
-        for (answer, commit) in lock(&self.held).drain(..) {
+        for Held { answer, commit } in lock(&self.held).drain(..) {
             let _ = answer.send(Ok(commit));
         }
     }
@@ -121,7 +127,8 @@ impl MemoryStore {
             if let Ok(commit) = &result {
                 self.observer.committed(commit);
                 if std::mem::take(&mut plan.is_late) {
-                    lock(&self.held).push((answer, commit.clone()));
+                    let commit = commit.clone();
+                    lock(&self.held).push(Held { answer, commit });
                     return acknowledgement;
                 }
             }

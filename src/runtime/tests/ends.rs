@@ -6,6 +6,7 @@ use crate::runtime::handle::CallError;
 use crate::session::id::QuestionId;
 use crate::session::outcome::Outcome;
 use crate::session::question::Answer;
+use crate::session::state::Denied;
 use crate::store::memory::Fault;
 
 const ALLOW: Answer = Answer::Allow {
@@ -141,5 +142,85 @@ fn a_conversation_is_not_given_back_while_a_session_waits_to_take_it_over() {
         assert_eq!(world.handle().handover(first).await.err(), Some(owned));
         world.ended(owner).await;
         assert!(world.handle().handover(first).await.is_ok());
+    });
+}
+
+/// Gets into a state in which its session waits, or is at work in the one that is named last.
+async fn waits(agent: Agent, state: &str) {
+    agent.says_a_line();
+    match state {
+        "waiting_quota" => agent.waits_for_quota(agent.now() + 5 * HOUR).await,
+        "waiting_api" => {
+            agent.retries_api(1);
+            agent.works(HOUR).await;
+        }
+        "waiting_retry" => return agent.gives_up_on_api(),
+        _ => agent.uses_tool("make", HOUR).await,
+    }
+    agent.finishes();
+}
+
+#[test]
+fn a_cancel_ends_a_session_wherever_it_stands_and_it_stays_ended_over_a_restart() {
+    for state in [
+        "waiting_quota",
+        "waiting_api",
+        "waiting_retry",
+        "running",
+        "starting",
+        "queued",
+    ] {
+        simulate(async move {
+            let play = move |agent: Agent| async move { waits(agent, state).await };
+            let mut world = World::with(script(play), |settings| settings.live_agents_max = 1);
+            if state == "queued" {
+                let holder = world.create(|_| {}).await;
+                world.shown(holder, "running").await;
+            }
+            let id = world.create(|_| {}).await;
+            world.shown(id, state).await;
+            world.handle().cancel(id, "a test".into()).await.unwrap();
+            world.restart();
+            assert_eq!(world.ended(id).await.0, Outcome::Cancelled, "{state}");
+            let attempts = world.summary(id).lifecycle.attempt;
+            pass(6 * HOUR).await;
+            let later = world.summary(id).lifecycle;
+            assert_eq!(later.state.outcome(), Some(Outcome::Cancelled), "{state}");
+            assert_eq!(later.attempt, attempts, "{state}");
+        });
+    }
+}
+
+#[test]
+fn a_session_is_resumed_once_and_only_when_it_has_ended() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            agent.does_not_listen();
+            if agent.is_first("run") {
+                agent.uses_tool("make", HOUR).await;
+            }
+            agent.works(SECOND).await;
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.open_tool().is_some()).await;
+        let handle = world.handle();
+        handle.cancel(id, "a test".into()).await.unwrap();
+        let resume = || handle.resume(id, Some("go on".into()), None, "a test".into());
+        let early = resume().await;
+        let is_refused = |result: &Result<_, CallError>| matches!(result, Err(CallError::Denied(Denied::StillLive(_))));
+        assert!(is_refused(&early.map(drop)));
+        world.ended(id).await;
+        let (one, other) = tokio::join!(resume(), resume());
+        let results = [one.map(drop), other.map(drop)];
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+        assert_eq!(
+            results.iter().filter(|result| is_refused(result)).count(),
+            1,
+            "{results:?}"
+        );
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["stopped", "finished"]);
     });
 }

@@ -240,6 +240,11 @@ impl World {
         self.daemon = Daemon::start(&self.disk, &self.machine, &self.settings, &self.clock);
     }
 
+    /// What the next daemon is set to.
+    pub(super) fn sets(&mut self, change: impl FnOnce(&mut RuntimeSettings)) {
+        change(&mut self.settings);
+    }
+
     /// The machine is off for so long: nothing on it lives, and a daemon starts with it.
     pub(super) async fn is_off_for(&mut self, time: SignedDuration) {
         self.machine.kill_agents();
