@@ -6,6 +6,7 @@ use crate::session::id::SessionId;
 use crate::session::journal::Entry;
 use crate::session::outcome::{Cause, Outcome};
 use crate::session::request::OnQuestion;
+use crate::session::summary::Summary;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
@@ -146,7 +147,8 @@ fn a_question_of_a_dead_agent_is_never_allowed_by_policy_but_when_it_is_asked_ag
             .await;
         world.shown(id, "awaiting_input").await;
         world.kill_agents();
-        world.until(id, |summary| summary.lifecycle.attempt.0 == 2).await;
+        let is_looking = |summary: &Summary| summary.lifecycle.attempt.0 == 2 && summary.work.open_tool().is_some();
+        world.until(id, is_looking).await;
         world.restart();
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         let journal = world.journal(id);

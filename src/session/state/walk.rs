@@ -277,7 +277,20 @@ fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node
             "a cancel that is accepted is carried out: {context}"
         );
     }
+    if let (Event::TimeUp, true) = (event, is_change) {
+        let stop_for = StopFor::TimedOut;
+        let is_told = match &after.life.state {
+            State::Stopping { stop_for: told } => *told == stop_for,
+            state => state.outcome() == Some(stop_for.outcome()),
+        };
+        assert!(is_told, "a session whose time is up is told so: {context}");
+    }
     if let Event::Resume { .. } = event {
+        assert_eq!(
+            after.life.restarts,
+            Restarts::default(),
+            "its budget is a new one: {context}"
+        );
         assert!(
             matches!(decision.entries[..], [Entry::SessionResumed(_), Entry::Input(_), ..]),
             "what clears messages stands before those that are to stay: {context}"
