@@ -112,6 +112,11 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     outcome
 }
 
+/// Whether a daemon with these options could read its settings.
+pub fn check(options: &Options) -> anyhow::Result<()> {
+    settings_and_paths(options).map(drop)
+}
+
 /// Everybody who is told of commits.
 struct Observers {
     publisher: Arc<Publisher>,

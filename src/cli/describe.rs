@@ -223,7 +223,7 @@ fn describe_jump(jump: &ClockJump) -> String {
         format!("the machine's clock was set back by {}", units::duration(by.abs()))
     } else {
         format!(
-            "the machine slept, or its clock was set ahead, by {}",
+            "the machine slept or was off, or its clock was set ahead, by {}",
             units::duration(by)
         )
     }

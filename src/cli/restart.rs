@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::Client;
@@ -11,6 +12,7 @@ use super::connection::is_locked;
 use super::exit::{Exit, Failure};
 use super::launch::find_or_start_with;
 use super::screen::print;
+use super::serve;
 
 /// How long the old daemon may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,8 +24,13 @@ const LOOK_PERIOD: Duration = Duration::from_millis(50);
 /// `restart`
 pub(crate) async fn restart(state_dir: &Path) -> Result<Exit, Failure> {
     let running = Client::find(state_dir)?;
+    let arguments = running.serve_arguments();
+    serve::check(state_dir, arguments)
+        .map_err(|why| Failure::Failed(format!("the daemon goes on: another one could not start: {why}")))?;
     end(&running, state_dir).await?;
-    let new = find_or_start_with(state_dir, running.serve_arguments()).await?.pid();
+    let new = find_or_start_with(state_dir, arguments).await;
+    let new = new.map_err(|why| Failure::Failed(format!("agents go on without a daemon: {why}")))?;
+    let new = new.pid();
     print(&format!(
         "the daemon (pid {new}, version {}) has taken over\n",
         env!("CARGO_PKG_VERSION")
@@ -41,7 +48,8 @@ async fn end(running: &Client, state_dir: &Path) -> Result<(), Failure> {
     let old = running.pid();
     let process = i32::try_from(old).ok().and_then(Pid::from_raw);
     let told = process.map(|process| kill_process(process, Signal::TERM));
-    if let Some(Err(error)) = told {
+    // Somebody else may have told it just before.
+    if let Some(Err(error)) = told.filter(|told| *told != Err(Errno::SRCH)) {
         return Err(Failure::Failed(format!("cannot stop the daemon (pid {old}): {error}")));
     }
     wait_for_end(state_dir, old).await?;
@@ -50,9 +58,14 @@ async fn end(running: &Client, state_dir: &Path) -> Result<(), Failure> {
     ))?)
 }
 
+/// Whether another daemon serves by now, which somebody else has started.
+fn is_followed(state_dir: &Path, pid: u32) -> bool {
+    Client::find(state_dir).is_ok_and(|now| now.pid() != pid)
+}
+
 async fn wait_for_end(state_dir: &Path, pid: u32) -> Result<(), Failure> {
     let deadline = Instant::now() + END_TIMEOUT;
-    while is_locked(&state_dir.join("daemon.lock")) {
+    while is_locked(&state_dir.join("daemon.lock")) && !is_followed(state_dir, pid) {
         if Instant::now() > deadline {
             let seconds = END_TIMEOUT.as_secs();
             return Err(Failure::Failed(format!(

@@ -64,6 +64,9 @@ pub enum CallError {
     /// Somebody was quicker.
     #[error("question {0} is already answered")]
     AlreadyAnswered(QuestionId),
+    /// Nobody is told an answer any more.
+    #[error("the session is being ended: its questions are not answered any more")]
+    BeingEnded,
     /// The answer does not fit.
     #[error(transparent)]
     AnswerMismatch(#[from] AnswerMismatch),

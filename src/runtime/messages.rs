@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -52,6 +53,14 @@ pub(super) struct Resume {
     pub reply: Reply,
 }
 
+/// To the supervisor: whether no other live session works in this conversation, or will.
+#[derive(Message)]
+#[rtype(result = "Result<(), CallError>")]
+pub(super) struct CheckOwner {
+    pub session: SessionId,
+    pub conversation: Uuid,
+}
+
 /// Where a conversation is cut.
 pub(super) struct CutAt {
     /// The record of the checkpoint.
@@ -84,6 +93,16 @@ pub(super) struct Committed(pub Arc<Summary>);
 pub(super) struct AgentUp {
     pub session: SessionId,
     pub attempt: Attempt,
+}
+
+/// To the supervisor: how things stand with the agent of this attempt is known; one that has ended has last given a sign
+/// of life then.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct AgentFound {
+    pub session: SessionId,
+    pub attempt: Attempt,
+    pub ended_after: Option<Timestamp>,
 }
 
 /// To the supervisor: the attempt is over; the agent and what it left behind are gone, and all it wrote is journalled.

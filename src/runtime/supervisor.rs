@@ -14,16 +14,17 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use self::clocks::{Jumps, Retry};
+use self::creating::Creating;
 use self::gone::Faults;
 use super::execution::{Assignment, Execution, Surroundings};
 use super::handle::CallError;
 use super::messages::{
-    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Create, Deliver, LookAround, LookAtClocks, Recover, Reply,
-    Stop, StoreLost,
+    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Deliver, LookAround, LookAtClocks, Recover, Reply, Stop,
+    StoreLost,
 };
 use super::spans::{span_of, start_within};
 use crate::session::id::{Attempt, QuestionId, SessionId};
-use crate::session::journal::{Answered, Created, Entry, Text};
+use crate::session::journal::{Answered, Entry, Text};
 use crate::session::outcome::Ending;
 use crate::session::request::Request;
 use crate::session::state::{Effect, Event, Lifecycle, State, decide};
@@ -31,6 +32,7 @@ use crate::session::summary::Summary;
 use crate::store::{Append, Commit, StoreError};
 
 mod clocks;
+mod creating;
 mod gone;
 mod notices;
 mod questions;
@@ -41,6 +43,8 @@ mod slots;
 pub(super) struct Supervisor {
     surroundings: Surroundings,
     sessions: HashMap<SessionId, Session>,
+    /// Sessions whose creation is on its way to the disk.
+    creating: HashMap<SessionId, Creating>,
     /// Sessions that wait for a slot, first come first served.
     queue: VecDeque<SessionId>,
     /// Threads for executions, used in turn.
@@ -58,8 +62,10 @@ pub(super) struct Supervisor {
 /// What the supervisor holds of one session.
 struct Session {
     request: Arc<Request>,
-    /// Ahead of the journal by what is not acknowledged yet.
+    /// Ahead of the journal by the decisions that are not acknowledged yet.
     life: Lifecycle,
+    /// How many those are.
+    deciding: u32,
     /// As it stands in the journal.
     summary: Arc<Summary>,
     /// The execution of the current attempt.
@@ -69,8 +75,9 @@ struct Session {
     /// What went wrong with executions of the current attempt.
     faults: Faults,
     retry: Retry,
-    /// A jump of the clock is on its way to the disk: until then its time at work is not known.
-    jumping: bool,
+    /// A jump of the clock is on its way to the disk, or nobody has looked yet how long the agent has lived that the
+    /// daemon before has left: until then its time at work is not known.
+    time_is_unknown: bool,
 }
 
 impl Session {
@@ -79,12 +86,13 @@ impl Session {
         Self {
             request,
             life,
+            deciding: 0,
             summary,
             execution: None,
             answering: BTreeSet::new(),
             faults: Faults::default(),
             retry: Retry::default(),
-            jumping: false,
+            time_is_unknown: false,
         }
     }
 }
@@ -114,6 +122,7 @@ impl Supervisor {
         Self {
             surroundings,
             sessions,
+            creating: HashMap::new(),
             queue,
             arbiters,
             next_arbiter: 0,
@@ -144,6 +153,7 @@ impl Supervisor {
             Err(denied) => return answer_call(reply, Err(denied.into())),
         };
         let attempt = session.life.attempt;
+        session.deciding += 1;
         decision.entries.iter().for_each(|entry| session.life.apply(entry, now));
         let append = Append {
             session_id: id,
@@ -157,8 +167,22 @@ impl Supervisor {
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(
             done.into_actor(self)
-                .map(move |result, act, ctx| act.stepped(id, result, &effects, reply, ctx)),
+                .map(move |result, act, ctx| act.decided(id, result, &effects, reply, ctx)),
         );
+    }
+
+    fn decided(
+        &mut self,
+        id: SessionId,
+        result: Result<Commit, StoreError>,
+        effects: &[Effect],
+        reply: Option<Reply>,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.deciding = session.deciding.saturating_sub(1);
+        }
+        self.stepped(id, result, effects, reply, ctx);
     }
 
     /// A decision is on disk: now it is carried out.
@@ -267,39 +291,6 @@ impl Supervisor {
         }
     }
 
-    fn create(&mut self, message: Create, ctx: &mut Context<Self>) {
-        let Create { id, new, notice, reply } = message;
-        let allowed = self
-            .check_queue()
-            .and_then(|()| self.check_owner(id, resuming::taken_over(&new.request)));
-        if let Err(error) = allowed {
-            return answer_call(Some(reply), Err(error));
-        }
-        let created = Created {
-            request: new.request,
-            by: new.by,
-            claim: new.claim,
-        };
-        let request = Arc::new(created.request.clone());
-        let acknowledgement = self.surroundings.store.create(id, created, self.now());
-        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
-        ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
-            // Somebody was quicker with the same key: nothing has begun, and nothing is wrong with the store.
-            if let Err(error @ StoreError::KeyTaken(_)) = result {
-                return answer_call(Some(reply), Err(error.into()));
-            }
-            if let Ok(commit) = &result {
-                tracing::info!(parent: &span_of(id, Attempt::NONE), name = %commit.summary.name, "session created");
-                act.sessions
-                    .insert(id, Session::new(request, Arc::clone(&commit.summary)));
-                if let Some(text) = notice {
-                    act.write_notice(id, text);
-                }
-            }
-            act.stepped(id, result, &[Effect::Enqueue], Some(reply), ctx);
-        }));
-    }
-
     fn now(&self) -> Timestamp {
         self.surroundings.outside.clock.now()
     }
@@ -321,6 +312,9 @@ impl Supervisor {
             .filter(|(_, session)| session.life.state.has_agent());
         let attempts = with_agent.map(|(id, session)| (*id, session.life.attempt, session.end_with()));
         for (id, attempt, end_with) in attempts.collect::<Vec<_>>() {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.time_is_unknown = true;
+            }
             self.start_execution(id, attempt, end_with, ctx);
         }
         self.look_around_soon(ctx);
@@ -333,10 +327,14 @@ impl Session {
         matches!(self.life.state, State::Stopping { .. }).then_some(Ending::Stopped)
     }
 
-    /// Takes a summary that is newer than the one it has.
+    /// Takes a summary that is newer than the one it has. What the agent has said may be part of the lifecycle: where no
+    /// decision is on its way to the disk, that stands as in the journal.
     fn take(&mut self, summary: &Arc<Summary>) {
         if summary.head > self.summary.head {
             self.summary = Arc::clone(summary);
+        }
+        if self.deciding == 0 && self.life != self.summary.lifecycle {
+            self.life = self.summary.lifecycle.clone();
         }
     }
 }
@@ -357,18 +355,15 @@ impl Handler<Recover> for Supervisor {
     }
 }
 
-impl Handler<Create> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, message: Create, ctx: &mut Self::Context) {
-        self.create(message, ctx);
-    }
-}
-
 impl Handler<Cancel> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Cancel { session, by, reply }: Cancel, ctx: &mut Self::Context) {
+    fn handle(&mut self, cancel: Cancel, ctx: &mut Self::Context) {
+        if let Some(creating) = self.creating.get_mut(&cancel.session) {
+            // Whoever heard of a new session by a stream may be quicker than its creation is here.
+            return creating.cancels.push(cancel);
+        }
+        let Cancel { session, by, reply } = cancel;
         let event = Event::Cancel { by };
         if self.sessions.contains_key(&session) {
             return self.step(session, &event, Some(reply), ctx);
@@ -376,7 +371,7 @@ impl Handler<Cancel> for Supervisor {
         let store = Arc::clone(&self.surroundings.store);
         let looking = tokio::task::spawn_blocking(move || store.summary(session));
         ctx.spawn(looking.into_actor(self).map(move |found, act, ctx| {
-            // Whoever heard of a new session by a stream may be quicker than its creation is here.
+            // Somebody may have resumed it meanwhile.
             if act.sessions.contains_key(&session) {
                 return act.step(session, &event, Some(reply), ctx);
             }

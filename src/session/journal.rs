@@ -96,7 +96,8 @@ entries! {
     Control(Control) = "control",
     /// Something a person should know.
     Notice(Text) = "notice",
-    /// The wall clock jumped: the machine slept, or its clock was set.
+    /// The wall clock jumped: the machine slept, was off, or its clock was set; or nothing of a session
+    /// lived for so long.
     ClockJumped(ClockJump) = "clock.jumped",
     /// An attempt has ended; its agent and what it left behind are gone.
     AttemptEnded(AttemptEnd) = "attempt.ended",

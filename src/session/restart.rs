@@ -91,6 +91,13 @@ impl Restarts {
         Verdict::Restart { in_window }
     }
 
+    /// A tool call has succeeded: what struck at the same one before is not to be expected at it any more.
+    pub fn note_passed(&mut self, tool: &str) {
+        if self.last_place.as_ref().is_some_and(|(_, place)| place == tool) {
+            self.last_place = None;
+        }
+    }
+
     /// Counts an ending that is not charged; answers how many came in a row, this one included.
     pub fn count_uncharged(&mut self) -> u32 {
         self.uncharged_in_row = self.uncharged_in_row.saturating_add(1);

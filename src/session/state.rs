@@ -283,4 +283,6 @@ impl Lifecycle {
 mod clarifying;
 mod decide;
 #[cfg(test)]
+mod stories;
+#[cfg(test)]
 mod walk;

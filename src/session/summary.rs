@@ -224,6 +224,9 @@ impl Summary {
         self.head = self.head.next();
         self.updated_at = at;
         self.lifecycle.apply(entry, at);
+        if let Some(tool) = self.work.passed_tool(entry) {
+            self.lifecycle.restarts.note_passed(tool);
+        }
         self.work.take(entry);
         self.kept.take(entry);
         self.take_entry(entry, at);

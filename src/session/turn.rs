@@ -128,6 +128,19 @@ impl Turns {
         self.open_tools.values().next_back().map(String::as_str)
     }
 
+    /// The open tool call that this record says has succeeded.
+    pub fn passed_tool(&self, entry: &Entry) -> Option<&str> {
+        let Entry::AgentMessage(said) = entry else { return None };
+        match &said.message {
+            Message::ToolResult {
+                tool_use_id,
+                is_error: false,
+                ..
+            } => self.open_tools.get(tool_use_id).map(String::as_str),
+            _ => None,
+        }
+    }
+
     /// Whether no tool call is open.
     pub fn is_between_tools(&self) -> bool {
         self.open_tools.is_empty()

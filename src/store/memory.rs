@@ -30,6 +30,8 @@ pub enum Fault {
     DiesBeforeCommit,
     /// The process dies between the commit and its acknowledgement: it is written, nobody is told anything.
     DiesAfterCommit,
+    /// It is written, and everybody is told but the one who asked, until [`MemoryStore::acknowledge`].
+    AcknowledgedLate,
     /// It is acknowledged and not written. No store may do this: it is here to show that a test notices.
     Forgets,
 }
@@ -42,9 +44,17 @@ pub struct MemoryStore {
     observer: Arc<dyn Observer>,
     /// Held from the commit until the observer was told, so that it is told in order.
     plan: Mutex<Plan>,
+    /// Acknowledgements that are held back.
+    held: Mutex<Vec<Held>>,
     /// Why it answers nothing any more.
     ended: Mutex<Option<StoreError>>,
     health: watch::Sender<Health>,
+}
+
+/// A commit of which the one who asked is not told yet.
+struct Held {
+    answer: oneshot::Sender<Result<Commit, StoreError>>,
+    commit: Commit,
 }
 
 /// The faults to come.
@@ -54,6 +64,8 @@ struct Plan {
     commits: u64,
     /// Faults by the number of the commit.
     faults: BTreeMap<u64, Fault>,
+    /// The acknowledgement of this commit is to be held back.
+    is_late: bool,
 }
 
 #[derive(Debug, Default)]
@@ -88,12 +100,20 @@ impl MemoryStore {
         plan.faults.insert(nth, fault);
     }
 
+    /// Gives the acknowledgements that were held back.
+    pub fn acknowledge(&self) {
+        for Held { answer, commit } in lock(&self.held).drain(..) {
+            let _ = answer.send(Ok(commit));
+        }
+    }
+
     fn on(disk: Arc<Mutex<Disk>>, epoch: String, observer: Arc<dyn Observer>) -> Self {
         Self {
             disk,
             epoch,
             observer,
             plan: Mutex::default(),
+            held: Mutex::default(),
             ended: Mutex::default(),
             health: watch::Sender::default(),
         }
@@ -106,6 +126,11 @@ impl MemoryStore {
         if let Some(result) = committed.transpose() {
             if let Ok(commit) = &result {
                 self.observer.committed(commit);
+                if std::mem::take(&mut plan.is_late) {
+                    let commit = commit.clone();
+                    lock(&self.held).push(Held { answer, commit });
+                    return acknowledgement;
+                }
             }
             let _ = answer.send(result);
         }
@@ -139,6 +164,10 @@ impl MemoryStore {
                 disk.keep(&commit);
                 self.end(StoreError::Closed);
                 return Ok(None);
+            }
+            Some(Fault::AcknowledgedLate) => {
+                disk.keep(&commit);
+                plan.is_late = true;
             }
             Some(Fault::Forgets) => {}
         }

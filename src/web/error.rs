@@ -175,7 +175,7 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::BadDirectory { .. } => Code::BadDirectory,
         CallError::DirectoryNotAllowed { .. } => Code::DirectoryNotAllowed,
         CallError::KeyMismatch { .. } => Code::KeyMismatch,
-        CallError::Denied(Denied::AlreadyEnded(_)) => Code::AlreadyEnded,
+        CallError::Denied(Denied::AlreadyEnded(_)) | CallError::BeingEnded => Code::AlreadyEnded,
         CallError::Denied(Denied::StillLive(_)) => Code::StillLive,
         CallError::Denied(Denied::Completed) => Code::Completed,
         CallError::QueueFull(_) => Code::QueueFull,

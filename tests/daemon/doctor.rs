@@ -1,6 +1,7 @@
 //! `restart` and `doctor`: the daemon replaced under its agents, and what is in its way.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -61,6 +62,55 @@ fn a_restart_keeps_the_arguments_of_the_old_daemon() {
     let created = &daemon.records_of(&id, "session.created")[0];
     assert_eq!(created["data"]["request"]["max_budget_usd"], 3.5, "{created}");
     signal(after["pid"].as_u64().unwrap() as u32, rustix::process::Signal::TERM);
+    until("the last process to end", || daemon.family().is_empty().then_some(()));
+}
+
+#[test]
+fn two_restarts_at_once_leave_one_daemon_and_none_is_told_of_a_failure() {
+    let mut daemon = TestDaemon::start();
+    let restart = |daemon: &TestDaemon| {
+        let mut command = daemon.command(&["restart"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("it runs")
+    };
+    for round in 0..3 {
+        let both = [restart(&daemon), restart(&daemon)].map(|one| one.wait_with_output().expect("it ends"));
+        let codes = both.each_ref().map(|out| out.status.code());
+        // One that comes when the old daemon has gone and the new one is not there yet finds none.
+        let is_well = codes.contains(&Some(0)) && codes.iter().all(|code| matches!(code, Some(0 | 4)));
+        let said = both.map(|out| String::from_utf8_lossy(&out.stderr).into_owned());
+        assert!(is_well, "{codes:?}: {said:?}");
+        if round == 0 {
+            daemon.is_replaced();
+        }
+        // The one that came second tries for the lock a moment longer.
+        until("one daemon", || (daemon.family().len() == 1).then_some(()));
+    }
+    assert_eq!(run(&daemon, &["stop"]).0, Some(0));
+    until("the last process to end", || daemon.family().is_empty().then_some(()));
+}
+
+#[test]
+fn a_daemon_is_not_ended_for_one_that_could_not_read_its_settings() {
+    let daemon = TestDaemon::stopped(&[]);
+    let config = daemon.work().join("mine.toml");
+    std::fs::write(&config, "[supervision]\nmax_budget_usd = 3.5\n").unwrap();
+    let mut old = daemon
+        .command(&["serve", "--config", "mine.toml"])
+        .spawn()
+        .expect("it starts");
+    until("the daemon to serve", || {
+        (run(&daemon, &["ls"]).0 == Some(0)).then_some(())
+    });
+    std::fs::write(&config, "[supervision]\nmax_budget_usd = \"much\"\n").unwrap();
+    let (code, said) = run(&daemon, &["restart"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("max_budget_usd") && said.contains("goes on"), "{said}");
+    let id = daemon.create("say hi");
+    daemon.wait_for(&id, "completed");
+    assert!(old.try_wait().unwrap().is_none(), "the old one serves");
+    assert_eq!(run(&daemon, &["stop"]).0, Some(0));
+    old.wait().unwrap();
     until("the last process to end", || daemon.family().is_empty().then_some(()));
 }
 

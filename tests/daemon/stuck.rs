@@ -52,6 +52,50 @@ fn a_daemon_that_comes_back_to_a_host_that_stands_still_replaces_it() {
 }
 
 #[test]
+fn a_host_that_comes_up_late_for_a_session_that_moved_on_or_has_ended_starts_nothing() {
+    let daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&format!(
+        "say before ;; crash once ;; wait-file {} ;; say after",
+        gate.display()
+    ));
+    until("the second attempt", || {
+        (daemon.view(&id)["attempt"] == 2).then_some(())
+    });
+    daemon.wait_for(&id, "running");
+    let agent = daemon.agent_pid(&id, 2);
+    let late_host = |attempt: &str| {
+        let mut command = daemon.command(&["agent-host", &id, attempt]);
+        command.current_dir(daemon.state().join(format!("sessions/{id}/{attempt}")));
+        command.spawn().expect("it starts")
+    };
+    let mut late = late_host("1");
+    until("the late host to leave", || late.try_wait().ok().flatten());
+    assert_eq!(
+        daemon.processes_of(&id),
+        [agent as i32],
+        "nothing was started beside it"
+    );
+    fs::write(gate, "").unwrap();
+    daemon.wait_for(&id, "completed");
+    until("the last process of the session to end", || {
+        daemon.processes_of(&id).is_empty().then_some(())
+    });
+    let spools = || {
+        ["1", "2"].map(|attempt| {
+            fs::metadata(daemon.state().join(format!("sessions/{id}/{attempt}/stdout.jsonl")))
+                .unwrap()
+                .len()
+        })
+    };
+    let before = spools();
+    let mut late = late_host("2");
+    until("the late host to leave", || late.try_wait().ok().flatten());
+    assert_eq!(spools(), before);
+    assert_eq!(daemon.view(&id)["attempt"], 2);
+}
+
+#[test]
 fn a_daemon_without_file_descriptors_takes_no_living_agent_for_dead() {
     let daemon = TestDaemon::start();
     let gate = daemon.root().join("gate");

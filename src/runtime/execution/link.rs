@@ -9,7 +9,7 @@ use crate::agent::wire::encode;
 use crate::agent_host::protocol::{
     Exit, FromHost, LINE_BYTES_MAX, OFFSET_BYTES, PROTOCOL_VERSION, WINDOW_BYTES, files,
 };
-use crate::runtime::messages::SpoolGrew;
+use crate::runtime::messages::{AgentFound, SpoolGrew};
 use crate::session::question::{Answer, Question};
 
 /// A host is nudged no more often than this: by itself it looks again 2 ms after each nudge.
@@ -169,6 +169,7 @@ impl Execution {
         if adopted {
             tracing::info!("a new host adopted the agent");
         }
+        self.tell_found(exit.is_some());
         self.watch_spool(ctx);
         let from = self.intake.position();
         self.intake.window = from + WINDOW_BYTES;
@@ -195,6 +196,21 @@ impl Execution {
         }
         self.watch_host(ctx);
         self.settle(ctx);
+    }
+
+    /// Tells the supervisor how things stand with the agent. One that has ended unseen lived at least until it was heard of
+    /// last, or has written last.
+    pub(super) fn tell_found(&self, has_ended: bool) {
+        let spool = self.directory().join(files::SPOOL);
+        let written = std::fs::metadata(spool).and_then(|spool| spool.modified()).ok();
+        let written = written.and_then(|at| jiff::Timestamp::try_from(at).ok());
+        let heard = self.summary.updated_at;
+        let (session, attempt) = (self.task.session_id, self.task.attempt);
+        self.supervisor.do_send(AgentFound {
+            session,
+            attempt,
+            ended_after: has_ended.then(|| written.map_or(heard, |written| written.max(heard))),
+        });
     }
 
     /// Begins to watch the spool, which is there since the host has one open. What it holds already is read anyway.

@@ -101,6 +101,7 @@ impl Execution {
 
     fn reach_later(&mut self, why: &str, ctx: &mut Context<Self>) {
         self.reach.failed = self.reach.failed.saturating_add(1);
+        self.tell_found(false);
         tracing::warn!(
             why,
             tries = self.reach.failed,

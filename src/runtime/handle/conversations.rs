@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::agent::transcript;
 use crate::runtime::execution::{agent_environment, daemon_environment};
-use crate::runtime::messages::{CutAt, Resume};
+use crate::runtime::messages::{CheckOwner, CutAt, Resume};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::journal::Entry;
 use crate::session::opening::CONTINUE;
@@ -155,16 +155,9 @@ impl Handle {
             return Err(Denied::StillLive(state.name()).into());
         }
         let agent_session_id = self.living_conversation(&summary).await?;
-        let others = self.list().await?;
-        let is_owner = |other: &&Arc<Summary>| {
-            other.lifecycle.state.outcome().is_none() && other.lifecycle.agent_session_id == Some(agent_session_id)
-        };
-        if let Some(owner) = others.iter().find(is_owner) {
-            return Err(CallError::Owned {
-                agent_session_id,
-                owner: owner.session_id,
-            });
-        }
+        let (session, conversation) = (id, agent_session_id);
+        let owner = self.supervisor.send(CheckOwner { session, conversation }).await;
+        owner.map_err(|_| CallError::Stopping)??;
         Ok(Handover {
             agent_session_id,
             cwd: summary.cwd.clone(),

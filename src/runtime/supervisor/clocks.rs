@@ -8,6 +8,7 @@
 use tokio::time::Instant;
 
 use super::*;
+use crate::runtime::messages::AgentFound;
 use crate::session::journal::ClockJump;
 
 /// The longest time between two looks at the clock while a deadline is ahead or an agent lives: a machine that slept, or
@@ -74,29 +75,62 @@ impl Supervisor {
             return;
         };
         tracing::warn!(by_ms = jump.by_ms, "the machine slept, or its clock was set");
-        let store = Arc::clone(&self.surroundings.store);
-        for (id, session) in &mut self.sessions {
-            if !session.life.state.has_agent() {
-                continue;
-            }
-            session.jumping = true;
-            let append = Append {
-                session_id: *id,
-                attempt: session.life.attempt,
-                span: None,
-                at: now,
-                entries: vec![Entry::ClockJumped(jump.clone())],
-            };
-            let (id, acknowledgement) = (*id, store.append(append));
-            let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
-            let done = actix::fut::wrap_future::<_, Self>(done);
-            ctx.spawn(done.map(move |result, act: &mut Self, ctx| {
-                if let Some(session) = act.sessions.get_mut(&id) {
-                    session.jumping = false;
-                }
-                act.stepped(id, result, &[], None, ctx);
-            }));
+        let with_agent = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.life.state.has_agent());
+        for id in with_agent.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.write_jump(id, jump.clone(), now, ctx);
         }
+    }
+
+    fn write_jump(&mut self, id: SessionId, jump: ClockJump, now: Timestamp, ctx: &mut Context<Self>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.time_is_unknown = true;
+        let append = Append {
+            session_id: id,
+            attempt: session.life.attempt,
+            span: None,
+            at: now,
+            entries: vec![Entry::ClockJumped(jump)],
+        };
+        let acknowledgement = self.surroundings.store.append(append);
+        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
+        ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
+            if let Some(session) = act.sessions.get_mut(&id) {
+                session.time_is_unknown = false;
+            }
+            act.stepped(id, result, &[], None, ctx);
+        }));
+    }
+}
+
+impl Handler<AgentFound> for Supervisor {
+    type Result = ();
+
+    /// The time since an agent has ended that nobody watched is no time at work.
+    fn handle(&mut self, found: AgentFound, ctx: &mut Self::Context) {
+        let AgentFound {
+            session: id,
+            attempt,
+            ended_after,
+        } = found;
+        let now = self.now();
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| {
+            let is_of_attempt = session.life.attempt == attempt && session.life.state.has_agent();
+            is_of_attempt && session.time_is_unknown
+        }) else {
+            return;
+        };
+        let gone_ms = ended_after.map_or(0, |ended| now.as_millisecond() - ended.as_millisecond());
+        if gone_ms >= JUMP_MS_MIN {
+            let (since, by_ms) = (now, gone_ms);
+            return self.write_jump(id, ClockJump { since, by_ms }, now, ctx);
+        }
+        session.time_is_unknown = false;
+        self.look_around_soon(ctx);
     }
 }
 
@@ -163,7 +197,7 @@ impl Session {
         let is_going = matches!(self.life.state, State::Starting | State::Running);
         if let Some(seconds) = self.request.timeout_seconds
             && is_going
-            && !self.jumping
+            && !self.time_is_unknown
             && self.summary.active_since.is_some()
         {
             let left_ms = seconds

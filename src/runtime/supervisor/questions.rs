@@ -41,6 +41,9 @@ impl Supervisor {
         let is_live = |session: &&Session| session.life.state.outcome().is_none();
         let session = self.sessions.get(&id).filter(is_live);
         let session = session.ok_or(CallError::NoSuchQuestion(question))?;
+        if let State::Stopping { .. } = session.life.state {
+            return Err(CallError::BeingEnded);
+        }
         let waiting = session
             .summary
             .questions

@@ -1,7 +1,7 @@
 //! Sessions that go on by hand: an ended one is taken from the store again, and one conversation has one live session.
 
 use super::*;
-use crate::runtime::messages::Resume;
+use crate::runtime::messages::{CheckOwner, Resume};
 use crate::session::journal::{Input, Resumed};
 use crate::session::message::InputState;
 use crate::session::request::OriginHow;
@@ -57,7 +57,7 @@ impl Supervisor {
 
     /// Whether one more session may wait.
     pub(super) fn check_queue(&self) -> Result<(), CallError> {
-        let waiting = self.queue.len();
+        let waiting = self.queue.len() + self.creating.len();
         if waiting >= self.surroundings.settings.queued_sessions_max {
             return Err(CallError::QueueFull(waiting));
         }
@@ -70,14 +70,30 @@ impl Supervisor {
         let Some(conversation) = conversation else {
             return Ok(());
         };
-        let mut others = self.sessions.iter().filter(|(other, _)| **other != id);
-        match others.find(|(_, session)| session.conversation() == Some(conversation)) {
+        let held = self
+            .sessions
+            .iter()
+            .map(|(other, session)| (*other, session.conversation()));
+        let creating = self
+            .creating
+            .iter()
+            .map(|(other, creating)| (*other, creating.conversation));
+        let mut others = held.chain(creating).filter(|(other, _)| *other != id);
+        match others.find(|(_, works_in)| *works_in == Some(conversation)) {
             Some((owner, _)) => Err(CallError::Owned {
                 agent_session_id: conversation,
-                owner: *owner,
+                owner,
             }),
             None => Ok(()),
         }
+    }
+}
+
+impl Handler<CheckOwner> for Supervisor {
+    type Result = Result<(), CallError>;
+
+    fn handle(&mut self, message: CheckOwner, _: &mut Self::Context) -> Self::Result {
+        self.check_owner(message.session, Some(message.conversation))
     }
 }
 

@@ -74,6 +74,8 @@ struct State {
     is_idle: bool,
     /// It dies of the next answer before it takes it.
     dies_of_answers: bool,
+    /// It does not end when it is asked to.
+    is_deaf: bool,
     /// Answers to its requests, by request.
     answers: BTreeMap<String, Value>,
     /// How many ids it has made up.
@@ -202,7 +204,7 @@ impl Agent {
             json!({})
         };
         self.print(lines::success(request_id, &response));
-        if subtype == "end_session" {
+        if subtype == "end_session" && !self.state().is_deaf {
             self.end(Exit::Code { code: 0 });
         }
     }
@@ -293,6 +295,10 @@ impl Agent {
         self.state().dies_of_answers = true;
     }
 
+    pub(super) fn does_not_listen(&self) {
+        self.state().is_deaf = true;
+    }
+
     pub(super) fn retries_api(&self, attempt: u32) {
         self.print(lines::api_retry(attempt, Some(500), "server_error"));
     }
@@ -313,6 +319,15 @@ impl Agent {
     /// What it was told last, but for requests to go on.
     pub(super) fn told(&self) -> String {
         self.conversation().told.clone()
+    }
+
+    /// Clears its conversation; what follows stands in another one.
+    pub(super) fn clears_conversation(&self) -> Uuid {
+        let fresh = Uuid::new_v4();
+        self.print(json!({"type": "conversation_reset", "new_conversation_id": fresh, "trigger": "clear"}));
+        let transcript = self.0.transcript.with_file_name(format!("{fresh}.jsonl"));
+        std::fs::write(transcript, "{}\n").expect("the transcript can be written");
+        fresh
     }
 
     /// Ends its turn well.

@@ -107,6 +107,13 @@ impl Machine {
         agents.iter().flat_map(|(name, agent)| remains(name, agent)).collect()
     }
 
+    /// A conversation that nobody here has held, and its file.
+    pub(super) fn begins_conversation(&self) -> Uuid {
+        let id = Uuid::new_v4();
+        std::fs::write(self.transcripts.join(format!("{id}.jsonl")), "{}\n").expect("the transcript can be written");
+        id
+    }
+
     /// Kills every agent.
     pub(super) fn kill_agents(&self) {
         let agents = self.agents.lock().unwrap();

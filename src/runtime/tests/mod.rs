@@ -7,11 +7,13 @@
 
 mod agent;
 mod clarify;
+mod ends;
 mod faults;
 mod host;
 mod hours;
 mod lines;
 mod meant;
+mod policy;
 mod questions;
 mod reattach;
 mod slots;

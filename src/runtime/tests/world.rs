@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::agent::Script;
 use super::host::{Machine, SimulatedHosts};
@@ -203,6 +204,10 @@ impl World {
     }
 
     pub(super) async fn try_create(&self, change: impl FnOnce(&mut Request)) -> Result<Arc<Summary>, CallError> {
+        self.handle().create(self.new_session(change)).await
+    }
+
+    pub(super) fn new_session(&self, change: impl FnOnce(&mut Request)) -> NewSession {
         let mut request = Request {
             task: "Say some lines.".into(),
             cwd: self.directory.path().into(),
@@ -210,13 +215,12 @@ impl World {
         };
         change(&mut request);
         let (env, by) = (Some(BTreeMap::new()), "a test".to_owned());
-        let new = NewSession {
+        NewSession {
             request,
             env,
             by,
             claim: None,
-        };
-        self.handle().create(new).await
+        }
     }
 
     /// Lets the n-th commit of this daemon from now go wrong.
@@ -224,10 +228,39 @@ impl World {
         self.daemon.store.fail_at(nth, fault);
     }
 
+    /// Gives the acknowledgements that a fault has held back.
+    pub(super) fn acknowledge(&self) {
+        self.daemon.store.acknowledge();
+    }
+
+    /// The id of a conversation that was begun outside.
+    pub(super) fn conversation_from_outside(&self) -> Uuid {
+        self.machine.begins_conversation()
+    }
+
     /// The daemon dies, if it has not yet, and another one takes over.
     pub(super) fn restart(&mut self) {
         self.daemon.store.close();
         self.daemon.died.send_replace(true);
+        self.daemon = Daemon::start(&self.disk, &self.machine, &self.settings, &self.clock);
+    }
+
+    /// What the next daemon is set to.
+    pub(super) fn sets(&mut self, change: impl FnOnce(&mut RuntimeSettings)) {
+        change(&mut self.settings);
+    }
+
+    /// The machine is off for so long: nothing on it lives, and a daemon starts with it.
+    pub(super) async fn is_off_for(&mut self, time: SignedDuration) {
+        self.machine.kill_agents();
+        self.is_without_daemon_for(time).await;
+    }
+
+    /// The daemon dies, and another one takes over after so long.
+    pub(super) async fn is_without_daemon_for(&mut self, time: SignedDuration) {
+        self.daemon.store.close();
+        self.daemon.died.send_replace(true);
+        pass(time).await;
         self.daemon = Daemon::start(&self.disk, &self.machine, &self.settings, &self.clock);
     }
 

@@ -23,8 +23,8 @@ struct Node {
     live: Vec<Attempt>,
     /// It was cancelled and not resumed since.
     cancelled: bool,
-    /// Charged endings since the start or the last resume.
-    charged: u32,
+    /// When there were charged endings since the start or the last resume, in steps of the clock.
+    charged: Vec<i64>,
     /// Steps of the clock.
     ticks: i64,
     /// The question about the task that waits for its answer.
@@ -35,7 +35,7 @@ struct Node {
 
 const TICKS_MAX: i64 = 12;
 
-fn policy() -> RestartPolicy {
+pub(super) fn policy() -> RestartPolicy {
     RestartPolicy {
         restarts_max: 2,
         restart_period_seconds: 40,
@@ -44,11 +44,11 @@ fn policy() -> RestartPolicy {
     }
 }
 
-fn now(ticks: i64) -> Timestamp {
+pub(super) fn now(ticks: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + ticks * 10).unwrap()
 }
 
-fn end(ending: Ending) -> AttemptEnd {
+pub(super) fn end(ending: Ending) -> AttemptEnd {
     AttemptEnd {
         ending,
         exit: None,
@@ -57,7 +57,7 @@ fn end(ending: Ending) -> AttemptEnd {
     }
 }
 
-fn resume() -> Event {
+pub(super) fn resume() -> Event {
     let resumed = Resumed {
         by: "a person".into(),
         instruction: None,
@@ -86,6 +86,9 @@ fn alphabet(life: &Lifecycle) -> Vec<Event> {
         },
         Ending::NotSignedIn,
         Ending::Quota { resets_at: None },
+        Ending::Quota {
+            resets_at: Some(now(-1)),
+        },
         Ending::ApiDown { message: String::new() },
         Ending::Crashed,
         Ending::LostContext { message: String::new() },
@@ -167,17 +170,22 @@ fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Nod
         && !decision.entries.is_empty()
     {
         after.live.retain(|live| live != attempt);
-        after.charged += u32::from(end.ending.is_charged());
+        after.charged.extend(end.ending.is_charged().then_some(before.ticks));
     }
     for entry in &decision.entries {
         if let Entry::SessionResumed(_) = entry {
-            (after.cancelled, after.charged) = (false, 0);
+            (after.cancelled, after.charged) = (false, vec![]);
         }
         if let Entry::AttemptStarted(start) = entry {
             assert_eq!(
                 start.attempt,
                 before.life.attempt.next(),
                 "attempts are numbered without gaps: {context}"
+            );
+            assert_eq!(
+                start.resumed_from.is_some(),
+                before.life.agent_session_id.is_some(),
+                "only a conversation that goes on goes on from a checkpoint: {context}"
             );
         }
     }
@@ -206,12 +214,88 @@ fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Nod
         !after.live.is_empty(),
         "the state knows of every agent: {context}"
     );
-    assert!(
-        after.charged <= policy().restarts_total_max + 1,
-        "no restart past the budget: {context}"
-    );
+    check_budget(before, event, after, &context);
+    check_goes_on(before, event, decision, after, &context);
     check_promises(before, event, after, &context);
     check_clarifying(before, event, decision, after, &context);
+}
+
+/// A charged ending is followed by a restart only within the budget, in all and in its window.
+fn check_budget(before: &Node, event: &Event, after: &Node, context: &str) {
+    let policy = policy();
+    let is_charged = matches!(event, Event::AttemptEnded { end, .. } if end.ending.is_charged());
+    if !is_charged || !matches!(after.life.state, State::WaitingRetry { .. }) {
+        return;
+    }
+    let window = i64::from(policy.restart_period_seconds);
+    let recent = after
+        .charged
+        .iter()
+        .filter(|ticks| now(before.ticks).as_second() - now(**ticks).as_second() < window);
+    let (recent, total) = (recent.count(), after.charged.len());
+    assert!(
+        recent <= policy.restarts_max as usize && total <= policy.restarts_total_max as usize,
+        "no restart past the budget: {context}"
+    );
+}
+
+/// Whatever state a session comes into, something follows of which it is left again; what is late changes nothing.
+fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node, context: &str) {
+    let of_attempt = match event {
+        Event::AgentUp { attempt } | Event::RetryDue { attempt } | Event::AttemptEnded { attempt, .. } => {
+            Some(*attempt)
+        }
+        Event::SlotFree { .. } | Event::Answer { .. } | Event::Cancel { .. } | Event::TimeUp | Event::Resume { .. } => {
+            None
+        }
+    };
+    if of_attempt.is_some_and(|attempt| attempt != before.life.attempt) {
+        assert_eq!(
+            *decision,
+            Decision::default(),
+            "what is late changes nothing: {context}"
+        );
+    }
+    let is_change = before.life.state != after.life.state;
+    let expected = match &after.life.state {
+        _ if !is_change => vec![],
+        State::Queued => vec![Effect::Enqueue],
+        State::Starting => vec![Effect::Start(after.life.attempt)],
+        State::WaitingRetry { at } => {
+            assert!(*at > now(before.ticks), "a wait ends later than now: {context}");
+            vec![Effect::WakeAt(*at)]
+        }
+        State::Stopping { .. } => vec![Effect::Stop(after.life.attempt)],
+        State::Running | State::Asking | State::Ended { .. } => vec![],
+    };
+    assert_eq!(decision.effects, expected, "a session goes on: {context}");
+    if let Event::Cancel { .. } = event {
+        let is_recorded = matches!(decision.entries.first(), Some(Entry::Control(_)));
+        assert_eq!(is_recorded, is_change, "who cancelled is recorded: {context}");
+        assert!(
+            matches!(after.life.state, State::Stopping { .. } | State::Ended { .. }),
+            "a cancel that is accepted is carried out: {context}"
+        );
+    }
+    if let (Event::TimeUp, true) = (event, is_change) {
+        let stop_for = StopFor::TimedOut;
+        let is_told = match &after.life.state {
+            State::Stopping { stop_for: told } => *told == stop_for,
+            state => state.outcome() == Some(stop_for.outcome()),
+        };
+        assert!(is_told, "a session whose time is up is told so: {context}");
+    }
+    if let Event::Resume { .. } = event {
+        assert_eq!(
+            after.life.restarts,
+            Restarts::default(),
+            "its budget is a new one: {context}"
+        );
+        assert!(
+            matches!(decision.entries[..], [Entry::SessionResumed(_), Entry::Input(_), ..]),
+            "what clears messages stands before those that are to stay: {context}"
+        );
+    }
 }
 
 /// Promises about a task that is clarified before it is run.
@@ -329,7 +413,7 @@ fn walk_from(clarify: Clarify) -> HashSet<StateName> {
         life,
         live: vec![],
         cancelled: false,
-        charged: 0,
+        charged: vec![],
         ticks: 0,
         asked: None,
         refined: 0,
@@ -357,121 +441,4 @@ fn walk_from(clarify: Clarify) -> HashSet<StateName> {
     }
     assert!(seen.len() > 500, "the walk is worth its name: {} nodes", seen.len());
     names
-}
-
-/// Follows a list of events from a new session, the clock standing still, and answers the end.
-fn follow(policy: &RestartPolicy, events: &[Event]) -> Lifecycle {
-    let mut life = Lifecycle::default();
-    for event in events {
-        let decision = decide(&life, event, policy, now(0), 0.5).unwrap();
-        decision.entries.iter().for_each(|entry| life.apply(entry, now(0)));
-    }
-    life
-}
-
-fn slot() -> Event {
-    Event::SlotFree {
-        fresh: Uuid::from_u128(7),
-        checkpoint: None,
-    }
-}
-
-#[test]
-fn a_crash_loop_that_writes_a_message_each_time_ends_parked() {
-    let policy = policy();
-    let mut events = Vec::new();
-    for n in 1..=3 {
-        let attempt = Attempt(n);
-        events.extend([slot(), Event::AgentUp { attempt }]);
-        events.push(Event::AttemptEnded {
-            attempt,
-            analysis: None,
-            end: end(Ending::Crashed),
-        });
-        events.push(Event::RetryDue { attempt });
-    }
-    let life = follow(&policy, &events);
-    assert_eq!(
-        life.state,
-        State::Ended {
-            outcome: Outcome::Failed { cause: Cause::Parked }
-        }
-    );
-}
-
-#[test]
-fn without_restarts_a_dead_agent_fails_as_crashed() {
-    let policy = RestartPolicy {
-        restarts_max: 0,
-        ..policy()
-    };
-    let ended = Event::AttemptEnded {
-        attempt: Attempt(1),
-        analysis: None,
-        end: end(Ending::Crashed),
-    };
-    let life = follow(&policy, &[slot(), ended]);
-    assert_eq!(
-        life.state,
-        State::Ended {
-            outcome: Outcome::Failed { cause: Cause::Crashed }
-        }
-    );
-}
-
-#[test]
-fn waiting_for_quota_is_never_charged_and_can_be_turned_off() {
-    let quota = Event::AttemptEnded {
-        attempt: Attempt(1),
-        analysis: None,
-        end: end(Ending::Quota {
-            resets_at: Some(now(99)),
-        }),
-    };
-    let life = follow(&policy(), &[slot(), quota.clone()]);
-    assert_eq!(life.state, State::WaitingRetry { at: now(99) });
-    assert_eq!(life.restarts.in_window(&policy(), now(0)), 0);
-    let off = RestartPolicy {
-        resume_after_quota: false,
-        ..policy()
-    };
-    let life = follow(&off, &[slot(), quota]);
-    assert_eq!(
-        life.state,
-        State::Ended {
-            outcome: Outcome::Failed { cause: Cause::Quota }
-        }
-    );
-}
-
-#[test]
-fn a_lost_conversation_is_not_resumed() {
-    let lost = Event::AttemptEnded {
-        attempt: Attempt(1),
-        analysis: None,
-        end: end(Ending::LostContext { message: "gone".into() }),
-    };
-    let life = follow(&policy(), &[slot(), lost]);
-    assert_eq!(
-        life.agent_session_id, None,
-        "the next attempt begins a new conversation"
-    );
-}
-
-#[test]
-fn a_repeated_cancel_is_accepted_quietly_and_a_late_one_refused() {
-    let cancel = Event::Cancel { by: "me".into() };
-    let life = follow(&policy(), std::slice::from_ref(&cancel));
-    assert_eq!(decide(&life, &cancel, &policy(), now(0), 0.0), Ok(Decision::default()));
-    let done = Event::AttemptEnded {
-        attempt: Attempt(1),
-        analysis: None,
-        end: end(Ending::Finished),
-    };
-    let life = follow(&policy(), &[slot(), done]);
-    assert_eq!(
-        decide(&life, &cancel, &policy(), now(0), 0.0),
-        Err(Denied::AlreadyEnded(Outcome::Completed))
-    );
-    assert_eq!(decide(&life, &resume(), &policy(), now(0), 0.0), Err(Denied::Completed));
 }

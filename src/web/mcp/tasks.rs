@@ -70,7 +70,7 @@ pub(super) async fn update(door: &Door, caller: &Caller, params: UpdateTaskParam
         let reply = forms::reply(question, &result).map_err(|error| misfit(error.to_string()))?;
         if let Reply::Answer(answer) = reply {
             match door.answer(caller, id, question.question_id, answer).await {
-                Ok(_) | Err(CallError::AlreadyAnswered(_) | CallError::NoSuchQuestion(_)) => {}
+                Ok(_) | Err(CallError::AlreadyAnswered(_) | CallError::NoSuchQuestion(_) | CallError::BeingEnded) => {}
                 Err(error) => return Err(refused(error)),
             }
         }

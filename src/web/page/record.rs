@@ -223,7 +223,7 @@ fn jump_line(jump: &ClockJump) -> String {
     if by.is_negative() {
         return format!("The clock was set back by {:#}", by.abs());
     }
-    format!("The machine slept, or its clock was set ahead, by {by:#}")
+    format!("The machine slept or was off, or its clock was set ahead, by {by:#}")
 }
 
 fn started_line(start: &AttemptStart) -> String {

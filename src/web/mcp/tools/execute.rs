@@ -179,7 +179,7 @@ impl Call<'_> {
             let question = question.question_id;
             match self.door.answer(self.caller, session, question, answer.clone()).await {
                 // Somebody was quicker: what counts is that it is answered.
-                Ok(_) | Err(CallError::AlreadyAnswered(_) | CallError::NoSuchQuestion(_)) => {}
+                Ok(_) | Err(CallError::AlreadyAnswered(_) | CallError::NoSuchQuestion(_) | CallError::BeingEnded) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -1,0 +1,62 @@
+//! New sessions: until its creation is on disk, a session is known by what others may ask about it meanwhile.
+
+use super::*;
+use crate::runtime::messages::Create;
+use crate::session::journal::Created;
+
+/// What is known of a session before its creation is on disk.
+pub(super) struct Creating {
+    /// The conversation that it takes over.
+    pub conversation: Option<Uuid>,
+    /// Calls that wait for it.
+    pub cancels: Vec<Cancel>,
+}
+
+impl Handler<Create> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: Create, ctx: &mut Self::Context) {
+        self.create(message, ctx);
+    }
+}
+
+impl Supervisor {
+    fn create(&mut self, message: Create, ctx: &mut Context<Self>) {
+        let Create { id, new, notice, reply } = message;
+        let conversation = resuming::taken_over(&new.request);
+        let allowed = self.check_queue().and_then(|()| self.check_owner(id, conversation));
+        if let Err(error) = allowed {
+            return answer_call(Some(reply), Err(error));
+        }
+        let created = Created {
+            request: new.request,
+            by: new.by,
+            claim: new.claim,
+        };
+        let request = Arc::new(created.request.clone());
+        let cancels = Vec::new();
+        self.creating.insert(id, Creating { conversation, cancels });
+        let acknowledgement = self.surroundings.store.create(id, created, self.now());
+        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
+        ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
+            let begun = act.creating.remove(&id);
+            for cancel in begun.into_iter().flat_map(|begun| begun.cancels) {
+                // Behind what follows here.
+                ctx.notify(cancel);
+            }
+            // Somebody was quicker with the same key: nothing has begun, and nothing is wrong with the store.
+            if let Err(error @ StoreError::KeyTaken(_)) = result {
+                return answer_call(Some(reply), Err(error.into()));
+            }
+            if let Ok(commit) = &result {
+                tracing::info!(parent: &span_of(id, Attempt::NONE), name = %commit.summary.name, "session created");
+                act.sessions
+                    .insert(id, Session::new(request, Arc::clone(&commit.summary)));
+                if let Some(text) = notice {
+                    act.write_notice(id, text);
+                }
+            }
+            act.stepped(id, result, &[Effect::Enqueue], Some(reply), ctx);
+        }));
+    }
+}

@@ -1,0 +1,226 @@
+//! Sessions that are ended by hand or by the clock, wherever they stand; and who comes too late.
+
+use super::agent::{Agent, script};
+use super::world::{HOUR, SECOND, World, pass, simulate};
+use crate::runtime::handle::CallError;
+use crate::session::id::QuestionId;
+use crate::session::outcome::Outcome;
+use crate::session::question::Answer;
+use crate::session::state::Denied;
+use crate::store::memory::Fault;
+
+const ALLOW: Answer = Answer::Allow {
+    updated_input: None,
+    remember: false,
+};
+
+#[test]
+fn an_answer_to_a_session_that_is_being_ended_is_refused() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            agent.does_not_listen();
+            agent.asks("make install", SECOND).await;
+        }));
+        let id = world.create(|_| {}).await;
+        world.shown(id, "awaiting_input").await;
+        world.handle().cancel(id, "a test".into()).await.unwrap();
+        assert_eq!(world.shown(id, "stopping").await.questions.len(), 1);
+        let answer = world.handle().answer(id, QuestionId(1), ALLOW, "a test".into()).await;
+        assert_eq!(answer.err(), Some(CallError::BeingEnded));
+        assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
+        let journal = world.journal(id);
+        assert!(!journal.iter().any(|(_, entry)| entry.kind() == "question.answered"));
+    });
+}
+
+#[test]
+fn a_cancel_that_comes_while_a_session_is_being_created_is_carried_out() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            agent.finishes();
+        }));
+        world.fail_at(1, Fault::AcknowledgedLate);
+        let cancelling = async {
+            let id = loop {
+                pass(SECOND).await;
+                if let Some(id) = world.only_session() {
+                    break id;
+                }
+            };
+            let handle = world.handle();
+            let acknowledging = async {
+                pass(SECOND).await;
+                world.acknowledge();
+            };
+            let (cancelled, ()) = tokio::join!(handle.cancel(id, "a test".into()), acknowledging);
+            cancelled.map(|_| id)
+        };
+        let (created, cancelled) = tokio::join!(world.try_create(|_| {}), cancelling);
+        assert!(created.is_ok(), "{created:?}");
+        let id = cancelled.unwrap();
+        assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
+        assert!(world.lines(id).is_empty());
+    });
+}
+
+#[test]
+fn a_conversation_is_taken_over_once_though_two_ask_for_it_at_once() {
+    simulate(async {
+        let world = World::with(script(|agent: Agent| async move { agent.finishes() }), |_| {});
+        let conversation = world.conversation_from_outside();
+        let handle = world.handle();
+        world.fail_at(1, Fault::AcknowledgedLate);
+        let second = async {
+            while world.only_session().is_none() {
+                pass(SECOND).await;
+            }
+            let second = handle.import(conversation, world.new_session(|_| {})).await;
+            world.acknowledge();
+            second
+        };
+        let first = handle.import(conversation, world.new_session(|_| {}));
+        let (first, second) = tokio::join!(first, second);
+        let id = first.unwrap().session_id;
+        let agent_session_id = conversation;
+        let owned = CallError::Owned {
+            agent_session_id,
+            owner: id,
+        };
+        assert_eq!(second.err(), Some(owned));
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+    });
+}
+
+#[test]
+fn a_queue_is_not_overfilled_by_those_who_come_at_once() {
+    simulate(async {
+        let world = World::with(script(|agent: Agent| async move { agent.finishes() }), |settings| {
+            settings.queued_sessions_max = 1;
+        });
+        world.fail_at(1, Fault::AcknowledgedLate);
+        let second = async {
+            while world.only_session().is_none() {
+                pass(SECOND).await;
+            }
+            let second = world.try_create(|_| {}).await;
+            world.acknowledge();
+            second
+        };
+        let (first, second) = tokio::join!(world.try_create(|_| {}), second);
+        assert_eq!(second.err(), Some(CallError::QueueFull(1)));
+        assert_eq!(world.ended(first.unwrap().session_id).await.0, Outcome::Completed);
+    });
+}
+
+#[test]
+fn a_conversation_is_not_given_back_while_a_session_waits_to_take_it_over() {
+    simulate(async {
+        let play = |agent: Agent| async move {
+            if agent.told() == "hold the slot" {
+                agent.uses_tool("make", HOUR).await;
+            }
+            agent.finishes();
+        };
+        let world = World::with(script(play), |settings| settings.live_agents_max = 1);
+        let conversation = world.conversation_from_outside();
+        let import = async || world.handle().import(conversation, world.new_session(|_| {})).await;
+        let first = import().await.unwrap().session_id;
+        world.ended(first).await;
+        assert!(world.handle().handover(first).await.is_ok());
+        let holder = world.create(|request| request.task = "hold the slot".into()).await;
+        world.shown(holder, "running").await;
+        let owner = import().await.unwrap().session_id;
+        assert_eq!(world.summary(owner).shown_state(), "queued");
+        let agent_session_id = conversation;
+        let owned = CallError::Owned {
+            agent_session_id,
+            owner,
+        };
+        assert_eq!(import().await.err(), Some(owned.clone()));
+        assert_eq!(world.handle().handover(first).await.err(), Some(owned));
+        world.ended(owner).await;
+        assert!(world.handle().handover(first).await.is_ok());
+    });
+}
+
+/// Gets into a state in which its session waits, or is at work in the one that is named last.
+async fn waits(agent: Agent, state: &str) {
+    agent.says_a_line();
+    match state {
+        "waiting_quota" => agent.waits_for_quota(agent.now() + 5 * HOUR).await,
+        "waiting_api" => {
+            agent.retries_api(1);
+            agent.works(HOUR).await;
+        }
+        "waiting_retry" => return agent.gives_up_on_api(),
+        _ => agent.uses_tool("make", HOUR).await,
+    }
+    agent.finishes();
+}
+
+#[test]
+fn a_cancel_ends_a_session_wherever_it_stands_and_it_stays_ended_over_a_restart() {
+    for state in [
+        "waiting_quota",
+        "waiting_api",
+        "waiting_retry",
+        "running",
+        "starting",
+        "queued",
+    ] {
+        simulate(async move {
+            let play = move |agent: Agent| async move { waits(agent, state).await };
+            let mut world = World::with(script(play), |settings| settings.live_agents_max = 1);
+            if state == "queued" {
+                let holder = world.create(|_| {}).await;
+                world.shown(holder, "running").await;
+            }
+            let id = world.create(|_| {}).await;
+            world.shown(id, state).await;
+            world.handle().cancel(id, "a test".into()).await.unwrap();
+            world.restart();
+            assert_eq!(world.ended(id).await.0, Outcome::Cancelled, "{state}");
+            let attempts = world.summary(id).lifecycle.attempt;
+            pass(6 * HOUR).await;
+            let later = world.summary(id).lifecycle;
+            assert_eq!(later.state.outcome(), Some(Outcome::Cancelled), "{state}");
+            assert_eq!(later.attempt, attempts, "{state}");
+        });
+    }
+}
+
+#[test]
+fn a_session_is_resumed_once_and_only_when_it_has_ended() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            agent.does_not_listen();
+            if agent.is_first("run") {
+                agent.uses_tool("make", HOUR).await;
+            }
+            agent.works(SECOND).await;
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.open_tool().is_some()).await;
+        let handle = world.handle();
+        handle.cancel(id, "a test".into()).await.unwrap();
+        let resume = || handle.resume(id, Some("go on".into()), None, "a test".into());
+        let early = resume().await;
+        let is_refused = |result: &Result<_, CallError>| matches!(result, Err(CallError::Denied(Denied::StillLive(_))));
+        assert!(is_refused(&early.map(drop)));
+        world.ended(id).await;
+        let (one, other) = tokio::join!(resume(), resume());
+        let results = [one.map(drop), other.map(drop)];
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+        assert_eq!(
+            results.iter().filter(|result| is_refused(result)).count(),
+            1,
+            "{results:?}"
+        );
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["stopped", "finished"]);
+    });
+}
