@@ -183,6 +183,7 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::Stopping => Code::Stopping,
         CallError::Delayed(store) | CallError::Store(store) => match store {
             StoreError::NoSuchSession(_) => Code::NoSuchSession,
+            StoreError::StillLive(_) => Code::StillLive,
             StoreError::DiskFull { .. } => Code::DiskFull,
             StoreError::Closed => Code::Stopping,
             StoreError::KeyTaken(_) => Code::KeyMismatch,

@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Instant;
 
 use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::{oneshot, watch};
 
 use self::place::Place;
+use self::removal::Removed;
 use self::room::{RETRY_PAUSE, Room};
 use super::reader::{self, integer, key};
 use super::{explain, listing, rebuild};
@@ -20,7 +21,10 @@ use crate::store::numbering::Draft;
 use crate::store::{Commit, Health, Observer, StoreError, Stored};
 
 mod place;
+mod removal;
 mod room;
+
+pub(super) use self::removal::Remove;
 
 /// A group takes no further append once it has this many records …
 const GROUP_RECORDS_MAX: usize = 2048;
@@ -35,6 +39,8 @@ const SUMMARIES_MAX: usize = 1024;
 pub(super) enum Job {
     /// Write this.
     Write(Write),
+    /// Remove this session.
+    Remove(Remove),
     /// Compute all summaries anew.
     Rebuild(SyncSender<Result<usize, StoreError>>),
     /// Run statements of a test on the writer's connection.
@@ -69,6 +75,8 @@ pub(super) struct Writer {
     next_id: i64,
     /// Why nothing is written any more. What a failed commit has left on disk is unknown, so it is never repeated.
     failed: Option<StoreError>,
+    /// Sessions that were removed and whose records are not all gone.
+    removed: Removed,
     /// Where the files are that are written to.
     place: Place,
     room: Room,
@@ -94,6 +102,7 @@ impl Writer {
         path: &Path,
         observer: Arc<dyn Observer>,
         last_id: i64,
+        removed: Vec<SessionId>,
         health: watch::Sender<Health>,
     ) -> Self {
         Self {
@@ -103,6 +112,7 @@ impl Writer {
             summaries: HashMap::new(),
             next_id: last_id + 1,
             failed: None,
+            removed: Removed::of(removed),
             place: Place::of(path),
             room: Room::beside(path, health),
         }
@@ -118,6 +128,11 @@ impl Writer {
                     self.write(group, queue);
                     behind
                 }
+                Job::Remove(asked) => {
+                    self.look_for_room();
+                    self.remove(asked);
+                    None
+                }
                 Job::Rebuild(answer) => {
                     let _ = answer.send(self.rebuild());
                     None
@@ -132,13 +147,21 @@ impl Writer {
         }
     }
 
-    /// Waits for a job, and on a full disk looks for room meanwhile. None once the queue is closed and empty.
+    /// Waits for a job, and meanwhile looks for room on a full disk or deletes what was removed. None once the queue is
+    /// closed and empty.
     fn next_job(&mut self, queue: &Receiver<Job>) -> Option<Job> {
         while self.room.is_short() {
             match queue.recv_timeout(RETRY_PAUSE) {
                 Ok(job) => return Some(job),
                 Err(RecvTimeoutError::Timeout) => self.look_for_room(),
                 Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        while self.removed.is_to_be_deleted() {
+            match queue.try_recv() {
+                Ok(job) => return Some(job),
+                Err(TryRecvError::Empty) => self.delete_some(),
+                Err(TryRecvError::Disconnected) => return None,
             }
         }
         queue.recv().ok()
@@ -200,6 +223,7 @@ impl Writer {
         self.run_sql("COMMIT")?;
         self.next_id = group.next_id;
         self.remember(group.summaries);
+        self.removed.go_on();
         Ok(results)
     }
 

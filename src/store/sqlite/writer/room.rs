@@ -74,6 +74,16 @@ impl Room {
         self.health.send_replace(Health::Failed(error.clone()));
     }
 
+    /// Gives up the ballast for something that has to be written on a full disk, and says so. Whether that has made room.
+    pub(super) fn make_some(&mut self) -> bool {
+        let has_made = self.give_up_ballast();
+        if has_made && !self.is_short {
+            self.say_full();
+            self.show(BTreeSet::new());
+        }
+        has_made
+    }
+
     fn say_full(&self) {
         let directory = self.directory.display();
         tracing::error!(%directory, "the disk is full: no session is admitted and those that write wait; make some room");
@@ -163,6 +173,10 @@ impl Writer {
                 Ok(Job::Write(write)) => {
                     self.room.waits_too(write.draft.session_id());
                     waiting.push(write);
+                }
+                Ok(Job::Remove(asked)) => {
+                    self.remove(asked);
+                    return true;
                 }
                 Ok(Job::Rebuild(answer)) => drop(answer.send(Err(self.disk_full()))),
                 #[cfg(test)]
