@@ -178,7 +178,8 @@ fn remove_session(store: &dyn Store, settings: &RuntimeSettings, summary: &Arc<S
     match remove_journal(store, id) {
         // A removal is written down first, for which there has to be some room.
         Err(StoreError::DiskFull { .. }) => {
-            remove_spools(store, settings, summary)?;
+            // Where it cannot be made by that, the second try says what is to be done.
+            let _ = remove_spools(store, settings, summary);
             remove_journal(store, id)
         }
         removed => removed,

@@ -255,7 +255,9 @@ impl Note {
     /// Writes down what became of it.
     pub(super) async fn finish<B>(mut self, handle: &Handle, answer: &HttpResponse<B>) {
         let created = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok());
+        let removed = answer.extensions().get::<SessionId>().copied();
         let session = match (created.and_then(session_in), &self.session) {
+            _ if removed.is_some() => removed,
             (Some(id), _) => id.parse().ok(),
             (None, Some(typed)) => handle.resolve(typed).await.ok(),
             (None, None) => None,
