@@ -1,8 +1,9 @@
 //! The files of sessions that have ended: the room they take, whether anything still uses them, and their removal. No
 //! link is followed, and all of this blocks.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -13,7 +14,6 @@ use rustix::io::Errno;
 use super::settings::RuntimeSettings;
 use crate::agent_host::protocol::files;
 use crate::session::id::{Attempt, SessionId};
-use crate::session::summary::Summary;
 
 /// What the name of a directory begins with whose session is gone already.
 const REMOVED_PREFIX: &str = "removed-";
@@ -23,9 +23,6 @@ const STRAY_AGE_MIN: Duration = Duration::from_hours(24);
 
 /// The unit of `st_blocks`, in bytes.
 const BLOCK_BYTES: u64 = 512;
-
-/// How much of a spool is looked at at once, in bytes.
-const CHUNK_BYTES: u64 = 64 * 1024;
 
 /// A lock in the directory of a session, or in one of its attempts', that some process holds. What cannot be looked at
 /// is an error, never taken for free.
@@ -55,25 +52,27 @@ pub(super) fn room(path: &Path) -> u64 {
 }
 
 /// What agents of a session have written to their standard output and error, each file with the room it takes; none
-/// where some of it never came into the journal.
-pub(super) fn spools(settings: &RuntimeSettings, summary: &Summary) -> io::Result<Option<Vec<(PathBuf, u64)>>> {
+/// where an attempt that is not among the `journalled` ones has written something.
+pub(super) fn spools(
+    settings: &RuntimeSettings,
+    session: SessionId,
+    journalled: &BTreeSet<Attempt>,
+) -> io::Result<Option<Vec<(PathBuf, u64)>>> {
     let mut found = Vec::new();
-    let last = settings.attempt_directory(summary.session_id, summary.lifecycle.attempt);
-    for attempt in directories_in(&settings.session_directory(summary.session_id))? {
+    for attempt in directories_in(&settings.session_directory(session))? {
+        let Some(number) = attempt.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
+            continue;
+        };
         for name in [files::SPOOL, files::STDERR] {
             let path = attempt.join(name);
             match fs::symlink_metadata(&path) {
-                Ok(metadata) if metadata.is_file() => found.push((path, metadata.blocks() * BLOCK_BYTES)),
-                Ok(_) => {}
+                Ok(metadata) if !metadata.is_file() => {}
+                Ok(metadata) if metadata.len() > 0 && !journalled.contains(&Attempt(number)) => return Ok(None),
+                Ok(metadata) => found.push((path, metadata.blocks() * BLOCK_BYTES)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-    }
-    let spool = last.join(files::SPOOL);
-    let is_there = found.iter().any(|(path, _)| *path == spool);
-    if is_there && has_line_behind(&spool, summary.through_offset)? {
-        return Ok(None);
     }
     Ok(Some(found))
 }
@@ -142,22 +141,6 @@ pub(super) fn is_old(folder: &Path) -> bool {
     let below = directories_in(folder).unwrap_or_default();
     let mut all = below.iter().map(PathBuf::as_path).chain([folder]);
     all.all(|path| age(path).is_some_and(|age| age >= STRAY_AGE_MIN))
-}
-
-/// Whether a file has a line that is whole behind this offset. What a killed agent left of its last line is none.
-fn has_line_behind(path: &Path, offset: u64) -> io::Result<bool> {
-    let mut file = OpenOptions::new().read(true).custom_flags(no_follow()).open(path)?;
-    file.seek(SeekFrom::Start(offset))?;
-    let mut chunk = Vec::new();
-    loop {
-        chunk.clear();
-        if (&mut file).take(CHUNK_BYTES).read_to_end(&mut chunk)? == 0 {
-            return Ok(false);
-        }
-        if chunk.contains(&b'\n') {
-            return Ok(true);
-        }
-    }
 }
 
 fn is_held(path: &Path) -> io::Result<bool> {
@@ -237,8 +220,6 @@ fn passed_over(removed: io::Result<()>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::samples::created;
-    use jiff::Timestamp;
     use std::os::unix::fs::symlink;
 
     fn place() -> (tempfile::TempDir, RuntimeSettings) {
@@ -251,24 +232,21 @@ mod tests {
         (dir, settings)
     }
 
-    /// A session with one attempt, whose spool has two lines of which the journal has the first.
-    fn session(settings: &RuntimeSettings, spool: &str) -> Summary {
-        let mut summary = Summary::new(SessionId::new(), &created("t"), Timestamp::UNIX_EPOCH);
-        summary.lifecycle.attempt = Attempt(1);
-        summary.through_offset = 4;
-        let attempt = settings.attempt_directory(summary.session_id, Attempt(1));
+    /// The files of a session with one attempt.
+    fn session(settings: &RuntimeSettings) -> SessionId {
+        let id = SessionId::new();
+        let attempt = settings.attempt_directory(id, Attempt(1));
         fs::create_dir_all(&attempt).unwrap();
-        fs::write(attempt.join(files::SPOOL), spool).unwrap();
+        fs::write(attempt.join(files::SPOOL), "one\n").unwrap();
         fs::write(attempt.join(files::STDERR), "oh\n").unwrap();
         fs::write(attempt.join(files::HOST_LOCK), "").unwrap();
-        summary
+        id
     }
 
     #[test]
     fn a_lock_that_is_held_is_found_and_a_free_one_is_not() {
         let (_dir, settings) = place();
-        let summary = session(&settings, "");
-        let directory = settings.session_directory(summary.session_id);
+        let directory = settings.session_directory(session(&settings));
         assert_eq!(held_lock(&directory).unwrap(), None);
         let path = directory.join("1").join(files::HOST_LOCK);
         let lock = File::open(&path).unwrap();
@@ -280,23 +258,23 @@ mod tests {
     }
 
     #[test]
-    fn output_goes_only_where_all_of_its_lines_are_journalled() {
+    fn output_goes_only_where_all_of_it_is_journalled() {
         let (_dir, settings) = place();
-        let summary = session(&settings, "one\ntw");
-        let found = spools(&settings, &summary).unwrap().expect("a cut off line is none");
+        let id = session(&settings);
+        assert_eq!(spools(&settings, id, &BTreeSet::new()).unwrap(), None);
+        let journalled = [Attempt(1)].into();
+        let found = spools(&settings, id, &journalled).unwrap().expect("it is journalled");
         assert_eq!(found.len(), 2);
         assert!(found.iter().all(|(_, bytes)| *bytes > 0), "{found:?}");
         remove_files(&found).unwrap();
         remove_files(&found).unwrap();
-        assert_eq!(spools(&settings, &summary).unwrap(), Some(vec![]));
-        assert_eq!(spools(&settings, &session(&settings, "one\ntwo\n")).unwrap(), None);
+        assert_eq!(spools(&settings, id, &BTreeSet::new()).unwrap(), Some(vec![]));
     }
 
     #[test]
     fn a_session_goes_with_all_of_its_files_and_nothing_that_links_lead_to() {
         let (dir, settings) = place();
-        let summary = session(&settings, "one\n");
-        let (id, outside) = (summary.session_id, dir.path().join("outside"));
+        let (id, outside) = (session(&settings), dir.path().join("outside"));
         fs::create_dir_all(outside.join("1")).unwrap();
         fs::write(outside.join("1/stdout.jsonl"), "mine").unwrap();
         let directory = settings.session_directory(id);
@@ -326,7 +304,7 @@ mod tests {
     #[test]
     fn what_was_cut_off_is_finished_and_nothing_else_goes() {
         let (_dir, settings) = place();
-        let summary = session(&settings, "one\n");
+        let id = session(&settings);
         fs::create_dir_all(settings.sessions.join("removed-x/1")).unwrap();
         fs::create_dir_all(settings.sessions.join("mine")).unwrap();
         assert_eq!(
@@ -337,7 +315,7 @@ mod tests {
         finish_removals(&settings).unwrap();
         let left = entries_of(&settings.sessions).unwrap();
         assert_eq!(left.len(), 2, "{left:?}");
-        assert!(settings.session_directory(summary.session_id).exists());
-        assert!(!is_old(&settings.session_directory(summary.session_id)));
+        assert!(settings.session_directory(id).exists());
+        assert!(!is_old(&settings.session_directory(id)));
     }
 }

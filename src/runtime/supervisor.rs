@@ -293,8 +293,9 @@ impl Supervisor {
         let acknowledgement = self.surroundings.store.create(id, created, self.now());
         let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
-            // Somebody was quicker with the same key: nothing has begun, and nothing is wrong with the store.
-            if let Err(error @ StoreError::KeyTaken(_)) = result {
+            // Somebody was quicker with the same key, or it is the first to find the disk full: nothing has begun, and
+            // nothing is wrong with the store.
+            if let Err(error @ (StoreError::KeyTaken(_) | StoreError::DiskFull { .. })) = result {
                 return answer_call(Some(reply), Err(error.into()));
             }
             if let Ok(commit) = &result {

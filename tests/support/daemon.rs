@@ -220,6 +220,14 @@ impl TestDaemon {
         request.send(body).ok().map(read)
     }
 
+    pub(crate) fn delete(&self, path: &str) -> (u16, Value) {
+        let request = self
+            .agent
+            .delete(self.url(path))
+            .header("Authorization", format!("Bearer {}", self.token()));
+        read(request.call().expect("an answer"))
+    }
+
     /// Creates a session that works on `task` in the working folder, and answers its id.
     pub(crate) fn create(&self, task: &str) -> String {
         self.create_with(json!({"task": task}))

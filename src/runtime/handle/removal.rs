@@ -3,10 +3,14 @@
 //! The journal goes first, then the files: what a crash leaves in between is a folder that belongs to no session, which
 //! the next sweep finds. Transcripts of the agent are its own and stay.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::runtime::files::{self, Folder};
+use crate::session::id::Attempt;
+use crate::session::journal::Entry;
+use crate::store::PAGE_RECORDS_MAX;
 
 /// How long the host of an agent that has ended may take to leave.
 const LEAVING_TIME_MAX: Duration = Duration::from_secs(3);
@@ -211,20 +215,43 @@ fn look_at_session(_: &dyn Store, settings: &RuntimeSettings, summary: &Arc<Summ
 }
 
 fn remove_spools(store: &dyn Store, settings: &RuntimeSettings, summary: &Arc<Summary>) -> Result<Gone, CallError> {
-    let gone = look_at_spools(store, settings, summary)?;
-    let found = files::spools(settings, summary).map_err(unusable(summary.session_id))?;
-    files::remove_files(&found.unwrap_or_default()).map_err(unusable(summary.session_id))?;
-    Ok(gone)
+    let found = find_spools(store, settings, summary.session_id)?;
+    files::remove_files(&found).map_err(unusable(summary.session_id))?;
+    Ok(of_output(summary, &found))
 }
 
-fn look_at_spools(_: &dyn Store, settings: &RuntimeSettings, summary: &Arc<Summary>) -> Result<Gone, CallError> {
-    refuse_while_in_use(settings, summary.session_id)?;
-    let found = files::spools(settings, summary).map_err(unusable(summary.session_id))?;
-    let found = found.ok_or(CallError::NotJournalled(summary.session_id))?;
-    Ok(Gone {
+fn look_at_spools(store: &dyn Store, settings: &RuntimeSettings, summary: &Arc<Summary>) -> Result<Gone, CallError> {
+    Ok(of_output(summary, &find_spools(store, settings, summary.session_id)?))
+}
+
+fn of_output(summary: &Arc<Summary>, found: &[(PathBuf, u64)]) -> Gone {
+    Gone {
         summary: Arc::clone(summary),
         bytes: found.iter().map(|(_, bytes)| bytes).sum(),
-    })
+    }
+}
+
+fn find_spools(
+    store: &dyn Store,
+    settings: &RuntimeSettings,
+    session: SessionId,
+) -> Result<Vec<(PathBuf, u64)>, CallError> {
+    refuse_while_in_use(settings, session)?;
+    let found = files::spools(settings, session, &journalled(store, session)?);
+    found
+        .map_err(unusable(session))?
+        .ok_or(CallError::NotJournalled(session))
+}
+
+/// The attempts whose output was read to its end: it is known how their agents ended, which is told last.
+fn journalled(store: &dyn Store, session: SessionId) -> Result<BTreeSet<Attempt>, StoreError> {
+    let records = store.latest_of_kind(session, "attempt.ended", None, PAGE_RECORDS_MAX)?;
+    let is_read = |record: &Stored| matches!(record.entry(), Ok(Entry::AttemptEnded(end)) if end.exit.is_some());
+    Ok(records
+        .into_iter()
+        .filter(is_read)
+        .map(|record| record.attempt)
+        .collect())
 }
 
 /// Its host, its agent or what that has left running may still write.
