@@ -67,8 +67,12 @@ pub(super) fn spools(
             let path = attempt.join(name);
             match fs::symlink_metadata(&path) {
                 Ok(metadata) if !metadata.is_file() => {}
-                Ok(metadata) if metadata.len() > 0 && !journalled.contains(&Attempt(number)) => return Ok(None),
-                Ok(metadata) => found.push((path, metadata.blocks() * BLOCK_BYTES)),
+                Ok(metadata) if journalled.contains(&Attempt(number)) => {
+                    found.push((path, metadata.blocks() * BLOCK_BYTES));
+                }
+                Ok(metadata) if metadata.len() > 0 => return Ok(None),
+                // An agent may be about to write to it.
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -268,7 +272,16 @@ mod tests {
         assert!(found.iter().all(|(_, bytes)| *bytes > 0), "{found:?}");
         remove_files(&found).unwrap();
         remove_files(&found).unwrap();
-        assert_eq!(spools(&settings, id, &BTreeSet::new()).unwrap(), Some(vec![]));
+        fs::write(&found[0].0, "").unwrap();
+        assert_eq!(
+            spools(&settings, id, &BTreeSet::new()).unwrap(),
+            Some(vec![]),
+            "it may be written to"
+        );
+        assert_eq!(
+            spools(&settings, id, &journalled).unwrap().map(|found| found.len()),
+            Some(1)
+        );
     }
 
     #[test]

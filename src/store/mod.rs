@@ -240,8 +240,9 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a session that has ended: its summary, its records, its creator's key.
     ///
     /// Promise: acknowledged means on disk, and that nothing of it is found again; refused ([`StoreError::StillLive`],
-    /// [`StoreError::NoSuchSession`]) means that nothing has changed. It happens in the order of what is handed over. No
-    /// id of a record is ever used again. Other appends do not wait for it, however long the journal is.
+    /// [`StoreError::NoSuchSession`]) means that nothing has changed. It happens in the order of what is handed over, but
+    /// does not wait with others for room on a full disk. No id of a record is ever used again. Other appends do not wait
+    /// for it, however long the journal is.
     fn remove(&self, session_id: SessionId) -> Removal;
 
     /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of a session with numbers above `after`, in order; fewer

@@ -124,8 +124,8 @@ impl Writer {
         while let Some(job) = next {
             let behind = match job {
                 Job::Write(first) => {
-                    let (group, behind) = gather(first, queue);
-                    self.write(group, queue);
+                    let (group, mut behind) = gather(first, queue);
+                    self.write(group, &mut behind, queue);
                     behind
                 }
                 Job::Remove(asked) => {
@@ -167,8 +167,9 @@ impl Writer {
         queue.recv().ok()
     }
 
-    /// Commits a group, tells the observer, answers; in this order.
-    fn write(&mut self, mut group: Vec<Write>, queue: &Receiver<Job>) {
+    /// Commits a group, tells the observer, answers; in this order. Where the group has to wait for room, the job behind
+    /// it does not.
+    fn write(&mut self, mut group: Vec<Write>, behind: &mut Option<Job>, queue: &Receiver<Job>) {
         self.look_for_room();
         self.refuse_creations(&mut group);
         while self.failed.is_none() {
@@ -182,7 +183,7 @@ impl Writer {
                 }
                 Err(error) => self.give_up(&error),
             }
-            if self.failed.is_none() && !self.wait_for_room(&mut group, queue) {
+            if self.failed.is_none() && !self.wait_for_room(&mut group, behind, queue) {
                 return group.into_iter().for_each(|write| write.refuse(StoreError::Closed));
             }
         }

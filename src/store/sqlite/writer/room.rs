@@ -155,7 +155,12 @@ impl Room {
 impl Writer {
     /// A group did not fit. Answers whether it is to be tried again: not when the store was closed meanwhile. What is
     /// handed over in the meantime joins the group, but for new sessions.
-    pub(super) fn wait_for_room(&mut self, waiting: &mut Vec<Write>, queue: &Receiver<Job>) -> bool {
+    pub(super) fn wait_for_room(
+        &mut self,
+        waiting: &mut Vec<Write>,
+        behind: &mut Option<Job>,
+        queue: &Receiver<Job>,
+    ) -> bool {
         if !self.room.is_short() {
             self.room.say_full();
         }
@@ -168,7 +173,11 @@ impl Writer {
         }
         let until = Instant::now() + RETRY_PAUSE;
         loop {
-            match queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            let next = behind.take().map_or_else(
+                || queue.recv_timeout(until.saturating_duration_since(Instant::now())),
+                Ok,
+            );
+            match next {
                 Ok(Job::Write(write)) if write.draft.is_create() => write.refuse(self.disk_full()),
                 Ok(Job::Write(write)) => {
                     self.room.waits_too(write.draft.session_id());
