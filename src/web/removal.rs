@@ -141,7 +141,8 @@ fn long_ago(seconds: u64) -> Result<Timestamp, Problem> {
         return Err(bad_body("older_than_seconds is too large"));
     }
     let then = Timestamp::now().checked_sub(Duration::from_secs(seconds));
-    Ok(then.unwrap_or(Timestamp::MIN))
+    // A year before 0 is none to those who are told of it.
+    Ok(then.unwrap_or(Timestamp::UNIX_EPOCH).max(Timestamp::UNIX_EPOCH))
 }
 
 fn view(sweep: Sweep, swept: &Swept) -> SweptView {
