@@ -235,7 +235,7 @@ pub(crate) struct LsArgs {
 /// `status`
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
-    /// The session: its id, or the first or last digits of the short one; not needed while only one is live
+    /// The session: its id, the first or last digits of the short one, or its name; not needed while only one is live
     #[arg(value_parser = id())]
     pub(crate) id: Option<String>,
     /// One object
@@ -246,7 +246,7 @@ pub(crate) struct StatusArgs {
 /// `attach`
 #[derive(Args, Debug)]
 pub(crate) struct AttachArgs {
-    /// The session: its id, or the first or last digits of the short one; not needed while only one is live
+    /// The session: its id, the first or last digits of the short one, or its name; not needed while only one is live
     #[arg(value_parser = id())]
     pub(crate) id: Option<String>,
     /// Begin behind this record
@@ -263,7 +263,7 @@ pub(crate) struct AttachArgs {
 /// `logs`
 #[derive(Args, Debug)]
 pub(crate) struct LogsArgs {
-    /// The session: its id, or the first or last digits of the short one; not needed while only one is live
+    /// The session: its id, the first or last digits of the short one, or its name; not needed while only one is live
     #[arg(value_parser = id())]
     pub(crate) id: Option<String>,
     /// Go on with what happens, until the session ends
@@ -283,7 +283,7 @@ pub(crate) struct LogsArgs {
 /// `wait`
 #[derive(Args, Debug)]
 pub(crate) struct WaitArgs {
-    /// The sessions: their ids, or the first or last digits of the short ones
+    /// The sessions: their ids, the first or last digits of the short ones, or their names
     #[arg(required = true, value_name = "ID", value_parser = id())]
     pub(crate) ids: Vec<String>,
     /// For what: their end, or also a question that waits for somebody
@@ -309,7 +309,7 @@ pub(crate) enum Until {
 /// `answer`
 #[derive(Args, Debug)]
 pub(crate) struct AnswerArgs {
-    /// The session; not needed while only one question is open
+    /// The session: its id, digits of the short one, or its name; not needed while only one question is open
     #[arg(value_parser = id())]
     pub(crate) id: Option<String>,
     /// The question, such as q1; not needed while the session has only one
@@ -324,7 +324,7 @@ pub(crate) struct AnswerArgs {
 /// `cancel`
 #[derive(Args, Debug)]
 pub(crate) struct CancelArgs {
-    /// The sessions: their ids, or the first or last digits of the short ones
+    /// The sessions: their ids, the first or last digits of the short ones, or their names
     #[arg(required = true, value_name = "ID", value_parser = id())]
     pub(crate) ids: Vec<String>,
     /// Print each session as an object
@@ -335,7 +335,7 @@ pub(crate) struct CancelArgs {
 /// `open`
 #[derive(Args, Debug)]
 pub(crate) struct OpenArgs {
-    /// The session to show: its id, or the first or last digits of the short one [default: all of them]
+    /// The session to show: its id, the first or last digits of the short one, or its name [default: all of them]
     #[arg(value_name = "SESSION", value_parser = id())]
     pub(crate) id: Option<String>,
     /// Only print the link, which can be used once

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::session::id::QuestionId;
 use crate::session::journal::Entry;
@@ -18,7 +18,7 @@ use super::asking::{Asking, Prompted, is_interactive};
 use super::clean::{clean, one_line};
 use super::client::{Client, read};
 use super::exit::{Exit, Failure};
-use super::follow::{Follow, Happening};
+use super::follow::{DAEMON_BACK, DAEMON_GONE, Follow, Happening};
 use super::logs::begin;
 use super::output::Renderer;
 use super::prompt::explain;
@@ -32,6 +32,9 @@ const SECOND_PRESS: Duration = Duration::from_secs(2);
 
 /// Two interrupts so close together are one press, which the prompt and this process have both seen.
 const SAME_PRESS: Duration = Duration::from_millis(100);
+
+/// How long after an answer that no daemon took it is given again.
+const GIVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// How much a replay collects before it is printed, in bytes.
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
@@ -53,7 +56,7 @@ pub(crate) async fn follow(client: Client, view: &View, after: u64, json: bool) 
     let withdrawn = session.asking.withdraw().await;
     let cleared = session.screen.finish();
     match end? {
-        End::Ended => session.summarise().await,
+        End::Ended => session.summarise(&mut interrupts).await,
         End::Interrupted => {
             withdrawn.and(cleared)?;
             session.detach(&mut interrupts).await
@@ -78,6 +81,9 @@ struct Followed {
     screen: Screen,
     asking: Asking,
     status: Status,
+    /// Answers that no daemon took yet, and when they are given again.
+    owed: Vec<(QuestionId, Answer)>,
+    give_again_at: Instant,
     /// What is not printed yet.
     out: String,
     /// The last record that was taken, and the last one that is history rather than news.
@@ -102,6 +108,8 @@ impl Followed {
             screen,
             asking: Asking::new(view),
             status,
+            owed: Vec::new(),
+            give_again_at: Instant::now(),
             out: String::new(),
             seen: after,
             history: view.head,
@@ -110,6 +118,7 @@ impl Followed {
 
     async fn run(&mut self, interrupts: &mut Signal) -> Result<End, Failure> {
         loop {
+            let may_give = !self.owed.is_empty() && !self.follow.is_gone();
             tokio::select! {
                 happening = self.follow.next() => match happening? {
                     Some(happening) => self.take(happening).await?,
@@ -121,11 +130,12 @@ impl Followed {
                 prompted = self.asking.prompted() => {
                     self.screen.release()?;
                     match prompted? {
-                        Prompted::Answered(question_id, answer) => self.give(question_id, &answer).await,
+                        Prompted::Answered(question_id, answer) => self.give(question_id, answer).await,
                         Prompted::Later(question_id) => self.hint(question_id, None),
                         Prompted::Interrupted => return Ok(End::Interrupted),
                     }
                 }
+                () = sleep_until(self.give_again_at), if may_give => self.give_owed().await,
                 _ = interrupts.recv() => {
                     self.print()?;
                     return Ok(End::Interrupted);
@@ -167,8 +177,8 @@ impl Followed {
             }
             Happening::Delta(delta) if !self.json => self.renderer.delta(&delta, &mut self.out),
             Happening::Delta(_) => {}
-            Happening::DaemonGone => self.say("the daemon is gone, waiting for it (the session is not lost)")?,
-            Happening::DaemonBack => self.say("the daemon is back")?,
+            Happening::DaemonGone => self.say(DAEMON_GONE)?,
+            Happening::DaemonBack => self.say(DAEMON_BACK)?,
         }
         if self.out.len() > REPLAY_BYTES_MAX {
             self.print()?;
@@ -230,15 +240,46 @@ impl Followed {
             .note(&format!("the session waits; answer with: {}", how.trim_end()));
     }
 
-    async fn give(&mut self, question_id: QuestionId, answer: &Answer) {
-        if let Err(failure) = self.follow.client().answer(&self.id, question_id, answer).await {
-            self.screen.note(&format!("error: the answer was not taken: {failure}"));
+    /// Gives an answer; where no daemon takes it, a person is not asked for it again.
+    async fn give(&mut self, question_id: QuestionId, answer: Answer) {
+        if !self.is_given(question_id, &answer).await {
+            self.owed.push((question_id, answer));
+            self.screen.note(&format!(
+                "no daemon answers: the answer to {question_id} is kept here and given when one does"
+            ));
+        }
+    }
+
+    async fn give_owed(&mut self) {
+        for (question_id, answer) in std::mem::take(&mut self.owed) {
+            if !self.is_given(question_id, &answer).await {
+                self.owed.push((question_id, answer));
+            }
+        }
+    }
+
+    /// Whether a daemon has taken the answer, or has refused it, which is said.
+    async fn is_given(&mut self, question_id: QuestionId, answer: &Answer) -> bool {
+        match self.follow.client().answer(&self.id, question_id, answer).await {
+            Ok(_) => true,
+            Err(Failure::Failed(_)) => {
+                self.give_again_at = Instant::now() + GIVE_AGAIN;
+                false
+            }
+            Err(failure) => {
+                self.screen.note(&format!("error: the answer was not taken: {failure}"));
+                true
+            }
         }
     }
 
     /// Says how it ended; in JSON the records have said it all.
-    async fn summarise(&mut self) -> Result<Exit, Failure> {
-        let view = self.follow.client().view(&self.id).await?;
+    async fn summarise(&mut self, interrupts: &mut Signal) -> Result<Exit, Failure> {
+        let raw = tokio::select! {
+            raw = self.follow.session() => raw?,
+            _ = interrupts.recv() => return self.detach(interrupts).await,
+        };
+        let view: View = read(&raw)?;
         let exit = Exit::of_outcome(view.ended_as());
         if self.json {
             return Ok(exit);
@@ -250,10 +291,24 @@ impl Followed {
         }
         out += &summary(&view);
         self.screen.write(&out)?;
+        if matches!(view.ended_as(), Some("failed" | "timed_out")) {
+            eprint(&format!("go on with `cc-executor resume {}`", self.short_id));
+        }
         Ok(exit)
     }
 
     async fn detach(&mut self, interrupts: &mut Signal) -> Result<Exit, Failure> {
+        for (question_id, _) in &self.owed {
+            eprint(&format!("the answer to {question_id} was not given"));
+        }
+        if self.follow.is_gone() {
+            eprint(&format!(
+                "detached: the session is not lost. Start a daemon with `cc-executor serve`, then come back with \
+                 `cc-executor attach {}`",
+                self.short_id
+            ));
+            return Ok(Exit::Ok);
+        }
         eprint(&format!(
             "detached: the session goes on. Come back with `cc-executor attach {}`; Ctrl-C again within 2 s cancels it",
             self.short_id
@@ -266,7 +321,10 @@ impl Followed {
                 Ok(_) => break,
             }
         }
-        self.follow.client().cancel(&self.id).await?;
+        if let Err(failure) = self.follow.client().cancel(&self.id).await {
+            eprint(&format!("session {} is not cancelled", self.short_id));
+            return Err(failure);
+        }
         eprint(&format!("cancelled session {}", self.short_id));
         Ok(Exit::Cancelled)
     }

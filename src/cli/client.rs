@@ -6,6 +6,7 @@ use std::time::Duration;
 use awc::ClientRequest;
 use awc::http::StatusCode;
 use awc::http::header::CONTENT_TYPE;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -23,6 +24,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest answer, in bytes: a page of records, of which one may hold a line of 16 MiB.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What cannot stand in a part of a URL as it is.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// How many records are asked for at a time.
 const PAGE_RECORDS: u32 = 500;
@@ -266,22 +270,14 @@ pub(crate) fn query_string(query: &[(&str, String)]) -> String {
         text.push(if text.is_empty() { '?' } else { '&' });
         text.push_str(name);
         text.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
-                _ => text.push_str(&format!("%{byte:02X}")),
-            }
-        }
+        text.extend(utf8_percent_encode(value, ENCODED));
     }
     text
 }
 
 /// A session's path. What a person typed becomes one segment and nothing else.
 pub(crate) fn session_path(id: &str) -> String {
-    let plain: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-    // An empty segment would be another resource, so that what held nothing usable names no session.
-    let segment = if plain.is_empty() { "-" } else { &plain };
-    format!("/api/sessions/{segment}")
+    format!("/api/sessions/{}", utf8_percent_encode(id, ENCODED))
 }
 
 /// The daemon did not answer.
@@ -329,8 +325,8 @@ mod tests {
     #[test]
     fn what_is_typed_stays_one_segment() {
         assert_eq!(session_path("abcd1234"), "/api/sessions/abcd1234");
-        assert_eq!(session_path("../../x?y#z"), "/api/sessions/xyz");
-        assert_eq!(session_path(""), "/api/sessions/-");
+        assert_eq!(session_path("../x?y#z"), "/api/sessions/..%2Fx%3Fy%23z");
+        assert_eq!(session_path("50% done \u{e4}"), "/api/sessions/50%25%20done%20%C3%A4");
     }
 
     #[test]

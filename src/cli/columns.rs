@@ -16,6 +16,8 @@ pub(crate) struct Column {
     cut: Option<Cut>,
     /// When it goes, the lowest first; none for one that always stays.
     goes: Option<u8>,
+    /// Its values stand at its right edge, as figures do.
+    is_right: bool,
 }
 
 /// Which end of a value is cut off.
@@ -34,6 +36,7 @@ impl Column {
             title,
             cut: None,
             goes: None,
+            is_right: false,
         }
     }
 
@@ -48,6 +51,11 @@ impl Column {
             goes: Some(order),
             ..self
         }
+    }
+
+    /// The same, whose values stand at its right edge.
+    pub(crate) const fn right(self) -> Self {
+        Self { is_right: true, ..self }
     }
 }
 
@@ -146,8 +154,11 @@ fn total(kept: &[Kept], width: impl Fn(&Kept) -> usize) -> usize {
 fn line(kept: &[Kept], value: impl Fn(&Kept) -> String) -> String {
     let padded = kept.iter().map(|kept| {
         let value = value(kept);
-        let missing = kept.width.saturating_sub(measure_text_width(&value));
-        value + &" ".repeat(missing)
+        let missing = " ".repeat(kept.width.saturating_sub(measure_text_width(&value)));
+        match kept.column.is_right {
+            true => missing + &value,
+            false => value + &missing,
+        }
     });
     let line = padded.collect::<Vec<_>>().join(GAP);
     line.trim_end().to_owned() + "\n"
@@ -215,6 +226,17 @@ mod tests {
                 "{lines}"
             );
         }
+    }
+
+    #[test]
+    fn figures_stand_at_the_right() {
+        let columns = [Column::new(""), Column::new("figure").right(), Column::new("")];
+        let rows = [["lines", "137,095", "lines/s"], ["delay", "0.53", "ms"]];
+        insta::assert_snapshot!(list(columns, &rows.map(|row| row.map(str::to_owned)), None), @r"
+                figure
+        lines  137,095  lines/s
+        delay     0.53  ms
+        ");
     }
 
     #[test]

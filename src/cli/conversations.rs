@@ -61,7 +61,7 @@ struct Handover {
 pub(crate) async fn resume(client: Client, args: &ResumeArgs) -> Result<Exit, Failure> {
     let before: View = client.view(&args.id).await?;
     let body = without_nulls(json!({"instruction": args.instruction, "at": args.at}));
-    let path = format!("{}/resume", session_path(&args.id));
+    let path = format!("{}/resume", session_path(&before.session_id.to_string()));
     let resumed = client.post(&path, &body).await?;
     show(client, &resumed, before.head, args.shown).await
 }

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::client::Client;
 use super::exit::Failure;
+use super::screen::eprint;
 use super::sse::{Event, Parser};
 use super::view::{WireDelta, WireRecord};
 
@@ -21,6 +23,13 @@ const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 
 /// The longest such wait.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
+
+/// What a person is told when the daemon is gone. One that was killed is started again by nobody but its service.
+pub(crate) const DAEMON_GONE: &str =
+    "the daemon is gone, waiting for it (the session is not lost; `cc-executor serve` starts a daemon)";
+
+/// What a person is told when it is back.
+pub(crate) const DAEMON_BACK: &str = "the daemon is back";
 
 /// What a follower learns.
 #[derive(Debug)]
@@ -87,6 +96,34 @@ impl Follow {
         &self.client
     }
 
+    /// Whether the daemon is gone and waited for.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// The session as it is, in the daemon's words. A daemon that is gone is waited for, which is said on standard error.
+    pub(crate) async fn session(&mut self) -> Result<Box<RawValue>, Failure> {
+        loop {
+            if !self.is_gone || self.client.find_again().is_ok() {
+                match self.client.get_raw(&self.id).await {
+                    Ok(raw) => {
+                        if std::mem::take(&mut self.is_gone) {
+                            eprint(DAEMON_BACK);
+                        }
+                        return Ok(raw);
+                    }
+                    Err(failure @ Failure::UnknownId(_)) => return Err(failure),
+                    Err(_) if self.is_gone => {}
+                    Err(_) => {
+                        self.is_gone = true;
+                        eprint(DAEMON_GONE);
+                    }
+                }
+            }
+            self.rest().await;
+        }
+    }
+
     /// How many records came although they had been seen; they are not handed out again.
     pub(crate) fn repeats(&self) -> usize {
         self.repeats
@@ -143,9 +180,8 @@ impl Follow {
 
     /// Opens the stream, or says that the daemon is gone, or waits before the next try.
     async fn open(&mut self) -> Result<Option<Happening>, Failure> {
-        if self.was_open {
-            tokio::time::sleep(self.retry_delay).await;
-            self.retry_delay = (self.retry_delay * 2).min(RETRY_DELAY_MAX);
+        if self.was_open || self.is_gone {
+            self.rest().await;
         }
         if self.is_gone && self.client.find_again().is_err() {
             return Ok(None);
@@ -156,13 +192,20 @@ impl Follow {
                 self.was_open = true;
                 Ok(std::mem::take(&mut self.is_gone).then_some(Happening::DaemonBack))
             }
-            Err(failure) if !self.was_open || matches!(failure, Failure::UnknownId(_)) => Err(failure),
+            Err(failure @ Failure::UnknownId(_)) => Err(failure),
             Err(_) if self.is_gone => Ok(None),
+            Err(failure @ (Failure::Refused(_) | Failure::Usage(_))) if !self.was_open => Err(failure),
             Err(_) => {
                 self.is_gone = true;
                 Ok(Some(Happening::DaemonGone))
             }
         }
+    }
+
+    /// Waits before the next try.
+    async fn rest(&mut self) {
+        tokio::time::sleep(self.retry_delay).await;
+        self.retry_delay = (self.retry_delay * 2).min(RETRY_DELAY_MAX);
     }
 
     fn take(&mut self, event: &Event) -> Result<Option<Happening>, Failure> {

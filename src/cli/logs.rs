@@ -7,7 +7,7 @@ use super::clean::clean;
 use super::client::{Client, read};
 use super::describe::describe;
 use super::exit::{Exit, Failure};
-use super::follow::{Follow, Happening};
+use super::follow::{DAEMON_BACK, DAEMON_GONE, Follow, Happening};
 use super::screen::{eprint, print};
 use super::sessions::meant;
 use super::units;
@@ -51,8 +51,8 @@ async fn follow(client: Client, id: String, after: u64, json: bool) -> Result<Ex
         match happening {
             Happening::Record(_, line) if json => print(&format!("{line}\n"))?,
             Happening::Record(record, _) => print(&told(&record))?,
-            Happening::DaemonGone => eprint("the daemon is gone, waiting for it"),
-            Happening::DaemonBack => eprint("the daemon is back"),
+            Happening::DaemonGone => eprint(DAEMON_GONE),
+            Happening::DaemonBack => eprint(DAEMON_BACK),
             Happening::Hello(_) | Happening::Delta(_) => {}
         }
     }

@@ -190,6 +190,26 @@ async fn a_stream_goes_on_with_a_daemon_that_comes_back_elsewhere() {
 }
 
 #[actix_rt::test]
+async fn a_daemon_that_dies_before_the_stream_is_open_is_waited_for_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = |token| Script {
+        token,
+        view: view("completed", 2),
+        streams: [[hello("ok", 2), notice(1), ended(2)].concat()].into(),
+        ..Script::default()
+    };
+    let daemon = FakeDaemon::start(dir.path(), script("first"));
+    let mut follow = Follow::new(Client::find(dir.path()).unwrap(), ID.to_owned(), 0);
+    daemon.stop().await;
+    assert_eq!(next(&mut follow).await, "gone");
+    let _daemon = FakeDaemon::start(dir.path(), script("second"));
+    assert_eq!(
+        all(&mut follow).await,
+        ["back", "hello ok 2", "1 notice", "2 session.ended", "end"]
+    );
+}
+
+#[actix_rt::test]
 async fn a_connection_that_breaks_is_opened_again_in_silence() {
     let dir = tempfile::tempdir().unwrap();
     let script = Script {
@@ -293,6 +313,55 @@ async fn waiting_ends_as_the_worst_session() {
         json: true,
     };
     assert_eq!(wait::wait(dir.path(), &args).await.unwrap(), Exit::TimedOut);
+}
+
+#[actix_rt::test]
+async fn a_daemon_that_dies_between_the_end_of_a_session_and_its_outcome_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Script {
+        token: "first",
+        view: view("running", 1),
+        streams: [[hello("ok", 2), notice(1), ended(2)].concat()].into(),
+        ..Script::default()
+    };
+    let daemon = FakeDaemon::start(dir.path(), first);
+    let mut follow = Follow::new(Client::find(dir.path()).unwrap(), ID.to_owned(), 0);
+    assert_eq!(
+        all(&mut follow).await,
+        ["hello ok 2", "1 notice", "2 session.ended", "end"]
+    );
+    daemon.stop().await;
+    let waiting = actix_rt::spawn(async move {
+        let raw = follow.session().await.unwrap();
+        super::client::read::<View>(&raw).unwrap().state
+    });
+    let second = Script {
+        token: "second",
+        view: view("failed", 2),
+        ..Script::default()
+    };
+    let _daemon = FakeDaemon::start(dir.path(), second);
+    assert_eq!(waiting.await.unwrap(), "failed");
+}
+
+#[actix_rt::test]
+async fn a_mistake_is_told_before_anything_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Script {
+        token: "t",
+        view: view("running", 3),
+        ..Script::default()
+    };
+    let daemon = FakeDaemon::start(dir.path(), script);
+    let args = super::args::WaitArgs {
+        ids: vec!["abcd".into(), "ffff".into()],
+        until: super::args::Until::End,
+        timeout: None,
+        json: false,
+    };
+    let failure = wait::wait(dir.path(), &args).await.unwrap_err();
+    assert_eq!(failure.exit(), Exit::UnknownId);
+    assert_eq!(daemon.asked(), ["GET /api/sessions/abcd", "GET /api/sessions/ffff"]);
 }
 
 #[actix_rt::test]

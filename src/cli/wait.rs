@@ -7,9 +7,10 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::args::{Until, WaitArgs};
+use super::clean::clean;
 use super::client::{Client, read};
 use super::exit::{Exit, Failure};
-use super::follow::{Follow, Happening};
+use super::follow::{DAEMON_BACK, DAEMON_GONE, Follow, Happening};
 use super::screen::{eprint, print};
 use super::sessions::{print_object, shown_state};
 use super::view::View;
@@ -19,15 +20,22 @@ pub(crate) async fn wait(state_dir: &Path, args: &WaitArgs) -> Result<Exit, Fail
     let deadline = args
         .timeout
         .map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let mut worst = Exit::Ok;
+    // All are looked up first: a mistake is told at once, and a name means the session that has it now.
+    let mut follows = Vec::new();
     for id in &args.ids {
-        let waiting = wait_for(Client::find(state_dir)?, id, args.until);
+        let client = Client::find(state_dir)?;
+        let view = client.view(id).await?;
+        follows.push((id, Follow::new(client, view.session_id.to_string(), view.head)));
+    }
+    let mut worst = Exit::Ok;
+    for (id, mut follow) in follows {
+        let waiting = wait_for(&mut follow, args.until);
         let raw = match deadline {
             None => waiting.await?,
             Some(deadline) => match timeout_at(deadline, waiting).await {
                 Ok(raw) => raw?,
                 Err(_) => {
-                    eprint(&format!("error: the time is up; session {id} goes on"));
+                    eprint(&format!("error: the time is up; session {} goes on", clean(id)));
                     return Ok(worst.worse(Exit::TimedOut));
                 }
             },
@@ -44,30 +52,29 @@ pub(crate) async fn wait(state_dir: &Path, args: &WaitArgs) -> Result<Exit, Fail
 }
 
 /// Follows a session's stream, without looking at what is said; through daemons that come and go.
-async fn wait_for(client: Client, id: &str, until: Until) -> Result<Box<RawValue>, Failure> {
-    let raw = client.get_raw(id).await?;
-    let view: View = read(&raw)?;
-    if view.has_ended() || is_asked(&view, until) {
-        return Ok(raw);
-    }
-    let id = view.session_id.to_string();
-    let mut follow = Follow::new(client, id.clone(), view.head);
-    while let Some(happening) = follow.next().await? {
-        let Happening::Record(record, _) = happening else {
-            continue;
-        };
-        if record.kind != "question.asked" {
-            continue;
-        }
-        // It may be answered already, or the daemon gone again: then there is more to follow.
-        let Ok(raw) = follow.client().get_raw(&id).await else {
-            continue;
-        };
-        if is_asked(&read(&raw)?, until) {
+async fn wait_for(follow: &mut Follow, until: Until) -> Result<Box<RawValue>, Failure> {
+    let mut is_over = false;
+    loop {
+        let raw = follow.session().await?;
+        let view: View = read(&raw)?;
+        if is_over || view.has_ended() || is_asked(&view, until) {
             return Ok(raw);
         }
+        is_over = !asks(follow).await?;
     }
-    follow.client().get_raw(&id).await
+}
+
+/// Waits until the session asks something; false where it has ended instead.
+async fn asks(follow: &mut Follow) -> Result<bool, Failure> {
+    while let Some(happening) = follow.next().await? {
+        match happening {
+            Happening::Record(record, _) if record.kind == "question.asked" => return Ok(true),
+            Happening::DaemonGone => eprint(DAEMON_GONE),
+            Happening::DaemonBack => eprint(DAEMON_BACK),
+            Happening::Record(..) | Happening::Hello(_) | Happening::Delta(_) => {}
+        }
+    }
+    Ok(false)
 }
 
 fn is_asked(view: &View, until: Until) -> bool {

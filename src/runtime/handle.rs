@@ -29,6 +29,7 @@ use crate::store::{Filter, Health, Store, StoreError, Stored};
 
 mod conversations;
 mod directories;
+mod meant;
 mod removal;
 
 pub use self::conversations::{Fork, Handover};
@@ -37,7 +38,7 @@ pub use self::removal::{Gone, Sweep, SweepOf, Swept};
 /// Why a call was not carried out; each says what to do instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// No session has this id, or none ends in it.
+    /// No session has this id or name, or digits that mean it.
     #[error("there is no session {0}: `cc-executor ls --all` lists them")]
     NoSuchSession(String),
     /// Several sessions' ids end in this.
@@ -47,6 +48,17 @@ pub enum CallError {
         typed: String,
         /// How many it means.
         count: usize,
+    },
+    /// Several sessions have this name, and it is not one of them alone that is live.
+    #[error(
+        "several sessions are called {name:?}: give the id of the one you mean, {}",
+        meant::listed(candidates)
+    )]
+    AmbiguousName {
+        /// What was typed.
+        name: String,
+        /// Which they are and the state of each, those that are live first; the others may be more.
+        candidates: Vec<(SessionId, &'static str)>,
     },
     /// The session asked no such question.
     #[error("the session has no open question {0}")]
@@ -310,28 +322,6 @@ impl Handle {
         found
             .map(Arc::new)
             .ok_or_else(|| CallError::NoSuchSession(id.to_string()))
-    }
-
-    /// The session a person means by a whole id, by its last digits, or by the first ones of its short form (at least four).
-    pub async fn resolve(&self, typed: &str) -> Result<SessionId, CallError> {
-        if let Ok(id) = typed.parse::<SessionId>() {
-            return Ok(self.get(id).await?.session_id);
-        }
-        let unknown = || CallError::NoSuchSession(typed.to_owned());
-        let digits = typed.replace('-', "").to_ascii_lowercase();
-        if digits.len() < 4 || digits.len() > 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(unknown());
-        }
-        let store = Arc::clone(&self.store);
-        let found = blocking(move || store.meant_by(&digits, 10)).await??;
-        match found[..] {
-            [] => Err(unknown()),
-            [id] => Ok(id),
-            _ => Err(CallError::AmbiguousId {
-                typed: typed.to_owned(),
-                count: found.len(),
-            }),
-        }
     }
 
     /// At most `limit` records after `after`.

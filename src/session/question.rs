@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use jsonschema::error::ValidationErrorKind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::id::QuestionId;
 use super::nesting;
+
+/// How many faults of a form's content are told at once.
+const FAULTS_MAX: usize = 5;
 
 /// A question as it is journalled and shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -159,8 +163,8 @@ pub enum AnswerMismatch {
         /// The most there may be.
         bytes_max: usize,
     },
-    /// A form's content is not an object, or lacks a required field.
-    #[error("the form needs {0}")]
+    /// A form's content does not fit its schema.
+    #[error("the form's content does not fit: {0}")]
     BadForm(String),
 }
 
@@ -298,20 +302,28 @@ fn check_choice(questions: &[Choice], answers: &BTreeMap<String, String>) -> Res
     }
 }
 
+/// A schema that cannot be understood, and a pattern that takes too long, refuse nothing: the server that asked looks at
+/// the content too.
 fn check_form(schema: &Value, content: &Value) -> Result<(), AnswerMismatch> {
-    let Some(fields) = content.as_object() else {
-        return Err(AnswerMismatch::BadForm("a JSON object".to_owned()));
-    };
-    let required = schema
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    match required.into_iter().find(|name| !fields.contains_key(*name)) {
-        Some(missing) => Err(AnswerMismatch::BadForm(format!("the field {missing:?}"))),
-        None => Ok(()),
+    if !content.is_object() {
+        return Err(AnswerMismatch::BadForm("it is no JSON object".to_owned()));
     }
+    let Ok(validator) = jsonschema::options().should_validate_formats(true).build(schema) else {
+        return Ok(());
+    };
+    let faults: Vec<_> = validator
+        .iter_errors(content)
+        .filter(|fault| !matches!(fault.kind(), ValidationErrorKind::BacktrackLimitExceeded { .. }))
+        .take(FAULTS_MAX)
+        .map(|fault| match fault.instance_path().as_str() {
+            "" => fault.to_string(),
+            path => format!("{}: {fault}", path.trim_start_matches('/')),
+        })
+        .collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(AnswerMismatch::BadForm(faults.join("; ")))
 }
 
 #[cfg(test)]
@@ -366,21 +378,53 @@ mod tests {
             choice().check(&choose("Which colour?", " ")),
             Err(AnswerMismatch::Unanswered(_))
         ));
-        let form = QuestionKind::Form {
-            server: "s".into(),
-            message: "m".into(),
-            schema: json!({"required": ["name"]}),
+    }
+
+    #[test]
+    fn a_form_must_fit_its_schema_and_is_told_where_it_does_not() {
+        let check = |schema: &Value, content: Value| {
+            let (server, message) = ("s".to_owned(), "m".to_owned());
+            let schema = schema.clone();
+            let form = QuestionKind::Form {
+                server,
+                message,
+                schema,
+            };
+            form.check(&Answer::Submit { content })
         };
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "minLength": 2},
+                "age": {"type": "integer", "minimum": 0},
+                "mail": {"type": "string", "format": "email"},
+                "size": {"type": "string", "enum": ["S", "L"]},
+            },
+            "required": ["name"],
+        });
         assert_eq!(
-            form.check(&Answer::Submit {
-                content: json!({"name": "Bob"})
-            }),
+            check(&schema, json!({"name": "Bob", "age": 7, "mail": "b@c.de", "size": "L"})),
             Ok(())
         );
-        assert!(matches!(
-            form.check(&Answer::Submit { content: json!({}) }),
-            Err(AnswerMismatch::BadForm(_))
-        ));
+        for (content, told) in [
+            (json!([]), "no JSON object"),
+            (json!({}), "\"name\" is a required property"),
+            (json!({"name": "B"}), "name: "),
+            (json!({"name": "Bob", "age": -1}), "age: "),
+            (json!({"name": "Bob", "age": "7"}), "age: "),
+            (json!({"name": "Bob", "mail": "nobody"}), "mail: "),
+            (json!({"name": "Bob", "size": "M"}), "size: "),
+        ] {
+            let refused = check(&schema, content.clone()).unwrap_err().to_string();
+            assert!(refused.contains(told), "{content}: {refused}");
+        }
+        assert_eq!(
+            check(&json!({"type": 5}), json!({"name": 7})),
+            Ok(()),
+            "left to the server"
+        );
+        let elsewhere = json!({"$ref": "http://127.0.0.1:1/schema"});
+        assert_eq!(check(&elsewhere, json!({})), Ok(()), "nothing is fetched");
     }
 
     #[test]

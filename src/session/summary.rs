@@ -294,7 +294,7 @@ impl Summary {
     pub fn shown_state(&self) -> &'static str {
         match &self.lifecycle.state {
             state if self.waiting_for == WaitingFor::Room && state.outcome().is_none() => "paused",
-            State::Running if self.is_waiting_for_person() => "awaiting_input",
+            State::Starting | State::Running if self.is_waiting_for_person() => "awaiting_input",
             State::Asking => "awaiting_input",
             State::Running => match self.waiting_for {
                 WaitingFor::Nothing => "running",
@@ -488,6 +488,10 @@ mod tests {
         assert_eq!((summary.shown_state(), summary.takes_slot()), ("running", true));
         summary.apply(&question(), at());
         assert_eq!((summary.shown_state(), summary.takes_slot()), ("awaiting_input", false));
+        // The agent may ask before it is written down that it runs.
+        summary.lifecycle.state = State::Starting;
+        assert_eq!((summary.shown_state(), summary.takes_slot()), ("awaiting_input", false));
+        summary.lifecycle.state = State::Running;
         let answer = Answer::Allow {
             updated_input: None,
             remember: false,

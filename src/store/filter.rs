@@ -11,6 +11,8 @@ use crate::session::summary::Summary;
 pub struct Filter {
     /// States as they are shown, one of which a session has.
     pub states: Vec<String>,
+    /// Its whole name, letter by letter.
+    pub name: Option<String>,
     /// The directory that it works in, or one above that.
     pub directory: Option<PathBuf>,
     /// It was created then or later.
@@ -27,6 +29,7 @@ impl Filter {
         let state = summary.shown_state();
         let created_at = summary.created_at.as_millisecond();
         (self.states.is_empty() || self.states.iter().any(|wanted| wanted == state))
+            && self.name.as_ref().is_none_or(|name| *name == summary.name)
             && self
                 .directory
                 .as_ref()

@@ -66,7 +66,7 @@ codes! {
     NoSuchToken = NOT_FOUND, "no_such_token", "There is no such token";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "The path has not this method";
     TokenExists = CONFLICT, "token_exists", "The name is taken, or there are too many tokens";
-    AmbiguousId = CONFLICT, "ambiguous_id", "The short id means several sessions";
+    AmbiguousId = CONFLICT, "ambiguous_id", "What names the session means several";
     AlreadyAnswered = CONFLICT, "already_answered", "The question is already answered";
     AlreadyEnded = CONFLICT, "already_ended", "The session has already ended";
     StillLive = CONFLICT, "still_live", "The session has not ended";
@@ -166,7 +166,7 @@ impl From<CallError> for Problem {
 fn code_of_call(error: &CallError) -> Code {
     match error {
         CallError::NoSuchSession(_) => Code::NoSuchSession,
-        CallError::AmbiguousId { .. } => Code::AmbiguousId,
+        CallError::AmbiguousId { .. } | CallError::AmbiguousName { .. } => Code::AmbiguousId,
         CallError::NoSuchQuestion(_) => Code::NoSuchQuestion,
         CallError::NoSuchCheckpoint(_) => Code::NoSuchCheckpoint,
         CallError::NoConversation(_) => Code::NoConversation,

@@ -173,6 +173,7 @@ fn filter(params: &Params) -> Result<Filter, Problem> {
     let directory = params.text("directory").map(directory).transpose()?;
     Ok(Filter {
         states: states.unwrap_or_default(),
+        name: None,
         directory,
         since: time(params, "since")?,
         until: time(params, "until")?,

@@ -31,7 +31,7 @@ fn by_http(daemon: &TestDaemon) -> Value {
 }
 
 /// A step of a script that calls a tool of ours. What separates steps is spelled otherwise in the arguments.
-fn tool(name: &str, arguments: &Value) -> String {
+pub(crate) fn tool(name: &str, arguments: &Value) -> String {
     let arguments = arguments.to_string().replace(" ;; ", r" \u003b\u003b ");
     format!("tool mcp__cc-executor__{name} {arguments}")
 }

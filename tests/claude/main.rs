@@ -6,6 +6,8 @@ mod support;
 mod as_client;
 mod clarify;
 mod cost;
+mod forms;
+mod kills;
 mod main_job;
 mod matrix;
 mod recovery;

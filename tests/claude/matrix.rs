@@ -200,7 +200,7 @@ fn is_text_delta(line: &Value) -> bool {
 
 /// The attempts of a session that have a process. One that has ended while the others were looked at did not live
 /// beside them.
-fn attempts_alive(daemon: &TestDaemon, id: &str) -> BTreeSet<String> {
+pub(crate) fn attempts_alive(daemon: &TestDaemon, id: &str) -> BTreeSet<String> {
     let seen: Vec<_> = daemon
         .processes_of(id)
         .into_iter()

@@ -13,6 +13,8 @@ use crate::{out, run};
 
 /// Ctrl-C as a terminal takes it.
 const CTRL_C: &str = "\u{3}";
+/// Ctrl-D, at the beginning of a line: the end of the input.
+const CTRL_D: &str = "\u{4}";
 const ESCAPE: &str = "\u{1b}";
 const ENTER: &str = "\r";
 
@@ -129,6 +131,23 @@ fn a_question_can_be_left_for_later_and_is_asked_again_by_answer() {
 }
 
 #[test]
+fn an_answer_that_is_given_while_the_daemon_is_gone_is_given_to_the_next_one() {
+    let mut daemon = TestDaemon::start();
+    let id = daemon.create("question Which colour? | Red | Blue ;; say thanks");
+    let mut followed = Terminal::start(&daemon, 80, "exec \"$CC\" attach");
+    followed.wait_for("Something else");
+    daemon.kill();
+    followed.wait_for("the daemon is gone");
+    followed.press(ENTER);
+    followed.wait_for("the answer to q1 is kept here");
+    daemon.launch();
+    let (code, seen) = followed.end();
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(seen.contains("the daemon is back"), "{seen}");
+    assert_eq!(daemon.view(&id)["state"], "completed");
+}
+
+#[test]
 fn what_reads_standard_input_says_so_at_a_terminal_or_does_without() {
     let daemon = TestDaemon::start();
     let (code, seen) = Terminal::start(&daemon, 80, "exec \"$CC\" run").end();
@@ -136,8 +155,9 @@ fn what_reads_standard_input_says_so_at_a_terminal_or_does_without() {
     assert!(seen.contains("no task"), "{seen}");
     let mut relay = Terminal::start(&daemon, 80, "exec \"$CC\" mcp");
     relay.wait_for("cc-executor mcp-config");
-    relay.press(CTRL_C);
-    relay.end();
+    relay.press(CTRL_D);
+    let (code, seen) = relay.end();
+    assert_eq!(code, Some(0), "{seen}");
 }
 
 #[test]

@@ -129,6 +129,22 @@ fn a_token_that_is_revoked_or_has_expired_opens_nothing() {
 }
 
 #[test]
+fn what_was_changed_by_a_name_is_kept_with_the_session_that_had_it() {
+    let daemon = TestDaemon::start();
+    let request = json!({"task": "ask-permission true", "name": "a/b 100%", "cwd": daemon.work()});
+    let (_, created) = daemon.post("/api/sessions", &request);
+    let id = created["session_id"].as_str().unwrap();
+    daemon.wait_for(id, "awaiting_input");
+    let answer = json!({"action": "allow"});
+    let (status, _) = daemon.post("/api/sessions/a%2Fb%20100%25/questions/q1/answer", &answer);
+    assert_eq!(status, 200);
+    let (_, page) = daemon.get("/api/audit?limit=1");
+    let entry = &page["entries"][0];
+    assert_eq!((&entry["status"], &entry["session_id"]), (&json!(200), &json!(id)));
+    daemon.wait_for(id, "completed");
+}
+
+#[test]
 fn who_changed_what_is_kept_over_restarts_and_paged() {
     let mut daemon = TestDaemon::start();
     let ci = token(&daemon, "ci", "operator");

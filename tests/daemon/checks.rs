@@ -5,7 +5,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::daemon::{Event, TestDaemon};
+use crate::support::daemon::TestDaemon;
+use crate::support::events::Event;
 use crate::support::wait::until;
 
 /// The ids of the records among events.

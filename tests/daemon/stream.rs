@@ -7,7 +7,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::checks::{ids, messages, whole_journal};
-use crate::support::daemon::{Event, TestDaemon, signal};
+use crate::support::daemon::{TestDaemon, signal};
+use crate::support::events::Event;
 
 fn path(id: &str) -> String {
     format!("/execution/{id}/stream")

@@ -5,7 +5,8 @@ use std::fs;
 use serde_json::json;
 
 use crate::checks::{assert_each_once, assert_flood_is_journalled, ids, whole_journal};
-use crate::support::daemon::{Event, TestDaemon};
+use crate::support::daemon::TestDaemon;
+use crate::support::events::Event;
 
 /// Records of the burst.
 const BURST: u64 = 20_000;

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::checks::whole_journal;
 use crate::stream_load::Random;
-use crate::support::daemon::{Event, Events, TestDaemon};
+use crate::support::daemon::TestDaemon;
+use crate::support::events::{Event, Events};
 
 /// How often the daemon is killed under its readers.
 const KILLS: usize = 3;

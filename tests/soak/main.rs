@@ -11,6 +11,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
+use support::chance::{Choices, number};
 use support::daemon::{TestDaemon, signal};
 use support::spool::{compare_with_spools, messages_in_spool};
 use support::wait::until;
@@ -25,27 +26,10 @@ struct Extent {
 impl Extent {
     fn from_environment() -> Self {
         Self {
-            kills: setting("KILLS", 40),
-            sessions: setting("SESSIONS", 8),
-            lines: setting("LINES", 1500),
+            kills: number("CC_EXECUTOR_SOAK_KILLS", 40),
+            sessions: number("CC_EXECUTOR_SOAK_SESSIONS", 8),
+            lines: number("CC_EXECUTOR_SOAK_LINES", 1500),
         }
-    }
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    let value = std::env::var(format!("CC_EXECUTOR_SOAK_{name}"));
-    value.map_or(default, |value| value.parse().expect("a number"))
-}
-
-/// Choices that a seed repeats: xorshift, which is random enough to choose whom to kill.
-struct Choices(u64);
-
-impl Choices {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
     }
 }
 
@@ -81,11 +65,11 @@ impl Gates {
 #[test]
 fn random_kills_lose_and_double_nothing() {
     let extent = Extent::from_environment();
-    let seed = setting("SEED", 0x5eed_0000 + u64::from(std::process::id())).max(1);
-    println!("CC_EXECUTOR_SOAK_SEED={seed}");
-    let mut choices = Choices(seed);
+    let mut choices = Choices::from_environment();
     let mut daemon = TestDaemon::start_with(&[
+        // Restarts that are long past make the next one no later.
         ("CC_EXECUTOR__SUPERVISION__RESTARTS_MAX", "100000"),
+        ("CC_EXECUTOR__SUPERVISION__RESTART_PERIOD_SECONDS", "1"),
         ("CC_EXECUTOR__SUPERVISION__RESTARTS_TOTAL_MAX", "100000"),
         ("CC_EXECUTOR__LIMITS__MAX_LIVE_AGENTS", "100"),
     ]);
@@ -119,10 +103,7 @@ fn kill_something(daemon: &mut TestDaemon, id: &str, what: u64) {
             .hosts_of(id)
             .into_iter()
             .for_each(|host| signal(host, Signal::KILL)),
-        _ => {
-            let attempt = u32::try_from(daemon.view(id)["attempt"].as_u64().expect("an attempt")).expect("a small one");
-            signal(daemon.agent_pid(id, attempt), Signal::KILL);
-        }
+        _ => signal(daemon.agent_pid(id, daemon.attempt(id)), Signal::KILL),
     }
 }
 

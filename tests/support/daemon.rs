@@ -2,7 +2,6 @@
 //! otherwise. Dropping it fails the test if a session is still live or a process is left.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::events::Events;
 use super::wait::until;
 
 /// Every process of a test daemon has this in its environment, with the test's own folder as its value.
@@ -337,9 +337,7 @@ impl TestDaemon {
         }
         let answer = request.call().expect("an answer");
         assert_eq!(answer.status(), 200);
-        Events {
-            lines: BufReader::with_capacity(4096, Box::new(answer.into_body().into_reader())),
-        }
+        Events::new(answer.into_body())
     }
 
     /// Pids of all processes of this daemon, itself included.
@@ -364,6 +362,12 @@ impl TestDaemon {
             .filter(is_host)
             .map(|pid| pid as u32)
             .collect()
+    }
+
+    /// The session's current attempt.
+    pub(crate) fn attempt(&self, id: &str) -> u32 {
+        let attempt = self.view(id)["attempt"].as_u64();
+        attempt.and_then(|attempt| attempt.try_into().ok()).expect("an attempt")
     }
 
     /// The agent of an attempt.
@@ -418,47 +422,6 @@ impl Drop for TestDaemon {
     }
 }
 
-/// One event of a stream.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Event {
-    pub(crate) id: Option<u64>,
-    pub(crate) event: String,
-    pub(crate) data: Value,
-}
-
-/// A stream's events, comments left out.
-pub(crate) struct Events {
-    lines: BufReader<Box<dyn Read + Send>>,
-}
-
-impl Iterator for Events {
-    type Item = Event;
-
-    fn next(&mut self) -> Option<Event> {
-        let mut event = Event::default();
-        loop {
-            let mut line = String::new();
-            match self.lines.read_line(&mut line) {
-                Ok(0) => return None,
-                Ok(_) => {}
-                Err(error) if is_timeout(&error) => {
-                    panic!("the stream neither went on nor ended: {error}")
-                }
-                // The daemon is gone.
-                Err(_) => return None,
-            }
-            let line = line.trim_end_matches('\n');
-            match line.split_once(": ").unwrap_or((line, "")) {
-                ("", "") if !event.event.is_empty() => return Some(event),
-                ("id", id) => event.id = id.parse().ok(),
-                ("event", kind) => event.event = kind.to_owned(),
-                ("data", data) => event.data = serde_json::from_str(data).expect("data is JSON"),
-                _ => {}
-            }
-        }
-    }
-}
-
 fn read(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
     let status = answer.status().as_u16();
     let body = answer
@@ -493,8 +456,3 @@ const PATIENCE: Duration = super::wait::PATIENCE;
 
 /// The most time for the whole of a stream, which may be left unread for long.
 const PATIENCE_STREAM: Duration = Duration::from_secs(5 * PATIENCE.as_secs());
-
-fn is_timeout(error: &std::io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
-    error.kind() == std::io::ErrorKind::TimedOut || matches!(inner, Some(ureq::Error::Timeout(_)))
-}

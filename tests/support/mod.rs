@@ -5,8 +5,10 @@
 
 #![allow(dead_code, reason = "no test binary uses every helper")]
 
+pub(crate) mod chance;
 pub(crate) mod claude;
 pub(crate) mod daemon;
+pub(crate) mod events;
 pub(crate) mod messages_api;
 pub(crate) mod namespace;
 pub(crate) mod spool;

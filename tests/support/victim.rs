@@ -34,9 +34,9 @@ impl Victim {
         }
     }
 
-    /// Kills it while the session's first agent lives, the daemon first; a new daemon runs afterwards.
+    /// Kills it while an agent of the session lives, the daemon first; a new daemon runs afterwards.
     pub(crate) fn kill(self, daemon: &mut TestDaemon, id: &str) {
-        let agent = daemon.agent_pid(id, 1);
+        let agent = daemon.agent_pid(id, daemon.attempt(id));
         let hosts = daemon.hosts_of(id);
         let pids = daemon.processes_of(id).into_iter().map(|pid| pid as u32);
         let children: Vec<_> = pids.filter(|pid| *pid != agent).collect();

@@ -6,7 +6,7 @@ use cargo_metadata::MetadataCommand;
 use spdx::{Expression, LicenseReq, ParseMode};
 
 /// Licences that let the program be used, changed and passed on without opening the user's own code.
-const FREE: [&str; 13] = [
+const FREE: [&str; 14] = [
     "0BSD",
     "Apache-2.0",
     "BSD-2-Clause",
@@ -16,6 +16,7 @@ const FREE: [&str; 13] = [
     "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
+    "MIT-0",
     "MPL-2.0",
     "Unicode-3.0",
     "Unlicense",

@@ -9,7 +9,7 @@ use super::{Shown, id};
 /// `resume`
 #[derive(Args, Debug)]
 pub(crate) struct ResumeArgs {
-    /// The session: its id, or the first or last digits of the short one
+    /// The session: its id, the first or last digits of the short one, or its name
     #[arg(value_parser = id())]
     pub(crate) id: String,
     /// What the agent is told [default: to go on]
@@ -24,7 +24,7 @@ pub(crate) struct ResumeArgs {
 /// `fork`
 #[derive(Args, Debug)]
 pub(crate) struct ForkArgs {
-    /// The session to copy: its id, or the first or last digits of the short one
+    /// The session to copy: its id, the first or last digits of the short one, or its name
     #[arg(value_parser = id())]
     pub(crate) id: String,
     /// What the agent is told [default: to go on]
@@ -42,7 +42,7 @@ pub(crate) struct ForkArgs {
 /// `checkpoints`
 #[derive(Args, Debug)]
 pub(crate) struct CheckpointsArgs {
-    /// The session: its id, or the first or last digits of the short one
+    /// The session: its id, the first or last digits of the short one, or its name
     #[arg(value_parser = id())]
     pub(crate) id: String,
     /// An array of objects
@@ -71,7 +71,7 @@ pub(crate) struct ImportArgs {
 /// `handover`
 #[derive(Args, Debug)]
 pub(crate) struct HandoverArgs {
-    /// The session: its id, or the first or last digits of the short one
+    /// The session: its id, the first or last digits of the short one, or its name
     #[arg(value_parser = id())]
     pub(crate) id: String,
     /// One object

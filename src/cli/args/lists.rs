@@ -47,7 +47,7 @@ pub(crate) struct HistoryArgs {
 /// `export`
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
-    /// The session: its id, or the first or last digits of the short one
+    /// The session: its id, the first or last digits of the short one, or its name
     #[arg(value_parser = super::id())]
     pub(crate) id: String,
     /// The form: one record a line, one object, or a text for people

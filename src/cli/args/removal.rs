@@ -13,7 +13,7 @@ const WHAT_STAYS: &str = "Transcripts that Claude itself keeps (under CLAUDE_CON
 #[derive(Args, Debug)]
 #[command(after_help = WHAT_STAYS)]
 pub(crate) struct RmArgs {
-    /// The sessions: their ids, or the first or last digits of the short ones
+    /// The sessions: their ids, the first or last digits of the short ones, or their names
     #[arg(required = true, value_name = "ID", value_parser = super::id())]
     pub(crate) ids: Vec<String>,
     /// One object a line

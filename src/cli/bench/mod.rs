@@ -12,11 +12,11 @@ mod stream;
 use std::fmt;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::json;
 
 use super::args::{BenchArgs, BenchOf};
+use super::columns::{Column, list};
 use super::exit::{Exit, Failure};
 use super::sandbox::{Interrupts, Sandbox};
 use super::screen::{eprint, print};
@@ -121,43 +121,33 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<Exit, Failure> {
     let text = if args.json {
         format!("{:#}\n", json!(figures))
     } else {
-        format!("{}\n", table(&figures))
+        table(&figures)
     };
     print(&text)?;
     Ok(Exit::Ok)
 }
 
-fn table(figures: &[Figure]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["", "figure", "", "goal", "", "against"]);
-    for figure in figures {
+fn table(figures: &[Figure]) -> String {
+    let row = |figure: &Figure| {
         let goal = figure.goal.map(|goal| goal.to_string()).unwrap_or_default();
         let verdict = match figure.met {
             Some(true) => "met",
             Some(false) => "missed",
             None => "",
         };
-        let references: Vec<String> = figure
-            .references
-            .iter()
-            .map(|reference| reference.to_string())
-            .collect();
-        let value = number(figure.value);
-        table.add_row([
-            &figure.name,
-            &value,
-            figure.unit,
-            &goal,
-            verdict,
-            &references.join(", "),
-        ]);
-    }
-    if let Some(column) = table.column_mut(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+        let references: Vec<String> = figure.references.iter().map(Reference::to_string).collect();
+        [
+            figure.name.clone(),
+            number(figure.value),
+            figure.unit.to_owned(),
+            goal,
+            verdict.to_owned(),
+            references.join(", "),
+        ]
+    };
+    let [name, value, unit, goal, verdict, against] = ["", "FIGURE", "", "GOAL", "", "AGAINST"].map(Column::new);
+    let columns = [name, value.right(), unit, goal, verdict, against];
+    list(columns, &figures.iter().map(row).collect::<Vec<_>>(), None)
 }
 
 impl fmt::Display for Reference {
@@ -243,7 +233,7 @@ mod tests {
                 .against("cat", 80_000.0),
             Figure::new("delay", 1.0, "ms").goal(Goal::AtMost(2.0)),
         ];
-        let table = table(&figures).to_string();
+        let table = table(&figures);
         assert!(table.contains("≥ 30,000") && table.contains("missed"), "{table}");
         assert!(table.contains("0.25 × cat (80,000)"), "{table}");
         assert!(table.contains("≤ 2.00") && table.contains(" met"), "{table}");

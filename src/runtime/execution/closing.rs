@@ -265,7 +265,7 @@ fn words_of(exit: &Exit) -> String {
     match exit {
         Exit::Code { code } => format!("exit code {code}"),
         Exit::Signal { signal } => format!("signal {signal}"),
-        Exit::Unknown => "unknown".to_owned(),
+        Exit::Unknown => "nobody saw how it ended".to_owned(),
         Exit::NotStarted { .. } => "not started".to_owned(),
     }
 }

@@ -11,6 +11,7 @@ mod faults;
 mod host;
 mod hours;
 mod lines;
+mod meant;
 mod questions;
 mod reattach;
 mod slots;

@@ -67,6 +67,18 @@ pub(in crate::store) fn sessions_are_found_by_what_is_looked_for(place: &impl Pl
     assert_eq!(found(&*store, &states(&["queued"])), [new, middle]);
     assert_eq!(found(&*store, &states(&["completed", "queued"])), [new, middle, old]);
     assert_eq!(found(&*store, &states(&["asleep"])), []);
+    let named = |name: &str| Filter {
+        name: Some(name.to_owned()),
+        ..filter()
+    };
+    assert_eq!(found(&*store, &named("new")), [new]);
+    for other in ["NEW", "ne", "new ", "", "%"] {
+        assert_eq!(
+            found(&*store, &named(other)),
+            [],
+            "{other:?} is no session's whole name"
+        );
+    }
     let directory = |directory: &str| Filter {
         directory: Some(Path::new(directory).to_owned()),
         ..filter()

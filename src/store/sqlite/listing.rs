@@ -16,10 +16,10 @@ const FILLED_AT_ONCE: i64 = 500;
 
 /// Writes what a session is found by; most commits change nothing of it.
 pub(super) fn write(connection: &Connection, summary: &Summary) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO listing (session, created_at, state, directory, caller, key, text)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-        ON CONFLICT (session) DO UPDATE SET state = excluded.state, text = excluded.text
-            WHERE state <> excluded.state OR text <> excluded.text";
+    let sql = "INSERT INTO listing (session, created_at, state, directory, caller, key, text, name)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        ON CONFLICT (session) DO UPDATE SET state = excluded.state, text = excluded.text, name = excluded.name
+            WHERE state <> excluded.state OR text <> excluded.text OR name IS NOT excluded.name";
     connection.prepare_cached(sql)?.execute(params![
         key(summary.session_id),
         summary.created_at.as_millisecond(),
@@ -28,6 +28,7 @@ pub(super) fn write(connection: &Connection, summary: &Summary) -> rusqlite::Res
         summary.claim.as_ref().map(|claim| &claim.caller),
         summary.claim.as_ref().map(|claim| &claim.key),
         searched_text(summary),
+        summary.name,
     ])?;
     Ok(())
 }
@@ -98,6 +99,9 @@ pub(super) fn query(filter: &Filter) -> (String, Vec<Value>) {
     if !filter.states.is_empty() {
         let states: Vec<_> = filter.states.iter().map(|state| value(state.clone().into())).collect();
         conditions.push(format!("state IN ({})", states.join(", ")));
+    }
+    if let Some(name) = &filter.name {
+        conditions.push(format!("name = {}", value(name.clone().into())));
     }
     if let Some(directory) = &filter.directory {
         let (itself, prefix) = (value(plain(directory).into()), value(below(directory).into()));

@@ -13,7 +13,7 @@ use super::{explain, full};
 use crate::store::StoreError;
 
 /// Each step makes format n of format n - 1; `user_version` is the format. Steps are never changed, only added.
-pub(super) const MIGRATIONS: &[&str] = &[FORMAT_1, FORMAT_2];
+pub(super) const MIGRATIONS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3];
 
 /// A log: the order of ids is the order of commits, so all sessions write at one end of the table.
 ///
@@ -57,6 +57,15 @@ const FORMAT_2: &str = "
     CREATE INDEX listing_by_state ON listing (state, session);
     CREATE INDEX listing_by_age ON listing (session, created_at, directory);
     CREATE UNIQUE INDEX listing_by_key ON listing (caller, key) WHERE key IS NOT NULL;
+";
+
+/// Sessions by name. A summary that cannot be read has none until `doctor --rebuild`, like what `listing.rs` fills.
+const FORMAT_3: &str = "
+    ALTER TABLE listing ADD COLUMN name TEXT;
+    UPDATE listing SET name = (
+        SELECT iif(json_valid(summary), summary ->> 'name', NULL) FROM sessions WHERE sessions.session = listing.session
+    );
+    CREATE INDEX listing_by_name ON listing (name, session);
 ";
 
 /// The size of a page of the database, in bytes; fixed when the file is made.

@@ -122,7 +122,7 @@ fn an_older_database_is_migrated_and_a_copy_kept() {
     write(&store, notice(id, "after"));
     store.close();
 
-    let backup = directory.0.path().join("journal.sqlite3.v2.backup");
+    let backup = directory.0.path().join("journal.sqlite3.v3.backup");
     assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
     let old = SqliteStore::open(&backup, Arc::new(Ignore)).unwrap();
     assert_eq!(
@@ -131,7 +131,7 @@ fn an_older_database_is_migrated_and_a_copy_kept() {
         "the copy is of before, and this version can read it"
     );
     let found = directory.error();
-    assert_eq!(found, StoreError::FromTheFuture { found: 3, known: 2 });
+    assert_eq!(found, StoreError::FromTheFuture { found: 4, known: 3 });
 }
 
 #[test]
@@ -162,6 +162,30 @@ fn sessions_of_the_first_format_are_listed_after_its_migration() {
 }
 
 #[test]
+fn sessions_of_the_second_format_are_found_by_their_names_after_its_migration() {
+    let directory = Directory::default();
+    let store = directory.store();
+    let ids: Vec<_> = (0..2).map(|_| new_session(&store)).collect();
+    store.close();
+    // What the second format had: no names. One row cannot be read, which stops nothing.
+    directory.sql("DROP INDEX listing_by_name; ALTER TABLE listing DROP COLUMN name; PRAGMA user_version = 2");
+    directory.sql("UPDATE sessions SET summary = '{' WHERE rowid = 2");
+
+    let store = directory.store();
+    let named = Filter {
+        name: Some(summary(&store, ids[0]).name),
+        ..Filter::default()
+    };
+    let found = || {
+        let found = store.find(&named, None, 10).unwrap();
+        found.iter().map(|summary| summary.session_id).collect::<Vec<_>>()
+    };
+    assert_eq!(found(), [ids[0]]);
+    assert_eq!(store.rebuild().unwrap(), 2);
+    assert_eq!(found(), [ids[1], ids[0]]);
+}
+
+#[test]
 fn a_migration_that_fails_changes_nothing() {
     let directory = Directory::default();
     let id = new_session(&directory.store());
@@ -175,7 +199,7 @@ fn a_newer_database_is_left_alone() {
     let directory = Directory::default();
     directory.sql("CREATE TABLE t (x); PRAGMA user_version = 7");
     let before = fs::read(directory.file()).unwrap();
-    assert_eq!(directory.error(), StoreError::FromTheFuture { found: 7, known: 2 });
+    assert_eq!(directory.error(), StoreError::FromTheFuture { found: 7, known: 3 });
     assert_eq!(fs::read(directory.file()).unwrap(), before);
 }
 

@@ -13,6 +13,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -233,39 +234,36 @@ fn entries(path: &Path) -> io::Result<Vec<Entry>> {
 pub(super) struct Note {
     audit: Audit,
     entry: Option<Entry>,
-    /// The session as the path names it.
-    session: Option<String>,
 }
 
 impl Note {
-    pub(super) fn begin(audit: &Audit, request: &ServiceRequest, caller: &Caller) -> Self {
-        let session = session_in(request.match_info().as_str());
+    /// What the path means is looked up before the call: after it a name may mean another session, or several.
+    pub(super) async fn begin(audit: &Audit, handle: &Handle, request: &ServiceRequest, caller: &Caller) -> Self {
+        let typed = session_in(request.match_info().as_str());
         let route = request.match_pattern();
         let route = route.as_deref().unwrap_or("none");
         let method = request.method().as_str();
         let entry = Entry::now(caller, caller.face(), method, route, Outcome::Left);
-        let entry = entry.about(session.as_deref().and_then(|id| id.parse().ok()));
-        Self {
+        let mut note = Self {
             audit: audit.clone(),
-            entry: Some(entry),
-            session,
+            entry: Some(entry.about(typed.as_deref().and_then(|id| id.parse().ok()))),
+        };
+        if let Some(typed) = typed
+            && let Ok(meant) = handle.resolve(&typed).await
+        {
+            note.entry = note.entry.take().map(|entry| entry.about(Some(meant)));
         }
+        note
     }
 
     /// Writes down what became of it.
-    pub(super) async fn finish<B>(mut self, handle: &Handle, answer: &HttpResponse<B>) {
+    pub(super) async fn finish<B>(mut self, answer: &HttpResponse<B>) {
         let created = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok());
-        let removed = answer.extensions().get::<SessionId>().copied();
-        let session = match (created.and_then(session_in), &self.session) {
-            _ if removed.is_some() => removed,
-            (Some(id), _) => id.parse().ok(),
-            (None, Some(typed)) => handle.resolve(typed).await.ok(),
-            (None, None) => None,
-        };
+        let created = created.and_then(session_in).and_then(|id| id.parse().ok());
         if let Some(entry) = self.entry.take() {
             let entry = entry.with_status(answer.status());
-            let known = session.or(entry.session_id);
-            self.audit.note(entry.about(known)).await;
+            let session = created.or(entry.session_id);
+            self.audit.note(entry.about(session)).await;
         }
     }
 }
@@ -284,7 +282,7 @@ fn session_in(path: &str) -> Option<String> {
         .strip_prefix("/api/sessions/")
         .or_else(|| path.strip_prefix("/execution/"))?;
     let id = rest.split('/').next()?;
-    (!id.is_empty() && id != "import").then(|| id.to_owned())
+    (!id.is_empty() && id != "import").then(|| percent_decode_str(id).decode_utf8_lossy().into_owned())
 }
 
 /// `Audit::page` off the caller's thread.

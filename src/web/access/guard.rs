@@ -156,21 +156,23 @@ pub(in crate::web) async fn guard<B: MessageBody + 'static>(
         Ok(Some(admitted)) => admitted,
         Err(refusal) => {
             let answer = refuse(&request, &refusal);
-            if let Some(note) = refusal.caller.and_then(|caller| note(&access, &request, &caller)) {
-                note.finish(&handle, &answer).await;
+            if let Some(caller) = &refusal.caller
+                && let Some(note) = note(&access, &handle, &request, caller).await
+            {
+                note.finish(&answer).await;
             }
             return Ok(request.into_response(answer));
         }
     };
-    let note = note(&access, &request, &caller);
+    let note = note(&access, &handle, &request, &caller).await;
     let (lease, is_read) = (Lease::new(access, signed_by), is_reading(request.method()));
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(signed_by);
     let answered = next.call(request).await;
     if let Some(note) = note {
         match &answered {
-            Ok(answer) => note.finish(&handle, answer.response()).await,
-            Err(error) => note.finish(&handle, &error.as_response_error().error_response()).await,
+            Ok(answer) => note.finish(answer.response()).await,
+            Err(error) => note.finish(&error.as_response_error().error_response()).await,
         }
     }
     let answer = answered?.map_into_boxed_body();
@@ -182,10 +184,13 @@ pub(in crate::web) async fn guard<B: MessageBody + 'static>(
 
 /// What is to be kept of a call, where it changes something. Those of MCP are kept by their face, which alone
 /// understands them.
-fn note(access: &Access, request: &ServiceRequest, caller: &Caller) -> Option<Note> {
+async fn note(access: &Access, handle: &Handle, request: &ServiceRequest, caller: &Caller) -> Option<Note> {
     let path = request.match_info().as_str();
     let is_change = !is_reading(request.method()) && *request.method() != Method::OPTIONS && path != "/mcp";
-    is_change.then(|| Note::begin(access.audit(), request, caller))
+    match is_change {
+        true => Some(Note::begin(access.audit(), handle, request, caller).await),
+        false => None,
+    }
 }
 
 /// A browser that wants a page is shown how to sign in.

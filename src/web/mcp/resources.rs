@@ -259,7 +259,7 @@ fn bad_cursor(cursor: &str) -> ErrorData {
 /// A refusal as an error of the protocol.
 pub(super) fn refused(error: CallError) -> ErrorData {
     match error {
-        CallError::NoSuchSession(_) | CallError::AmbiguousId { .. } => {
+        CallError::NoSuchSession(_) | CallError::AmbiguousId { .. } | CallError::AmbiguousName { .. } => {
             ErrorData::invalid_params(error.to_string(), None)
         }
         other => ErrorData::internal_error(other.to_string(), None),

@@ -100,7 +100,7 @@ fn day(params: &Params, name: &str) -> Result<Option<Date>, Problem> {
 async fn find(handle: &Handle, search: &Search) -> Result<Found, CallError> {
     let mut sessions = handle.find(search.filter(), search.before, PAGE_SESSIONS).await?;
     if sessions.is_empty()
-        && let Ok(id) = handle.resolve(&search.text).await
+        && let Ok(id) = handle.resolve_id(&search.text).await
     {
         sessions.push(handle.get(id).await?);
     }
@@ -122,6 +122,7 @@ impl Search {
                 .filter(|state| !state.is_empty())
                 .into_iter()
                 .collect(),
+            name: None,
             directory: is_path.then(|| PathBuf::from(&self.text)),
             since: self.since.and_then(begin),
             until: self.until.and_then(end),

@@ -25,7 +25,8 @@ use crate::web::{api, conversations, export, health, info, listing, metrics, rem
 const ABOUT: &str = "Runs Claude Code for hours and does not lose the work. A session is one job; it has attempts, \
     records (its journal), questions that people answer, and an outcome.
 
-A session is named by its id, by the last digits of it, or by the first of its short form (at least four). Refusals are \
+A session is named by its id, by the last digits of it, by the first of its short form (at least four), or by its name where \
+no other session has that, or no other live one. Refusals are \
 `application/problem+json` with a stable `code`. Fields may be added to what is answered; unknown fields and parameters \
 in what is sent are refused. Every path that has GET has HEAD, except streams, waits and exports. What goes on after its \
 answer is answered with 202.

@@ -10,7 +10,7 @@ use crate::web::api::Created;
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::web) struct SessionPath {
-    /// The session: its id, or its last digits
+    /// The session: its id or the last digits of it, or the name that it alone has, or alone of those that are live
     id: String,
 }
 

@@ -11,9 +11,14 @@ pub(super) fn system(subtype: &str, uuid: Option<Uuid>, line: &[u8]) -> serde_js
     let frame = match subtype {
         "session_state_changed" => session_state(&read(line)?),
         "status" => status(&read(line)?),
-        "task_progress" | "task_updated" | "hook_started" | "hook_progress" | "hook_response" | "thinking_tokens" => {
-            Frame::Alive
-        }
+        "task_progress"
+        | "task_updated"
+        | "hook_started"
+        | "hook_progress"
+        | "hook_response"
+        | "thinking_tokens"
+        | "commands_changed"
+        | "elicitation_complete" => Frame::Alive,
         _ => match message(subtype, line)? {
             Some(message) => Frame::Message { uuid, message },
             None => return Ok(None),

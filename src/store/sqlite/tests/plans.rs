@@ -66,6 +66,14 @@ fn lists_go_by_an_index_and_read_only_the_rows_of_their_page() {
         completed,
         "listing USING COVERING INDEX listing_by_state (state=? AND session<?)",
     );
+    let named = Filter {
+        name: Some("nightly".to_owned()),
+        ..Filter::default()
+    };
+    listed(
+        named,
+        "listing USING COVERING INDEX listing_by_name (name=? AND session<?)",
+    );
     let live = Filter {
         states: vec!["running".to_owned(), "queued".to_owned()],
         ..Filter::default()
