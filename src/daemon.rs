@@ -23,6 +23,7 @@ use crate::config::{Environment, Flag, Paths, Settings, Sources};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::traces::Traces;
 use crate::runtime::{Publisher, Runtime};
+use crate::session::id::SessionId;
 use crate::session::patience::Patience;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Commit, Observer, Shortage, Store};
@@ -138,6 +139,10 @@ impl Observer for Observers {
     fn went_on(&self, passed: &Shortage) {
         self.publisher.went_on(passed);
     }
+
+    fn removed(&self, session_id: SessionId) {
+        self.publisher.removed(session_id);
+    }
 }
 
 /// The traces, where they go anywhere.
@@ -177,6 +182,7 @@ async fn run(
     let _hangup = signal(SignalKind::hangup())?;
     let token = Token::read_or_make(&paths.token())?;
     let mut runtime = Runtime::start(runtime_settings(settings, paths)?, store.clone(), publisher)?;
+    runtime.handle().finish_removals();
     let readiness = readiness::readiness(settings, store);
     let (settings_seen, paths_seen) = (settings.clone(), paths.clone());
     let doctor: Doctor = Arc::new(move || doctor::examine_with(&settings_seen, &paths_seen));

@@ -14,10 +14,12 @@ use super::units::parse_seconds;
 mod bench;
 mod conversations;
 mod lists;
+mod removal;
 
 pub(crate) use self::bench::{BenchArgs, BenchOf};
 pub(crate) use self::conversations::{CheckpointsArgs, ForkArgs, HandoverArgs, ImportArgs, ResumeArgs};
 pub(crate) use self::lists::{ExportArgs, HistoryArgs, Wanted};
+pub(crate) use self::removal::{GcArgs, RmArgs};
 
 /// Exit codes, for the end of the help text.
 const EXIT_CODES: &str = "Exit codes: 0 completed or detached, 1 failed, 2 usage, 3 unknown id, 4 no daemon, 5 refused, \
@@ -61,6 +63,10 @@ pub(crate) enum Verb {
     /// Cancel sessions
     #[command(alias = "kill")]
     Cancel(CancelArgs),
+    /// Remove ended sessions, with their journals and all of their files
+    Rm(RmArgs),
+    /// Remove what ended long ago: nothing else ever removes it
+    Gc(GcArgs),
     /// Speak MCP on standard input and output, for a client that starts its servers itself; starts the daemon when none
     /// runs
     Mcp,

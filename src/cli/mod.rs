@@ -32,6 +32,7 @@ mod open;
 mod output;
 mod prompt;
 mod relay;
+mod removal;
 mod restart;
 mod run;
 mod sandbox;
@@ -120,6 +121,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         | Verb::Wait(_)
         | Verb::Answer(_)
         | Verb::Cancel(_)
+        | Verb::Rm(_)
+        | Verb::Gc(_)
         | Verb::Mcp
         | Verb::Resume(_)
         | Verb::Fork(_)
@@ -153,6 +156,8 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
         Verb::Wait(args) => wait::wait(state_dir, &args).await,
         Verb::Answer(args) => answering::answer(&client()?, &args).await,
         Verb::Cancel(args) => sessions::cancel(&client()?, &args).await,
+        Verb::Rm(args) => removal::rm(&client()?, &args).await,
+        Verb::Gc(args) => removal::gc(&client()?, &args).await,
         Verb::Mcp => relay::relay(state_dir).await,
         Verb::Resume(args) => conversations::resume(client()?, &args).await,
         Verb::Fork(args) => conversations::fork(client()?, &args).await,

@@ -20,6 +20,17 @@ pub(crate) fn tokens(count: u64) -> String {
     format!("{} tokens", amount(count))
 }
 
+/// `1.2 GB`.
+pub(crate) fn size(bytes: u64) -> String {
+    let of = |unit: f64| bytes as f64 / unit;
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", of(1e3)),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", of(1e6)),
+        _ => format!("{:.1} GB", of(1e9)),
+    }
+}
+
 /// The day and the time of day here, `01-31 14:03:59`: sessions go on over nights.
 pub(crate) fn moment(at: Timestamp) -> String {
     at.to_zoned(TimeZone::system()).strftime("%m-%d %H:%M:%S").to_string()
@@ -99,6 +110,10 @@ mod tests {
     #[test]
     fn amounts_are_told_briefly() {
         assert_eq!((turns(1).as_str(), turns(2).as_str()), ("1 turn", "2 turns"));
+        assert_eq!(
+            [size(0), size(1_500), size(2_500_000), size(1_234_000_000)],
+            ["0 B", "1.5 kB", "2.5 MB", "1.2 GB"]
+        );
         assert_eq!(
             (tokens(999).as_str(), tokens(12_345).as_str()),
             ("999 tokens", "12.3k tokens")

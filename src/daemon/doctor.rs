@@ -199,7 +199,7 @@ fn look_at_disk(paths: &Paths) -> anyhow::Result<String> {
     let free = room.f_bavail.saturating_mul(room.f_frsize);
     let told = format!("{} MiB free at {}", free / (1024 * 1024), existing.display());
     if free < FREE_BYTES_MIN {
-        bail!("only {told}: free some space");
+        bail!("only {told}: free some space; `cc-executor gc` removes what old sessions have left");
     }
     Ok(told)
 }

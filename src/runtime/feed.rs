@@ -148,6 +148,16 @@ impl Feeds {
         self.reader(feed, Some(after.0))
     }
 
+    /// Ends the streams of a session that is gone.
+    pub(super) fn forget(&self, session: SessionId) {
+        let feed = lock(&self.sessions).remove(&session);
+        if let Some(feed) = feed {
+            let mut ring = lock(&feed.ring);
+            ring.ended = true;
+            feed.news.send_replace(ring.end());
+        }
+    }
+
     /// Lets go of a feed that was asked for while its session ended: nothing will be shown on it.
     fn forget_unread(&self, session: SessionId) {
         let mut sessions = lock(&self.sessions);

@@ -30,8 +30,10 @@ use crate::store::{Filter, Health, Store, StoreError, Stored};
 mod conversations;
 mod directories;
 mod meant;
+mod removal;
 
 pub use self::conversations::{Fork, Handover};
+pub use self::removal::{Gone, Sweep, SweepOf, Swept};
 
 /// Why a call was not carried out; each says what to do instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +116,35 @@ pub enum CallError {
     /// The session's state does not allow it.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// What belongs to the session is still in use.
+    #[error("something of session {} still runs ({} is held): end it first, or try again in a moment", session.short(), lock.display())]
+    InUse {
+        /// The session.
+        session: SessionId,
+        /// The lock that something holds.
+        lock: PathBuf,
+    },
+    /// The output of its last agent is only in its spool.
+    #[error("not all output of session {} is in its journal: `cc-executor rm` removes it as a whole", .0.short())]
+    NotJournalled(SessionId),
+    /// Its files cannot be looked at or removed.
+    #[error("the files of session {} cannot be removed: {why}", session.short())]
+    FilesUnusable {
+        /// The session.
+        session: SessionId,
+        /// Why not.
+        why: String,
+    },
+    /// The session is removed, and its files are not.
+    #[error("session {} is removed, but not all of its files ({why}): the rest is in {}", session.short(), directory.display())]
+    FilesStay {
+        /// The session.
+        session: SessionId,
+        /// Where they are.
+        directory: PathBuf,
+        /// Why they could not be removed.
+        why: String,
+    },
     /// Too many sessions wait already.
     #[error("{0} sessions wait already: let some finish, or raise `limits.queued_sessions_max`")]
     QueueFull(usize),

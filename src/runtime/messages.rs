@@ -174,6 +174,11 @@ pub(super) struct SpoolGrew;
 #[rtype(result = "Vec<Arc<Summary>>")]
 pub(super) struct List;
 
+/// To the registry, by the store's writer: this session is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Forget(pub SessionId);
+
 /// To the registry: one session.
 #[derive(Message)]
 #[rtype(result = "Option<Arc<Summary>>")]

@@ -12,14 +12,14 @@ use tokio::sync::{Semaphore, mpsc};
 
 use self::execution::{AT_GIT_MAX, CONNECTING_MAX, Surroundings};
 use self::feed::Feeds;
-use self::messages::{Committed, HeldUp, Recover};
+use self::messages::{Committed, Forget, HeldUp, Recover};
 use self::metrics::Metrics;
 use self::outside::{Outside, Threads};
 use self::registry::{ENDED_KEPT_MAX, Registry};
 use self::settings::RuntimeSettings;
 use self::spools::Spools;
 use self::supervisor::{Found, Supervisor};
-use crate::session::id::Seq;
+use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;
 use crate::store::{Commit, Observer, Shortage, Store, StoreError};
@@ -30,6 +30,7 @@ pub mod settings;
 pub mod traces;
 
 mod execution;
+mod files;
 mod messages;
 mod metrics;
 mod outside;
@@ -83,6 +84,13 @@ impl Observer for Publisher {
     fn went_on(&self, passed: &Shortage) {
         if let Some(published) = self.runtime.get() {
             published.supervisor.do_send(HeldUp(passed.clone()));
+        }
+    }
+
+    fn removed(&self, session_id: SessionId) {
+        if let Some(published) = self.runtime.get() {
+            published.registry.do_send(Forget(session_id));
+            published.feeds.forget(session_id);
         }
     }
 }

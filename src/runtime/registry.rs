@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::messages::{Committed, Get, List};
+use super::messages::{Committed, Forget, Get, List};
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
 
@@ -46,6 +46,11 @@ impl Registry {
             }
         }
     }
+
+    fn forget(&mut self, session: SessionId) {
+        let known = self.sessions.remove(&session);
+        self.ended -= usize::from(known.is_some_and(|summary| summary.lifecycle.state.outcome().is_some()));
+    }
 }
 
 impl Actor for Registry {
@@ -57,6 +62,14 @@ impl Handler<Committed> for Registry {
 
     fn handle(&mut self, Committed(summary): Committed, _: &mut Self::Context) {
         self.put(summary);
+    }
+}
+
+impl Handler<Forget> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Forget(session): Forget, _: &mut Self::Context) {
+        self.forget(session);
     }
 }
 
@@ -105,5 +118,13 @@ mod tests {
         assert!(!registry.sessions.contains_key(&ended[0].session_id));
         registry.put(Arc::clone(&ended[ENDED_KEPT_MAX]));
         assert_eq!(registry.ended, ENDED_KEPT_MAX, "an update counts once");
+        registry.forget(ended[ENDED_KEPT_MAX].session_id);
+        registry.forget(ended[0].session_id);
+        let held = (registry.sessions.len(), registry.ended);
+        assert_eq!(
+            held,
+            (ENDED_KEPT_MAX, ENDED_KEPT_MAX - 1),
+            "what was not held is not forgotten"
+        );
     }
 }

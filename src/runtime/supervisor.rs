@@ -196,6 +196,11 @@ impl Supervisor {
     ) {
         let commit = match result {
             Ok(commit) => commit,
+            // It was removed while it was taken up again.
+            Err(StoreError::NoSuchSession(_)) => {
+                self.let_go(id);
+                return answer_call(reply, Err(CallError::NoSuchSession(id.to_string())));
+            }
             Err(error) => {
                 self.store_failed(&error);
                 return answer_call(reply, Err(error.into()));
@@ -219,9 +224,13 @@ impl Supervisor {
     fn forget(&mut self, id: SessionId) {
         let session = self.sessions.get(&id);
         if session.is_some_and(|session| session.life.state.outcome().is_some()) {
-            self.sessions.remove(&id);
-            self.queue.retain(|queued| *queued != id);
+            self.let_go(id);
         }
+    }
+
+    fn let_go(&mut self, id: SessionId) {
+        self.sessions.remove(&id);
+        self.queue.retain(|queued| *queued != id);
     }
 
     fn carry_out(&mut self, id: SessionId, effect: Effect, ctx: &mut Context<Self>) {

@@ -3,6 +3,7 @@
 pub(super) mod entries;
 mod fold;
 mod listing;
+pub(super) mod removal;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,11 @@ pub(super) use self::fold::the_summary_is_the_fold_of_the_records;
 pub(super) use self::listing::{
     a_key_of_a_caller_is_used_once, a_long_result_is_searched_whole, pages_of_sessions_stay_where_they_are,
     sessions_are_found_by_what_is_looked_for,
+};
+pub(super) use self::removal::{
+    a_removed_session_is_gone_and_the_others_are_as_they_were, a_session_that_lives_is_not_removed,
+    ids_of_removed_records_are_never_used_again, of_a_removal_and_an_append_the_first_one_wins,
+    the_key_of_a_removed_session_is_free, the_observer_is_told_of_a_removal,
 };
 use super::{
     Acknowledgement, Append, Commit, Filter, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError, Stored,
@@ -51,6 +57,12 @@ macro_rules! store_contract {
             a_long_result_is_searched_whole
             a_key_of_a_caller_is_used_once
             a_session_is_found_by_the_end_of_its_id_or_the_beginning_of_its_short_one
+            a_removed_session_is_gone_and_the_others_are_as_they_were
+            a_session_that_lives_is_not_removed
+            of_a_removal_and_an_append_the_first_one_wins
+            ids_of_removed_records_are_never_used_again
+            the_key_of_a_removed_session_is_free
+            the_observer_is_told_of_a_removal
             a_closed_store_says_so
             a_store_that_is_opened_again_is_the_same
             appends_of_many_threads_are_all_kept
@@ -382,6 +394,7 @@ pub(super) fn a_closed_store_says_so(place: &impl Place) {
         answered(store.create(SessionId::new(), created(), at())).unwrap_err(),
         closed
     );
+    assert_eq!(store.remove(id).blocking_recv().unwrap().unwrap_err(), closed);
     assert_eq!(store.records(id, Seq(0), 1).unwrap_err(), closed);
     assert_eq!(store.records_of_all(0, 1).unwrap_err(), closed);
     assert_eq!(store.last_id().unwrap_err(), closed);

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::numbering::{Draft, typed_digits};
 use super::{
-    Acknowledgement, Append, Commit, Filter, Health, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError,
-    Stored, lock,
+    Acknowledgement, Append, Commit, Filter, Health, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Removal, Store,
+    StoreError, Stored, lock,
 };
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
@@ -71,7 +71,7 @@ struct Plan {
 #[derive(Debug, Default)]
 struct Disk {
     sessions: BTreeMap<SessionId, Kept>,
-    /// Where each record is; its id is its place here, from 1.
+    /// Where each record is, or was before its session was removed; its id is its place here, from 1.
     places: Vec<(SessionId, usize)>,
 }
 
@@ -146,9 +146,29 @@ impl MemoryStore {
         if let Some(owner) = owner {
             return Err(StoreError::KeyTaken(owner));
         }
+        let is_told = self.carry_out(plan, &mut disk, |disk| disk.keep(&commit))?;
+        Ok(is_told.then_some(commit))
+    }
+
+    /// Nothing where the process dies.
+    fn commit_removal(&self, plan: &mut Plan, session_id: SessionId) -> Result<Option<()>, StoreError> {
+        let mut disk = self.disk_to_write()?;
+        let kept = disk
+            .sessions
+            .get(&session_id)
+            .ok_or(StoreError::NoSuchSession(session_id))?;
+        if kept.summary.lifecycle.state.outcome().is_none() {
+            return Err(StoreError::StillLive(session_id));
+        }
+        let is_told = self.carry_out(plan, &mut disk, |disk| drop(disk.sessions.remove(&session_id)))?;
+        Ok(is_told.then_some(()))
+    }
+
+    /// Changes the disk, unless something is to go wrong; says whether anybody is told of it.
+    fn carry_out(&self, plan: &mut Plan, disk: &mut Disk, change: impl FnOnce(&mut Disk)) -> Result<bool, StoreError> {
         plan.commits += 1;
         match plan.faults.remove(&plan.commits) {
-            None => disk.keep(&commit),
+            None => change(disk),
             Some(Fault::DiskFull) => return Err(disk_full()),
             Some(Fault::CommitFails) => {
                 let error = StoreError::Failed("a commit failed as planned".into());
@@ -158,20 +178,20 @@ impl MemoryStore {
             }
             Some(Fault::DiesBeforeCommit) => {
                 self.end(StoreError::Closed);
-                return Ok(None);
+                return Ok(false);
             }
             Some(Fault::DiesAfterCommit) => {
-                disk.keep(&commit);
+                change(disk);
                 self.end(StoreError::Closed);
-                return Ok(None);
+                return Ok(false);
             }
             Some(Fault::AcknowledgedLate) => {
-                disk.keep(&commit);
+                change(disk);
                 plan.is_late = true;
             }
             Some(Fault::Forgets) => {}
         }
-        Ok(Some(commit))
+        Ok(true)
     }
 
     /// Once it is closed, it stays closed.
@@ -240,6 +260,18 @@ impl Store for MemoryStore {
 
     fn append(&self, append: Append) -> Acknowledgement {
         self.write(Draft::append(append))
+    }
+
+    fn remove(&self, session_id: SessionId) -> Removal {
+        let (answer, removal) = oneshot::channel();
+        let mut plan = lock(&self.plan);
+        if let Some(result) = self.commit_removal(&mut plan, session_id).transpose() {
+            if result.is_ok() {
+                self.observer.removed(session_id);
+            }
+            let _ = answer.send(result);
+        }
+        removal
     }
 
     fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, StoreError> {

@@ -123,6 +123,9 @@ pub trait Observer: Send + Sync + 'static {
 
     /// What waited for room on a full disk is committed.
     fn went_on(&self, _passed: &Shortage) {}
+
+    /// This session and its records are gone for good.
+    fn removed(&self, _session_id: SessionId) {}
 }
 
 /// Why a store did not do what it was asked.
@@ -147,6 +150,9 @@ pub enum StoreError {
     /// There is no such session.
     #[error("there is no session {0}")]
     NoSuchSession(SessionId),
+    /// It cannot be removed.
+    #[error("session {0} has not ended: cancel it first")]
+    StillLive(SessionId),
     /// There is one already.
     #[error("there is a session {0} already")]
     SessionExists(SessionId),
@@ -165,7 +171,8 @@ pub enum StoreError {
     },
     /// The disk is full; what was written before is whole.
     #[error(
-        "the disk is full: free at least {} MiB where {} is, and all goes on by itself; what was written is kept",
+        "the disk is full: free at least {} MiB where {} is, and all goes on by itself; what was written is kept; \
+         `cc-executor gc` removes what old sessions have left",
         health::ROOM_BYTES_MIN / (1024 * 1024), directory.display()
     )]
     DiskFull {
@@ -213,6 +220,9 @@ pub enum StoreError {
 /// store died in between: whether the append was written is seen when the store is opened again.
 pub type Acknowledgement = oneshot::Receiver<Result<Commit, StoreError>>;
 
+/// The answer to a removal, once it is on disk; what an answer that never comes means is as for an append.
+pub type Removal = oneshot::Receiver<Result<(), StoreError>>;
+
 /// Keeps journals. Appends of one session are committed in the order in which they were handed over.
 pub trait Store: Send + Sync + 'static {
     /// Begins a journal with `session.created` as its record 1.
@@ -227,6 +237,14 @@ pub trait Store: Send + Sync + 'static {
     /// of it was written. It never blocks; appends handed over meanwhile share a commit.
     fn append(&self, append: Append) -> Acknowledgement;
 
+    /// Removes a session that has ended: its summary, its records, its creator's key.
+    ///
+    /// Promise: acknowledged means on disk, and that nothing of it is found again; refused ([`StoreError::StillLive`],
+    /// [`StoreError::NoSuchSession`]) means that nothing has changed. It happens in the order of what is handed over, but
+    /// does not wait with others for room on a full disk. No id of a record is ever used again. Other appends do not wait
+    /// for it, however long the journal is.
+    fn remove(&self, session_id: SessionId) -> Removal;
+
     /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of a session with numbers above `after`, in order; fewer
     /// where they reach [`PAGE_BYTES_MAX`]. Only an empty page is the end, and that of an unknown session.
     ///
@@ -237,7 +255,7 @@ pub trait Store: Send + Sync + 'static {
     /// like those of [`Store::records`].
     fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<Stored>, StoreError>;
 
-    /// The id of the last record of all; 0 where there is none.
+    /// The id of the last record of all that there ever were; 0 where there was none.
     fn last_id(&self) -> Result<i64, StoreError>;
 
     /// The summary of one session.

@@ -70,6 +70,7 @@ codes! {
     AlreadyAnswered = CONFLICT, "already_answered", "The question is already answered";
     AlreadyEnded = CONFLICT, "already_ended", "The session has already ended";
     StillLive = CONFLICT, "still_live", "The session has not ended";
+    NotJournalled = CONFLICT, "not_journalled", "Not all of its output is in its journal";
     NoConversation = CONFLICT, "no_conversation", "There is no conversation to go on with";
     Owned = CONFLICT, "owned", "The conversation belongs to another session";
     Completed = CONFLICT, "completed", "The session is completed";
@@ -83,6 +84,7 @@ codes! {
     Stopping = SERVICE_UNAVAILABLE, "stopping", "The daemon is stopping";
     DiskFull = INSUFFICIENT_STORAGE, "disk_full", "The disk is full";
     NotKept = INTERNAL_SERVER_ERROR, "not_kept", "It cannot be kept on disk";
+    FilesStay = INTERNAL_SERVER_ERROR, "files_stay", "Files cannot be removed";
     JournalFailed = INTERNAL_SERVER_ERROR, "journal_failed", "The journal failed";
 }
 
@@ -178,11 +180,15 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::Denied(Denied::AlreadyEnded(_)) | CallError::BeingEnded => Code::AlreadyEnded,
         CallError::Denied(Denied::StillLive(_)) => Code::StillLive,
         CallError::Denied(Denied::Completed) => Code::Completed,
+        CallError::InUse { .. } => Code::StillLive,
+        CallError::NotJournalled(_) => Code::NotJournalled,
+        CallError::FilesStay { .. } | CallError::FilesUnusable { .. } => Code::FilesStay,
         CallError::QueueFull(_) => Code::QueueFull,
         CallError::LeftAlone(_) => Code::JournalFailed,
         CallError::Stopping => Code::Stopping,
         CallError::Delayed(store) | CallError::Store(store) => match store {
             StoreError::NoSuchSession(_) => Code::NoSuchSession,
+            StoreError::StillLive(_) => Code::StillLive,
             StoreError::DiskFull { .. } => Code::DiskFull,
             StoreError::Closed => Code::Stopping,
             StoreError::KeyTaken(_) => Code::KeyMismatch,

@@ -19,6 +19,7 @@ mod metrics;
 mod page;
 mod params;
 mod reference;
+mod removal;
 mod server;
 mod stream;
 pub(crate) mod units;
@@ -112,7 +113,11 @@ pub fn routes(cfg: &mut ServiceConfig) {
                 .route(web::post().to(api::create)),
         )
         .service(at("/api/sessions/import", "POST").route(web::post().to(conversations::import)))
-        .service(at("/api/sessions/{id}", "GET, HEAD").route(read().to(api::get)))
+        .service(
+            at("/api/sessions/{id}", "DELETE, GET, HEAD")
+                .route(read().to(api::get))
+                .route(web::delete().to(removal::remove)),
+        )
         .service(at("/api/sessions/{id}/records", "GET, HEAD").route(read().to(api::records)))
         .service(at("/api/sessions/{id}/wait", "GET").route(web::get().to(waiting::wait)))
         .service(at("/api/sessions/{id}/export", "GET").route(web::get().to(export::export)))
@@ -124,6 +129,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(at("/api/sessions/{id}/questions/{question}/answer", "POST").route(web::post().to(api::answer)))
         .service(at("/api/history", "GET, HEAD").route(read().to(listing::history)))
         .service(at("/api/questions", "GET, HEAD").route(read().to(listing::questions)))
+        .service(at("/api/gc", "POST").route(web::post().to(removal::gc)))
         .service(at("/api/info", "GET, HEAD").route(read().to(info::info)))
         .service(at("/api/doctor", "GET, HEAD").route(read().to(info::doctor)))
         .service(at("/api/openapi.json", "GET, HEAD").route(read().to(reference::openapi)))

@@ -390,6 +390,62 @@ fn tokens_are_made_listed_and_revoked() {
 }
 
 #[test]
+fn sessions_are_removed_by_name_and_by_age() {
+    let daemon = TestDaemon::start();
+    let code = |arguments: &[&str]| run(&daemon, arguments).status.code();
+    let [one, two, three] = ["say one", "say two", "say three"].map(|task| daemon.create(task));
+    for id in [&one, &two, &three] {
+        daemon.wait_for(id, "completed");
+    }
+    let live = daemon.create("ask-permission true ;; say done");
+    daemon.question(&live);
+    let refused = run(&daemon, &["rm", &live]);
+    assert_eq!(refused.status.code(), Some(5));
+    assert!(err(&refused).contains("cancel it first"), "{}", err(&refused));
+    assert_eq!(code(&["rm", "ffffffff"]), Some(3));
+    let removed = run(&daemon, &["rm", &one[28..]]);
+    assert_eq!(
+        out(&removed),
+        format!("session {} is removed\n", &one[28..]),
+        "{}",
+        err(&removed)
+    );
+    let several = run(&daemon, &["rm", "--json", &one, &two]);
+    assert_eq!(
+        several.status.code(),
+        Some(3),
+        "one of them was gone: {}",
+        err(&several)
+    );
+    assert_eq!(json(&several), serde_json::json!({"session_id": two, "removed": true}));
+
+    assert!(out(&run(&daemon, &["gc"])).contains("nothing"), "30 days is long");
+    until("a second to have passed since its end, and its host to be gone", || {
+        let told = run(&daemon, &["gc", "--older-than", "1s", "--dry-run"]);
+        (out(&told).contains(&three[28..]) && out(&told).contains("would free")).then_some(())
+    });
+    let told = json(&run(&daemon, &["gc", "--older-than", "1s", "--dry-run", "--json"]));
+    assert_eq!(
+        (&told["dry_run"], &told["sessions"][0]["session_id"]),
+        (&true.into(), &three.clone().into())
+    );
+    let spools = out(&run(&daemon, &["gc", "--older-than", "1s", "--spools-only"]));
+    assert!(
+        spools.contains("freed") && spools.contains("the output of 1 session"),
+        "{spools}"
+    );
+    assert_eq!(code(&["logs", &three]), Some(0));
+    let swept = out(&run(&daemon, &["gc", "--older-than", "1s"]));
+    assert!(swept.contains("freed") && swept.contains(": 1 session;"), "{swept}");
+    assert_eq!(code(&["logs", &three]), Some(3));
+    assert_eq!(code(&["gc", "--older-than", "soon"]), Some(2));
+    assert!(out(&run(&daemon, &["rm", "--help"])).contains("Transcripts that Claude itself keeps"));
+
+    assert_eq!(code(&["answer", &live, "--allow"]), Some(0));
+    daemon.wait_for(&live, "completed");
+}
+
+#[test]
 fn open_prints_a_link_that_signs_in_and_starts_the_browser_with_a_file_only() {
     let daemon = TestDaemon::start();
     let printed = run(&daemon, &["open", "--print"]);

@@ -23,6 +23,7 @@ mod main_job;
 mod odd_lines;
 mod odd_places;
 mod promises;
+mod removal;
 mod resume;
 mod robust;
 mod stream;

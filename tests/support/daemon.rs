@@ -199,10 +199,15 @@ impl TestDaemon {
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, Value) {
-        let request = self
-            .agent
-            .get(self.url(path))
-            .header("Authorization", format!("Bearer {}", self.token()));
+        self.call(self.agent.get(self.url(path)))
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> (u16, Value) {
+        self.call(self.agent.delete(self.url(path)))
+    }
+
+    fn call(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> (u16, Value) {
+        let request = request.header("Authorization", format!("Bearer {}", self.token()));
         read(request.call().expect("an answer"))
     }
 

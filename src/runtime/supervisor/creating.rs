@@ -44,8 +44,9 @@ impl Supervisor {
                 // Behind what follows here.
                 ctx.notify(cancel);
             }
-            // Somebody was quicker with the same key: nothing has begun, and nothing is wrong with the store.
-            if let Err(error @ StoreError::KeyTaken(_)) = result {
+            // Somebody was quicker with the same key, or it is the first to find the disk full: nothing has begun, and
+            // nothing is wrong with the store.
+            if let Err(error @ (StoreError::KeyTaken(_) | StoreError::DiskFull { .. })) = result {
                 return answer_call(Some(reply), Err(error.into()));
             }
             if let Ok(commit) = &result {

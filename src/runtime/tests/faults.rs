@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 
 use super::agent::{Agent, Script, script};
 use super::world::{SECOND, World, simulate};
+use crate::runtime::handle::CallError;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::Entry;
 use crate::session::message::InputState;
 use crate::session::outcome::Outcome;
 use crate::session::request::{OnQuestion, Request};
+use crate::store::StoreError;
 use crate::store::memory::Fault;
 
 /// How many lines the script says.
@@ -90,7 +92,8 @@ impl Case {
         let mut world = World::new((self.script)());
         world.fail_at(nth, fault);
         self.ask(&world).await;
-        let is_over = world.ended_before_fault().await;
+        // Where not even its creation came to the disk, there is no end to wait for.
+        let is_over = world.only_session().is_some() && world.ended_before_fault().await;
         if !is_over {
             world.restart();
             self.ask(&world).await;
@@ -131,6 +134,24 @@ fn a_daemon_that_dies_between_any_commit_and_its_acknowledgement_loses_nothing_a
 #[test]
 fn a_disk_that_is_full_at_any_commit_damages_nothing() {
     fails_everywhere(Fault::DiskFull);
+}
+
+#[test]
+fn a_session_that_is_the_first_to_find_the_disk_full_is_refused_and_the_daemon_goes_on() {
+    simulate(async {
+        let mut world = World::new(eventful());
+        world.fail_at(1, Fault::DiskFull);
+        let refused = world
+            .try_create(answered_by_policy)
+            .await
+            .expect_err("there is no room");
+        assert!(
+            matches!(refused, CallError::Store(StoreError::DiskFull { .. })),
+            "{refused}"
+        );
+        world.create(answered_by_policy).await;
+        assert!(world.ended_before_fault().await, "this daemon finishes another one");
+    });
 }
 
 #[test]

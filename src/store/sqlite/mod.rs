@@ -23,9 +23,9 @@ use rusqlite::{ErrorCode, ffi};
 use tokio::sync::{oneshot, watch};
 
 use self::reader::Readers;
-use self::writer::{Job, Write, Writer};
+use self::writer::{Job, Remove, Write, Writer};
 use super::numbering::{Draft, typed_digits};
-use super::{Acknowledgement, Append, Filter, Health, Observer, Store, StoreError, Stored, lock};
+use super::{Acknowledgement, Append, Filter, Health, Observer, Removal, Store, StoreError, Stored, lock};
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
 use crate::session::summary::Summary;
@@ -59,7 +59,8 @@ impl SqliteStore {
         let epoch = readers.with(reader::epoch)?;
         let last_id = readers.with(reader::last_id)?;
         let (sender, health) = watch::channel(Health::Good);
-        let writer = Writer::new(connection, path, observer, last_id, sender);
+        let removed = readers.with(reader::removed)?;
+        let writer = Writer::new(connection, path, observer, last_id, removed, sender);
         let (jobs, queue) = mpsc::channel();
         let writer = thread::Builder::new()
             .name("journal".into())
@@ -122,6 +123,20 @@ impl Store for SqliteStore {
 
     fn append(&self, append: Append) -> Acknowledgement {
         self.write(Draft::append(append))
+    }
+
+    fn remove(&self, session_id: SessionId) -> Removal {
+        let (answer, removal) = oneshot::channel();
+        match lock(&self.jobs).as_ref() {
+            Some(jobs) => {
+                if let Err(mpsc::SendError(Job::Remove(remove))) = jobs.send(Job::Remove(Remove { session_id, answer }))
+                {
+                    remove.refuse(StoreError::Closed);
+                }
+            }
+            None => Remove { session_id, answer }.refuse(StoreError::Closed),
+        }
+        removal
     }
 
     fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, StoreError> {

@@ -17,27 +17,34 @@ use crate::store::{PAGE_BYTES_MAX, PAGE_RECORDS_MAX, StoreError, Stored, lock};
 /// How many reads go on at a time; further ones wait for their turn.
 const READERS: usize = 4;
 
+/// Records of a session that was removed are deleted bit by bit; nobody is shown what is left of them meanwhile.
 pub(super) const RECORDS_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
-    WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+    WHERE session = ?1 AND seq > ?2
+    AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(?1)) ORDER BY seq LIMIT ?3";
 
 const RECORDS_OF_ALL_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
-    WHERE id > ?1 ORDER BY id LIMIT ?2";
+    WHERE id > ?1
+    AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(session)) ORDER BY id LIMIT ?2";
 
 /// Repeats the condition of the index of kinds, so that SQLite may use it.
 pub(super) const LAST_OF_KIND_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
-    WHERE session = ?1 AND kind = ?2 AND kind <> 'agent.message' ORDER BY seq DESC LIMIT 1";
+    WHERE session = ?1 AND kind = ?2 AND kind <> 'agent.message'
+    AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(?1)) ORDER BY seq DESC LIMIT 1";
 
 /// Goes back from the end of the session.
 pub(super) const LAST_MESSAGE_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
-    WHERE session = ?1 AND kind = ?2 ORDER BY seq DESC LIMIT 1";
+    WHERE session = ?1 AND kind = ?2
+    AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(?1)) ORDER BY seq DESC LIMIT 1";
 
 /// Like [`LAST_OF_KIND_SQL`], for pages.
 pub(super) const LATEST_OF_KIND_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
-    WHERE session = ?1 AND kind = ?2 AND kind <> 'agent.message' AND seq < ?3 ORDER BY seq DESC LIMIT ?4";
+    WHERE session = ?1 AND kind = ?2 AND kind <> 'agent.message' AND seq < ?3
+    AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(?1)) ORDER BY seq DESC LIMIT ?4";
 
 /// Like [`LAST_MESSAGE_SQL`], for pages.
 const LATEST_MESSAGES_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
-    WHERE session = ?1 AND kind = ?2 AND seq < ?3 ORDER BY seq DESC LIMIT ?4";
+    WHERE session = ?1 AND kind = ?2 AND seq < ?3
+    AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(?1)) ORDER BY seq DESC LIMIT ?4";
 
 pub(super) const LIVE_SQL: &str = "SELECT summary FROM sessions WHERE ended = 0 ORDER BY session";
 
@@ -137,7 +144,17 @@ pub(super) fn records_of_all(connection: &Connection, after: i64, limit: usize) 
 }
 
 pub(super) fn last_id(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT coalesce(max(id), 0) FROM records", [], |row| row.get(0))
+    let sql = "SELECT max(coalesce((SELECT max(id) FROM records), 0),
+        coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_id'), 0))";
+    connection.query_row(sql, [], |row| row.get(0))
+}
+
+/// Sessions that were removed and whose records are not all gone.
+pub(super) fn removed(connection: &Connection) -> rusqlite::Result<Vec<SessionId>> {
+    let mut statement = connection.prepare("SELECT substr(name, 9) FROM meta WHERE name GLOB 'removed:*'")?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let ids = rows.map(|digits| digits.map(|digits| digits.parse().ok()));
+    ids.filter_map(Result::transpose).collect()
 }
 
 pub(super) fn epoch(connection: &Connection) -> rusqlite::Result<String> {

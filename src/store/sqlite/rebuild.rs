@@ -46,7 +46,9 @@ pub(super) fn rebuild(connection: &mut Connection, path: &Path) -> Result<Rebuil
 }
 
 fn sessions(connection: &Connection) -> rusqlite::Result<Vec<SessionId>> {
-    let mut statement = connection.prepare("SELECT DISTINCT session FROM records")?;
+    let sql = "SELECT DISTINCT session FROM records
+        WHERE NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(session))";
+    let mut statement = connection.prepare(sql)?;
     let rows = statement.query_map([], |row| session_id(row, 0))?;
     rows.collect()
 }

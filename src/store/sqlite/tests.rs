@@ -16,6 +16,7 @@ use crate::store::{Commit, Shortage};
 
 mod kill;
 mod plans;
+mod removal;
 
 /// A database in a directory of its own.
 struct Directory(TempDir);

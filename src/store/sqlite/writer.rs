@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Instant;
 
 use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::{oneshot, watch};
 
 use self::place::Place;
+use self::removal::Removed;
 use self::room::{RETRY_PAUSE, Room};
 use super::reader::{self, integer, key};
 use super::rebuild::{self, Rebuilt};
@@ -21,7 +22,10 @@ use crate::store::numbering::Draft;
 use crate::store::{Commit, Health, Observer, StoreError, Stored};
 
 mod place;
+mod removal;
 mod room;
+
+pub(super) use self::removal::Remove;
 
 /// A group takes no further append once it has this many records …
 const GROUP_RECORDS_MAX: usize = 2048;
@@ -36,6 +40,8 @@ const SUMMARIES_MAX: usize = 1024;
 pub(super) enum Job {
     /// Write this.
     Write(Write),
+    /// Remove this session.
+    Remove(Remove),
     /// Compute all summaries anew.
     Rebuild(SyncSender<Result<Rebuilt, StoreError>>),
     /// Run statements of a test on the writer's connection.
@@ -70,6 +76,8 @@ pub(super) struct Writer {
     next_id: i64,
     /// Why nothing is written any more. What a failed commit has left on disk is unknown, so it is never repeated.
     failed: Option<StoreError>,
+    /// Sessions that were removed and whose records are not all gone.
+    removed: Removed,
     /// Where the files are that are written to.
     place: Place,
     room: Room,
@@ -95,6 +103,7 @@ impl Writer {
         path: &Path,
         observer: Arc<dyn Observer>,
         last_id: i64,
+        removed: Vec<SessionId>,
         health: watch::Sender<Health>,
     ) -> Self {
         Self {
@@ -104,6 +113,7 @@ impl Writer {
             summaries: HashMap::new(),
             next_id: last_id + 1,
             failed: None,
+            removed: Removed::of(removed),
             place: Place::of(path),
             room: Room::beside(path, health),
         }
@@ -115,9 +125,14 @@ impl Writer {
         while let Some(job) = next {
             let behind = match job {
                 Job::Write(first) => {
-                    let (group, behind) = gather(first, queue);
-                    self.write(group, queue);
+                    let (group, mut behind) = gather(first, queue);
+                    self.write(group, &mut behind, queue);
                     behind
+                }
+                Job::Remove(asked) => {
+                    self.look_for_room();
+                    self.remove(asked);
+                    None
                 }
                 Job::Rebuild(answer) => {
                     let _ = answer.send(self.rebuild());
@@ -133,7 +148,8 @@ impl Writer {
         }
     }
 
-    /// Waits for a job, and on a full disk looks for room meanwhile. None once the queue is closed and empty.
+    /// Waits for a job, and meanwhile looks for room on a full disk or deletes what was removed. None once the queue is
+    /// closed and empty.
     fn next_job(&mut self, queue: &Receiver<Job>) -> Option<Job> {
         while self.room.is_short() {
             match queue.recv_timeout(RETRY_PAUSE) {
@@ -142,11 +158,19 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
+        while self.removed.is_to_be_deleted() {
+            match queue.try_recv() {
+                Ok(job) => return Some(job),
+                Err(TryRecvError::Empty) => self.delete_some(),
+                Err(TryRecvError::Disconnected) => return None,
+            }
+        }
         queue.recv().ok()
     }
 
-    /// Commits a group, tells the observer, answers; in this order.
-    fn write(&mut self, mut group: Vec<Write>, queue: &Receiver<Job>) {
+    /// Commits a group, tells the observer, answers; in this order. Where the group has to wait for room, the job behind
+    /// it does not.
+    fn write(&mut self, mut group: Vec<Write>, behind: &mut Option<Job>, queue: &Receiver<Job>) {
         self.look_for_room();
         self.refuse_creations(&mut group);
         while self.failed.is_none() {
@@ -160,7 +184,7 @@ impl Writer {
                 }
                 Err(error) => self.give_up(&error),
             }
-            if self.failed.is_none() && !self.wait_for_room(&mut group, queue) {
+            if self.failed.is_none() && !self.wait_for_room(&mut group, behind, queue) {
                 return group.into_iter().for_each(|write| write.refuse(StoreError::Closed));
             }
         }
@@ -201,6 +225,7 @@ impl Writer {
         self.run_sql("COMMIT")?;
         self.next_id = group.next_id;
         self.remember(group.summaries);
+        self.removed.go_on();
         Ok(results)
     }
 

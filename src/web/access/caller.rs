@@ -15,7 +15,7 @@ pub(crate) enum Role {
     Viewer,
     /// Start, answer, cancel, resume: all that changes a session.
     Operator,
-    /// Say who may call, and see who did what.
+    /// Say who may call, see who did what, and remove all that is old.
     Admin,
 }
 
@@ -80,6 +80,7 @@ impl Caller {
 const EXCEPTIONS: &[(&str, Role)] = &[
     ("/api/tokens", Role::Admin),
     ("/api/audit", Role::Admin),
+    ("/api/gc", Role::Admin),
     ("/api/sign-in-links", Role::Admin),
     ("/mcp", Role::Operator),
     ("/sign-out", Role::Viewer),
@@ -120,8 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn who_may_call_is_for_admins_alone() {
-        for path in ["/api/tokens", "/api/tokens/x", "/api/audit", "/api/sign-in-links"] {
+    fn who_may_call_and_what_is_old_is_for_admins_alone() {
+        for path in [
+            "/api/tokens",
+            "/api/tokens/x",
+            "/api/audit",
+            "/api/gc",
+            "/api/sign-in-links",
+        ] {
             assert_eq!(needed(&Method::GET, path), Role::Admin, "{path}");
             assert_eq!(needed(&Method::POST, path), Role::Admin, "{path}");
         }

@@ -161,9 +161,15 @@ fn filled(path: &str) -> String {
 
 /// Who may call a route, told once more beside the rule: readers everywhere but at these.
 fn least(method: &Method, path: &str) -> Role {
-    let is_about_access = ["/api/tokens", "/api/tokens/{name}", "/api/audit", "/api/sign-in-links"].contains(&path);
+    let is_about_all = [
+        "/api/tokens",
+        "/api/tokens/{name}",
+        "/api/audit",
+        "/api/gc",
+        "/api/sign-in-links",
+    ];
     match path {
-        _ if is_about_access => Role::Admin,
+        _ if is_about_all.contains(&path) => Role::Admin,
         "/mcp" => Role::Operator,
         "/sign-out" => Role::Viewer,
         _ if [Method::GET, Method::HEAD].contains(method) => Role::Viewer,

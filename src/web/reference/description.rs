@@ -19,7 +19,7 @@ use super::record::RecordSchema;
 use super::schemas;
 use crate::web::access::{manage, needed, pages};
 use crate::web::error::{Code, PROBLEM_TYPE};
-use crate::web::{api, conversations, export, health, info, listing, metrics, stream, waiting};
+use crate::web::{api, conversations, export, health, info, listing, metrics, removal, stream, waiting};
 
 /// What the description begins with.
 const ABOUT: &str = "Runs Claude Code for hours and does not lose the work. A session is one job; it has attempts, \
@@ -31,7 +31,8 @@ no other session has that, or no other live one. Refusals are \
 in what is sent are refused. Every path that has GET has HEAD, except streams, waits and exports. What goes on after its \
 answer is answered with 202.
 
-Each token has a role: a viewer reads, an operator also starts and answers and cancels, an admin also says who may call. \
+Each token has a role: a viewer reads, an operator also starts and answers and cancels, an admin also says who may call, and \
+removes all that is old. \
 The least role that an operation needs is its `x-required-role`; a lesser one is refused with `forbidden_role`.";
 
 /// The least role that may call an operation.
@@ -42,19 +43,19 @@ pub(super) const ROLE: &str = "x-required-role";
     info(title = "cc-executor", description = ABOUT),
     paths(
         listing::list, api::create, api::get, api::records, api::cancel, waiting::wait, export::export,
-        listing::history,
+        removal::remove, listing::history,
         conversations::checkpoints, conversations::resume, conversations::fork, conversations::import,
         conversations::handover,
         listing::questions, api::answer,
         stream::of_session, stream::of_all,
-        info::info, info::doctor, super::openapi, super::page, super::style,
+        info::info, info::doctor, removal::gc, super::openapi, super::page, super::style,
         manage::tokens, manage::create_token, manage::revoke_token, manage::create_link, manage::audit, pages::sign_out,
         health::healthz, health::readyz, metrics::metrics,
     ),
     components(schemas(schemas::HelloSchema, schemas::DeltaSchema, schemas::ProblemSchema, RecordSchema, api::Created)),
     modifiers(&Refusals, &Callers, &Roles),
     tags(
-        (name = "sessions", description = "Jobs: started, listed, looked at, waited for, cancelled, exported"),
+        (name = "sessions", description = "Jobs: started, listed, looked at, waited for, cancelled, exported, removed"),
         (name = "conversations", description = "Checkpoints, resuming, copies, taking over and giving back"),
         (name = "questions", description = "What agents need people for"),
         (name = "streams", description = "What happens, as it happens"),

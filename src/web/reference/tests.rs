@@ -102,6 +102,8 @@ fn who_may_call_is_told() {
         ("/api/sessions", "get", "viewer"),
         ("/api/sessions", "post", "operator"),
         ("/api/audit", "get", "admin"),
+        ("/api/sessions/{id}", "delete", "operator"),
+        ("/api/gc", "post", "admin"),
         ("/api/tokens/{name}", "delete", "admin"),
         ("/sign-out", "post", "viewer"),
         ("/mcp", "get", "operator"),

@@ -74,6 +74,16 @@ impl Room {
         self.health.send_replace(Health::Failed(error.clone()));
     }
 
+    /// Gives up the ballast for something that has to be written on a full disk, and says so. Whether that has made room.
+    pub(super) fn make_some(&mut self) -> bool {
+        let has_made = self.give_up_ballast();
+        if has_made && !self.is_short {
+            self.say_full();
+            self.show(BTreeSet::new());
+        }
+        has_made
+    }
+
     fn say_full(&self) {
         let directory = self.directory.display();
         tracing::error!(%directory, "the disk is full: no session is admitted and those that write wait; make some room");
@@ -145,7 +155,12 @@ impl Room {
 impl Writer {
     /// A group did not fit. Answers whether it is to be tried again: not when the store was closed meanwhile. What is
     /// handed over in the meantime joins the group, but for new sessions.
-    pub(super) fn wait_for_room(&mut self, waiting: &mut Vec<Write>, queue: &Receiver<Job>) -> bool {
+    pub(super) fn wait_for_room(
+        &mut self,
+        waiting: &mut Vec<Write>,
+        behind: &mut Option<Job>,
+        queue: &Receiver<Job>,
+    ) -> bool {
         if !self.room.is_short() {
             self.room.say_full();
         }
@@ -158,11 +173,19 @@ impl Writer {
         }
         let until = Instant::now() + RETRY_PAUSE;
         loop {
-            match queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            let next = behind.take().map_or_else(
+                || queue.recv_timeout(until.saturating_duration_since(Instant::now())),
+                Ok,
+            );
+            match next {
                 Ok(Job::Write(write)) if write.draft.is_create() => write.refuse(self.disk_full()),
                 Ok(Job::Write(write)) => {
                     self.room.waits_too(write.draft.session_id());
                     waiting.push(write);
+                }
+                Ok(Job::Remove(asked)) => {
+                    self.remove(asked);
+                    return true;
                 }
                 Ok(Job::Rebuild(answer)) => drop(answer.send(Err(self.disk_full()))),
                 #[cfg(test)]
