@@ -71,6 +71,8 @@ pub enum LaunchError {
         why: Unreachable,
         /// The last that hosts of this attempt have said.
         said: String,
+        /// Whether the last one that was started still runs, and may listen yet.
+        host_runs: bool,
     },
 }
 
@@ -128,7 +130,8 @@ pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Re
             Ok(connected) => return Ok(connected),
             Err(why) if Instant::now() >= deadline => {
                 let said = last_words(&directory.join(files::HOST_LOG));
-                return Err(LaunchError::Unreachable { why, said });
+                let host_runs = matches!(host.try_wait(), Ok(None));
+                return Err(LaunchError::Unreachable { why, said, host_runs });
             }
             Err(_) => tokio::time::sleep(pause).await,
         }
@@ -233,5 +236,18 @@ mod tests {
         let told = error.to_string();
         assert!(told.contains("no agent host answers"), "{told}");
         assert!(told.ends_with("it has said: cannot bind the socket"), "{told}");
+
+        // The shell takes the host's first argument for its script, which goes on for as long as this test.
+        write_private(
+            &directory.path().join("agent-host"),
+            b"exec tail -f /dev/null --pid=$PPID",
+        )
+        .unwrap();
+        let reached = reach(directory.path(), &plan, Path::new("/bin/sh")).await;
+        let error = reached.err().expect("nobody listens");
+        assert!(
+            matches!(error, LaunchError::Unreachable { host_runs: true, .. }),
+            "it may yet: {error}"
+        );
     }
 }

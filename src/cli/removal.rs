@@ -174,7 +174,7 @@ fn total(swept: &Swept, sessions: &[Gone], args: &GcArgs) -> String {
         let days = units::duration(jiff::SignedDuration::from_secs(
             args.older_than.try_into().unwrap_or(i64::MAX),
         ));
-        return format!("nothing is to go that ended more than {days} ago");
+        return format!("nothing to remove: no session has ended more than {days} ago");
     }
     let what = if args.spools_only { "the output of " } else { "" };
     let mut parts = vec![format!("{what}{}", counted(sessions.len(), "session"))];
@@ -244,7 +244,7 @@ mod tests {
             format!("freed 1.2 MB: 1 session, 2 folders of no session{of_records}")
         );
         let nothing = total(&Swept::default(), &[], &args(false, false));
-        assert_eq!(nothing, "nothing is to go that ended more than 30d 00h ago");
+        assert_eq!(nothing, "nothing to remove: no session has ended more than 30d 00h ago");
     }
 
     #[test]

@@ -51,15 +51,17 @@ pub(super) enum Unprepared {
 }
 
 impl Unprepared {
-    /// Whether there was no room on a disk, or this machine has too many processes, files or pages just now: that passes.
+    /// Whether there was no room on a disk, or this machine has too many processes, files or pages just now, or is so slow
+    /// that a host which runs does not listen yet: that passes.
     pub(super) fn is_for_want_of_means(&self) -> bool {
         let wants = [Errno::NOSPC, Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
         let is_want = |error: &std::io::Error| Errno::from_io_error(error).is_some_and(|errno| wants.contains(&errno));
         match self {
             Self::Launch(LaunchError::Prepare { source, .. } | LaunchError::Spawn { source, .. }) => is_want(source),
-            Self::Launch(LaunchError::Plan { .. } | LaunchError::Foreign { .. } | LaunchError::Unreachable { .. })
-            | Self::Lost(_)
-            | Self::Store(_) => false,
+            Self::Launch(LaunchError::Unreachable { host_runs, .. }) => *host_runs,
+            Self::Launch(LaunchError::Plan { .. } | LaunchError::Foreign { .. }) | Self::Lost(_) | Self::Store(_) => {
+                false
+            }
         }
     }
 
