@@ -313,6 +313,24 @@ fn a_completed_session_can_be_forked_and_its_fork_is_restarted_as_itself() {
 }
 
 #[test]
+fn a_fork_is_no_work_of_the_session_that_asked_for_the_original() {
+    let daemon = TestDaemon::start();
+    let parent = daemon.create("say asked");
+    let env = json!({"CC_EXECUTOR_ATTEMPT": format!("{parent}/1"), "HOME": daemon.root()});
+    let id = daemon.create_with(json!({"task": "say done", "env": env}));
+    daemon.wait_for(&id, "completed");
+    let (_, view) = daemon.post(
+        &format!("/api/sessions/{id}/fork"),
+        &json!({"instruction": "say forked"}),
+    );
+    let copy = view["session_id"].as_str().unwrap();
+    daemon.wait_for(copy, "completed");
+    let parent_of = |id: &str| daemon.records_of(id, "session.created")[0]["data"]["request"]["parent"].clone();
+    assert_eq!((parent_of(&id), parent_of(copy)), (json!(parent), json!(null)));
+    daemon.wait_for(&parent, "completed");
+}
+
+#[test]
 fn a_fork_of_a_session_without_a_conversation_is_refused() {
     let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__AGENT__COMMAND", "/no/such/claude")]);
     let id = daemon.create("say never");

@@ -96,6 +96,8 @@ impl Handle {
         request.task = instruction.unwrap_or_else(|| CONTINUE.to_owned());
         // What it was asked about is known to the copy.
         request.clarify = false;
+        // It is nobody's but the one's who copies it: no other session waits for it.
+        request.parent = None;
         request.origin = Some(Origin {
             session_id: Some(id),
             agent_session_id,
