@@ -36,7 +36,7 @@ pub(crate) fn main() -> Result<Exit, Failure> {
     io::stdin().lock().read_to_string(&mut json)?;
     let kind: QuestionKind =
         serde_json::from_str(&json).map_err(|error| Failure::Usage(format!("not a question: {error}")))?;
-    match ask(&kind) {
+    match ask_until_it_fits(&kind) {
         Ok(Some(answer)) => {
             let json = serde_json::to_string(&answer).map_err(io::Error::other)?;
             print(&json)?;
@@ -44,6 +44,19 @@ pub(crate) fn main() -> Result<Exit, Failure> {
         }
         Ok(None) => Ok(Exit::Ok),
         Err(dialoguer::Error::IO(error)) => Err(error.into()),
+    }
+}
+
+/// An answer that would be refused is told why, and asked for again.
+fn ask_until_it_fits(kind: &QuestionKind) -> Given<Answer> {
+    loop {
+        match ask(kind)? {
+            Some(answer) => match kind.check(&answer) {
+                Ok(()) => return Ok(Some(answer)),
+                Err(refused) => eprint(&format!("  {refused}")),
+            },
+            None => return Ok(None),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ const CTRL_C: &str = "\u{3}";
 const CTRL_D: &str = "\u{4}";
 const ESCAPE: &str = "\u{1b}";
 const ENTER: &str = "\r";
+const DOWN: &str = "\u{1b}[B";
 
 /// A shell command at a terminal of its own.
 struct Terminal {
@@ -58,8 +59,20 @@ impl Terminal {
     }
 
     fn wait_for(&self, text: &str) {
+        self.wait_for_more(0, text);
+    }
+
+    /// The same behind the first `from` bytes that were seen.
+    fn wait_for_more(&self, from: usize, text: &str) {
         let what = format!("{text:?} on the screen");
-        until(&what, || self.seen().contains(text).then_some(()));
+        until(&what, || self.seen().get(from..)?.contains(text).then_some(()));
+    }
+
+    /// Types, and waits for what comes of it.
+    fn press_for(&mut self, keys: &str, text: &str) {
+        let from = self.seen().len();
+        self.press(keys);
+        self.wait_for_more(from, text);
     }
 
     /// Types; a command that has ended takes no more keys.
@@ -145,6 +158,31 @@ fn an_answer_that_is_given_while_the_daemon_is_gone_is_given_to_the_next_one() {
     assert_eq!(code, Some(0), "{seen}");
     assert!(seen.contains("the daemon is back"), "{seen}");
     assert_eq!(daemon.view(&id)["state"], "completed");
+}
+
+#[test]
+fn a_form_is_filled_in_until_it_fits() {
+    let daemon = TestDaemon::start();
+    let schema = r#"{"properties": {
+        "age": {"type": "integer", "title": "Age", "minimum": 18},
+        "size": {"type": "string", "title": "Size", "oneOf": [{"const": "s", "title": "Small"}, {"const": "l", "title": "Large"}]}
+    }, "required": ["age", "size"]}"#;
+    let task = format!("form Who shall sign? | {} ;; say done", schema.replace('\n', " "));
+    let mut terminal = Terminal::start(&daemon, 80, &format!("exec \"$CC\" run '{task}'"));
+    terminal.wait_for("Decline");
+    terminal.press_for(ENTER, "Age");
+    terminal.press_for(&format!("7{ENTER}"), "Large");
+    terminal.press_for(&format!("{DOWN}{ENTER}"), "Decline");
+    terminal.wait_for("age: 7 is less than the minimum of 18");
+    terminal.press_for(ENTER, "Age");
+    terminal.press_for(&format!("47{ENTER}"), "Large");
+    terminal.press(&format!("{DOWN}{ENTER}"));
+    let (code, seen) = terminal.end();
+    assert_eq!(code, Some(0), "{seen}");
+    let id = out(&run(&daemon, &["ls", "--quiet"]));
+    let answers = daemon.records_of(id.trim(), "question.answered");
+    let content = serde_json::json!({"age": 47, "size": "l"});
+    assert_eq!(answers[0]["data"]["answer"]["content"], content, "{seen}");
 }
 
 #[test]
