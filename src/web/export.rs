@@ -14,6 +14,7 @@ use super::params::{Params, bad_query};
 use super::reference::parameters::SessionPath;
 use super::view::SessionView;
 use crate::runtime::Handle;
+use crate::runtime::handle::CallError;
 use crate::session::id::{Seq, SessionId};
 use crate::session::summary::Summary;
 use crate::store::{PAGE_RECORDS_MAX, Stored};
@@ -162,6 +163,14 @@ impl Pages {
 
     async fn read(&mut self) -> Result<(), Problem> {
         let page = self.handle.records(self.session, self.after, PAGE_RECORDS_MAX).await?;
+        self.take(&page)
+    }
+
+    fn take(&mut self, page: &[Stored]) -> Result<(), Problem> {
+        if page.is_empty() {
+            // It was removed meanwhile.
+            return Err(CallError::NoSuchSession(self.session.to_string()).into());
+        }
         let is_first = self.after == Seq(0);
         let wanted: Vec<_> = page.iter().filter(|record| record.seq <= self.head).collect();
         self.ready.push_back(render(self.format, &wanted, is_first).into());
@@ -217,5 +226,20 @@ mod tests {
         );
         assert_eq!(accepted("text/markdown"), Some(Format::Markdown));
         assert_eq!(accepted("text/html"), None);
+    }
+
+    #[actix_web::test]
+    async fn a_page_without_records_before_the_last_one_cuts_the_export_off() {
+        let mut pages = Pages {
+            handle: Handle::stopped(),
+            session: SessionId::new(),
+            format: Format::Json,
+            after: Seq(1),
+            head: Seq(2),
+            ready: VecDeque::new(),
+            is_over: false,
+        };
+        assert!(pages.take(&[]).is_err());
+        assert!(pages.ready.is_empty(), "nothing says that this was all");
     }
 }
