@@ -105,7 +105,10 @@ impl Handle {
             how: OriginHow::Fork,
         });
         let (copy, settings) = (SessionId::new(), Arc::clone(&self.settings));
-        blocking(move || copy_environment(&settings, id, copy)).await??;
+        if !blocking(move || copy_environment(&settings, id, copy)).await?? {
+            // It has none, unless it was removed meanwhile: files go after all that says that there is a session.
+            self.get(id).await?;
+        }
         let new = NewSession {
             request,
             env: None,
@@ -286,13 +289,15 @@ fn transcript_of(
     transcript::find(&env, conversation).map_err(unreadable)
 }
 
-fn copy_environment(settings: &RuntimeSettings, from: SessionId, to: SessionId) -> Result<(), CallError> {
+/// Whether there was one.
+fn copy_environment(settings: &RuntimeSettings, from: SessionId, to: SessionId) -> Result<bool, CallError> {
     match std::fs::read(settings.environment_file(from)) {
         Ok(json) => {
             launch::private_directory(&settings.session_directory(to)).map_err(unreadable)?;
-            launch::write_private(&settings.environment_file(to), &json).map_err(unreadable)
+            launch::write_private(&settings.environment_file(to), &json).map_err(unreadable)?;
+            Ok(true)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(unreadable(error)),
     }
 }
