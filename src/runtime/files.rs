@@ -177,11 +177,11 @@ fn is_directory(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
-/// What is in a directory, with its name; nothing where there is no such directory, or a link to one.
+/// What is in a directory, with its name; nothing where there is none of this name.
 fn entries_of(directory: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if is_no_directory(&error) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let named = |entry: io::Result<fs::DirEntry>| {
@@ -189,6 +189,10 @@ fn entries_of(directory: &Path) -> io::Result<Vec<(PathBuf, String)>> {
         Ok((entry.path(), entry.file_name().to_string_lossy().into_owned()))
     };
     entries.map(named).collect()
+}
+
+fn is_no_directory(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Removes a directory with all that is in it, or a link. An agent may have left directories that nobody may write to.
@@ -259,6 +263,17 @@ mod tests {
         drop(lock);
         assert_eq!(held_lock(&directory).unwrap(), None);
         assert_eq!(held_lock(&settings.session_directory(SessionId::new())).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_folder_has_no_lock_and_goes_like_one() {
+        let (_dir, settings) = place();
+        fs::create_dir_all(&settings.sessions).unwrap();
+        let file = settings.session_directory(SessionId::new());
+        fs::write(&file, "").unwrap();
+        assert_eq!(held_lock(&file).unwrap(), None);
+        remove_all(&file).unwrap();
+        assert!(!file.exists());
     }
 
     #[test]
