@@ -21,8 +21,13 @@ fn done(daemon: &TestDaemon, task: &str) -> String {
     id
 }
 
+/// On a slow machine the host may take longer to leave than a removal waits for it.
 fn remove(daemon: &TestDaemon, id: &str) -> (u16, Value) {
-    daemon.delete(&format!("/api/sessions/{id}"))
+    until("its host to leave", || {
+        let answer = daemon.delete(&format!("/api/sessions/{id}"));
+        let is_held = answer.1["detail"].as_str().is_some_and(|why| why.contains("is held"));
+        (!is_held).then_some(answer)
+    })
 }
 
 /// Waits until no process holds on to what has ended.
@@ -137,6 +142,7 @@ fn a_removed_session_is_gone_from_everywhere_and_the_others_stay() {
     let deletions = page["entries"].as_array().expect("entries").iter();
     let deletions: Vec<_> = deletions
         .filter(|entry| entry["method"] == "DELETE")
+        .take(2)
         .map(|entry| (entry["session_id"].as_str(), entry["outcome"].as_str()))
         .collect();
     assert_eq!(deletions, [(Some(&*id), Some("refused")), (Some(&*id), Some("done"))]);
