@@ -24,8 +24,9 @@ pub struct Rebuilt {
     pub left_out: usize,
 }
 
-/// How the kinds begin of which no record may be left out: without one a session that has ended might go on.
-const NEEDED_KINDS: [&str; 2] = ["session.", "attempt."];
+/// How the kinds begin of which no record may be left out: without one a session that has ended might go on, or one that
+/// is understood be asked again.
+const NEEDED_KINDS: [&str; 3] = ["session.", "attempt.", "task."];
 
 /// Rebuilds every row, all or none.
 pub(super) fn rebuild(connection: &mut Connection, path: &Path) -> Result<Rebuilt, StoreError> {
