@@ -14,7 +14,7 @@ use ::config::{Config, ConfigError, ValueKind};
 
 pub use environment::Environment;
 use layer::Layer;
-pub use paths::{Paths, PathsError};
+pub use paths::{DAEMON_LOCK, Paths, PathsError};
 pub use settings::{
     AccessSettings, AgentSettings, Argv, LimitSettings, LogFormat, LogSettings, McpSettings, ServerSettings, Settings,
     StateSettings, SupervisionSettings,

@@ -13,6 +13,7 @@ use awc::{BoxedSocket, ws};
 use tokio::net::UnixStream;
 
 use crate::agent_host::protocol::FRAME_BYTES_MAX;
+use crate::config::DAEMON_LOCK;
 
 /// How many folders an attempt's directory is below its state directory.
 const ATTEMPT_DEPTH: usize = 3;
@@ -43,7 +44,7 @@ pub async fn other_owner(socket: &Path, directory: &Path) -> Option<PathBuf> {
     if identity(&other)? == own {
         return None;
     }
-    let lock = other.ancestors().nth(ATTEMPT_DEPTH)?.join("daemon.lock");
+    let lock = other.ancestors().nth(ATTEMPT_DEPTH)?.join(DAEMON_LOCK);
     let is_held = matches!(File::open(lock).ok()?.try_lock_shared(), Err(TryLockError::WouldBlock));
     is_held.then_some(other)
 }

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 
 use super::exit::Failure;
-use crate::config::{Environment, Paths, Settings, Sources};
+use crate::config::{DAEMON_LOCK, Environment, Paths, Settings, Sources};
 
 /// How long a connection on the loopback may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -65,7 +65,7 @@ pub(crate) fn find(state_dir: &Path) -> Option<Connection> {
     let text = fs::read(state_dir.join("daemon.json")).ok()?;
     let daemon: DaemonFile = serde_json::from_slice(&text).ok()?;
     TcpStream::connect_timeout(&daemon.address, CONNECT_TIMEOUT).ok()?;
-    if !is_locked(&state_dir.join("daemon.lock")) {
+    if !is_locked(&state_dir.join(DAEMON_LOCK)) {
         return None;
     }
     let token = fs::read_to_string(state_dir.join("token")).ok()?;
@@ -111,7 +111,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         write_daemon(dir.path(), port);
         assert_eq!(find(dir.path()), None, "no lock: somebody else may listen there");
-        let lock = File::create(dir.path().join("daemon.lock")).unwrap();
+        let lock = File::create(dir.path().join(DAEMON_LOCK)).unwrap();
         flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
         let found = find(dir.path()).unwrap();
         assert_eq!((found.token.as_str(), found.pid), ("secret", 7));

@@ -13,6 +13,7 @@ use super::exit::{Exit, Failure};
 use super::launch::find_or_start_with;
 use super::screen::print;
 use super::serve;
+use crate::config::DAEMON_LOCK;
 
 /// How long the old daemon may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,7 +66,7 @@ fn is_followed(state_dir: &Path, pid: u32) -> bool {
 
 async fn wait_for_end(state_dir: &Path, pid: u32) -> Result<(), Failure> {
     let deadline = Instant::now() + END_TIMEOUT;
-    while is_locked(&state_dir.join("daemon.lock")) && !is_followed(state_dir, pid) {
+    while is_locked(&state_dir.join(DAEMON_LOCK)) && !is_followed(state_dir, pid) {
         if Instant::now() > deadline {
             let seconds = END_TIMEOUT.as_secs();
             return Err(Failure::Failed(format!(

@@ -16,6 +16,7 @@ use super::exit::{Exit, Failure};
 use super::follow::{Follow, Happening};
 use super::view::View;
 use super::wait;
+use crate::config::DAEMON_LOCK;
 
 const ID: &str = "01890000-0000-7000-8000-00000000abcd";
 
@@ -51,7 +52,7 @@ impl FakeDaemon {
             .run();
         let handle = server.handle();
         actix_rt::spawn(server);
-        let lock = File::create(state_dir.join("daemon.lock")).unwrap();
+        let lock = File::create(state_dir.join(DAEMON_LOCK)).unwrap();
         flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
         fs::write(state_dir.join("token"), token).unwrap();
         fs::write(

@@ -14,6 +14,9 @@ use crate::session::id::{Attempt, SessionId};
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 const SOCKET_NAME_BYTES_MAX: usize = 1 + 32 + 1 + 10 + 5;
 
+/// The file of a state directory that a daemon holds locked for as long as it runs.
+pub const DAEMON_LOCK: &str = "daemon.lock";
+
 /// Mode of our directories.
 const PRIVATE: u32 = 0o700;
 
@@ -147,7 +150,7 @@ impl Paths {
 
     /// Held for as long as a daemon runs.
     pub fn daemon_lock(&self) -> PathBuf {
-        self.state.join("daemon.lock")
+        self.state.join(DAEMON_LOCK)
     }
 
     /// Locks named by agents' own session ids.

@@ -45,7 +45,7 @@ use crate::session::outcome::{Cause, Ending};
 use crate::session::request::Request;
 use crate::session::state::State;
 use crate::session::summary::Summary;
-use crate::store::{Append, Commit, Span, Store, StoreError};
+use crate::store::{Append, Commit, Span, Store, StoreError, on_disk};
 
 mod checkpoints;
 mod clocks;
@@ -250,9 +250,9 @@ impl Execution {
         };
         let acknowledgement = self.surroundings.store.append(append);
         self.appends_sent += 1;
-        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
         ctx.spawn(
-            done.into_actor(self)
+            on_disk(acknowledgement)
+                .into_actor(self)
                 .map(|result, act, ctx| act.acknowledged(result, ctx)),
         );
     }

@@ -29,7 +29,7 @@ use crate::session::outcome::Ending;
 use crate::session::request::Request;
 use crate::session::state::{Effect, Event, Lifecycle, State, decide};
 use crate::session::summary::Summary;
-use crate::store::{Append, Commit, StoreError};
+use crate::store::{Append, Commit, StoreError, on_disk};
 
 mod clocks;
 mod creating;
@@ -164,25 +164,12 @@ impl Supervisor {
         };
         let acknowledgement = self.surroundings.store.append(append);
         let effects = decision.effects;
-        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
-        ctx.spawn(
-            done.into_actor(self)
-                .map(move |result, act, ctx| act.decided(id, result, &effects, reply, ctx)),
-        );
-    }
-
-    fn decided(
-        &mut self,
-        id: SessionId,
-        result: Result<Commit, StoreError>,
-        effects: &[Effect],
-        reply: Option<Reply>,
-        ctx: &mut Context<Self>,
-    ) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.deciding = session.deciding.saturating_sub(1);
-        }
-        self.stepped(id, result, effects, reply, ctx);
+        ctx.spawn(on_disk(acknowledgement).into_actor(self).map(move |result, act, ctx| {
+            if let Some(session) = act.sessions.get_mut(&id) {
+                session.deciding = session.deciding.saturating_sub(1);
+            }
+            act.stepped(id, result, &effects, reply, ctx);
+        }));
     }
 
     /// A decision is on disk: now it is carried out.

@@ -220,6 +220,11 @@ pub enum StoreError {
 /// store died in between: whether the append was written is seen when the store is opened again.
 pub type Acknowledgement = oneshot::Receiver<Result<Commit, StoreError>>;
 
+/// What became of an append.
+pub async fn on_disk(acknowledgement: Acknowledgement) -> Result<Commit, StoreError> {
+    acknowledgement.await.unwrap_or(Err(StoreError::Closed))
+}
+
 /// The answer to a removal, once it is on disk; what an answer that never comes means is as for an append.
 pub type Removal = oneshot::Receiver<Result<(), StoreError>>;
 

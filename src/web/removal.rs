@@ -130,7 +130,7 @@ pub(super) async fn gc(faces: Data<Faces>, body: Optional<Map<String, Value>>) -
         before: body.cursor,
     };
     let swept = faces.handle.sweep(sweep).await?;
-    Ok(HttpResponse::Ok().json(view(sweep, &swept)))
+    Ok(HttpResponse::Ok().json(view(sweep, swept)))
 }
 
 fn long_ago(seconds: u64) -> Result<Timestamp, Problem> {
@@ -142,31 +142,19 @@ fn long_ago(seconds: u64) -> Result<Timestamp, Problem> {
     Ok(then.unwrap_or(Timestamp::UNIX_EPOCH).max(Timestamp::UNIX_EPOCH))
 }
 
-fn view(sweep: Sweep, swept: &Swept) -> SweptView {
+fn view(sweep: Sweep, swept: Swept) -> SweptView {
     let of_sessions = swept.sessions.iter().map(|gone| gone.bytes);
     let of_folders = swept.folders.iter().map(|(_, bytes)| *bytes);
+    let folder = |(name, bytes)| FolderView { name, bytes };
+    let kept = |(what, why)| KeptView { what, why };
     SweptView {
         dry_run: sweep.dry_run,
         spools_only: sweep.of == SweepOf::Spools,
         ended_before: shown(sweep.ended_before),
         bytes: of_sessions.chain(of_folders).sum(),
         sessions: swept.sessions.iter().map(gone_view).collect(),
-        folders: swept
-            .folders
-            .iter()
-            .map(|(name, bytes)| FolderView {
-                name: name.clone(),
-                bytes: *bytes,
-            })
-            .collect(),
-        kept: swept
-            .kept
-            .iter()
-            .map(|(what, why)| KeptView {
-                what: what.clone(),
-                why: why.clone(),
-            })
-            .collect(),
+        folders: swept.folders.into_iter().map(folder).collect(),
+        kept: swept.kept.into_iter().map(kept).collect(),
         next_cursor: swept.next.map(|id| id.to_string()),
     }
 }

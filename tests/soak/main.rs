@@ -10,11 +10,13 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 
-use rustix::process::Signal;
 use support::chance::{Choices, number};
-use support::daemon::{TestDaemon, signal};
+use support::daemon::TestDaemon;
 use support::spool::{compare_with_spools, messages_in_spool};
+use support::victim::Victim;
 use support::wait::until;
+
+const VICTIMS: [Victim; 3] = [Victim::Daemon, Victim::Host, Victim::Agent];
 
 /// How often something is killed, in how many sessions of how many lines.
 struct Extent {
@@ -81,7 +83,7 @@ fn random_kills_lose_and_double_nothing() {
         let before = written(&daemon, &ids);
         gates.open(part);
         let id = any_running(&daemon, &ids, &mut choices);
-        kill_something(&mut daemon, &id, choices.below(3));
+        choices.one_of(&VICTIMS).kill(&mut daemon, &id);
         until("progress, so that the next kill strikes somewhere else", || {
             (written(&daemon, &ids) >= before + 2 * extent.sessions).then_some(())
         });
@@ -90,20 +92,6 @@ fn random_kills_lose_and_double_nothing() {
     for id in &ids {
         daemon.wait_for(id, "completed");
         compare_with_spools(&daemon, id);
-    }
-}
-
-fn kill_something(daemon: &mut TestDaemon, id: &str, what: u64) {
-    match what {
-        0 => {
-            daemon.kill();
-            daemon.launch();
-        }
-        1 => daemon
-            .hosts_of(id)
-            .into_iter()
-            .for_each(|host| signal(host, Signal::KILL)),
-        _ => signal(daemon.agent_pid(id, daemon.attempt(id)), Signal::KILL),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::session::message::{Message, TurnEnd};
 use crate::session::outcome::{Ending, Outcome};
 use crate::session::request::Request;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Append, Store, StoreError};
+use crate::store::{Append, Store, StoreError, on_disk};
 
 const GOAL_START_MS: f64 = 300.0;
 const GOAL_DAEMON_MIB: f64 = 25.0;
@@ -104,8 +104,7 @@ pub(super) async fn fill(sandbox: &Sandbox, sessions: u64, messages: usize) -> R
 
 async fn acknowledged(waiting: &mut Vec<crate::store::Acknowledgement>) -> Result<(), Failure> {
     for acknowledgement in waiting.drain(..) {
-        let commit = acknowledgement.await.unwrap_or(Err(StoreError::Closed));
-        commit.map_err(failed)?;
+        on_disk(acknowledgement).await.map_err(failed)?;
     }
     Ok(())
 }

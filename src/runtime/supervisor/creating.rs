@@ -37,8 +37,7 @@ impl Supervisor {
         let cancels = Vec::new();
         self.creating.insert(id, Creating { conversation, cancels });
         let acknowledgement = self.surroundings.store.create(id, created, self.now());
-        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
-        ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
+        ctx.spawn(on_disk(acknowledgement).into_actor(self).map(move |result, act, ctx| {
             let begun = act.creating.remove(&id);
             for cancel in begun.into_iter().flat_map(|begun| begun.cancels) {
                 // Behind what follows here.

@@ -111,8 +111,7 @@ impl Supervisor {
             entries,
         };
         let acknowledgement = self.surroundings.store.append(append);
-        let done = async move { acknowledgement.await.unwrap_or(Err(StoreError::Closed)) };
-        ctx.spawn(done.into_actor(self).map(move |result, act, ctx| {
+        ctx.spawn(on_disk(acknowledgement).into_actor(self).map(move |result, act, ctx| {
             if let Some(session) = act.sessions.get_mut(&id) {
                 session.answering.remove(&question);
                 if let (Ok(commit), Some((_, execution))) = (&result, &session.execution) {
