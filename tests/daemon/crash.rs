@@ -6,17 +6,6 @@ use crate::support::spool::compare_with_spools;
 use crate::support::victim::Victim;
 use crate::support::wait::until;
 
-const ALL: [Victim; 8] = [
-    Victim::Daemon,
-    Victim::Host,
-    Victim::Agent,
-    Victim::DaemonThenHost,
-    Victim::DaemonThenAgent,
-    Victim::HostThenAgent,
-    Victim::AgentThenHost,
-    Victim::Everything,
-];
-
 /// When it is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
@@ -100,31 +89,38 @@ fn check(victim: Victim, moment: Moment) {
 
 #[test]
 fn before_the_first_message() {
-    ALL.into_iter()
+    Victim::ALL
+        .into_iter()
         .for_each(|victim| check(victim, Moment::BeforeTheFirstMessage));
 }
 
 #[test]
 fn in_the_middle_of_a_text() {
-    ALL.into_iter().for_each(|victim| check(victim, Moment::MidText));
+    Victim::ALL
+        .into_iter()
+        .for_each(|victim| check(victim, Moment::MidText));
 }
 
 #[test]
 fn between_a_tool_call_and_its_result() {
-    ALL.into_iter()
+    Victim::ALL
+        .into_iter()
         .chain([Victim::BashChild])
         .for_each(|victim| check(victim, Moment::DuringATool));
 }
 
 #[test]
 fn while_a_question_is_open() {
-    ALL.into_iter()
+    Victim::ALL
+        .into_iter()
         .for_each(|victim| check(victim, Moment::WhileAQuestionIsOpen));
 }
 
 #[test]
 fn after_the_result() {
-    ALL.into_iter().for_each(|victim| check(victim, Moment::AfterTheResult));
+    Victim::ALL
+        .into_iter()
+        .for_each(|victim| check(victim, Moment::AfterTheResult));
 }
 
 #[test]

@@ -16,8 +16,6 @@ use support::spool::{compare_with_spools, messages_in_spool};
 use support::victim::Victim;
 use support::wait::until;
 
-const VICTIMS: [Victim; 3] = [Victim::Daemon, Victim::Host, Victim::Agent];
-
 /// How often something is killed, in how many sessions of how many lines.
 struct Extent {
     kills: u64,
@@ -83,7 +81,7 @@ fn random_kills_lose_and_double_nothing() {
         let before = written(&daemon, &ids);
         gates.open(part);
         let id = any_running(&daemon, &ids, &mut choices);
-        choices.one_of(&VICTIMS).kill(&mut daemon, &id);
+        choices.one_of(&Victim::ALL).kill(&mut daemon, &id);
         until("progress, so that the next kill strikes somewhere else", || {
             (written(&daemon, &ids) >= before + 2 * extent.sessions).then_some(())
         });

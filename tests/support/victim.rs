@@ -20,6 +20,18 @@ pub(crate) enum Victim {
 }
 
 impl Victim {
+    /// All that can be killed while an agent lives, whatever it is doing.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Daemon,
+        Self::Host,
+        Self::Agent,
+        Self::DaemonThenHost,
+        Self::DaemonThenAgent,
+        Self::HostThenAgent,
+        Self::AgentThenHost,
+        Self::Everything,
+    ];
+
     pub(crate) fn has_agent(self) -> bool {
         match self {
             Self::Agent | Self::DaemonThenAgent | Self::HostThenAgent | Self::AgentThenHost | Self::Everything => true,
