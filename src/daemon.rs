@@ -25,7 +25,7 @@ use crate::runtime::traces::Traces;
 use crate::runtime::{Publisher, Runtime};
 use crate::session::id::SessionId;
 use crate::session::patience::Patience;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{Commit, Observer, Shortage, Store};
 use crate::telemetry::{self, LogTo};
 use crate::web::{Doctor, Server, Token};
@@ -93,6 +93,9 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
         LogTo::Stderr
     };
     telemetry::init(&settings.log, &log_to)?;
+    if let Err(error) = doctor::look_for_missing_journal(&paths) {
+        tracing::error!("{error:#}");
+    }
     let publisher = Arc::new(Publisher::default());
     let traces = traces(&settings)?;
     let observer = Arc::new(Observers {
@@ -113,9 +116,10 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     outcome
 }
 
-/// Whether a daemon with these options could read its settings.
+/// Whether a daemon of this version with these options could read its settings and its journal.
 pub fn check(options: &Options) -> anyhow::Result<()> {
-    settings_and_paths(options).map(drop)
+    let (_, paths) = settings_and_paths(options)?;
+    Ok(sqlite::check_format(&paths.journal())?)
 }
 
 /// Everybody who is told of commits.

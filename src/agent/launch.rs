@@ -4,7 +4,7 @@
 //! the attempt's directory whether it starts the agent, adopts it, or only serves what it wrote. A host too many exits.
 
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -23,6 +23,9 @@ const HOST_START_SECONDS_MAX: u64 = 20;
 
 /// The longest wait between two looks at a socket that does not answer yet.
 const DIAL_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// The program of this process, whatever has become of its file.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// How much of a log is looked at for its last line, in bytes.
 const LAST_WORDS_BYTES_MAX: u64 = 4096;
@@ -143,6 +146,15 @@ pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Re
             host = start_host(directory, plan, executable)?;
         }
     }
+}
+
+/// The program that this process runs: by its `path` while that is still it, otherwise by what the kernel keeps of it.
+/// Until the daemon itself is replaced its hosts are of its own version, so that both speak the same protocol.
+pub fn own_program(path: &Path) -> PathBuf {
+    let identity = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let own = Path::new(OWN_PROGRAM);
+    let is_own = identity(path).is_some_and(|file| Some(file) == identity(own));
+    if is_own { path } else { own }.to_owned()
 }
 
 /// The last line of a process's log that is not empty; an empty text where there is none.

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use uuid::Uuid;
 
+/// The variable of an agent's environment that says where it keeps its files.
+pub const CONFIGURATION: &str = "CLAUDE_CONFIG_DIR";
+
 /// What a transcript says of the messages that it was asked about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -61,7 +64,7 @@ pub fn find(environment: &BTreeMap<String, String>, conversation: Uuid) -> io::R
 /// Where an agent with this environment keeps its files.
 pub fn configuration(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
     let named = |name: &str| environment.get(name).filter(|value| !value.is_empty());
-    let own = named("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+    let own = named(CONFIGURATION).map(PathBuf::from);
     own.or_else(|| named("HOME").map(|home| Path::new(home).join(".claude")))
 }
 

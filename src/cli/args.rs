@@ -383,7 +383,8 @@ pub(crate) enum TokenVerb {
 /// `doctor`
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
-    /// Compute what is known of each session anew from its records; the daemon must not run
+    /// Compute what is known of each session anew from its records, and save what can be read of a damaged journal; the
+    /// daemon must not run
     #[arg(long)]
     pub(crate) rebuild: bool,
     /// One object or array

@@ -10,8 +10,9 @@ use super::exit::{Exit, Failure};
 use super::screen::print;
 use crate::config::Flag;
 use crate::daemon::Options;
-use crate::daemon::doctor;
+use crate::daemon::doctor::{self, Repair};
 use crate::store::StoreError;
+use crate::store::sqlite::{Rebuilt, Salvaged};
 use crate::web::Finding;
 
 /// `doctor`
@@ -39,22 +40,69 @@ pub(crate) fn doctor(state_dir: Option<PathBuf>, args: &DoctorArgs) -> Result<Ex
 }
 
 fn rebuild(options: &Options, json: bool) -> Result<Exit, Failure> {
-    let rebuilt = doctor::rebuild(options).map_err(|error| match error.downcast_ref::<StoreError>() {
+    let repair = doctor::rebuild(options).map_err(|error| match error.downcast_ref::<StoreError>() {
         Some(_) => Failure::Failed(format!("{error:#}")),
         None => Failure::Refused(format!("{error:#}")),
     })?;
-    if json {
-        let shown = json!({"rows_rebuilt": rebuilt.rows, "records_left_out": rebuilt.left_out});
-        print(&format!("{shown}\n"))?;
-        return Ok(Exit::Ok);
-    }
-    let rows = rebuilt.rows;
-    print(&format!("rebuilt the rows of {rows} sessions from their records\n"))?;
-    if rebuilt.left_out > 0 {
-        let left_out = rebuilt.left_out;
-        print(&format!("{left_out} of the records cannot be read and were left out\n"))?;
-    }
+    let told = match &repair {
+        Repair::Rows(rebuilt) if json => {
+            let shown = json!({"rows_rebuilt": rebuilt.rows, "records_left_out": rebuilt.left_out});
+            format!("{shown}\n")
+        }
+        Repair::Rows(rebuilt) => rows(rebuilt),
+        Repair::File(salvaged) if json => {
+            let Salvaged {
+                sessions,
+                records,
+                lost,
+                ended,
+                gone,
+                kept,
+            } = salvaged;
+            let shown = json!({"sessions_saved": sessions, "records_saved": records, "records_lost": lost,
+                "sessions_ended": ended, "sessions_lost": gone, "damaged_file": kept});
+            format!("{shown}\n")
+        }
+        Repair::File(salvaged) => file(salvaged),
+    };
+    print(&told)?;
     Ok(Exit::Ok)
+}
+
+fn rows(Rebuilt { rows, left_out }: &Rebuilt) -> String {
+    let mut told = format!("rebuilt the rows of {rows} sessions from their records\n");
+    if *left_out > 0 {
+        told += &format!("{left_out} of the records cannot be read and were left out\n");
+    }
+    told
+}
+
+fn file(salvaged: &Salvaged) -> String {
+    let Salvaged {
+        sessions,
+        records,
+        lost,
+        ended,
+        gone,
+        kept,
+    } = salvaged;
+    let kept = clean(&kept.display().to_string());
+    let mut told = format!(
+        "the journal was damaged: {records} records of {sessions} sessions were saved in a new one; the old one is {kept}\n"
+    );
+    if *lost > 0 {
+        told += &format!(
+            "{lost} records are lost, and a notice stands in the place of each; what agents wrote also stands in the \
+             `stdout.jsonl` files below the folder `sessions`\n"
+        );
+    }
+    if *ended > 0 {
+        told += &format!("{ended} sessions have ended, since how they stood is lost: resume them to go on\n");
+    }
+    if *gone > 0 {
+        told += &format!("{gone} sessions are lost with their beginnings\n");
+    }
+    told
 }
 
 fn line(finding: &Finding) -> String {

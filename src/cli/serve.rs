@@ -26,7 +26,7 @@ pub(crate) fn serve(state_dir: Option<PathBuf>, args: ServeArgs) -> Result<Exit,
         .map_err(|error| Failure::Failed(format!("{error:#}")))
 }
 
-/// Whether a daemon that is started with these arguments could read its settings.
+/// Whether a daemon of this version that is started with these arguments could read its settings and its journal.
 pub(crate) fn check(state_dir: &Path, arguments: &[String]) -> Result<(), Failure> {
     let words = ["cc-executor", "serve"].into_iter().map(str::to_owned);
     let line = Cli::try_parse_from(words.chain(arguments.iter().cloned()));

@@ -12,11 +12,11 @@ use anyhow::{Context, anyhow, bail};
 
 use super::{Options, read_daemon_file, settings_and_paths, take_lock};
 use crate::agent_host;
-use crate::config::{Paths, Settings};
+use crate::config::{DAEMON_LOCK, Paths, Settings};
 use crate::runtime::Publisher;
 use crate::session::id::SessionId;
-use crate::store::Store;
-use crate::store::sqlite::{self, Rebuilt, SqliteStore};
+use crate::store::sqlite::{self, Look, Rebuilt, Salvaged, SqliteStore};
+use crate::store::{Store, StoreError};
 use crate::web::Finding;
 
 /// How long the agent's command may take to say its version.
@@ -27,6 +27,12 @@ const VERSION_LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// Less free space than this is too little for hours of work, in bytes.
 const FREE_BYTES_MIN: u64 = 1024 * 1024 * 1024;
+
+/// What is a directory in the state directory, where it is there.
+const DIRECTORIES: [&str; 5] = ["access", "locks", "logs", "mcp", "sessions"];
+
+/// What is a file in it, where it is there.
+const FILES: [&str; 4] = [DAEMON_LOCK, "daemon.json", "journal.sqlite3", "token"];
 
 /// How many processes are listed by number.
 const LISTED_MAX: usize = 20;
@@ -53,17 +59,40 @@ pub fn examine_with(settings: &Settings, paths: &Paths) -> Vec<Finding> {
     ]
 }
 
-/// Computes the rows of all sessions anew from their records, and says how many. No daemon may run meanwhile.
-pub fn rebuild(options: &Options) -> anyhow::Result<Rebuilt> {
+/// How a journal was repaired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// The file is whole: the rows of all sessions are computed anew from their records.
+    Rows(Rebuilt),
+    /// What can be read of the file is in a new one.
+    File(Salvaged),
+}
+
+/// Repairs the journal as far as it is needed. No daemon may run meanwhile.
+pub fn rebuild(options: &Options) -> anyhow::Result<Repair> {
     let (_, paths) = settings_and_paths(options)?;
-    if !paths.journal().exists() {
-        bail!("there is no journal at {}", paths.journal().display());
+    let journal = paths.journal();
+    if !journal.exists() {
+        bail!("there is no journal at {}", journal.display());
     }
     let _lock = take_lock(&paths)?;
-    let store = SqliteStore::open(&paths.journal(), Arc::new(Publisher::default()))?;
+    match rebuild_rows(&journal) {
+        Ok(rebuilt) => Ok(Repair::Rows(rebuilt)),
+        Err(StoreError::Damaged { .. }) => Ok(Repair::File(sqlite::salvage(&journal)?)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn rebuild_rows(journal: &Path) -> Result<Rebuilt, StoreError> {
+    let look = sqlite::inspect(journal, &[]);
+    if let Ok(Look { damage: Some(why), .. }) = look {
+        let file = journal.to_owned();
+        return Err(StoreError::Damaged { file, why });
+    }
+    let store = SqliteStore::open(journal, Arc::new(Publisher::default()))?;
     let rebuilt = store.rebuild();
     store.close();
-    Ok(rebuilt?)
+    rebuilt
 }
 
 fn finding(check: &'static str, found: anyhow::Result<String>) -> Finding {
@@ -98,7 +127,25 @@ fn look_at_directories(paths: &Paths) -> anyhow::Result<String> {
     }
     rustix::fs::access(&paths.state, rustix::fs::Access::WRITE_OK)
         .with_context(|| format!("cannot write into {state}"))?;
+    look_at_kinds(paths)?;
     Ok(format!("{state}, sockets in {}", paths.runtime.display()))
+}
+
+/// A daemon does not start where one is in the place of the other.
+fn look_at_kinds(paths: &Paths) -> anyhow::Result<()> {
+    let names = DIRECTORIES
+        .map(|name| (name, true))
+        .into_iter()
+        .chain(FILES.map(|name| (name, false)));
+    for (name, is_to_be_directory) in names {
+        let path = paths.state.join(name);
+        let Ok(meta) = fs::metadata(&path) else { continue };
+        if meta.is_dir() != is_to_be_directory {
+            let kind = if is_to_be_directory { "directory" } else { "file" };
+            bail!("{} is no {kind}: move it away, and restart the daemon", path.display());
+        }
+    }
+    Ok(())
 }
 
 fn look_for_daemon(paths: &Paths) -> String {
@@ -117,14 +164,15 @@ fn look_for_daemon(paths: &Paths) -> String {
 
 fn look_at_journal(paths: &Paths) -> anyhow::Result<String> {
     let path = paths.journal();
-    if !path.exists() {
-        return Ok("none yet".to_owned());
+    if is_missing(&path) {
+        return look_for_missing_journal(paths).map(|()| "none yet".to_owned());
     }
     let look = sqlite::inspect(&path, &[])?;
     if let Some(damage) = look.damage {
         bail!(
-            "{} is damaged ({damage}): restore it from a backup beside it",
-            path.display()
+            "{} is damaged ({}): stop the daemon and run `cc-executor doctor --rebuild`, which saves what can be read",
+            path.display(),
+            damage.lines().last().unwrap_or_default()
         );
     }
     if look.unreadable_rows > 0 {
@@ -136,6 +184,27 @@ fn look_at_journal(paths: &Paths) -> anyhow::Result<String> {
     }
     let sessions = if look.sessions == 1 { "session" } else { "sessions" };
     Ok(format!("{} {sessions} in {}", look.sessions, path.display()))
+}
+
+/// Whether the journal is missing though there have been sessions. A daemon that starts then begins a new one, which knows
+/// none of them.
+pub(super) fn look_for_missing_journal(paths: &Paths) -> anyhow::Result<()> {
+    let journal = paths.journal();
+    let folders = fs::read_dir(paths.sessions()).map_or(0, Iterator::count);
+    if is_missing(&journal) && folders > 0 {
+        bail!(
+            "there is no journal at {}, though {folders} sessions have files in {}: stop the daemon and put a copy of it \
+             there; without one they are not known any more",
+            journal.display(),
+            paths.sessions().display()
+        );
+    }
+    Ok(())
+}
+
+/// An empty file is what SQLite begins with.
+fn is_missing(journal: &Path) -> bool {
+    fs::metadata(journal).map_or(true, |meta| meta.len() == 0)
 }
 
 fn look_at_token(paths: &Paths) -> anyhow::Result<String> {
@@ -213,7 +282,7 @@ fn existing_ancestor(paths: &Paths) -> anyhow::Result<&Path> {
 /// Processes that bear the mark of a session which has ended, unless its request wanted to leave them.
 fn look_for_leftovers(paths: &Paths) -> anyhow::Result<String> {
     let marked = marked_processes();
-    if marked.is_empty() || !paths.journal().exists() {
+    if marked.is_empty() || is_missing(&paths.journal()) {
         return Ok("none".to_owned());
     }
     let sessions: Vec<SessionId> = marked.iter().map(|(_, session)| *session).collect();

@@ -84,7 +84,7 @@ impl Hosts for HostProcesses {
         plan: &'a LaunchPlan,
     ) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>> {
         Box::pin(async move {
-            let reached = launch::reach(directory, plan, &self.executable).await;
+            let reached = launch::reach(directory, plan, &launch::own_program(&self.executable)).await;
             if let Err(LaunchError::Unreachable { .. }) = &reached {
                 // Whatever became of it, it must not start an agent when nobody expects it any more.
                 self.kill_hosts(plan.session, plan.attempt).await;

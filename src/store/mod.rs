@@ -187,6 +187,15 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// Nothing can be read of the file.
+    #[error(
+        "nothing can be read of the journal {}: put a copy of it there, or move it away, and the next daemon begins a new \
+         one", file.display()
+    )]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+    },
     /// The journal's files were moved or removed while they were open.
     #[error(
         "the journal {} is no longer where it was: nothing is written any more; put it back, or leave it, and start the \

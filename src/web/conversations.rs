@@ -15,6 +15,7 @@ use super::idempotency::{claim, once};
 use super::params::Params;
 use super::reference::parameters::{ClientHeader, CreatedSession, KeyHeader, SessionPath};
 use super::reference::schemas;
+use crate::agent::transcript::CONFIGURATION;
 use crate::runtime::handle::{Fork, Handover, NewSession};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::id::{Attempt, Seq, SessionId};
@@ -216,10 +217,16 @@ pub(super) async fn import(
 )]
 pub(super) async fn handover(faces: Data<Faces>, id: Path<String>) -> Result<HttpResponse, Problem> {
     let id = faces.handle.resolve(&id).await?;
-    let Handover { agent_session_id, cwd } = faces.handle.handover(id).await?;
+    let Handover {
+        agent_session_id,
+        cwd,
+        configuration,
+    } = faces.handle.handover(id).await?;
+    let configuration = configuration.map(|place| format!("{CONFIGURATION}={} ", quoted(&place)));
     let line = format!(
-        "cd {} && claude --resume={agent_session_id}",
-        quoted(&cwd.to_string_lossy())
+        "cd {} && {}claude --resume={agent_session_id}",
+        quoted(&cwd.to_string_lossy()),
+        configuration.unwrap_or_default()
     );
     Ok(HttpResponse::Ok().json(HandoverView {
         session_id: id,

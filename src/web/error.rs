@@ -197,6 +197,7 @@ fn code_of_call(error: &CallError) -> Code {
             | StoreError::SessionExists(_)
             | StoreError::FromTheFuture { .. }
             | StoreError::Damaged { .. }
+            | StoreError::Unreadable { .. }
             | StoreError::Moved { .. }
             | StoreError::NetworkFileSystem { .. }
             | StoreError::Failed(_) => Code::JournalFailed,

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::daemon::{TestDaemon, signal};
+use crate::support::daemon::{BINARY, TestDaemon, signal};
 use crate::support::wait::until;
 
 fn run(daemon: &TestDaemon, line: &[&str]) -> (Option<i32>, String) {
@@ -62,6 +62,30 @@ fn a_restart_keeps_the_arguments_of_the_old_daemon() {
     let created = &daemon.records_of(&id, "session.created")[0];
     assert_eq!(created["data"]["request"]["max_budget_usd"], 3.5, "{created}");
     signal(after["pid"].as_u64().unwrap() as u32, rustix::process::Signal::TERM);
+    until("the last process to end", || daemon.family().is_empty().then_some(()));
+}
+
+#[test]
+fn a_daemon_whose_program_was_replaced_or_removed_starts_hosts_of_its_own_version() {
+    let daemon = TestDaemon::stopped(&[]);
+    let program = daemon.root().join("cc-executor");
+    std::fs::copy(BINARY, &program).unwrap();
+    let mut old = daemon.command_of(&program).arg("serve").spawn().expect("it starts");
+    until("the daemon to serve", || {
+        (run(&daemon, &["ls"]).0 == Some(0)).then_some(())
+    });
+    // What an upgrade does: another file takes the name. This one would be no host.
+    let new = daemon.root().join("new");
+    std::fs::write(&new, "#!/bin/sh\nexit 1\n").unwrap();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(&new, &program).unwrap();
+    let id = daemon.create("say hi");
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+    std::fs::remove_file(&program).unwrap();
+    let id = daemon.create("say hi");
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+    assert_eq!(run(&daemon, &["stop"]).0, Some(0));
+    old.wait().unwrap();
     until("the last process to end", || daemon.family().is_empty().then_some(()));
 }
 

@@ -15,6 +15,7 @@ mod checks;
 mod clarify;
 mod clocks;
 mod crash;
+mod damage;
 mod death;
 mod disk;
 mod doctor;

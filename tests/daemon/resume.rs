@@ -396,6 +396,24 @@ fn a_conversation_that_was_begun_outside_is_taken_over_and_given_back() {
 }
 
 #[test]
+fn a_conversation_that_is_kept_elsewhere_is_given_back_with_its_place() {
+    let daemon = TestDaemon::start();
+    let place = daemon.root().join("my claude");
+    let path = std::env::var("PATH").unwrap();
+    let env = json!({"CLAUDE_CONFIG_DIR": place, "PATH": path, "HOME": daemon.root().join("home")});
+    let id = daemon.create_with(json!({"task": "say hi", "env": env}));
+    let conversation = daemon.wait_for(&id, "completed")["agent_session_id"].clone();
+    let (status, handover) = daemon.get(&format!("/api/sessions/{id}/handover"));
+    let end = format!(
+        " && CLAUDE_CONFIG_DIR='{}' claude --resume={}",
+        place.display(),
+        conversation.as_str().unwrap()
+    );
+    let line = handover["line"].as_str().unwrap();
+    assert!(status == 200 && line.ends_with(&end), "{handover}");
+}
+
+#[test]
 fn an_import_knows_its_fields() {
     let daemon = TestDaemon::start();
     for body in [

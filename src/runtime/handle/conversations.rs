@@ -37,6 +37,9 @@ pub struct Handover {
     pub agent_session_id: Uuid,
     /// The directory to do it in.
     pub cwd: PathBuf,
+    /// Where the agent kept its files, if the session's environment names the place: without it the conversation is not
+    /// found.
+    pub configuration: Option<String>,
 }
 
 impl Handle {
@@ -163,9 +166,12 @@ impl Handle {
         let (session, conversation) = (id, agent_session_id);
         let owner = self.supervisor.send(CheckOwner { session, conversation }).await;
         owner.map_err(|_| CallError::Stopping)??;
+        let settings = Arc::clone(&self.settings);
+        let mut env = blocking(move || agent_environment(&settings, id).map_err(unreadable)).await??;
         Ok(Handover {
             agent_session_id,
             cwd: summary.cwd.clone(),
+            configuration: env.remove(transcript::CONFIGURATION).filter(|place| !place.is_empty()),
         })
     }
 

@@ -44,6 +44,15 @@ pub fn inspect(path: &Path, sessions: &[SessionId]) -> Result<Look, StoreError> 
     Ok(look)
 }
 
+/// Whether this version can use the database at `path`, as far as its format says; also where there is none yet.
+pub fn check_format(path: &Path) -> Result<(), StoreError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let connection = schema::open_reader(path).map_err(|error| explain(path, error))?;
+    schema::checked_version(&connection, path, schema::MIGRATIONS).map(drop)
+}
+
 fn count_rows(connection: &Connection, look: &mut Look) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT summary FROM sessions")?;
     let mut rows = statement.query([])?;

@@ -7,6 +7,7 @@ mod inspect;
 mod listing;
 mod reader;
 mod rebuild;
+mod salvage;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -30,8 +31,9 @@ use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
 use crate::session::summary::Summary;
 
-pub use self::inspect::{Look, inspect};
+pub use self::inspect::{Look, check_format, inspect};
 pub use self::rebuild::Rebuilt;
+pub use self::salvage::{Salvaged, salvage};
 
 /// Journals in one SQLite database. Only one store may have a database open; who opens it sees to that.
 pub struct SqliteStore {

@@ -37,6 +37,10 @@ pub(super) fn rebuild(connection: &mut Connection, path: &Path) -> Result<Rebuil
     let sessions = sessions(&transaction).map_err(explain)?;
     let mut rebuilt = Rebuilt::default();
     for session_id in &sessions {
+        if is_kept(&transaction, *session_id).map_err(explain)? {
+            rebuilt.rows += 1;
+            continue;
+        }
         let mut summary = fold(&transaction, path, *session_id, &mut rebuilt.left_out)?;
         summary.through_offset = through_offset(&transaction, *session_id).map_err(explain)?;
         write_summary(&transaction, &summary).map_err(explain)?;
@@ -52,6 +56,21 @@ fn sessions(connection: &Connection) -> rusqlite::Result<Vec<SessionId>> {
     let mut statement = connection.prepare(sql)?;
     let rows = statement.query_map([], |row| session_id(row, 0))?;
     rows.collect()
+}
+
+/// Says that a session's row knows more than its records, of which some were lost.
+pub(super) fn mark_kept(connection: &Connection, session_id: SessionId) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO meta VALUES ('kept:' || hex(?1), '')";
+    connection.execute(sql, [key(session_id)]).map(drop)
+}
+
+/// Whether a session has a row that knows more than its records, and that can be read.
+fn is_kept(connection: &Connection, session_id: SessionId) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'kept:' || hex(?1))";
+    let is_marked: bool = connection
+        .prepare_cached(sql)?
+        .query_row([key(session_id)], |row| row.get(0))?;
+    Ok(is_marked && matches!(reader::summary(connection, session_id), Ok(Some(_))))
 }
 
 /// [`Summary::fold`] page by page, since a journal may be longer than the memory.

@@ -69,7 +69,7 @@ const FORMAT_3: &str = "
 ";
 
 /// The size of a page of the database, in bytes; fixed when the file is made.
-const PAGE_BYTES: i64 = 16 * 1024;
+pub(super) const PAGE_BYTES: i64 = 16 * 1024;
 
 /// To what the write-ahead log is cut when it begins anew, in bytes.
 const WAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
@@ -163,7 +163,7 @@ fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 /// Looks at the format before anything is changed, so that a newer database stays as it is.
-fn checked_version(connection: &Connection, path: &Path, migrations: &[&str]) -> Result<usize, StoreError> {
+pub(super) fn checked_version(connection: &Connection, path: &Path, migrations: &[&str]) -> Result<usize, StoreError> {
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(|error| explain(path, error))?;
@@ -205,13 +205,13 @@ fn back_up(connection: &Connection, path: &Path, version: usize) -> Result<(), S
     on_disk(File::open(directory).and_then(|directory| directory.sync_all()))
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(ending);
     PathBuf::from(name)
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
@@ -235,7 +235,7 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
-fn failed_on(path: &Path, error: &io::Error) -> StoreError {
+pub(super) fn failed_on(path: &Path, error: &io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::StorageFull => full(path),
         _ => StoreError::Failed(format!("{}: {error}", path.display())),

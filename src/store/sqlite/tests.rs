@@ -17,6 +17,7 @@ use crate::store::{Commit, Shortage};
 mod kill;
 mod plans;
 mod removal;
+mod salvage;
 
 /// A database in a directory of its own.
 struct Directory(TempDir);

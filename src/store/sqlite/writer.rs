@@ -276,18 +276,8 @@ impl Writer {
 
     fn insert(&self, records: &[Stored]) -> rusqlite::Result<()> {
         self.connection.prepare_cached("SAVEPOINT append")?.execute([])?;
-        let sql = "INSERT INTO records (id, session, seq, attempt, at, kind, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        let mut insert = self.connection.prepare_cached(sql)?;
         for record in records {
-            insert.execute(params![
-                record.id,
-                key(record.session_id),
-                integer(record.seq.0),
-                record.attempt.0,
-                record.at.as_millisecond(),
-                record.kind,
-                record.data,
-            ])?;
+            insert_record(&self.connection, record)?;
         }
         self.connection.prepare_cached("RELEASE append")?.execute([])?;
         Ok(())
@@ -372,6 +362,21 @@ fn gather(first: Write, queue: &Receiver<Job>) -> (Vec<Write>, Option<Job>) {
         }
     }
     (group, None)
+}
+
+/// Writes a record under its own id.
+pub(super) fn insert_record(connection: &Connection, record: &Stored) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO records (id, session, seq, attempt, at, kind, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    connection.prepare_cached(sql)?.execute(params![
+        record.id,
+        key(record.session_id),
+        integer(record.seq.0),
+        record.attempt.0,
+        record.at.as_millisecond(),
+        record.kind,
+        record.data,
+    ])?;
+    Ok(())
 }
 
 /// Writes a session's row.
