@@ -165,6 +165,23 @@ fn money_that_an_agent_has_told_of_in_the_turn_in_which_it_dies_counts_against_t
 }
 
 #[test]
+fn with_nothing_left_of_its_budget_no_agent_is_started_again() {
+    let daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let step = "usage 100 20 0.5 ;; tool Look {} => seen";
+    let task = format!("{step} ;; wait-file {} ;; crash once ;; say done", gate.display());
+    let id = daemon.create_with(json!({"task": task, "max_budget_usd": 0.5}));
+    until("what the agent has spent", || {
+        (daemon.view(&id)["cost_usd"] == 0.5).then_some(())
+    });
+    std::fs::write(gate, "").unwrap();
+    let view = daemon.wait_for(&id, "failed");
+    assert_eq!(view["cause"], "budget", "{view}");
+    assert!(view["note"].as_str().unwrap().contains("$0.50 of $0.50"), "{view}");
+    assert!(!daemon.state().join(format!("sessions/{id}/2/launch.json")).exists());
+}
+
+#[test]
 fn money_is_told_amid_a_turn_also_to_the_daemon_that_comes_back() {
     let mut daemon = TestDaemon::start();
     let gates = [1, 2].map(|n| daemon.root().join(format!("gate{n}")));

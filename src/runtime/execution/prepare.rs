@@ -21,9 +21,9 @@ use crate::session::interruption::Interruption;
 use crate::session::journal::Entry;
 use crate::session::kept::Kept;
 use crate::session::opening::Groundwork;
-use crate::session::outcome::Ending;
+use crate::session::outcome::{Cause, Ending};
 use crate::session::request::{OriginHow, Request};
-use crate::session::summary::Summary;
+use crate::session::summary::{Summary, Used};
 use crate::store::{PAGE_RECORDS_MAX, Store, StoreError};
 
 /// How many of a journal's last records are read for what an agent is told of them. They are read at once, so this
@@ -48,6 +48,14 @@ pub(super) enum Unprepared {
     /// The journal cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no money left for it.
+    #[error("the runs before have used ${used:.2} of ${most:.2}")]
+    Spent {
+        /// What was used, in US dollars.
+        used: f64,
+        /// What may be used.
+        most: f64,
+    },
 }
 
 impl Unprepared {
@@ -59,9 +67,10 @@ impl Unprepared {
         match self {
             Self::Launch(LaunchError::Prepare { source, .. } | LaunchError::Spawn { source, .. }) => is_want(source),
             Self::Launch(LaunchError::Unreachable { host_runs, .. }) => *host_runs,
-            Self::Launch(LaunchError::Plan { .. } | LaunchError::Foreign { .. }) | Self::Lost(_) | Self::Store(_) => {
-                false
-            }
+            Self::Launch(LaunchError::Plan { .. } | LaunchError::Foreign { .. })
+            | Self::Lost(_)
+            | Self::Store(_)
+            | Self::Spent { .. } => false,
         }
     }
 
@@ -71,6 +80,10 @@ impl Unprepared {
         match self {
             Self::Lost(_) => Ending::LostContext { message },
             Self::Launch(_) | Self::Store(_) => Ending::NotStarted { message },
+            Self::Spent { .. } => {
+                let cause = Cause::Budget;
+                Ending::Refused { cause, message }
+            }
         }
     }
 }
@@ -99,11 +112,7 @@ pub(super) fn prepare(
         return Ok(Prepared { plan, groundwork });
     }
     let conversation = conversation?;
-    let used = summary.used_until(summary.updated_at);
-    let remaining = Remaining {
-        turns: request.max_turns.map(|most| most.saturating_sub(used.turns).max(1)),
-        budget_usd: request.max_budget_usd.map(|most| (most - used.cost_usd).max(0.01)),
-    };
+    let remaining = remaining(request, summary)?;
     let temporary = settings.session_directory(session).join("tmp");
     let failed = |source| LaunchError::Prepare {
         path: temporary.clone(),
@@ -127,6 +136,19 @@ pub(super) fn prepare(
     };
     launch::prepare(&directory, &plan, &side_files)?;
     Ok(Prepared { plan, groundwork })
+}
+
+/// What is left of the limits. A round that was cut short may be had once more, for it has brought nothing; money is
+/// gone: an agent would spend some before it looks at its limit.
+fn remaining(request: &Request, summary: &Summary) -> Result<Remaining, Unprepared> {
+    let Used { turns, cost_usd, .. } = summary.used_until(summary.updated_at);
+    if let Some(most) = request.max_budget_usd.filter(|most| cost_usd >= *most) {
+        return Err(Unprepared::Spent { used: cost_usd, most });
+    }
+    Ok(Remaining {
+        turns: request.max_turns.map(|most| most.saturating_sub(turns).max(1)),
+        budget_usd: request.max_budget_usd.map(|most| most - cost_usd),
+    })
 }
 
 /// What is found out for what the agent is told first, until that is journalled.
