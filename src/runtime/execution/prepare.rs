@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use uuid::Uuid;
@@ -223,7 +223,10 @@ fn conversation(
     let imported = origin.is_some_and(|origin| origin.how == OriginHow::Import && is_import(origin.agent_session_id));
     let forked = origin.filter(|origin| origin.how == OriginHow::Fork && is_fork());
     let can_exist = summary.lifecycle.attempt > Attempt(1) || imported;
-    if can_exist && find(env, id)?.is_some() {
+    // The agent may keep its files where only it knows, say behind a wrapper. So where it is proven that there was one,
+    // the agent is who says that it is lost.
+    let is_proven = summary.kept == Kept::Written || imported;
+    if can_exist && (is_proven || find(env, &summary.cwd, id)?.is_some()) {
         // With one of our messages behind it, the branch after a cut has begun and is the conversation now.
         let branch_begun = !seen.entries.is_empty() || !seen.folded_in.is_empty();
         return Ok(match summary.cut.filter(|_| !branch_begun) {
@@ -233,14 +236,11 @@ fn conversation(
         });
     }
     // Where nothing proves that there ever was one, the agent was killed before it wrote it: it begins again.
-    if summary.kept == Kept::Written || imported {
-        return Err(Unprepared::Lost(format!("the transcript of {id} is gone")));
-    }
     let Some(origin) = forked else {
         return Ok(Conversation::New(id));
     };
     let from = origin.agent_session_id;
-    if find(env, from)?.is_none() {
+    if find(env, &summary.cwd, from)?.is_none() {
         return Err(Unprepared::Lost(format!("the transcript of {from} is gone")));
     }
     Ok(Conversation::Fork {
@@ -257,7 +257,7 @@ fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: 
     if wanted.is_empty() || summary.lifecycle.attempt <= Attempt(1) {
         return Ok(Seen::default());
     }
-    let Some(path) = find(env, conversation)? else {
+    let Some(path) = find(env, &summary.cwd, conversation)? else {
         return Ok(Seen::default());
     };
     Ok(transcript::look(&path, &wanted).unwrap_or_else(|error| {
@@ -266,10 +266,10 @@ fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: 
     }))
 }
 
-/// The file of a conversation. One that cannot be looked for is not lost.
-fn find(env: &BTreeMap<String, String>, conversation: Uuid) -> Result<Option<PathBuf>, LaunchError> {
-    transcript::find(env, conversation).map_err(|source| {
-        let path = transcript::configuration(env).unwrap_or_default().join("projects");
+/// The file of a conversation of an agent that works in `cwd`. One that cannot be looked for is not lost.
+fn find(env: &BTreeMap<String, String>, cwd: &Path, conversation: Uuid) -> Result<Option<PathBuf>, LaunchError> {
+    transcript::find(env, cwd, conversation).map_err(|source| {
+        let path = transcript::configuration(env, cwd).unwrap_or_default().join("projects");
         LaunchError::Prepare { path, source }
     })
 }
