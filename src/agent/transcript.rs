@@ -39,11 +39,15 @@ struct Attachment {
     source_uuid: Option<String>,
 }
 
-/// The file of a conversation, under the configuration of an agent with this environment. There is none until some
-/// time after its first message, and resuming one without a file is an error. A place that cannot be looked at is no
-/// place without a file.
-pub fn find(environment: &BTreeMap<String, String>, conversation: Uuid) -> io::Result<Option<PathBuf>> {
-    let Some(configuration) = configuration(environment) else {
+/// The file of a conversation, under the configuration of an agent with this environment that works in this directory.
+/// There is none until some time after its first message, and resuming one without a file is an error. A place that
+/// cannot be looked at is no place without a file.
+pub fn find(
+    environment: &BTreeMap<String, String>,
+    directory: &Path,
+    conversation: Uuid,
+) -> io::Result<Option<PathBuf>> {
+    let Some(configuration) = configuration(environment, directory) else {
         return Ok(None);
     };
     let projects = match std::fs::read_dir(configuration.join("projects")) {
@@ -61,11 +65,13 @@ pub fn find(environment: &BTreeMap<String, String>, conversation: Uuid) -> io::R
     Ok(None)
 }
 
-/// Where an agent with this environment keeps its files.
-pub fn configuration(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
-    let named = |name: &str| environment.get(name).filter(|value| !value.is_empty());
-    let own = named(CONFIGURATION).map(PathBuf::from);
-    own.or_else(|| named("HOME").map(|home| Path::new(home).join(".claude")))
+/// Where an agent with this environment that works in this directory keeps its files. A path that begins nowhere begins
+/// there, also one that is empty (measured).
+pub fn configuration(environment: &BTreeMap<String, String>, directory: &Path) -> Option<PathBuf> {
+    let own = environment.get(CONFIGURATION).map(PathBuf::from);
+    let home = || environment.get("HOME").filter(|home| !home.is_empty());
+    let configuration = own.or_else(|| Some(Path::new(home()?).join(".claude")));
+    configuration.map(|configuration| directory.join(configuration))
 }
 
 /// The directory that a conversation was held in, as its first entries say.
@@ -137,11 +143,24 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let env = [("HOME".to_owned(), home.path().to_string_lossy().into_owned())].into();
         let id = Uuid::from_u128(5);
-        assert_eq!(find(&env, id).unwrap(), None);
+        let work = Path::new("/project");
+        assert_eq!(find(&env, work, id).unwrap(), None);
         let project = home.path().join(".claude/projects/-work");
         std::fs::create_dir_all(&project).unwrap();
         std::fs::write(project.join(format!("{id}.jsonl")), "{}\n").unwrap();
-        assert!(find(&env, id).unwrap().is_some());
+        assert!(find(&env, work, id).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_configuration_that_is_named_from_nowhere_is_in_the_agents_directory() {
+        let kept = |own: &str| {
+            let env = [("CLAUDE_CONFIG_DIR", own), ("HOME", "/me")];
+            let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            configuration(&env, Path::new("/project"))
+        };
+        assert_eq!(kept("own"), Some("/project/own".into()));
+        assert_eq!(kept(""), Some("/project".into()));
+        assert_eq!(kept("/own"), Some("/own".into()));
     }
 
     #[test]
@@ -153,7 +172,7 @@ mod tests {
         )]
         .into();
         std::fs::write(home.path().join("projects"), "no directory").unwrap();
-        assert!(find(&env, Uuid::from_u128(5)).is_err());
+        assert!(find(&env, Path::new("/project"), Uuid::from_u128(5)).is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Checkpoint {
     pub message: Option<Uuid>,
     /// The spool offset after that message, in bytes.
     pub offset: u64,
-    /// Turns so far.
+    /// Model rounds so far, those of a turn that has not ended among them.
     pub turns: u32,
     /// What has been used so far.
     pub usage: Usage,

@@ -35,6 +35,8 @@ impl Kept {
             // The message to cut behind was looked up in the file.
             Entry::SessionResumed(resumed) if resumed.at.is_some() => *self = Self::Written,
             Entry::AgentMessage(said) => self.take_message(&said.message),
+            // A conversation that was to begin under its id is there, where only the agent finds it.
+            Entry::AgentStderr(said) if is_refusal_to_begin(&said.text) => *self = Self::Written,
             Entry::AttemptEnded(end) if matches!(end.ending, Ending::LostContext { .. }) => *self = Self::Silent,
             // An agent that is asked to end writes down what it has said.
             Entry::AttemptEnded(end) if end.ending == Ending::Stopped && *self != Self::Silent => *self = Self::Written,
@@ -62,6 +64,12 @@ impl Kept {
     }
 }
 
+/// What the CLI says before it exits where a new conversation would get the id of one that is there (measured).
+fn is_refusal_to_begin(stderr: &str) -> bool {
+    let mut lines = stderr.lines();
+    lines.any(|line| line.starts_with("Error: Session ID ") && line.ends_with(" is already in use."))
+}
+
 /// Reads also what stood in the field before there were degrees: whether the agent had spoken, which was taken for a
 /// proof.
 pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kept, D::Error> {
@@ -81,6 +89,7 @@ pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kept, D
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::journal::Text;
     use crate::session::message::TurnEnd;
     use crate::session::samples::{self, attempt_ended as ended, attempt_started as begins, said};
     use uuid::Uuid;
@@ -149,6 +158,14 @@ mod tests {
             Kept::Silent,
             "it had nothing to write"
         );
+    }
+
+    #[test]
+    fn an_agent_that_refuses_to_begin_a_conversation_proves_that_there_is_one() {
+        let stderr = |text: &str| Entry::AgentStderr(Text { text: text.into() });
+        let refusal = stderr("a warning\nError: Session ID 32181b7e is already in use.\n");
+        assert_eq!(after(&[begins(2), refusal, ended(Ending::Crashed)]), Kept::Written);
+        assert_eq!(after(&[stderr("Error: port 80 is already in use.")]), Kept::Silent);
     }
 
     #[test]

@@ -18,6 +18,9 @@ use super::question::headline_of_input;
 /// that it writes in the model's place.
 const NO_LOGIN: &str = "authentication_failed";
 
+/// How the CLI says, before anything else, that there is none of the id that it is to resume.
+const NO_CONVERSATION: &str = "No conversation found";
+
 /// What the agent of the current attempt is up to: a fold of that attempt's records, so that a daemon that comes back
 /// knows it as well as the one before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -81,6 +84,13 @@ impl Turns {
                 self.answered = None;
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),
+            // A version that prints no result with it says so here alone, and nothing else.
+            Entry::AgentStderr(said) if self.is_untouched() => {
+                let refusal = said.text.lines().find(|line| line.contains(NO_CONVERSATION));
+                self.answered = refusal.map(|line| Ending::LostContext {
+                    message: line.trim().to_owned(),
+                });
+            }
             // The model is asked once more for what was cut off, by this agent or by the one that goes on.
             Entry::DraftDropped(dropped) if self.round.as_ref() == Some(&dropped.message_id) => {
                 self.round = None;
@@ -170,6 +180,11 @@ impl Turns {
     /// Background tasks that live.
     pub fn background_tasks(&self) -> impl Iterator<Item = &str> {
         self.background.keys().map(String::as_str)
+    }
+
+    /// Whether the agent has begun no turn.
+    fn is_untouched(&self) -> bool {
+        !self.in_turn && self.rounds == 0 && self.answered.is_none()
     }
 
     fn has_only_shells(&self) -> bool {
@@ -272,7 +287,7 @@ pub fn classify(end: &TurnEnd) -> Ending {
     if end.subtype == "success" && !end.is_error && matches!(reason, None | Some("completed")) {
         return Ending::Finished;
     }
-    if end.errors.iter().any(|error| error.contains("No conversation found")) {
+    if end.errors.iter().any(|error| error.contains(NO_CONVERSATION)) {
         return Ending::LostContext { message: words_of(end) };
     }
     if end.api_error.as_deref() == Some("usage_limit_reached") {
@@ -313,9 +328,9 @@ fn words_of(end: &TurnEnd) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::journal::DroppedDraft;
+    use crate::session::journal::{DroppedDraft, Text};
     use crate::session::message::BackgroundTask;
-    use crate::session::samples::{input, said, turn_ended as result};
+    use crate::session::samples::{input, said, text, turn_ended as result};
 
     const OURS: Uuid = Uuid::from_u128(1);
     const QUIET: Open = Open {
@@ -485,6 +500,21 @@ mod tests {
             after(&[text(Some(NO_LOGIN))]).ending_of_gone(QUIET),
             Ending::NotSignedIn
         );
+    }
+
+    #[test]
+    fn a_conversation_that_is_missing_is_told_on_stderr_at_the_start_alone() {
+        let stderr = |turns: &mut Turns, text: &str| turns.take(&Entry::AgentStderr(Text { text: text.into() }));
+        let missing = "warning\nNo conversation found with session ID: x\n";
+        let message = "No conversation found with session ID: x".to_owned();
+        let mut turns = after(&[]);
+        stderr(&mut turns, "warning");
+        assert_eq!(turns.ending_of_gone(QUIET), Ending::Crashed);
+        stderr(&mut turns, missing);
+        assert_eq!(turns.ending_of_gone(QUIET), Ending::LostContext { message });
+        let mut turns = after(&[text("m", "I look.")]);
+        stderr(&mut turns, missing);
+        assert_eq!(turns.ending_of_gone(QUIET), Ending::Crashed);
     }
 
     #[test]

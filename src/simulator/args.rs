@@ -137,7 +137,7 @@ pub(super) struct Environment {
 impl Environment {
     pub(super) fn read() -> Self {
         let on = |name| variable(name).is_some_and(|value| value == "1" || value == "true");
-        let config = variable("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+        let config = std::env::var_os("CLAUDE_CONFIG_DIR").map(PathBuf::from);
         let home = || PathBuf::from(variable("HOME").unwrap_or_else(|| "/".to_owned())).join(".claude");
         Self {
             projects: config.unwrap_or_else(home).join("projects"),

@@ -85,6 +85,32 @@ fn a_message_that_was_folded_into_a_cut_turn_is_not_sent_again() {
     assert_eq!(state_of_added(&daemon, &id), (json!("completed"), json!(3)));
 }
 
+#[test]
+fn a_message_that_was_queued_and_never_started_is_sent_again_under_its_id() {
+    let api = MessagesApi::start();
+    let daemon = with_claude_and(&api, &[("CC_EXECUTOR__SUPERVISION__RESTARTS_MAX", "0")]);
+    let root = daemon.root();
+    let steps = ["one", "two"].map(|name| tool(root, name)).join(" ;; ");
+    let id = daemon.create_with(json!({"task": format!("FAKE: {steps} ;; say the end"), "allowed_tools": ["Bash"]}));
+    wait_for_call(&daemon, &id, "one");
+    kill_agent(&daemon, &id, 1);
+    resume(&daemon, &id, &json!({"instruction": ADDED}));
+    wait_for_call(&daemon, &id, "two");
+    until("the message to be queued", || {
+        (state_of_added(&daemon, &id) == (json!("queued"), json!(2))).then_some(())
+    });
+    kill_agent(&daemon, &id, 2);
+    let told = api.model_requests().last().unwrap()["messages"].to_string();
+    assert!(!told.contains(ADDED), "the agent died over it: {told}");
+    std::fs::write(root.join("two.gate"), "").unwrap();
+    resume(&daemon, &id, &json!({}));
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 3);
+    let told = api.model_requests().last().unwrap()["messages"].to_string();
+    assert_eq!(told.matches(ADDED).count(), 1, "{told}");
+    assert_eq!(state_of_added(&daemon, &id), (json!("completed"), json!(3)));
+    assert_eq!(texts_of_inputs(&daemon, &id).iter().max(), Some(&1), "under one id");
+}
+
 /// Waits until the CLI has written down the call of this tool.
 fn wait_for_call(daemon: &TestDaemon, id: &str, name: &str) {
     wait_for_tool(daemon, name);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::resume::{cancelled_after, resume, sent, transcripts};
-use crate::support::daemon::TestDaemon;
+use crate::support::daemon::{BINARY, TestDaemon};
 use crate::support::wait::until;
 
 /// How often the journal has a text, by the messages that have one.
@@ -33,7 +33,10 @@ fn a_lost_conversation_is_rebuilt_from_the_journal() {
     );
     let rebuilt = daemon.records_of(&id, "context.rebuilt");
     assert!(
-        rebuilt[0]["data"]["why"].as_str().unwrap().contains("gone"),
+        rebuilt[0]["data"]["why"]
+            .as_str()
+            .unwrap()
+            .contains("No conversation found"),
         "{rebuilt:?}"
     );
     let told = sent(&daemon, &id);
@@ -63,6 +66,40 @@ fn an_agent_that_dies_before_it_has_said_anything_starts_again_under_its_id() {
     assert_eq!((&view["attempt"], &view["agent_session_id"]), (&json!(2), &json!(id)));
     assert!(daemon.records_of(&id, "context.rebuilt").is_empty());
     assert_eq!(daemon.texts(&id), ["two"]);
+}
+
+#[test]
+fn a_conversation_is_found_by_a_path_that_begins_in_its_agents_directory() {
+    let daemon = TestDaemon::start_with(&[("CLAUDE_CONFIG_DIR", "own")]);
+    let cwd = daemon.work().join("deep");
+    std::fs::create_dir(&cwd).unwrap();
+    let id = daemon.create_with(json!({"task": "say one ;; crash once ;; say two", "cwd": cwd}));
+    let view = daemon.wait_for(&id, "completed");
+    assert_eq!((&view["attempt"], &view["agent_session_id"]), (&json!(2), &json!(id)));
+    assert_eq!(daemon.texts(&id), ["one", "two"]);
+    let (status, fork) = daemon.post(
+        &format!("/api/sessions/{id}/fork"),
+        &json!({"instruction": "say three"}),
+    );
+    assert_eq!(status, 201, "{fork}");
+    daemon.wait_for(fork["session_id"].as_str().unwrap(), "completed");
+}
+
+#[test]
+fn a_conversation_that_only_its_agent_finds_is_gone_on_with() {
+    let wrapper = json!(["env", "CLAUDE_CONFIG_DIR=own", BINARY, "simulate"]).to_string();
+    let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__AGENT__COMMAND", &wrapper)]);
+    // What proves that it was written down, and what does not: then the agent refuses to begin it anew.
+    for (begin, attempts) in [("tool Look {} => seen ;; say one", 2), ("say one", 3)] {
+        let id = daemon.create(&format!("{begin} ;; crash once ;; say two"));
+        let view = daemon.wait_for(&id, "completed");
+        assert_eq!(
+            (&view["attempt"], &view["agent_session_id"]),
+            (&json!(attempts), &json!(id))
+        );
+        assert!(daemon.records_of(&id, "context.rebuilt").is_empty());
+        assert_eq!(daemon.texts(&id), ["one", "two"]);
+    }
 }
 
 /// How a session ended whose agent died before it had written anything down.
@@ -162,6 +199,23 @@ fn money_that_an_agent_has_told_of_in_the_turn_in_which_it_dies_counts_against_t
     );
     let plan = std::fs::read_to_string(daemon.state().join(format!("sessions/{id}/2/launch.json"))).unwrap();
     assert!(plan.contains("--max-budget-usd=0.5"), "{plan}");
+}
+
+#[test]
+fn with_nothing_left_of_its_budget_no_agent_is_started_again() {
+    let daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let step = "usage 100 20 0.5 ;; tool Look {} => seen";
+    let task = format!("{step} ;; wait-file {} ;; crash once ;; say done", gate.display());
+    let id = daemon.create_with(json!({"task": task, "max_budget_usd": 0.5}));
+    until("what the agent has spent", || {
+        (daemon.view(&id)["cost_usd"] == 0.5).then_some(())
+    });
+    std::fs::write(gate, "").unwrap();
+    let view = daemon.wait_for(&id, "failed");
+    assert_eq!(view["cause"], "budget", "{view}");
+    assert!(view["note"].as_str().unwrap().contains("$0.50 of $0.50"), "{view}");
+    assert!(!daemon.state().join(format!("sessions/{id}/2/launch.json")).exists());
 }
 
 #[test]

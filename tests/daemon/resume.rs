@@ -225,6 +225,24 @@ fn checkpoints_are_listed_from_the_latest_on_and_in_pages() {
 }
 
 #[test]
+fn a_checkpoint_amid_a_turn_says_where_its_message_ends_and_how_many_rounds_there_were() {
+    let daemon = TestDaemon::start();
+    let id = daemon.create("say one ;; tool Look {} => seen ;; say two");
+    daemon.wait_for(&id, "completed");
+    let spool = std::fs::read_to_string(daemon.state().join(format!("sessions/{id}/1/stdout.jsonl"))).unwrap();
+    let checkpoints = daemon.records_of(&id, "checkpoint");
+    let says = |checkpoint: &Value| {
+        let data = &checkpoint["data"];
+        let upto = &spool[..data["offset"].as_u64().expect("a number") as usize];
+        assert!(upto.ends_with('\n'), "{data}");
+        let last: Value = serde_json::from_str(upto.lines().last().expect("a line")).expect("a line of JSON");
+        (last["type"].clone(), data["turns"].clone())
+    };
+    let said: Vec<_> = checkpoints.iter().map(says).collect();
+    assert_eq!(said, [(json!("user"), json!(2)), (json!("result"), json!(3))]);
+}
+
+#[test]
 fn a_resume_at_a_checkpoint_cuts_the_conversation_there() {
     let daemon = TestDaemon::start();
     let (id, seqs) = two_turns(&daemon);

@@ -19,6 +19,7 @@ const GIT_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) struct Checkpoints {
     /// What the agent is up to, and what it has used, ahead of the journal by what is not acknowledged yet.
     work: Turns,
+    /// The model's rounds that results have counted.
     turns: u32,
     pub meter: Meter,
     /// When the last one was written.
@@ -54,6 +55,11 @@ impl Checkpoints {
         }
         self.meter.take(entry)
     }
+
+    /// The model's rounds so far, those of a turn that has not ended among them.
+    fn turns(&self) -> u32 {
+        self.turns.saturating_add(self.work.uncounted_rounds())
+    }
 }
 
 impl Execution {
@@ -64,7 +70,8 @@ impl Execution {
     }
 
     /// Writes a checkpoint behind the message that was just taken, if it is due and nothing is open. `is_step` is
-    /// whether that message ends a step of the work; others are checkpoints only once an interval.
+    /// whether that message ends a step of the work; others are checkpoints only once an interval. `offset` is where its
+    /// line ends.
     pub(super) fn checkpoint_if_clear(&mut self, is_step: bool, offset: u64) {
         let interval = self.checkpoint_interval();
         let is_due = is_step || self.checkpoints.last.elapsed() >= interval;
@@ -76,7 +83,7 @@ impl Execution {
             agent_session_id: self.summary.lifecycle.agent_session_id.unwrap_or_default(),
             message: self.intake.last_message,
             offset,
-            turns: self.checkpoints.turns,
+            turns: self.checkpoints.turns(),
             usage: self.checkpoints.meter.usage(),
             questions_open: u32::try_from(self.summary.questions.len()).unwrap_or(u32::MAX),
             git: self.checkpoints.git.clone(),

@@ -162,7 +162,7 @@ impl Execution {
     fn take_frame(&mut self, line: &Line<'_>, frame: Frame) {
         self.clocks.requesting = matches!(frame, Frame::Activity(Activity::Requesting));
         match frame {
-            Frame::Message { uuid, message } => self.take_message_frame(line.offset, uuid, message),
+            Frame::Message { uuid, message } => self.take_message_frame(line, uuid, message),
             Frame::Input { uuid, state } => {
                 if self.summary.input(uuid).is_some() {
                     let input = Input {
@@ -239,7 +239,7 @@ impl Execution {
         self.surroundings.feeds.delta(session, head, self.task.attempt, delta);
     }
 
-    fn take_message_frame(&mut self, offset: u64, uuid: Option<Uuid>, mut message: Message) {
+    fn take_message_frame(&mut self, line: &Line<'_>, uuid: Option<Uuid>, mut message: Message) {
         match &mut message {
             Message::Text {
                 message_id,
@@ -282,12 +282,13 @@ impl Execution {
         if is_progress {
             self.intake.last_message = uuid.or(self.intake.last_message);
         }
+        let offset = line.offset;
         let entry = Entry::AgentMessage(Box::new(Said { uuid, offset, message }));
         let used = self.checkpoints.take(&entry);
         self.intake.batch.push(entry);
         self.intake.batch.extend(used.map(Entry::Usage));
         if is_step || is_progress {
-            self.checkpoint_if_clear(is_step, offset);
+            self.checkpoint_if_clear(is_step, line.end());
         }
         if is_step {
             self.ask_for_count_if_due();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use uuid::Uuid;
@@ -21,9 +21,9 @@ use crate::session::interruption::Interruption;
 use crate::session::journal::Entry;
 use crate::session::kept::Kept;
 use crate::session::opening::Groundwork;
-use crate::session::outcome::Ending;
+use crate::session::outcome::{Cause, Ending};
 use crate::session::request::{OriginHow, Request};
-use crate::session::summary::Summary;
+use crate::session::summary::{Summary, Used};
 use crate::store::{PAGE_RECORDS_MAX, Store, StoreError};
 
 /// How many of a journal's last records are read for what an agent is told of them. They are read at once, so this
@@ -48,6 +48,14 @@ pub(super) enum Unprepared {
     /// The journal cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no money left for it.
+    #[error("the runs before have used ${used:.2} of ${most:.2}")]
+    Spent {
+        /// What was used, in US dollars.
+        used: f64,
+        /// What may be used.
+        most: f64,
+    },
 }
 
 impl Unprepared {
@@ -59,9 +67,10 @@ impl Unprepared {
         match self {
             Self::Launch(LaunchError::Prepare { source, .. } | LaunchError::Spawn { source, .. }) => is_want(source),
             Self::Launch(LaunchError::Unreachable { host_runs, .. }) => *host_runs,
-            Self::Launch(LaunchError::Plan { .. } | LaunchError::Foreign { .. }) | Self::Lost(_) | Self::Store(_) => {
-                false
-            }
+            Self::Launch(LaunchError::Plan { .. } | LaunchError::Foreign { .. })
+            | Self::Lost(_)
+            | Self::Store(_)
+            | Self::Spent { .. } => false,
         }
     }
 
@@ -71,6 +80,10 @@ impl Unprepared {
         match self {
             Self::Lost(_) => Ending::LostContext { message },
             Self::Launch(_) | Self::Store(_) => Ending::NotStarted { message },
+            Self::Spent { .. } => {
+                let cause = Cause::Budget;
+                Ending::Refused { cause, message }
+            }
         }
     }
 }
@@ -99,11 +112,7 @@ pub(super) fn prepare(
         return Ok(Prepared { plan, groundwork });
     }
     let conversation = conversation?;
-    let used = summary.used_until(summary.updated_at);
-    let remaining = Remaining {
-        turns: request.max_turns.map(|most| most.saturating_sub(used.turns).max(1)),
-        budget_usd: request.max_budget_usd.map(|most| (most - used.cost_usd).max(0.01)),
-    };
+    let remaining = remaining(request, summary)?;
     let temporary = settings.session_directory(session).join("tmp");
     let failed = |source| LaunchError::Prepare {
         path: temporary.clone(),
@@ -127,6 +136,19 @@ pub(super) fn prepare(
     };
     launch::prepare(&directory, &plan, &side_files)?;
     Ok(Prepared { plan, groundwork })
+}
+
+/// What is left of the limits. A round that was cut short may be had once more, for it has brought nothing; money is
+/// gone: an agent would spend some before it looks at its limit.
+fn remaining(request: &Request, summary: &Summary) -> Result<Remaining, Unprepared> {
+    let Used { turns, cost_usd, .. } = summary.used_until(summary.updated_at);
+    if let Some(most) = request.max_budget_usd.filter(|most| cost_usd >= *most) {
+        return Err(Unprepared::Spent { used: cost_usd, most });
+    }
+    Ok(Remaining {
+        turns: request.max_turns.map(|most| most.saturating_sub(turns).max(1)),
+        budget_usd: request.max_budget_usd.map(|most| most - cost_usd),
+    })
 }
 
 /// What is found out for what the agent is told first, until that is journalled.
@@ -201,7 +223,10 @@ fn conversation(
     let imported = origin.is_some_and(|origin| origin.how == OriginHow::Import && is_import(origin.agent_session_id));
     let forked = origin.filter(|origin| origin.how == OriginHow::Fork && is_fork());
     let can_exist = summary.lifecycle.attempt > Attempt(1) || imported;
-    if can_exist && find(env, id)?.is_some() {
+    // The agent may keep its files where only it knows, say behind a wrapper. So where it is proven that there was one,
+    // the agent is who says that it is lost.
+    let is_proven = summary.kept == Kept::Written || imported;
+    if can_exist && (is_proven || find(env, &summary.cwd, id)?.is_some()) {
         // With one of our messages behind it, the branch after a cut has begun and is the conversation now.
         let branch_begun = !seen.entries.is_empty() || !seen.folded_in.is_empty();
         return Ok(match summary.cut.filter(|_| !branch_begun) {
@@ -211,14 +236,11 @@ fn conversation(
         });
     }
     // Where nothing proves that there ever was one, the agent was killed before it wrote it: it begins again.
-    if summary.kept == Kept::Written || imported {
-        return Err(Unprepared::Lost(format!("the transcript of {id} is gone")));
-    }
     let Some(origin) = forked else {
         return Ok(Conversation::New(id));
     };
     let from = origin.agent_session_id;
-    if find(env, from)?.is_none() {
+    if find(env, &summary.cwd, from)?.is_none() {
         return Err(Unprepared::Lost(format!("the transcript of {from} is gone")));
     }
     Ok(Conversation::Fork {
@@ -235,7 +257,7 @@ fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: 
     if wanted.is_empty() || summary.lifecycle.attempt <= Attempt(1) {
         return Ok(Seen::default());
     }
-    let Some(path) = find(env, conversation)? else {
+    let Some(path) = find(env, &summary.cwd, conversation)? else {
         return Ok(Seen::default());
     };
     Ok(transcript::look(&path, &wanted).unwrap_or_else(|error| {
@@ -244,10 +266,10 @@ fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: 
     }))
 }
 
-/// The file of a conversation. One that cannot be looked for is not lost.
-fn find(env: &BTreeMap<String, String>, conversation: Uuid) -> Result<Option<PathBuf>, LaunchError> {
-    transcript::find(env, conversation).map_err(|source| {
-        let path = transcript::configuration(env).unwrap_or_default().join("projects");
+/// The file of a conversation of an agent that works in `cwd`. One that cannot be looked for is not lost.
+fn find(env: &BTreeMap<String, String>, cwd: &Path, conversation: Uuid) -> Result<Option<PathBuf>, LaunchError> {
+    transcript::find(env, cwd, conversation).map_err(|source| {
+        let path = transcript::configuration(env, cwd).unwrap_or_default().join("projects");
         LaunchError::Prepare { path, source }
     })
 }

@@ -1,6 +1,7 @@
 //! Calls about conversations: checkpoints, resuming by hand, copies, taking over and giving back.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use uuid::Uuid;
 
@@ -127,8 +128,9 @@ impl Handle {
         let settings = Arc::clone(&self.settings);
         let mut env = new.env.clone().unwrap_or_else(daemon_environment);
         env.extend(settings.agent_env.clone());
+        let cwd = new.request.cwd.clone();
         let looking = move || {
-            let path = transcript::find(&env, agent_session_id).map_err(unreadable)?;
+            let path = transcript::find(&env, &cwd, agent_session_id).map_err(unreadable)?;
             Ok::<_, CallError>(path.map(|path| transcript::directory(&path)))
         };
         let found = blocking(looking).await??;
@@ -171,7 +173,7 @@ impl Handle {
         Ok(Handover {
             agent_session_id,
             cwd: summary.cwd.clone(),
-            configuration: env.remove(transcript::CONFIGURATION).filter(|place| !place.is_empty()),
+            configuration: env.remove(transcript::CONFIGURATION),
         })
     }
 
@@ -180,8 +182,8 @@ impl Handle {
         let id = summary.session_id;
         let none = || CallError::NoConversation(format!("session {} has no conversation", id.short()));
         let conversation = summary.lifecycle.agent_session_id.ok_or_else(none)?;
-        let settings = Arc::clone(&self.settings);
-        let found = blocking(move || transcript_of(&settings, id, conversation)).await??;
+        let (settings, cwd) = (Arc::clone(&self.settings), summary.cwd.clone());
+        let found = blocking(move || transcript_of(&settings, id, &cwd, conversation)).await??;
         found.map(|_| conversation).ok_or_else(|| gone(conversation))
     }
 
@@ -190,6 +192,7 @@ impl Handle {
     async fn find_cut(&self, summary: &Summary, at: Seq, branch: Branch) -> Result<(Uuid, CutAt), CallError> {
         let (store, settings) = (Arc::clone(&self.store), Arc::clone(&self.settings));
         let (id, current) = (summary.session_id, summary.lifecycle.agent_session_id);
+        let cwd = summary.cwd.clone();
         let finding = move || {
             let upto = checkpoints(&*store, id, Some(at.next()), CHECKPOINTS_TRIED)?;
             let Some((_, wanted)) = upto.first().filter(|(record, _)| record.seq == at) else {
@@ -201,7 +204,7 @@ impl Handle {
                     "checkpoint {at} is of a conversation that was given up: fork the session there"
                 )));
             }
-            let path = transcript_of(&settings, id, conversation)?.ok_or_else(|| gone(conversation))?;
+            let path = transcript_of(&settings, id, &cwd, conversation)?.ok_or_else(|| gone(conversation))?;
             let same = upto
                 .iter()
                 .filter(|(_, checkpoint)| checkpoint.agent_session_id == conversation);
@@ -289,10 +292,11 @@ fn checkpoints(
 fn transcript_of(
     settings: &RuntimeSettings,
     session: SessionId,
+    cwd: &Path,
     conversation: Uuid,
 ) -> Result<Option<PathBuf>, CallError> {
     let env = agent_environment(settings, session).map_err(unreadable)?;
-    transcript::find(&env, conversation).map_err(unreadable)
+    transcript::find(&env, cwd, conversation).map_err(unreadable)
 }
 
 /// Whether there was one.
