@@ -341,6 +341,25 @@ impl Agent {
         self.end_turn(|inputs| lines::done(inputs, result));
     }
 
+    /// The same with an output of the form that was asked for.
+    pub(super) fn finishes_with_output(&self, output: &Value) {
+        self.end_turn(|inputs| {
+            let mut line = lines::done(inputs, "All is done.");
+            line["structured_output"] = output.clone();
+            line
+        });
+    }
+
+    /// Gives up at once at a usage limit, as the CLI does without its retry watchdog.
+    pub(super) fn gives_up_at_limit(&self, resets_at: Timestamp) {
+        self.print(lines::rate_limit(resets_at.as_second()));
+        self.end_turn(|inputs| {
+            let mut line = lines::api_error(inputs, 429);
+            line["api_error"] = json!("usage_limit_reached");
+            line
+        });
+    }
+
     /// Says the next line, which takes so long to be written.
     pub(super) async fn writes_for(&self, time: SignedDuration) {
         self.print(lines::requesting());

@@ -112,6 +112,27 @@ fn a_usage_limit_is_waited_out_without_an_agent_and_not_charged() {
 }
 
 #[test]
+fn a_usage_limit_at_which_the_agent_gives_up_is_waited_out_until_its_reset() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            if agent.is_first("limit") {
+                return agent.gives_up_at_limit(agent.now() + 5 * HOUR);
+            }
+            agent.finishes();
+        }));
+        let begun = world.now();
+        let id = world.create(|_| {}).await;
+        let waiting = world.shown(id, "waiting_retry").await;
+        assert!(waiting.note.is_some_and(|note| note.contains("it is reset at")));
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["quota", "finished"]);
+        let took = world.now().duration_since(begun);
+        assert!(took >= 5 * HOUR - SECOND && took < 5 * HOUR + MINUTE, "{took:?}");
+    });
+}
+
+#[test]
 fn an_agent_that_writes_again_is_not_ended_for_what_it_has_waited() {
     simulate(async {
         let world = World::new(script(|agent: Agent| async move {
