@@ -149,7 +149,7 @@ impl Renderer {
             Entry::AttemptEnded(end) => match end.ending {
                 Ending::Finished | Ending::Stopped => self.close_line(out),
                 Ending::Refused { .. }
-                | Ending::NotSignedIn
+                | Ending::NotSignedIn { .. }
                 | Ending::Quota { .. }
                 | Ending::ApiDown { .. }
                 | Ending::Crashed

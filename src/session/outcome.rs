@@ -20,7 +20,11 @@ pub enum Ending {
         message: String,
     },
     /// The agent has no valid login.
-    NotSignedIn,
+    NotSignedIn {
+        /// Its own words, where it had any.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        message: String,
+    },
     /// A usage limit is reached.
     Quota {
         /// When it is reset, if the agent said so.
@@ -57,7 +61,7 @@ impl Ending {
         match self {
             Self::Finished => "finished",
             Self::Refused { .. } => "refused",
-            Self::NotSignedIn => "not_signed_in",
+            Self::NotSignedIn { .. } => "not_signed_in",
             Self::Quota { .. } => "quota",
             Self::ApiDown { .. } => "api_down",
             Self::Crashed => "crashed",
@@ -75,7 +79,7 @@ impl Ending {
             Self::Crashed | Self::Panicked | Self::Stalled | Self::LostContext { .. } => true,
             Self::Finished
             | Self::Refused { .. }
-            | Self::NotSignedIn
+            | Self::NotSignedIn { .. }
             | Self::Quota { .. }
             | Self::ApiDown { .. }
             | Self::NotStarted { .. }
@@ -90,8 +94,12 @@ impl fmt::Display for Ending {
             Self::Finished => f.write_str("the task is done"),
             Self::Refused { cause, message } if message.is_empty() => write!(f, "{cause}"),
             Self::Refused { cause, message } => write!(f, "{cause}: {message}"),
-            Self::NotSignedIn => {
-                f.write_str("the agent is not signed in: run `claude` once and log in, or set its API key")
+            Self::NotSignedIn { message } => {
+                f.write_str("the agent is not signed in: run `claude` once and log in, or set its API key")?;
+                if message.is_empty() {
+                    return Ok(());
+                }
+                write!(f, "; it says: {message}")
             }
             Self::Quota { resets_at: Some(at) } => write!(f, "a usage limit is reached; it is reset at {at}"),
             Self::Quota { resets_at: None } => f.write_str("a usage limit is reached"),
@@ -120,6 +128,8 @@ pub enum Cause {
     PromptTooLong,
     /// The model refused the task.
     ModelRefusal,
+    /// The agent gave no answer that fits the JSON Schema of the request.
+    NoStructuredOutput,
     /// The turn ended in an error that says no more.
     AgentError,
     /// The agent is not signed in.
@@ -143,6 +153,7 @@ impl Cause {
             Self::BadRequest => "bad_request",
             Self::PromptTooLong => "prompt_too_long",
             Self::ModelRefusal => "model_refusal",
+            Self::NoStructuredOutput => "no_structured_output",
             Self::AgentError => "agent_error",
             Self::Auth => "auth",
             Self::Quota => "quota",
@@ -161,6 +172,7 @@ impl fmt::Display for Cause {
             Self::BadRequest => "the API refused the request",
             Self::PromptTooLong => "the conversation is too long for the model",
             Self::ModelRefusal => "the model refused",
+            Self::NoStructuredOutput => "the agent gave no answer that fits the JSON Schema",
             Self::AgentError => "the agent ended its turn with an error",
             Self::Auth => "the agent is not signed in",
             Self::Quota => "a usage limit is reached",

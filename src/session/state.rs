@@ -266,7 +266,7 @@ impl Lifecycle {
             }
             Ending::Finished
             | Ending::Refused { .. }
-            | Ending::NotSignedIn
+            | Ending::NotSignedIn { .. }
             | Ending::Crashed
             | Ending::Panicked
             | Ending::Stalled

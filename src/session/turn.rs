@@ -43,6 +43,9 @@ pub struct Turns {
     background: BTreeMap<String, TaskKind>,
     /// The login was refused.
     not_signed_in: bool,
+    /// The kind of the CLI's own report of an error in this turn, and its words.
+    #[serde(default)]
+    reported: Option<(String, String)>,
     /// A turn has begun and not ended.
     #[serde(default)]
     in_turn: bool,
@@ -103,7 +106,7 @@ impl Turns {
     /// Where the agent stands while its process lives.
     pub fn standing(&self, open: Open) -> Standing {
         if self.not_signed_in {
-            return Standing::Over(Ending::NotSignedIn);
+            return Standing::Over(self.no_login());
         }
         let is_quiet = !open.busy && !open.queued && !open.asked;
         let Some(ending) = self.answered.as_ref().filter(|_| is_quiet) else {
@@ -122,7 +125,7 @@ impl Turns {
     /// How the attempt ended, given that its process is gone.
     pub fn ending_of_gone(&self, open: Open) -> Ending {
         if self.not_signed_in {
-            return Ending::NotSignedIn;
+            return self.no_login();
         }
         match &self.answered {
             Some(Ending::Finished) if open.queued || open.asked || self.in_turn || !self.has_only_shells() => {
@@ -222,8 +225,14 @@ impl Turns {
             Message::BackgroundTasks { tasks } => {
                 self.background = tasks.iter().map(|task| (task.task_id.clone(), task.task)).collect();
             }
-            Message::ApiRetry { error, .. } | Message::Text { error: Some(error), .. } if error == NO_LOGIN => {
-                self.not_signed_in = true;
+            Message::ApiRetry { error, .. } => self.not_signed_in |= error == NO_LOGIN,
+            Message::Text {
+                error: Some(error),
+                text,
+                ..
+            } => {
+                self.not_signed_in |= error == NO_LOGIN;
+                self.reported = Some((error.clone(), line_of(text)));
             }
             Message::TurnEnded(end) => self.end_turn(end),
             Message::Text {
@@ -233,16 +242,21 @@ impl Turns {
                 ..
             }
             | Message::Thinking { message_id, parent, .. } => self.note_round(message_id, parent.as_deref()),
-            Message::TurnStarted { .. } => self.in_turn = true,
-            Message::Text { error: Some(_), .. }
-            | Message::UserText { .. }
+            Message::TurnStarted { .. } => (self.in_turn, self.reported) = (true, None),
+            Message::UserText { .. }
             | Message::PermissionDenied { .. }
             | Message::TaskStarted { background: false, .. }
-            | Message::ApiRetry { .. }
             | Message::RateLimit { .. }
             | Message::Compacted { .. }
             | Message::ConversationReset { .. }
             | Message::Said { .. } => {}
+        }
+    }
+
+    fn no_login(&self) -> Ending {
+        let message = self.reported.as_ref().map(|(_, words)| words.clone());
+        Ending::NotSignedIn {
+            message: message.unwrap_or_default(),
         }
     }
 
@@ -267,7 +281,8 @@ impl Turns {
             None => false,
         };
         if is_ours || (end.is_error && end.answers.is_empty()) {
-            self.answered = Some(classify(end));
+            let reported = self.reported.as_ref().map(|(kind, _)| kind.as_str());
+            self.answered = Some(classify(end, reported));
         }
     }
 }
@@ -275,7 +290,8 @@ impl Turns {
 /// What a result says about the attempt.
 ///
 /// The CLI's subtype alone does not tell: API errors come as `success` with `is_error`, and some errors without it.
-pub fn classify(end: &TurnEnd) -> Ending {
+/// `reported` is the CLI's word for the kind of error that it has reported in the model's place.
+pub fn classify(end: &TurnEnd, reported: Option<&str>) -> Ending {
     let refused = |cause| Ending::Refused {
         cause,
         message: words_of(end),
@@ -296,32 +312,51 @@ pub fn classify(end: &TurnEnd) -> Ending {
     match (end.subtype.as_str(), reason) {
         ("error_max_turns", _) | (_, Some("max_turns")) => return refused(Cause::MaxTurns),
         ("error_max_budget_usd", _) | (_, Some("budget_exhausted")) => return refused(Cause::Budget),
-        (_, Some("prompt_too_long")) => return refused(Cause::PromptTooLong),
+        (_, Some("prompt_too_long" | "blocking_limit" | "rapid_refill_breaker")) => {
+            return refused(Cause::PromptTooLong);
+        }
+        ("error_max_structured_output_retries", _) | (_, Some("structured_output_retry_exhausted")) => {
+            return refused(Cause::NoStructuredOutput);
+        }
         _ => {}
     }
     match (end.api_status, reason) {
-        (Some(401 | 403), _) => Ending::NotSignedIn,
+        (Some(401 | 403), _) => Ending::NotSignedIn { message: words_of(end) },
         (Some(400 | 404 | 413 | 422), _) => refused(Cause::BadRequest),
         (Some(408 | 429 | 500..=599), _) => Ending::ApiDown { message: words_of(end) },
-        (None, Some("api_error")) if words_of(end).contains("Connection") || words_of(end).contains("ECONN") => {
-            Ending::ApiDown { message: words_of(end) }
-        }
+        (None, Some("api_error")) if is_of_link(reported, &words_of(end)) => Ending::ApiDown { message: words_of(end) },
         _ => refused(Cause::AgentError),
     }
 }
 
-/// What the agent itself says about the end of a turn, in one short line.
+/// Whether an error without a status comes from the way to the API, and so passes: a connection that is refused or cut,
+/// a name that is not found, a proxy that answers in the API's place.
+fn is_of_link(reported: Option<&str>, words: &str) -> bool {
+    matches!(reported, Some("server_error" | "overloaded" | "rate_limit" | "unknown"))
+        || words.contains("Connection")
+        || words.contains("ECONN")
+}
+
+/// How the CLI marks what is for its developers.
+const DIAGNOSTIC: &str = "[ede_diagnostic]";
+
+/// What the agent itself says about the end of a turn, in one short line; where it says nothing that helps, what it means.
 fn words_of(end: &TurnEnd) -> String {
-    let text = if end.errors.is_empty() {
-        end.result.clone()
-    } else {
-        end.errors.join("; ")
+    let reason = end.terminal_reason.as_deref().unwrap_or_default();
+    let meant = match reason {
+        "aborted_streaming" | "aborted_tools" => "its turn was interrupted",
+        "hook_stopped" | "stop_hook_prevented" => "a hook stopped it",
+        "tool_deferred" | "tool_deferred_unavailable" => "a hook put a tool call off, and nobody takes that up here",
+        _ => "",
     };
-    let text = if text.is_empty() {
-        end.terminal_reason.clone().unwrap_or_default()
-    } else {
-        text
-    };
+    let errors = end.errors.iter().filter(|error| !error.starts_with(DIAGNOSTIC));
+    let errors = errors.map(String::as_str).collect::<Vec<_>>().join("; ");
+    let words = [meant, &errors, end.result.as_str(), reason, end.subtype.as_str()];
+    line_of(words.into_iter().find(|words| !words.is_empty()).unwrap_or_default())
+}
+
+/// The first line of a text, cut where it is long.
+fn line_of(text: &str) -> String {
     super::summary::cut(text.lines().next().unwrap_or_default(), 500).to_owned()
 }
 
@@ -438,7 +473,7 @@ mod tests {
         };
         assert_eq!(
             after(&[retry]).standing(Open { busy: true, ..QUIET }),
-            Standing::Over(Ending::NotSignedIn)
+            Standing::Over(Ending::NotSignedIn { message: String::new() })
         );
     }
 
@@ -493,12 +528,16 @@ mod tests {
             error: error.map(str::to_owned),
         };
         let told = |error| after(&[text(error)]).standing(QUIET);
-        assert_eq!(told(Some(NO_LOGIN)), Standing::Over(Ending::NotSignedIn));
+        let message = "Not logged in \u{b7} Please run /login".to_owned();
+        let not_signed_in = Ending::NotSignedIn { message };
+        assert_eq!(told(Some(NO_LOGIN)), Standing::Over(not_signed_in.clone()));
         assert_eq!(told(Some("rate_limit")), Standing::Working);
         assert_eq!(told(None), Standing::Working, "an agent may say so of something else");
-        assert_eq!(
-            after(&[text(Some(NO_LOGIN))]).ending_of_gone(QUIET),
-            Ending::NotSignedIn
+        assert_eq!(after(&[text(Some(NO_LOGIN))]).ending_of_gone(QUIET), not_signed_in);
+        let sentence = not_signed_in.to_string();
+        assert!(
+            sentence.contains("run `claude` once") && sentence.ends_with("Please run /login"),
+            "{sentence}"
         );
     }
 
@@ -518,6 +557,58 @@ mod tests {
     }
 
     #[test]
+    fn an_api_that_cannot_be_reached_is_told_from_an_answer_that_cannot_be_used() {
+        let check = |kind: &str, expected: &str| {
+            let report = Message::Text {
+                message_id: "m".into(),
+                block: 0,
+                text: "API Error: the words are those of the version".into(),
+                parent: None,
+                aborted: false,
+                error: Some(kind.to_owned()),
+            };
+            let end = TurnEnd {
+                is_error: true,
+                terminal_reason: Some("api_error".into()),
+                ..good()
+            };
+            let Standing::Over(ending) = after(&[report, result(end)]).standing(QUIET) else {
+                panic!("{kind}: it goes on")
+            };
+            assert_eq!(ending.name(), expected, "{kind}");
+        };
+        check("server_error", "api_down");
+        check("unknown", "api_down");
+        check("max_output_tokens", "refused");
+        check("invalid_request", "refused");
+    }
+
+    #[test]
+    fn a_turn_that_was_stopped_says_so_and_not_what_the_model_said_before() {
+        let sentence = |reason: &str, error: Option<&str>| {
+            let end = TurnEnd {
+                terminal_reason: Some(reason.to_owned()),
+                result: "All is done.".into(),
+                errors: error.into_iter().map(str::to_owned).collect(),
+                ..good()
+            };
+            classify(&end, None).to_string()
+        };
+        let ended = "the agent ended its turn with an error: ";
+        for (reason, error, words) in [
+            ("hook_stopped", None, "a hook stopped it"),
+            (
+                "aborted_tools",
+                Some("[ede_diagnostic] result_type=user"),
+                "its turn was interrupted",
+            ),
+            ("image_error", Some("the image is no image"), "the image is no image"),
+        ] {
+            assert_eq!(sentence(reason, error), format!("{ended}{words}"));
+        }
+    }
+
+    #[test]
     fn results_are_told_apart() {
         let check = |change: fn(&mut TurnEnd), expected: &str| {
             let mut end = TurnEnd {
@@ -526,7 +617,7 @@ mod tests {
                 ..good()
             };
             change(&mut end);
-            let ending = classify(&end);
+            let ending = classify(&end, None);
             let cause = if let Ending::Refused { cause, .. } = &ending {
                 cause.name()
             } else {
@@ -539,6 +630,14 @@ mod tests {
         check(
             |end| end.terminal_reason = Some("prompt_too_long".into()),
             "prompt_too_long",
+        );
+        check(
+            |end| end.terminal_reason = Some("blocking_limit".into()),
+            "prompt_too_long",
+        );
+        check(
+            |end| end.subtype = "error_max_structured_output_retries".into(),
+            "no_structured_output",
         );
         check(|end| end.stop_reason = Some("refusal".into()), "model_refusal");
         check(|end| end.api_status = Some(401), "not_signed_in");

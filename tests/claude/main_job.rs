@@ -161,6 +161,21 @@ fn an_api_that_refuses_the_request_fails_the_session() {
 }
 
 #[test]
+fn an_answer_that_does_not_fit_the_schema_is_no_success() {
+    let api = MessagesApi::start();
+    let daemon = with_claude(&api);
+    let colour = json!({"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]});
+    let create = |task: &str| daemon.create_with(json!({"task": task, "json_schema": colour}));
+    let fits = create(r#"FAKE: tool StructuredOutput {"colour": "blue"} ;; say done"#);
+    assert_eq!(
+        daemon.wait_for(&fits, "completed")["structured_output"]["colour"],
+        "blue"
+    );
+    let ignored = create("FAKE: say it is blue");
+    assert_eq!(daemon.wait_for(&ignored, "failed")["cause"], "no_structured_output");
+}
+
+#[test]
 fn limits_of_a_request_reach_the_agent() {
     let api = MessagesApi::start();
     let daemon = with_claude(&api);

@@ -159,11 +159,14 @@ struct RateLimitInfo {
     limit: Option<String>,
     #[serde(default)]
     utilization: Option<f64>,
+    #[serde(default, rename = "isUsingOverage")]
+    is_using_overage: bool,
 }
 
 fn rate_limit(info: RateLimitInfo) -> Message {
     Message::RateLimit {
-        rejected: info.status == "rejected",
+        // What goes beyond the limit is paid for, and goes on.
+        rejected: info.status == "rejected" && !info.is_using_overage,
         resets_at: info.resets_at.map(|seconds| seconds as i64),
         limit: info.limit,
         utilization: info.utilization,

@@ -160,8 +160,9 @@ fn a_choice_is_answered_with_its_input_completed() {
 #[test]
 fn recordings_end_as_they_ended() {
     let check = |name: &str, expected: &str| {
+        let name = &format!("{name}.jsonl");
         let mut turns = Turns::default();
-        let sent = recorded(name).iter().find_map(|line| {
+        let sent = recorded(name).iter().rev().find_map(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
             line["user_message_uuid"].as_str()?.parse().ok()
         });
@@ -182,17 +183,102 @@ fn recordings_end_as_they_ended() {
         };
         assert_eq!(ending, expected, "{name}");
     };
-    check("02_partial.jsonl", "finished");
-    check("05_permission.jsonl", "finished");
-    check("16_max_turns.jsonl", "max_turns");
-    check("17_max_budget.jsonl", "budget");
-    check("14g_resume_unknown.jsonl", "lost_context");
-    check("52_500forever.jsonl", "api_down");
-    check("51_400.jsonl", "bad_request");
-    check("51_ctx.jsonl", "prompt_too_long");
-    check("55g_refusal.jsonl", "model_refusal");
-    check("55b_ratelimit_oauth_rejected.jsonl", "quota");
-    check("87_kill_bg.jsonl", "working");
+    for (name, expected) in ENDINGS {
+        check(name, expected);
+    }
+}
+
+/// How the recorded run ended, or was cut off while it went on.
+const ENDINGS: [(&str, &str); 57] = [
+    ("02_partial", "finished"),
+    ("05_permission", "finished"),
+    ("102_deny_interrupt", "agent_error"),
+    ("14g_resume_unknown", "lost_context"),
+    ("16_max_turns", "max_turns"),
+    ("17_max_budget", "budget"),
+    ("34_SIGINT_midtool", "agent_error"),
+    ("50_429_retryafter", "finished"),
+    ("50_429x2", "finished"),
+    ("50_500x2", "finished"),
+    ("50_529x3", "api_down"),
+    ("51_400", "bad_request"),
+    ("51_401", "not_signed_in"),
+    ("51_ctx", "prompt_too_long"),
+    ("51_cut1", "finished"),
+    ("51_cut_tool", "finished"),
+    ("51_reset2", "finished"),
+    ("51_sseerr", "finished"),
+    ("52_429forever", "api_down"),
+    ("52_500forever", "api_down"),
+    ("52_hang", "working"),
+    ("52_midhang", "finished"),
+    ("52_pings", "finished"),
+    ("52_stall", "working"),
+    ("53_429_mr1", "api_down"),
+    ("53_429x14_wd", "working"),
+    ("53_529_fallback", "api_down"),
+    ("53_529x12_mw", "api_down"),
+    ("53_529x6_wd", "finished"),
+    ("53_cutslow", "finished"),
+    ("53_hang_bwd15", "finished"),
+    ("53_hang_default", "finished"),
+    ("53_hang_swd", "finished"),
+    ("53_hang_swd15", "working"),
+    ("53_midhang_swd15", "working"),
+    ("53_stall_fb10", "finished"),
+    ("54_ratelimit_apikey", "finished"),
+    ("54_ratelimit_rej_apikey", "finished"),
+    ("55a_ratelimit_oauth_warn", "finished"),
+    ("55b_ratelimit_oauth_rejected", "quota"),
+    ("55c_retry_after", "finished"),
+    ("55d_retry_after120", "api_down"),
+    ("55e_fallback", "finished"),
+    ("55f_maxtok", "agent_error"),
+    ("55g_refusal", "model_refusal"),
+    ("55h_refused", "api_down"),
+    ("56a_watchdog_usage_limit", "finished"),
+    ("56b_watchdog_retry_after", "finished"),
+    ("56c_retry_after40", "finished"),
+    ("81a_defer", "agent_error"),
+    ("82a", "agent_error"),
+    ("82d", "agent_error"),
+    ("87_kill_bg", "working"),
+    ("87_resume", "finished"),
+    ("99a_500", "agent_error"),
+    ("99a_refused", "agent_error"),
+    ("18c_json_schema_invalid", "finished"),
+];
+
+#[test]
+fn every_recorded_fault_of_the_api_has_its_ending() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/samples");
+    let names = std::fs::read_dir(folder).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let faults: Vec<_> = names.filter(|name| name.starts_with('5')).collect();
+    assert!(faults.len() > 40, "{faults:?}");
+    for name in faults {
+        let is_told = |(told, _): &(&str, &str)| name.strip_suffix(".jsonl") == Some(told);
+        assert!(ENDINGS.iter().any(is_told), "{name} has no ending");
+    }
+}
+
+#[test]
+fn a_limit_beyond_which_usage_is_paid_for_stops_nothing() {
+    let rejected = |is_paid: bool| {
+        let line = format!(
+            r#"{{"type":"rate_limit_event","rate_limit_info":{{"status":"rejected","resetsAt":1795943578,"isUsingOverage":{is_paid}}}}}"#
+        );
+        match decode(line.as_bytes()).as_slice() {
+            [
+                Frame::Message {
+                    message: Message::RateLimit { rejected, .. },
+                    ..
+                },
+            ] => *rejected,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(rejected(false) && !rejected(true));
 }
 
 #[test]

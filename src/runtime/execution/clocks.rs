@@ -23,6 +23,8 @@ pub(super) struct Clocks {
     pub requesting: bool,
     /// What the agent waits for besides people, and since when.
     waiting: (WaitingFor, Instant),
+    /// How the API failed last.
+    api_failure: String,
     /// The agent was interrupted because of its silence.
     interrupted: bool,
     /// The host was asked for child processes because of the silence since then.
@@ -37,6 +39,7 @@ impl Clocks {
             last_sign: now,
             requesting: false,
             waiting: (WaitingFor::Nothing, now),
+            api_failure: String::new(),
             interrupted: false,
             asked_for_children: None,
             timer: None,
@@ -47,6 +50,19 @@ impl Clocks {
     pub(super) fn sign(&mut self) {
         self.last_sign = Instant::now();
         self.asked_for_children = None;
+    }
+
+    /// The model answers. The journal hears of it when a block is whole, and until then says that the agent waits.
+    pub(super) fn answers(&mut self) {
+        self.requesting = false;
+        self.waiting.1 = Instant::now();
+    }
+
+    /// The API has failed, and is asked again.
+    pub(super) fn api_failed(&mut self, status: Option<u16>, error: &str) {
+        self.requesting = false;
+        let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        self.api_failure = format!("{status}, {error}");
     }
 
     /// Nothing is heard of the agent, through no fault of its own.
@@ -108,7 +124,11 @@ impl Execution {
                 )
             }
             WaitingFor::Api => {
-                let message = "it has not answered for too long".to_owned();
+                let message = format!(
+                    "it was asked for {} minutes ({})",
+                    settings.api_hold.as_secs() / 60,
+                    self.clocks.api_failure
+                );
                 (settings.api_hold, Ending::ApiDown { message })
             }
         };

@@ -5,8 +5,13 @@
 use super::*;
 use crate::agent_host::protocol::Exit;
 use crate::runtime::messages::AttemptOver;
+use crate::session::clarify::Clarify;
 use crate::session::journal::AttemptEnd;
+use crate::session::summary::cut;
 use crate::session::turn::Standing;
+
+/// How much of the last line of an agent's stderr is told with its end, in bytes.
+const LAST_WORDS_BYTES_MAX: usize = 300;
 
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
@@ -27,6 +32,8 @@ pub(super) struct Closing {
     ending: Option<Ending>,
     /// How the agent ended and how long its spool is, once it has.
     gone: Option<(Exit, u64)>,
+    /// The last line of its stderr.
+    last_words: String,
     /// A host that finds a dead agent may end what it left behind unasked, and has that to tell.
     found_gone: bool,
     /// How often the host was asked for a sign of life since it last said anything; none before the first time.
@@ -52,6 +59,7 @@ impl Closing {
         Self {
             ending,
             gone: None,
+            last_words: String::new(),
             found_gone: false,
             host_asked: None,
             is_cut_told: false,
@@ -67,6 +75,12 @@ impl Closing {
     /// A host says in its hello that the agent has ended.
     pub(super) fn found_gone(&mut self) {
         self.found_gone = true;
+    }
+
+    /// The agent has written this to its stderr.
+    pub(super) fn take_stderr(&mut self, stderr: &str) {
+        let last = stderr.lines().rfind(|line| !line.trim().is_empty());
+        self.last_words = cut(last.unwrap_or_default().trim(), LAST_WORDS_BYTES_MAX).to_owned();
     }
 
     pub(super) fn is_agent_gone(&self) -> bool {
@@ -262,7 +276,30 @@ impl Execution {
             return Ending::NotStarted { message: error.clone() };
         }
         let own = || self.summary.work.ending_of_gone(self.summary.open(false));
-        self.closing.ending.clone().unwrap_or_else(own)
+        self.completed_by_what_is_known(self.closing.ending.clone().unwrap_or_else(own))
+    }
+
+    /// A result does not say when a usage limit is reset, which the agent has told before; nor whether it has what the
+    /// request asked for.
+    fn completed_by_what_is_known(&self, ending: Ending) -> Ending {
+        let Summary {
+            lifecycle,
+            structured_output,
+            quota_resets_at,
+            ..
+        } = &*self.summary;
+        let is_for_request = !matches!(lifecycle.clarify, Clarify::Analysing | Clarify::Asking { .. });
+        let lacks_output = self.task.request.json_schema.is_some() && structured_output.is_none() && is_for_request;
+        match ending {
+            Ending::Quota { resets_at: None } => Ending::Quota {
+                resets_at: *quota_resets_at,
+            },
+            Ending::Finished if lacks_output => Ending::Refused {
+                cause: Cause::NoStructuredOutput,
+                message: String::new(),
+            },
+            ending => ending,
+        }
     }
 
     fn report(&mut self, ending: Ending, exit: Option<&Exit>, leftovers: Vec<String>, ctx: &mut Context<Self>) {
@@ -275,7 +312,7 @@ impl Execution {
             .filter(|_| ending.is_charged());
         let end = AttemptEnd {
             ending,
-            exit: exit.map(words_of),
+            exit: exit.map(|exit| words_of(exit, &self.closing.last_words)),
             open_tool,
             leftovers,
         };
@@ -286,8 +323,10 @@ impl Execution {
     }
 }
 
-fn words_of(exit: &Exit) -> String {
+/// `last` is what the agent has said last, as a program that cannot go on says why.
+fn words_of(exit: &Exit, last: &str) -> String {
     match exit {
+        Exit::Code { code } if *code != 0 && !last.is_empty() => format!("exit code {code}: {last}"),
         Exit::Code { code } => format!("exit code {code}"),
         Exit::Signal { signal } => format!("signal {signal}"),
         Exit::Unknown => "nobody saw how it ended".to_owned(),

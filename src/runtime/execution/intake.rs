@@ -160,7 +160,7 @@ impl Execution {
     }
 
     fn take_frame(&mut self, line: &Line<'_>, frame: Frame) {
-        self.clocks.requesting = matches!(frame, Frame::Activity(Activity::Requesting));
+        self.note_activity(&frame);
         match frame {
             Frame::Message { uuid, message } => self.take_message_frame(line, uuid, message),
             Frame::Input { uuid, state } => {
@@ -205,6 +205,21 @@ impl Execution {
             Frame::Activity(activity) => self.busy = activity != Activity::Idle,
             Frame::Alive => {}
             Frame::Unknown { kind } => self.unknown_line(line, kind),
+        }
+    }
+
+    /// What a line says about the model's answer, for the clocks.
+    fn note_activity(&mut self, frame: &Frame) {
+        match frame {
+            // What is said about our own messages and requests is no answer of the model.
+            Frame::Reply { .. } | Frame::Input { .. } => {}
+            Frame::Activity(Activity::Requesting) => self.clocks.requesting = true,
+            Frame::BlockStarted { .. } | Frame::Delta(_) => self.clocks.answers(),
+            Frame::Message {
+                message: Message::ApiRetry { status, error, .. },
+                ..
+            } => self.clocks.api_failed(*status, error),
+            _ => self.clocks.requesting = false,
         }
     }
 

@@ -145,6 +145,7 @@ impl Execution {
             } => {
                 // A host that is reached again says so again.
                 if !stderr_tail.trim().is_empty() && !self.closing.is_agent_gone() {
+                    self.closing.take_stderr(&stderr_tail);
                     self.append(None, vec![Entry::AgentStderr(Text { text: stderr_tail })], ctx);
                 }
                 self.agent_gone(exit, spool_bytes, ctx);

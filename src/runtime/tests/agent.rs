@@ -246,16 +246,17 @@ impl Agent {
 
     /// Says "line 1", "line 2" and so on.
     pub(super) fn says_a_line(&self) {
+        self.print(lines::requesting());
+        self.next_line().into_iter().for_each(|line| self.print(line));
+    }
+
+    fn next_line(&self) -> Vec<Value> {
         let line = {
             let mut conversation = self.conversation();
             conversation.lines += 1;
             conversation.lines
         };
-        self.print(lines::requesting());
-        let message = self.make_id("msg");
-        lines::text(&message, &format!("line {line}"))
-            .into_iter()
-            .for_each(|line| self.print(line));
+        lines::text(&self.make_id("msg"), &format!("line {line}"))
     }
 
     /// Calls a tool that answers after this time, and gives signs of life until then.
@@ -338,6 +339,45 @@ impl Agent {
     /// The same with a result of its own.
     pub(super) fn finishes_with(&self, result: &str) {
         self.end_turn(|inputs| lines::done(inputs, result));
+    }
+
+    /// The same with an output of the form that was asked for.
+    pub(super) fn finishes_with_output(&self, output: &Value) {
+        self.end_turn(|inputs| {
+            let mut line = lines::done(inputs, "All is done.");
+            line["structured_output"] = output.clone();
+            line
+        });
+    }
+
+    /// Gives up at once at a usage limit, as the CLI does without its retry watchdog.
+    pub(super) fn gives_up_at_limit(&self, resets_at: Timestamp) {
+        self.print(lines::rate_limit(resets_at.as_second()));
+        self.end_turn(|inputs| {
+            let mut line = lines::api_error(inputs, 429);
+            line["api_error"] = json!("usage_limit_reached");
+            line
+        });
+    }
+
+    /// Says the next line, which takes so long to be written.
+    pub(super) async fn writes_for(&self, time: SignedDuration) {
+        self.print(lines::requesting());
+        let until = self.now() + time;
+        let [begins, delta, whole, stops] = self.next_line().try_into().expect("four lines of it");
+        self.print(begins);
+        while self.now() < until {
+            self.print(delta.clone());
+            self.works(SignedDuration::from_secs(30)).await;
+        }
+        [whole, stops].into_iter().for_each(|line| self.print(line));
+    }
+
+    /// Asks the model, which begins to answer after so long; a request of ours is answered meanwhile.
+    pub(super) async fn waits_for_model(&self, time: SignedDuration) {
+        self.print(lines::requesting());
+        self.print(lines::success("get_usage-9", &json!({})));
+        self.works(time).await;
     }
 
     pub(super) fn gives_up_on_api(&self) {

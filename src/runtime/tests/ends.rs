@@ -4,10 +4,12 @@ use super::agent::{Agent, script};
 use super::world::{HOUR, SECOND, World, pass, simulate};
 use crate::runtime::handle::CallError;
 use crate::session::id::QuestionId;
-use crate::session::outcome::Outcome;
+use crate::session::outcome::{Cause, Outcome};
 use crate::session::question::Answer;
+use crate::session::request::Request;
 use crate::session::state::Denied;
 use crate::store::memory::Fault;
+use serde_json::json;
 
 const ALLOW: Answer = Answer::Allow {
     updated_input: None,
@@ -31,6 +33,31 @@ fn an_answer_to_a_session_that_is_being_ended_is_refused() {
         assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
         let journal = world.journal(id);
         assert!(!journal.iter().any(|(_, entry)| entry.kind() == "question.answered"));
+    });
+}
+
+#[test]
+fn a_session_without_the_output_that_was_asked_for_is_not_completed() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            match agent.told().as_str() {
+                "fill it in" => agent.finishes_with_output(&json!({"colour": "blue"})),
+                _ => agent.finishes(),
+            }
+        }));
+        let cause = Cause::NoStructuredOutput;
+        for (task, expected) in [
+            ("fill it in", Outcome::Completed),
+            ("ignore it", Outcome::Failed { cause }),
+        ] {
+            let asked = |request: &mut Request| {
+                task.clone_into(&mut request.task);
+                request.json_schema = Some(json!({"type": "object"}));
+            };
+            let id = world.create(asked).await;
+            assert_eq!(world.ended(id).await.0, expected, "{task}");
+        }
     });
 }
 

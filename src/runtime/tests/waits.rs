@@ -74,6 +74,11 @@ fn an_agent_that_asks_a_dead_api_by_itself_is_ended_after_the_hold() {
         assert!(held >= 30 * MINUTE && held < 31 * MINUTE, "{held:?}");
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.endings(id), ["api_down", "finished"]);
+        let why = waiting.note.unwrap_or_default();
+        assert!(
+            why.ends_with("it was asked for 30 minutes (500, server_error)"),
+            "{why}"
+        );
     });
 }
 
@@ -103,6 +108,67 @@ fn a_usage_limit_is_waited_out_without_an_agent_and_not_charged() {
         assert_eq!(world.endings(id), ["quota", "finished"]);
         let took = world.now().duration_since(begun);
         assert!(took >= 5 * HOUR && took < 5 * HOUR + MINUTE, "{took:?}");
+    });
+}
+
+#[test]
+fn a_usage_limit_at_which_the_agent_gives_up_is_waited_out_until_its_reset() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            if agent.is_first("limit") {
+                return agent.gives_up_at_limit(agent.now() + 5 * HOUR);
+            }
+            agent.finishes();
+        }));
+        let begun = world.now();
+        let id = world.create(|_| {}).await;
+        let waiting = world.shown(id, "waiting_retry").await;
+        assert!(waiting.note.is_some_and(|note| note.contains("it is reset at")));
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["quota", "finished"]);
+        let took = world.now().duration_since(begun);
+        assert!(took >= 5 * HOUR - SECOND && took < 5 * HOUR + MINUTE, "{took:?}");
+    });
+}
+
+#[test]
+fn an_agent_that_writes_again_is_not_ended_for_what_it_has_waited() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.waits_for_quota(agent.now() + 8 * MINUTE).await;
+            agent.writes_for(8 * MINUTE).await;
+            for attempt in 1..=50 {
+                agent.retries_api(attempt);
+                agent.works(30 * SECOND).await;
+            }
+            agent.writes_for(20 * MINUTE).await;
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["finished"]);
+    });
+}
+
+#[test]
+fn an_answer_to_a_request_of_ours_is_no_answer_of_the_model() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            // The CLI gives up on it by itself after six minutes.
+            agent.waits_for_model(6 * MINUTE).await;
+            agent.says_a_line();
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["finished"]);
+        let journal = world.journal(id);
+        assert!(
+            !journal.iter().any(|(_, entry)| entry.kind() == "notice"),
+            "{journal:?}"
+        );
     });
 }
 

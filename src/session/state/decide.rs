@@ -210,12 +210,12 @@ fn attempt_ended(
 
 fn after_ending(life: &Lifecycle, end: &AttemptEnd, around: &Surroundings<'_>) -> Decision {
     let Surroundings { policy, now, jitter } = *around;
-    let sentence = end.ending.to_string();
+    let sentence = sentence_about(end);
     let failed = |cause| ended(life, Outcome::Failed { cause }, &sentence);
     match &end.ending {
         Ending::Finished => ended(life, Outcome::Completed, &sentence),
         Ending::Refused { cause, .. } => failed(*cause),
-        Ending::NotSignedIn => failed(Cause::Auth),
+        Ending::NotSignedIn { .. } => failed(Cause::Auth),
         Ending::NotStarted { .. } => failed(Cause::NotStarted),
         Ending::Quota { .. } if !policy.resume_after_quota => failed(Cause::Quota),
         Ending::Quota { resets_at } => {
@@ -238,11 +238,20 @@ fn after_ending(life: &Lifecycle, end: &AttemptEnd, around: &Surroundings<'_>) -
                     ended(life, Outcome::Failed { cause: Cause::Parked }, &why)
                 }
                 Verdict::Poison => {
-                    let why = format!("{sentence} twice at the same tool call");
+                    let tool = end.open_tool.as_deref().unwrap_or_default();
+                    let why = format!("{sentence} twice at the same tool call ({tool})");
                     ended(life, Outcome::Failed { cause: Cause::Parked }, &why)
                 }
             }
         }
+    }
+}
+
+/// How an attempt ended, for a person. Of an agent that died nothing is known but how its process did.
+fn sentence_about(end: &AttemptEnd) -> String {
+    match &end.exit {
+        Some(exit) if end.ending == Ending::Crashed => format!("{} ({exit})", end.ending),
+        Some(_) | None => end.ending.to_string(),
     }
 }
 

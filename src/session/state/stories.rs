@@ -66,6 +66,30 @@ fn without_restarts_a_dead_agent_fails_as_crashed() {
 }
 
 #[test]
+fn a_session_that_is_given_up_says_how_its_agent_died() {
+    let mut died = end(Ending::Crashed);
+    died.exit = Some("exit code 1: it cannot be used as root".into());
+    let ended = Event::AttemptEnded {
+        attempt: Attempt(1),
+        analysis: None,
+        end: died,
+    };
+    let policy = RestartPolicy {
+        restarts_total_max: 0,
+        ..policy()
+    };
+    let life = follow(&policy, &[slot()]);
+    let decision = decide(&life, &ended, &policy, now(0), 0.0).unwrap();
+    let Some(Entry::SessionEnded(ended)) = decision.entries.last() else {
+        panic!("it ends: {decision:?}")
+    };
+    assert_eq!(
+        ended.summary,
+        "the agent process died (exit code 1: it cannot be used as root), and its restart budget is used up"
+    );
+}
+
+#[test]
 fn waiting_for_quota_is_never_charged_and_can_be_turned_off() {
     let quota = Event::AttemptEnded {
         attempt: Attempt(1),

@@ -84,7 +84,7 @@ fn alphabet(life: &Lifecycle) -> Vec<Event> {
             cause: Cause::MaxTurns,
             message: String::new(),
         },
-        Ending::NotSignedIn,
+        Ending::NotSignedIn { message: String::new() },
         Ending::Quota { resets_at: None },
         Ending::Quota {
             resets_at: Some(now(-1)),
