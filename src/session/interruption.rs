@@ -328,5 +328,15 @@ mod tests {
         };
         assert!(!after(&[begins(1), sent("build it"), call("one"), end(false), crashes()]).is_cut());
         assert!(after(&[begins(1), sent("build it"), end(true), crashes()]).is_cut());
+        let further = [
+            begins(1),
+            sent("build it"),
+            call("one"),
+            end(false),
+            sent("test it"),
+            crashes(),
+        ];
+        let told = after(&further).tell();
+        assert!(told.contains("test it") && !told.contains("make one"), "{told}");
     }
 }

@@ -158,6 +158,22 @@ mod tests {
         assert_eq!(ceilings(api_delay), [15, 30, 60, 120, 240, 480, 900, 900]);
         assert_eq!(crash_delay(3, 0.0), SignedDuration::ZERO);
         assert_eq!(crash_delay(u32::MAX, 1.0).as_secs(), 60);
+        assert_eq!(api_delay(1, 0.0).as_millis(), 1500, "an API is never asked at once");
+    }
+
+    #[test]
+    fn where_more_is_allowed_than_is_kept_the_oldest_is_forgotten() {
+        let policy = RestartPolicy {
+            restarts_max: u32::MAX,
+            restart_period_seconds: 10,
+            restarts_total_max: u32::MAX,
+            ..Default::default()
+        };
+        let mut restarts = Restarts::default();
+        for second in 0..=CHARGED_KEPT_MAX as i64 {
+            crash(&mut restarts, None, &policy, second);
+        }
+        assert_eq!(restarts.in_window(&policy, at(CHARGED_KEPT_MAX as i64)), 10);
     }
 
     /// Counts a crash at this second and judges it.
@@ -186,8 +202,9 @@ mod tests {
         let mut tight = restarts.clone();
         assert_eq!(crash(&mut tight, None, &policy, 20), Verdict::BudgetSpent);
         assert_eq!(
-            crash(&mut restarts, None, &policy, 200),
-            Verdict::Restart { in_window: 1 }
+            crash(&mut restarts, None, &policy, 110),
+            Verdict::Restart { in_window: 1 },
+            "what is as long ago as the window has left it"
         );
         assert_eq!(
             crash(&mut restarts, None, &policy, 400),
@@ -209,6 +226,19 @@ mod tests {
             crash(&mut elsewhere, Some("Bash y"), &policy, 1),
             Verdict::Restart { in_window: 2 }
         );
+        let mut otherwise = restarts.clone();
+        otherwise.count_charged("stalled", Some("Bash x"), at(1));
+        assert_eq!(otherwise.verdict(&policy, at(1)), Verdict::Restart { in_window: 2 });
         assert_eq!(crash(&mut restarts, Some("Bash x"), &policy, 1), Verdict::Poison);
+    }
+
+    #[test]
+    fn a_tool_call_that_has_passed_since_is_no_poison() {
+        let policy = RestartPolicy::default();
+        let mut restarts = Restarts::default();
+        crash(&mut restarts, Some("Bash x"), &policy, 0);
+        restarts.note_passed("Bash x");
+        let again = crash(&mut restarts, Some("Bash x"), &policy, 1);
+        assert_eq!(again, Verdict::Restart { in_window: 2 });
     }
 }

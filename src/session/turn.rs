@@ -365,7 +365,7 @@ mod tests {
     use super::*;
     use crate::session::journal::{DroppedDraft, Text};
     use crate::session::message::BackgroundTask;
-    use crate::session::samples::{input, said, text, turn_ended as result};
+    use crate::session::samples::{attempt_started, input, said, text, tool_use, turn_ended as result};
 
     const OURS: Uuid = Uuid::from_u128(1);
     const QUIET: Open = Open {
@@ -460,6 +460,41 @@ mod tests {
             after(&[result(good())]).ending_of_gone(Open { asked: true, ..QUIET }),
             Ending::Crashed
         );
+        let with = |kind| after(&[tasks(&[kind]), result(good())]).ending_of_gone(QUIET);
+        assert_eq!(with(TaskKind::Shell), Ending::Finished);
+        assert_eq!(with(TaskKind::Agent), Ending::Crashed, "its work is lost");
+        let further = Message::TurnStarted {
+            agent_session_id: Uuid::nil(),
+            model: String::new(),
+            permission_mode: String::new(),
+            agent_version: String::new(),
+            mcp_servers_failed: vec![],
+        };
+        let amid = after(&[result(good()), further]);
+        assert_eq!(amid.ending_of_gone(QUIET), Ending::Crashed, "it died in another turn");
+    }
+
+    #[test]
+    fn what_an_attempt_or_a_turn_had_open_ends_with_it() {
+        let open = || after(&[tasks(&[TaskKind::Agent]), tool_use("one", "make")]);
+        assert!(!open().is_between_tools());
+        let mut next = open();
+        next.take(&attempt_started(2));
+        assert_eq!(next, Turns::default(), "nothing of a dead agent is left");
+        let mut ended = open();
+        ended.take(&said(result(good())));
+        assert!(
+            ended.is_between_tools(),
+            "a call that a turn leaves behind has no result"
+        );
+        assert_eq!(ended.standing(QUIET), Standing::Working, "but a subagent goes on");
+        let (task_id, status, summary) = ("t".into(), String::new(), String::new());
+        ended.take(&said(Message::TaskEnded {
+            task_id,
+            status,
+            summary,
+        }));
+        assert_eq!(ended.standing(QUIET), Standing::Over(Ending::Finished));
     }
 
     #[test]
@@ -653,6 +688,8 @@ mod tests {
             "lost_context",
         );
         check(|_| {}, "agent_error");
+        check(|end| end.terminal_reason = Some("completed".into()), "agent_error");
+        check(|end| end.terminal_reason = None, "agent_error");
         check(
             |end| (end.subtype, end.is_error, end.terminal_reason) = ("error_max_turns".into(), false, None),
             "max_turns",

@@ -58,7 +58,10 @@ impl Victim {
             Self::Agent | Self::DaemonThenAgent => vec![agent],
             Self::HostThenAgent => hosts.into_iter().chain([agent]).collect(),
             Self::AgentThenHost => [agent].into_iter().chain(hosts).collect(),
-            Self::BashChild => children,
+            Self::BashChild => {
+                assert!(!children.is_empty(), "the agent has a child to be killed");
+                children
+            }
             Self::Everything => hosts.into_iter().chain([agent]).chain(children).collect(),
         };
         if self.has_daemon() {

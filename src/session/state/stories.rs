@@ -2,8 +2,10 @@
 
 use super::walk::{end, now, policy, resume};
 use super::*;
+use crate::session::message::TurnEnd;
 use crate::session::outcome::Cause;
 use crate::session::restart::RestartPolicy;
+use crate::session::samples::{said, turn_ended};
 
 /// Follows a list of events from a new session, the clock standing still, and answers the end.
 fn follow(policy: &RestartPolicy, events: &[Event]) -> Lifecycle {
@@ -144,4 +146,58 @@ fn a_repeated_cancel_is_accepted_quietly_and_a_late_one_refused() {
         Err(Denied::AlreadyEnded(Outcome::Completed))
     );
     assert_eq!(decide(&life, &resume(), &policy(), now(0), 0.0), Err(Denied::Completed));
+}
+
+/// The delays, in milliseconds, after each of these endings of a session that goes on after all of them.
+fn delays(endings: &[Ending], between: &[Entry]) -> Vec<i128> {
+    let mut life = Lifecycle::default();
+    let policy = RestartPolicy::default();
+    let mut delays = Vec::new();
+    for ending in endings {
+        let attempt = life.attempt.next();
+        let ended = Event::AttemptEnded {
+            attempt,
+            analysis: None,
+            end: end(ending.clone()),
+        };
+        for event in [slot(), Event::AgentUp { attempt }, ended, Event::RetryDue { attempt }] {
+            let decision = decide(&life, &event, &policy, now(0), 1.0).unwrap();
+            decision.entries.iter().for_each(|entry| life.apply(entry, now(0)));
+            if let State::WaitingRetry { at } = life.state {
+                delays.push(at.duration_since(now(0)).as_millis());
+            }
+            if let Event::AgentUp { .. } = event {
+                between.iter().for_each(|entry| life.apply(entry, now(0)));
+            }
+        }
+    }
+    delays
+}
+
+#[test]
+fn waits_grow_with_each_failure_in_a_row_and_a_good_turn_begins_a_new_row() {
+    let down = || Ending::ApiDown { message: "500".into() };
+    let result = |is_error| {
+        said(turn_ended(TurnEnd {
+            is_error,
+            ..TurnEnd::default()
+        }))
+    };
+    assert_eq!(delays(&[down(), down(), down()], &[]), [15_000, 30_000, 60_000]);
+    assert_eq!(
+        delays(&[down(), down()], &[result(false)]),
+        [15_000, 15_000],
+        "the API has answered"
+    );
+    assert_eq!(delays(&[down(), down()], &[result(true)]), [15_000, 30_000]);
+    assert_eq!(
+        delays(&[down(), down(), Ending::Crashed, down()], &[]),
+        [15_000, 30_000, 1000, 15_000],
+        "a crash is another trouble"
+    );
+    assert_eq!(
+        delays(&[Ending::Crashed, Ending::Crashed, Ending::Crashed], &[result(false)]),
+        [1000, 2000, 4000],
+        "progress makes no crash loop quicker"
+    );
 }

@@ -389,6 +389,21 @@ fn check_promises(before: &Node, event: &Event, after: &Node, context: &str) {
             "nothing but a finish completes: {context}"
         );
     }
+    let has_stopped = |stop_for| before.life.state == State::Stopping { stop_for };
+    match after.life.state.outcome().filter(|_| was_live) {
+        Some(Outcome::Cancelled) => {
+            let is_asked = matches!(event, Event::Cancel { .. } | Event::Answer { .. });
+            assert!(
+                is_asked || has_stopped(StopFor::Cancelled),
+                "nobody is told of a cancel that nobody asked for: {context}"
+            );
+        }
+        Some(Outcome::TimedOut) => assert!(
+            matches!(event, Event::TimeUp) || has_stopped(StopFor::TimedOut),
+            "only time that is up times out: {context}"
+        ),
+        Some(Outcome::Completed | Outcome::Failed { .. }) | None => {}
+    }
 }
 
 #[test]
