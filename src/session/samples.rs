@@ -3,10 +3,11 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::id::Attempt;
-use super::journal::{AttemptEnd, AttemptStart, Created, Entry, Input, Said, SessionEnd, StateChange};
+use super::id::{Attempt, QuestionId};
+use super::journal::{Answered, AttemptEnd, AttemptStart, Created, Entry, Input, Said, SessionEnd, StateChange};
 use super::message::{InputState, Message, TurnEnd};
 use super::outcome::{Ending, Outcome};
+use super::question::Answer;
 use super::request::Request;
 use super::state::StateName;
 
@@ -73,6 +74,18 @@ pub(crate) fn turn_ended(end: TurnEnd) -> Message {
 pub(crate) fn input(uuid: Uuid, state: InputState, text: Option<&str>) -> Entry {
     let text = text.map(str::to_owned);
     Entry::Input(Input { uuid, state, text })
+}
+
+/// The denial of the first question, which may interrupt the turn that it was asked in.
+pub(crate) fn denied(interrupt: bool) -> Entry {
+    Entry::QuestionAnswered(Answered {
+        question_id: QuestionId(1),
+        answer: Answer::Deny {
+            reason: None,
+            interrupt,
+        },
+        by: "a test".into(),
+    })
 }
 
 /// An attempt whose conversation has its number.

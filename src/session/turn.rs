@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::journal::{Entry, Input};
 use super::message::{InputState, Message, TaskKind, TurnEnd};
 use super::outcome::{Cause, Ending};
-use super::question::headline_of_input;
+use super::question::{Answer, headline_of_input};
 
 /// The CLI's word for a login that is missing or refused: in a retry, or, where there is nothing to try with, in the text
 /// that it writes in the model's place.
@@ -49,6 +49,9 @@ pub struct Turns {
     /// A turn has begun and not ended.
     #[serde(default)]
     in_turn: bool,
+    /// Somebody has answered a question so that the turn is to end with it; known over the death of the agent that asked.
+    #[serde(default)]
+    is_to_be_interrupted: bool,
 }
 
 /// What else decides whether an agent has finished.
@@ -77,7 +80,15 @@ impl Turns {
     /// Takes one record into account.
     pub fn take(&mut self, entry: &Entry) {
         match entry {
-            Entry::AttemptStarted(_) => *self = Self::default(),
+            Entry::AttemptStarted(_) => {
+                *self = Self {
+                    is_to_be_interrupted: self.is_to_be_interrupted,
+                    ..Self::default()
+                };
+            }
+            Entry::QuestionAnswered(answered) => {
+                self.is_to_be_interrupted |= matches!(answered.answer, Answer::Deny { interrupt: true, .. });
+            }
             Entry::Input(Input {
                 uuid,
                 state: InputState::Sent,
@@ -282,8 +293,15 @@ impl Turns {
         };
         if is_ours || (end.is_error && end.answers.is_empty()) {
             let reported = self.reported.as_ref().map(|(kind, _)| kind.as_str());
-            self.answered = Some(classify(end, reported));
+            // A turn that a signal from outside has interrupted was not ended by anybody who may.
+            let is_cut_off = is_interrupted(end) && !self.is_to_be_interrupted;
+            self.answered = Some(if is_cut_off {
+                Ending::Crashed
+            } else {
+                classify(end, reported)
+            });
         }
+        self.is_to_be_interrupted = false;
     }
 }
 
@@ -337,6 +355,14 @@ fn is_of_link(reported: Option<&str>, words: &str) -> bool {
         || words.contains("ECONN")
 }
 
+/// Whether the turn was interrupted, by a control request, an answer or SIGINT.
+fn is_interrupted(end: &TurnEnd) -> bool {
+    matches!(
+        end.terminal_reason.as_deref(),
+        Some("aborted_streaming" | "aborted_tools")
+    )
+}
+
 /// How the CLI marks what is for its developers.
 const DIAGNOSTIC: &str = "[ede_diagnostic]";
 
@@ -344,7 +370,7 @@ const DIAGNOSTIC: &str = "[ede_diagnostic]";
 fn words_of(end: &TurnEnd) -> String {
     let reason = end.terminal_reason.as_deref().unwrap_or_default();
     let meant = match reason {
-        "aborted_streaming" | "aborted_tools" => "its turn was interrupted",
+        _ if is_interrupted(end) => "its turn was interrupted",
         "hook_stopped" | "stop_hook_prevented" => "a hook stopped it",
         "tool_deferred" | "tool_deferred_unavailable" => "a hook put a tool call off, and nobody takes that up here",
         _ => "",
@@ -365,7 +391,7 @@ mod tests {
     use super::*;
     use crate::session::journal::{DroppedDraft, Text};
     use crate::session::message::BackgroundTask;
-    use crate::session::samples::{attempt_started, input, said, text, tool_use, turn_ended as result};
+    use crate::session::samples::{attempt_started, denied, input, said, text, tool_use, turn_ended as result};
 
     const OURS: Uuid = Uuid::from_u128(1);
     const QUIET: Open = Open {
@@ -616,6 +642,27 @@ mod tests {
         check("unknown", "api_down");
         check("max_output_tokens", "refused");
         check("invalid_request", "refused");
+    }
+
+    #[test]
+    fn a_turn_is_interrupted_by_an_answer_or_cut_off() {
+        let interrupted = || {
+            result(TurnEnd {
+                terminal_reason: Some("aborted_tools".into()),
+                is_error: true,
+                ..good()
+            })
+        };
+        assert_eq!(after(&[interrupted()]).ending_of_gone(QUIET), Ending::Crashed);
+        let ending = |interrupt| {
+            let mut turns = after(&[]);
+            turns.take(&denied(interrupt));
+            turns.take(&attempt_started(2));
+            sent(&mut turns, OURS);
+            turns.take(&said(interrupted()));
+            turns.ending_of_gone(QUIET).name()
+        };
+        assert_eq!((ending(true), ending(false)), ("refused", "crashed"));
     }
 
     #[test]

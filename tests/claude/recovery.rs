@@ -124,6 +124,22 @@ fn wait_for_call(daemon: &TestDaemon, id: &str, name: &str) {
     });
 }
 
+#[test]
+fn an_agent_that_is_interrupted_from_outside_is_started_again_and_goes_on() {
+    let api = MessagesApi::start();
+    let daemon = with_claude(&api);
+    let task = format!("FAKE: {} ;; say the end", tool(daemon.root(), "one"));
+    let id = daemon.create_with(json!({"task": task, "allowed_tools": ["Bash"]}));
+    wait_for_call(&daemon, &id, "one");
+    signal(daemon.agent_pid(&id, 1), Signal::INT);
+    let view = daemon.wait_for(&id, "completed");
+    assert_eq!(view["attempt"], 2, "{view}");
+    let ends = daemon.records_of(&id, "attempt.ended");
+    assert_eq!(ends[0]["data"]["ending"], "crashed", "{ends:?}");
+    let told = api.model_requests().last().unwrap()["messages"].to_string();
+    assert!(told.contains("Continue from where you left off"), "{told}");
+}
+
 /// How often each message to an agent has its text in the journal.
 fn texts_of_inputs(daemon: &TestDaemon, id: &str) -> Vec<usize> {
     let inputs = daemon.records_of(id, "input");

@@ -11,7 +11,7 @@ use super::encode;
 use crate::session::message::{Frame, InputState, Message};
 use crate::session::outcome::Ending;
 use crate::session::question::{Answer, Question, QuestionKind};
-use crate::session::samples::{input, said};
+use crate::session::samples::{denied, input, said};
 use crate::session::turn::{Open, Standing, Turns};
 
 /// What the CLI printed in one recording, line by line.
@@ -168,6 +168,9 @@ fn recordings_end_as_they_ended() {
         });
         let uuid = sent.unwrap_or_default();
         turns.take(&input(uuid, InputState::Sent, None));
+        if name.contains("deny_interrupt") {
+            turns.take(&denied(true));
+        }
         for message in messages(name) {
             turns.take(&said(message));
         }
@@ -196,7 +199,7 @@ const ENDINGS: [(&str, &str); 57] = [
     ("14g_resume_unknown", "lost_context"),
     ("16_max_turns", "max_turns"),
     ("17_max_budget", "budget"),
-    ("34_SIGINT_midtool", "agent_error"),
+    ("34_SIGINT_midtool", "crashed"),
     ("50_429_retryafter", "finished"),
     ("50_429x2", "finished"),
     ("50_500x2", "finished"),
@@ -244,8 +247,8 @@ const ENDINGS: [(&str, &str); 57] = [
     ("82d", "agent_error"),
     ("87_kill_bg", "working"),
     ("87_resume", "finished"),
-    ("99a_500", "agent_error"),
-    ("99a_refused", "agent_error"),
+    ("99a_500", "crashed"),
+    ("99a_refused", "crashed"),
     ("18c_json_schema_invalid", "finished"),
 ];
 
