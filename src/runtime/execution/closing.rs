@@ -118,7 +118,7 @@ impl Execution {
         }
         match standing {
             Standing::Working => {}
-            Standing::Over(Ending::Refused { .. }) if self.is_interrupted_for_silence() => {
+            Standing::Over(Ending::Refused { .. } | Ending::Crashed) if self.is_interrupted_for_silence() => {
                 self.begin_close(Ending::Stalled, ctx);
             }
             Standing::Over(ending) => self.begin_close(ending, ctx),
@@ -214,12 +214,17 @@ impl Execution {
         };
         if asked >= most {
             tracing::warn!("the agent's host does not answer: it is ended, and another one takes over");
-            let (session, attempt) = (self.task.session_id, self.task.attempt);
-            let ending = self.surroundings.outside.hosts.kill_hosts(session, attempt);
-            ctx.spawn(ending.into_actor(self));
+            self.kill_hosts(ctx);
         } else if let Some(sink) = &mut self.sink {
             drop(sink.write(awc::ws::Message::Ping(bytes::Bytes::new())));
         }
+    }
+
+    /// Kills the hosts of this attempt; the link to them ends, and the next one is reached for.
+    pub(super) fn kill_hosts(&self, ctx: &mut Context<Self>) {
+        let (session, attempt) = (self.task.session_id, self.task.attempt);
+        let killing = self.surroundings.outside.hosts.kill_hosts(session, attempt);
+        ctx.spawn(killing.into_actor(self));
     }
 
     /// Takes the next step of the end, when the one before is done and on disk.

@@ -123,15 +123,7 @@ impl Execution {
 
     fn take_message(&mut self, message: FromHost, ctx: &mut Context<Self>) {
         match message {
-            FromHost::Hello { protocol, .. } if protocol > PROTOCOL_VERSION => {
-                let message = format!(
-                    "the agent host speaks protocol {protocol}, this daemon {PROTOCOL_VERSION}: upgrade the daemon"
-                );
-                tracing::error!("{message}");
-                self.notice(message, ctx);
-                self.guard.with_daemon = true;
-                ctx.stop();
-            }
+            FromHost::Hello { protocol, .. } if protocol > PROTOCOL_VERSION => self.replace_newer_host(protocol, ctx),
             FromHost::Hello {
                 exit,
                 spool_bytes,
@@ -163,6 +155,16 @@ impl Execution {
                 tracing::warn!(%error, "agent host");
             }
         }
+    }
+
+    /// The daemon is of an older version than the one that started this host. Ours adopts the agent as that of a dead one.
+    fn replace_newer_host(&mut self, protocol: u32, ctx: &mut Context<Self>) {
+        let text = format!(
+            "the agent host speaks protocol {protocol}, this daemon {PROTOCOL_VERSION}: one of this version takes its place"
+        );
+        tracing::warn!("{text}");
+        self.notice(text, ctx);
+        self.kill_hosts(ctx);
     }
 
     fn hello(&mut self, exit: Option<Exit>, spool_bytes: u64, adopted: bool, ctx: &mut Context<Self>) {

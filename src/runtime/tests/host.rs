@@ -44,6 +44,8 @@ pub(super) struct Machine {
     hostless: Mutex<Option<u32>>,
     /// Whether hosts stand still that serve a link; once they are killed others can be had.
     still: watch::Sender<bool>,
+    /// Whether hosts are those of a newer daemon; once they are killed there are none but ours.
+    newer: watch::Sender<bool>,
     /// The longest line that an agent's stdin takes, in bytes, where that is less than it may be.
     line_bytes_max: Mutex<Option<usize>>,
 }
@@ -59,6 +61,7 @@ impl Machine {
             complaints: Mutex::default(),
             hostless: Mutex::default(),
             still: watch::Sender::default(),
+            newer: watch::Sender::default(),
             line_bytes_max: Mutex::default(),
         }
     }
@@ -81,6 +84,11 @@ impl Machine {
     /// The hosts that serve a link do nothing any more.
     pub(super) fn stops_hosts(&self) {
         self.still.send_replace(true);
+    }
+
+    /// From now on hosts are those of a newer daemon.
+    pub(super) fn upgrades_hosts(&self) {
+        self.newer.send_replace(true);
     }
 
     fn refuses_host(&self) -> bool {
@@ -216,6 +224,7 @@ impl Hosts for SimulatedHosts {
 
     fn kill_hosts(&self, _: SessionId, _: Attempt) -> LocalBoxFuture<'static, ()> {
         self.machine.still.send_replace(false);
+        self.machine.newer.send_replace(false);
         Box::pin(std::future::ready(()))
     }
 
@@ -232,8 +241,8 @@ impl Hosts for SimulatedHosts {
     }
 }
 
-async fn until_still(seen: &mut watch::Receiver<bool>, value: bool) {
-    seen.wait_for(|still| *still == value)
+async fn until_it_is(value: bool, seen: &mut watch::Receiver<bool>) {
+    seen.wait_for(|seen| *seen == value)
         .await
         .expect("the machine outlives its hosts");
 }
@@ -254,7 +263,12 @@ impl Link {
     async fn serve(mut self) {
         let mut changes = self.agent.changes();
         let mut still = self.machine.still.subscribe();
-        self.say(self.hello()).await;
+        let mut newer = self.machine.newer.subscribe();
+        let is_newer = *newer.borrow();
+        self.say(self.hello(PROTOCOL_VERSION + u32::from(is_newer))).await;
+        if is_newer {
+            return until_it_is(false, &mut newer).await;
+        }
         loop {
             self.pump().await;
             tokio::select! {
@@ -271,15 +285,15 @@ impl Link {
                     Some(Err(_)) | None => return,
                 },
                 changed = changes.changed() => changed.expect("the link holds the agent"),
-                () = until_still(&mut still, true) => return until_still(&mut still, false).await,
+                () = until_it_is(true, &mut still) => return until_it_is(false, &mut still).await,
             }
         }
     }
 
-    fn hello(&self) -> FromHost {
+    fn hello(&self, protocol: u32) -> FromHost {
         let (session, attempt) = self.name;
         FromHost::Hello {
-            protocol: PROTOCOL_VERSION,
+            protocol,
             session,
             attempt,
             host_pid: 1,

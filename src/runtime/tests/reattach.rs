@@ -81,6 +81,22 @@ fn a_host_that_stands_still_under_an_agent_at_work_is_followed_by_another() {
 }
 
 #[test]
+fn an_older_daemon_puts_a_host_of_its_own_in_the_place_of_one_that_it_does_not_understand() {
+    simulate(async {
+        let mut world = World::new(script(works_between_lines));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.open_tool().is_some()).await;
+        world.upgrades_hosts();
+        world.restart();
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["finished"]);
+        assert_eq!(world.lines(id).len(), 2);
+        let notices = world.notices(id);
+        assert!(notices.len() == 1 && notices[0].contains("protocol"), "{notices:?}");
+    });
+}
+
+#[test]
 fn a_session_that_is_cancelled_while_its_agent_has_no_host_ends_with_its_agent() {
     simulate(async {
         let mut world = World::new(script(works_between_lines));

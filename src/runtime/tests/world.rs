@@ -109,6 +109,11 @@ impl World {
         self.machine.stops_hosts();
     }
 
+    /// The hosts that are reached from now on are those of a newer daemon.
+    pub(super) fn upgrades_hosts(&self) {
+        self.machine.upgrades_hosts();
+    }
+
     /// A world with the default settings, in which every agent plays this script.
     pub(super) fn new(script: Script) -> Self {
         Self::with(script, |_| {})
