@@ -99,7 +99,10 @@ impl Keeper {
                 };
                 (agent, Some(living.process), stdin, spool)
             }
-            Found::Gone { process, exit, .. } => (Agent::Gone { exit }, process, Stdin::closed(), files::SPOOL.into()),
+            Found::Gone { process, exit, .. } => {
+                process::leave_transcript(&plan);
+                (Agent::Gone { exit }, process, Stdin::closed(), files::SPOOL.into())
+            }
         };
         let spool = disk::open_spool(&spool).or_else(|_| disk::open_spool(Path::new(files::SPOOL)))?;
         let spool = Arc::new(spool);
@@ -164,6 +167,8 @@ impl Keeper {
             Agent::Gone { .. } => return,
         };
         process::record_exit(&exit);
+        // Before anybody hears of the end: the next attempt may begin at once.
+        process::leave_transcript(&self.plan);
         log(format_args!("the agent has ended: {exit:?}"));
         self.agent = Agent::Gone { exit: exit.clone() };
         self.stdin.close().into_iter().for_each(|refused| self.say(refused));

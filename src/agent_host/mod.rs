@@ -129,6 +129,11 @@ pub fn kill_hosts(session: SessionId, attempt: Attempt) {
     }
 }
 
+/// Whether files in this directory can be locked. It is made where only it is missing.
+pub fn can_hold_locks(directory: &Path) -> bool {
+    locks::can_be_in(directory)
+}
+
 fn run(args: impl Iterator<Item = OsString>) -> Result<(), HostError> {
     let (session, attempt) = parse(args).ok_or(HostError::Usage)?;
     // Whoever was started as the leader of a group already is refused this, and does not need it.

@@ -158,6 +158,16 @@ fn take_transcript(plan: &LaunchPlan) -> Result<File, String> {
     }
 }
 
+/// The file of the lock goes with the agent that held it.
+pub(super) fn leave_transcript(plan: &LaunchPlan) {
+    if let Err(error) = locks::remove_if_free(&plan.transcript_lock) {
+        log(format_args!(
+            "cannot remove {}: {error}",
+            plan.transcript_lock.display()
+        ));
+    }
+}
+
 /// The FIFO is opened for both directions, so that the agent itself holds a writing end and never sees its end.
 fn command(plan: &LaunchPlan, mark: &str) -> Result<Command, String> {
     let Some((program, arguments)) = plan.argv.split_first() else {

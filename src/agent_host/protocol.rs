@@ -72,7 +72,8 @@ pub struct LaunchPlan {
     pub cwd: PathBuf,
     /// Where the host listens.
     pub socket: PathBuf,
-    /// The lock named by the agent's own session id: one owner of one transcript on this machine.
+    /// The lock named by the agent's own session id: one owner of one transcript, whichever daemon it belongs to. Its
+    /// file goes with the agent.
     pub transcript_lock: PathBuf,
     /// The agent's own session id.
     pub agent_session_id: Uuid,

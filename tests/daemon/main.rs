@@ -23,6 +23,7 @@ mod faults;
 mod main_job;
 mod odd_lines;
 mod odd_places;
+mod outside;
 mod promises;
 mod removal;
 mod resume;

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::agent::environment::{self, Conversation, DEPTH_VARIABLE, Remaining};
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::transcript::{self, Seen};
-use crate::agent_host::mark_value;
 use crate::agent_host::protocol::LaunchPlan;
+use crate::agent_host::{self, mark_value};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::spans::span_of;
 use crate::session::clarify::{self, Clarify};
@@ -123,6 +123,7 @@ pub(super) fn prepare(
     let (arguments, side_files) = environment::arguments(&as_run, conversation, remaining, &directory);
     let mut env = environment::environment(agent_env, &settings.agent_env, conversation, &temporary);
     env.insert(DEPTH_VARIABLE.to_owned(), (request.depth + 1).to_string());
+    let transcript_lock = transcript_lock(settings, &env, &request.cwd, agent_session_id);
     let plan = LaunchPlan {
         session,
         attempt,
@@ -130,7 +131,7 @@ pub(super) fn prepare(
         env,
         cwd: request.cwd.clone(),
         socket: settings.socket(session, attempt),
-        transcript_lock: settings.locks.join(format!("{agent_session_id}.lock")),
+        transcript_lock,
         agent_session_id,
         spool_reserve_bytes: settings.spool_reserve_bytes,
     };
@@ -149,6 +150,22 @@ fn remaining(request: &Request, summary: &Summary) -> Result<Remaining, Unprepar
         turns: request.max_turns.map(|most| most.saturating_sub(turns).max(1)),
         budget_usd: request.max_budget_usd.map(|most| most - cost_usd),
     })
+}
+
+/// Where the lock of a conversation's one owner is: with the conversations, so that a daemon with another state directory
+/// minds it as well, or among our own where none can be there.
+fn transcript_lock(
+    settings: &RuntimeSettings,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+    conversation: Uuid,
+) -> PathBuf {
+    let place = transcript::configuration(env, cwd)
+        .filter(|configuration| agent_host::can_hold_locks(configuration))
+        .map(|configuration| configuration.join("cc-executor"))
+        .filter(|place| agent_host::can_hold_locks(place));
+    let place = place.as_ref().unwrap_or(&settings.locks);
+    place.join(format!("{conversation}.lock"))
 }
 
 /// What is found out for what the agent is told first, until that is journalled.
