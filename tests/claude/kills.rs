@@ -20,18 +20,6 @@ use crate::support::wait::{shell_until_exists, until};
 
 const SESSIONS: u64 = 2;
 
-const VICTIMS: [Victim; 9] = [
-    Victim::Daemon,
-    Victim::Host,
-    Victim::Agent,
-    Victim::BashChild,
-    Victim::DaemonThenHost,
-    Victim::DaemonThenAgent,
-    Victim::HostThenAgent,
-    Victim::AgentThenHost,
-    Victim::Everything,
-];
-
 /// When it is killed, counted from the moment at which a tool call may end.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
@@ -158,7 +146,7 @@ fn random_kills_between_tool_calls_cost_no_work() {
     let mut works: Vec<_> = (0..SESSIONS).map(|name| Work::begin(&daemon, name, parts)).collect();
     for kill in 0..kills {
         let work = &mut works[usize::try_from(kill % SESSIONS).expect("a small one")];
-        let (victim, moment) = (choices.one_of(&VICTIMS), choices.one_of(&MOMENTS));
+        let (victim, moment) = (choices.one_of(&Victim::with_bash_child()), choices.one_of(&MOMENTS));
         println!("{victim:?} {moment:?} in {}", work.id);
         work.strike(&mut daemon, victim, moment);
     }

@@ -11,11 +11,6 @@ use crate::support::spool::compare_with_spools;
 use crate::support::victim::Victim;
 use crate::support::wait::until;
 
-/// An agent has no child before it has said that it calls for one.
-fn with_bash_child() -> impl Iterator<Item = Victim> {
-    Victim::ALL.into_iter().chain([Victim::BashChild])
-}
-
 /// When it is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
@@ -120,6 +115,11 @@ fn check(victim: Victim, moment: Moment) {
     };
     let id = daemon.create(&task);
     moment.wait_for(&daemon, &id, &gate);
+    if victim == Victim::BashChild {
+        until("the agent's child", || {
+            (daemon.processes_of(&id).len() > 1).then_some(())
+        });
+    }
     victim.kill(&mut daemon, &id);
     // A daemon that was stopped until the moment goes on.
     signal(daemon.pid(), Signal::CONT);
@@ -151,27 +151,37 @@ fn before_the_first_message() {
 
 #[test]
 fn in_the_middle_of_a_text() {
-    with_bash_child().for_each(|victim| check(victim, Moment::MidText));
+    Victim::with_bash_child()
+        .into_iter()
+        .for_each(|victim| check(victim, Moment::MidText));
 }
 
 #[test]
 fn between_a_tool_call_and_its_result() {
-    with_bash_child().for_each(|victim| check(victim, Moment::DuringATool));
+    Victim::with_bash_child()
+        .into_iter()
+        .for_each(|victim| check(victim, Moment::DuringATool));
 }
 
 #[test]
 fn while_a_question_is_open() {
-    with_bash_child().for_each(|victim| check(victim, Moment::WhileAQuestionIsOpen));
+    Victim::with_bash_child()
+        .into_iter()
+        .for_each(|victim| check(victim, Moment::WhileAQuestionIsOpen));
 }
 
 #[test]
 fn after_the_result_and_before_its_commit() {
-    with_bash_child().for_each(|victim| check(victim, Moment::AfterTheResult));
+    Victim::with_bash_child()
+        .into_iter()
+        .for_each(|victim| check(victim, Moment::AfterTheResult));
 }
 
 #[test]
 fn while_the_agent_waits_for_the_api() {
-    with_bash_child().for_each(|victim| check(victim, Moment::WhileTheApiFails));
+    Victim::with_bash_child()
+        .into_iter()
+        .for_each(|victim| check(victim, Moment::WhileTheApiFails));
 }
 
 #[test]
