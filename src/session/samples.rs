@@ -65,6 +65,15 @@ pub(crate) fn tool_result(id: &str, text: &str) -> Message {
     }
 }
 
+/// A turn that has ended well, and answers nothing of ours.
+pub(crate) fn good_turn() -> TurnEnd {
+    TurnEnd {
+        subtype: "success".into(),
+        terminal_reason: Some("completed".to_owned()),
+        ..TurnEnd::default()
+    }
+}
+
 /// The end of a turn.
 pub(crate) fn turn_ended(end: TurnEnd) -> Message {
     Message::TurnEnded(Box::new(end))
