@@ -4,7 +4,7 @@
 //! the attempt's directory whether it starts the agent, adopts it, or only serves what it wrote. A host too many exits.
 
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -151,7 +151,7 @@ pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Re
 /// The program that this process runs: by its `path` while that is still it, otherwise by what the kernel keeps of it.
 /// Until the daemon itself is replaced its hosts are of its own version, so that both speak the same protocol.
 pub fn own_program(path: &Path) -> PathBuf {
-    let identity = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let identity = |path: &Path| agent_host::identity(path).ok();
     let own = Path::new(OWN_PROGRAM);
     let is_own = identity(path).is_some_and(|file| Some(file) == identity(own));
     if is_own { path } else { own }.to_owned()

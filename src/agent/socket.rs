@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use awc::http::Uri;
 use awc::{BoxedSocket, ws};
 use tokio::net::UnixStream;
 
+use crate::agent_host::identity;
 use crate::agent_host::protocol::FRAME_BYTES_MAX;
 use crate::config::DAEMON_LOCK;
 
@@ -35,13 +35,9 @@ pub struct Unreachable {
 pub async fn other_owner(socket: &Path, directory: &Path) -> Option<PathBuf> {
     // Whoever listens is known before anything is said to it.
     let host = UnixStream::connect(socket).await.ok()?.peer_cred().ok()?.pid()?;
-    let identity = |path: &Path| {
-        let metadata = fs::metadata(path).ok()?;
-        Some((metadata.dev(), metadata.ino()))
-    };
-    let own = identity(directory)?;
+    let own = identity(directory).ok()?;
     let other = fs::read_link(format!("/proc/{host}/cwd")).ok()?;
-    if identity(&other)? == own {
+    if identity(&other).ok()? == own {
         return None;
     }
     let lock = other.ancestors().nth(ATTEMPT_DEPTH)?.join(DAEMON_LOCK);

@@ -14,7 +14,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -143,12 +142,9 @@ fn is_as_planned(plan: &LaunchPlan, process: AgentProcess) -> bool {
 
 /// An agent may have renamed itself; its stdin is still the FIFO, which no background child of it gets.
 fn reads_our_stdin(process: AgentProcess) -> bool {
-    let same_file = || {
-        let theirs = fs::metadata(proc::place(process.pid, "fd/0")).ok()?;
-        let ours = fs::metadata(files::STDIN).ok()?;
-        Some((theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino()))
-    };
-    leads_its_group(process) && same_file().unwrap_or(false)
+    let theirs = || disk::identity(&proc::place(process.pid, "fd/0")).ok();
+    let is_ours = |theirs| disk::identity(Path::new(files::STDIN)).is_ok_and(|ours| ours == theirs);
+    leads_its_group(process) && theirs().is_some_and(is_ours)
 }
 
 fn leads_its_group(process: AgentProcess) -> bool {

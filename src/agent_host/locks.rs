@@ -35,8 +35,8 @@ pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
 
 fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
     let own = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+    match disk::identity(path) {
+        Ok(found) => Ok(found == (own.dev(), own.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

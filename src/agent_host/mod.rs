@@ -129,6 +129,11 @@ pub fn kill_hosts(session: SessionId, attempt: Attempt) {
     }
 }
 
+/// Which file is at a path, links followed: its device and inode.
+pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    disk::identity(path)
+}
+
 /// Whether files in this directory can be locked. It is made where only it is missing.
 pub fn can_hold_locks(directory: &Path) -> bool {
     locks::can_be_in(directory)
