@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::DoctorArgs;
 use super::clean::clean;
@@ -44,29 +44,30 @@ fn rebuild(options: &Options, json: bool) -> Result<Exit, Failure> {
         Some(_) => Failure::Failed(format!("{error:#}")),
         None => Failure::Refused(format!("{error:#}")),
     })?;
-    let told = match &repair {
-        Repair::Rows(rebuilt) if json => {
-            let shown = json!({"rows_rebuilt": rebuilt.rows, "records_left_out": rebuilt.left_out});
-            format!("{shown}\n")
+    let told = if json {
+        format!("{}\n", object(&repair))
+    } else {
+        match &repair {
+            Repair::Rows(rebuilt) => rows(rebuilt),
+            Repair::File(salvaged) => file(salvaged),
         }
-        Repair::Rows(rebuilt) => rows(rebuilt),
-        Repair::File(salvaged) if json => {
-            let Salvaged {
-                sessions,
-                records,
-                lost,
-                ended,
-                gone,
-                kept,
-            } = salvaged;
-            let shown = json!({"sessions_saved": sessions, "records_saved": records, "records_lost": lost,
-                "sessions_ended": ended, "sessions_lost": gone, "damaged_file": kept});
-            format!("{shown}\n")
-        }
-        Repair::File(salvaged) => file(salvaged),
     };
     print(&told)?;
     Ok(Exit::Ok)
+}
+
+fn object(repair: &Repair) -> Value {
+    match repair {
+        Repair::Rows(rebuilt) => json!({"rows_rebuilt": rebuilt.rows, "records_left_out": rebuilt.left_out}),
+        Repair::File(salvaged) => json!({
+            "sessions_saved": salvaged.sessions,
+            "records_saved": salvaged.records,
+            "records_lost": salvaged.lost,
+            "sessions_ended": salvaged.ended,
+            "sessions_lost": salvaged.gone,
+            "damaged_file": salvaged.kept,
+        }),
+    }
 }
 
 fn rows(Rebuilt { rows, left_out }: &Rebuilt) -> String {

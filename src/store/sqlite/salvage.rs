@@ -19,7 +19,7 @@ use super::{explain, rebuild, schema};
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::{Entry, SessionEnd, StateChange, Text};
 use crate::session::outcome::{Cause, Outcome};
-use crate::session::state::StateName;
+use crate::session::state::{State, StateName};
 use crate::session::summary::Summary;
 use crate::store::{StoreError, Stored};
 
@@ -257,12 +257,9 @@ impl Copy<'_> {
 
     /// Writes the session's row; its end before that where it is not known how it stands.
     fn keep(&mut self, id: SessionId, mut journal: Journal, is_certain: bool) -> rusqlite::Result<()> {
-        let live = journal.fold.as_ref().map(|summary| summary.lifecycle.state.name());
-        let has_ended = journal
-            .fold
-            .as_ref()
-            .is_some_and(|summary| summary.lifecycle.state.outcome().is_some());
-        if let Some(from) = live.filter(|_| !is_certain && !has_ended) {
+        let state = journal.fold.as_ref().map(|summary| &summary.lifecycle.state);
+        let live = state.filter(|state| state.outcome().is_none()).map(State::name);
+        if let Some(from) = live.filter(|_| !is_certain) {
             self.told.ended += 1;
             for entry in end(from) {
                 self.add(id, &mut journal, &entry)?;
