@@ -221,6 +221,23 @@ fn assert_delivered_once(daemon: &TestDaemon, id: &str) {
 }
 
 #[test]
+fn hosts_that_are_killed_again_and_again_are_replaced_each_time_and_nobody_is_troubled() {
+    let daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&format!("wait-file {} ;; say done", gate.display()));
+    daemon.wait_for(&id, "running");
+    for adopted in 1..=8 {
+        kill_and_wait(&daemon, host_pid(&daemon, &id));
+        until("the next host", || {
+            (daemon.log().matches("a new host adopted the agent").count() >= adopted).then_some(())
+        });
+    }
+    fs::write(gate, "").unwrap();
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+    assert_eq!(daemon.records_of(&id, "notice"), [Value::Null; 0]);
+}
+
+#[test]
 fn a_killed_host_is_replaced_and_the_attempt_goes_on() {
     let daemon = TestDaemon::start();
     let gates: Vec<_> = (0..2).map(|n| daemon.root().join(format!("gate{n}"))).collect();

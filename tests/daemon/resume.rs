@@ -461,3 +461,17 @@ fn the_verbs_answer_with_their_exit_codes() {
     assert_eq!(code, Some(0));
     assert!(said.contains("SEQ"), "{said}");
 }
+
+#[test]
+fn what_was_begun_behind_a_cut_is_not_cut_off_again_when_its_agent_dies() {
+    let daemon = TestDaemon::start();
+    let (id, seqs) = two_turns(&daemon);
+    let task = "say other ;; bash true ;; crash once tool ;; say the end";
+    let cut = json!({"at": seqs.last(), "instruction": task});
+    let (status, view) = resume(&daemon, &id, &cut);
+    assert_eq!(status, 202, "{view}");
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 4);
+    assert_eq!(daemon.texts(&id), ["first", "second", "other", "the end"]);
+    let transcript = std::fs::read_to_string(&transcripts(&daemon, &id)[0]).unwrap();
+    assert_eq!(transcript.matches("cut_at").count(), 1, "{transcript}");
+}
