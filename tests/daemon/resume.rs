@@ -179,8 +179,17 @@ fn active_time_counts_anew_after_a_resume_by_hand() {
     daemon.wait_for(&id, "timed_out");
     let (_, view) = resume(&daemon, &id, &json!({}));
     assert_eq!(view["state"], "queued", "{view}");
-    until("the agent", || (daemon.view(&id)["state"] == "running").then_some(()));
-    daemon.wait_for(&id, "timed_out");
+    until("the end of the next attempt", || {
+        (daemon.records_of(&id, "session.ended").len() == 2).then_some(())
+    });
+    assert_eq!(daemon.view(&id)["state"], "timed_out");
+    let changes = daemon.records_of(&id, "session.state");
+    let last = |state: &str| {
+        let change = changes.iter().rfind(|change| change["data"]["to"] == state).unwrap();
+        change["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap()
+    };
+    let worked = last("stopping").duration_since(last("starting"));
+    assert!(worked.as_millis() >= 1000, "it had all of its time again: {worked:?}");
 }
 
 #[test]

@@ -287,3 +287,20 @@ fn a_silent_tool_is_at_work_for_as_long_as_it_has_a_process_and_stalls_without_o
         });
     }
 }
+
+#[test]
+fn no_checkpoint_leaves_a_tool_call_open() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.calls_tool("make slowly");
+            agent.uses_tool("make", SECOND).await;
+            agent.says_a_line();
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        let journal = world.journal(id).into_iter();
+        let checkpoints = journal.filter(|(_, entry)| matches!(entry, Entry::Checkpoint(_)));
+        assert_eq!(checkpoints.count(), 1, "at the end of the turn");
+    });
+}

@@ -168,3 +168,29 @@ fn half_a_line_of_an_agent_that_died_over_it_is_kept_as_what_it_is() {
         assert_eq!(kept, [HALF_A_LINE]);
     });
 }
+
+#[test]
+fn a_checkpoint_tells_all_the_turns_also_behind_a_restart_of_the_daemon() {
+    simulate(async {
+        let mut world = World::new(script(|agent: Agent| async move {
+            agent.has_shells(1);
+            agent.finishes();
+            agent.works(30 * SECOND).await;
+            agent.begins_again();
+            agent.says_a_line();
+            agent.has_shells(0);
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.is_answered()).await;
+        world.restart();
+        let (outcome, summary) = world.ended(id).await;
+        assert_eq!((outcome, summary.turns), (Outcome::Completed, 2));
+        let journal = world.journal(id).into_iter();
+        let turns = journal.filter_map(|(_, entry)| match entry {
+            Entry::Checkpoint(checkpoint) => Some(checkpoint.turns),
+            _ => None,
+        });
+        assert_eq!(turns.collect::<Vec<_>>(), [1, 2]);
+    });
+}
