@@ -97,6 +97,7 @@ mod tests {
     fn a_frame_never_goes_beyond_the_window() {
         let mut tail = tail_of(b"0123456789");
         tail.read(2, 5);
+        tail.widen(3);
         let frame = tail.next_frame().unwrap().unwrap();
         assert_eq!(&frame[..], [&2_u64.to_le_bytes()[..], b"234"].concat());
         assert!(tail.next_frame().unwrap().is_none() && !tail.is_outstanding());

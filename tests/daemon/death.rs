@@ -61,7 +61,7 @@ fn a_draft_is_whole_after_the_daemon_was_killed() {
         gate.display()
     ));
     let agent = daemon.agent_pid(&id, 1);
-    let waiting = daemon.wait_for(&id, "running")["head"].as_u64().unwrap();
+    daemon.wait_for(&id, "running");
     daemon.kill();
     fs::write(gate, "").unwrap();
     // The text and the beginning of the draft lie in the spool together when the next daemon comes.
@@ -71,7 +71,10 @@ fn a_draft_is_whole_after_the_daemon_was_killed() {
     });
     signal(agent, Signal::STOP);
     daemon.launch();
-    wait_for_head(&daemon, &id, waiting + 1);
+    // Until the whole text is journalled its own partial text is shown again, and rightly so.
+    until("the text", || {
+        daemon.texts(&id).contains(&"a whole text".to_owned()).then_some(())
+    });
     daemon.kill();
     daemon.launch();
     let mut reader = daemon.stream(&format!("/execution/{id}/stream"), None);
@@ -218,6 +221,23 @@ fn assert_delivered_once(daemon: &TestDaemon, id: &str) {
     assert_eq!((count("question.asked"), count("question.answered")), (1, 1));
     assert_eq!(count("question.delivered"), 1);
     assert_eq!(messages(&records, "text").last().expect("a text")["text"], "done");
+}
+
+#[test]
+fn hosts_that_are_killed_again_and_again_are_replaced_each_time_and_nobody_is_troubled() {
+    let daemon = TestDaemon::start();
+    let gate = daemon.root().join("gate");
+    let id = daemon.create(&format!("wait-file {} ;; say done", gate.display()));
+    daemon.wait_for(&id, "running");
+    for adopted in 1..=8 {
+        kill_and_wait(&daemon, host_pid(&daemon, &id));
+        until("the next host", || {
+            (daemon.log().matches("a new host adopted the agent").count() >= adopted).then_some(())
+        });
+    }
+    fs::write(gate, "").unwrap();
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
+    assert_eq!(daemon.records_of(&id, "notice"), [Value::Null; 0]);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The main job: a task is run, watched, answered, found again.
 
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::daemon::TestDaemon;
+use crate::support::daemon::{TestDaemon, signal};
+use crate::support::wait::until;
 
 #[test]
 fn a_task_runs_to_its_end() {
@@ -48,6 +50,28 @@ fn a_permission_is_asked_answered_once_and_delivered() {
 }
 
 #[test]
+fn of_many_who_answer_at_once_one_is_taken_at_his_word() {
+    let daemon = TestDaemon::start();
+    let id = daemon.create("ask-permission echo ran >> ran ;; say done");
+    let question = daemon.question(&id);
+    let name = question["question_id"].as_str().unwrap();
+    let statuses = std::thread::scope(|scope| {
+        let answer = || daemon.answer(&id, name, &json!({"action": "allow"})).0;
+        let answering: Vec<_> = (0..16).map(|_| scope.spawn(answer)).collect();
+        let answered = answering.into_iter().map(|answering| answering.join().unwrap());
+        answered.collect::<Vec<_>>()
+    });
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 200).count(),
+        1,
+        "{statuses:?}"
+    );
+    daemon.wait_for(&id, "completed");
+    assert_eq!(std::fs::read_to_string(daemon.work().join("ran")).unwrap(), "ran\n");
+    assert_eq!(daemon.records_of(&id, "question.answered").len(), 1);
+}
+
+#[test]
 fn a_denied_permission_does_not_run() {
     let daemon = TestDaemon::start();
     let id = daemon.create("ask-permission touch denied ;; say done");
@@ -80,6 +104,27 @@ fn a_question_is_answered_by_the_requests_policy_and_the_journal_says_so() {
     let answered = daemon.records_of(&id, "question.answered");
     assert_eq!(answered[0]["data"]["by"], "the request's on_question");
     assert!(!daemon.work().join("x").exists());
+}
+
+#[test]
+fn what_goes_on_in_the_background_is_left_alone_where_that_is_wished() {
+    let daemon = TestDaemon::start();
+    let started = daemon.root().join("started");
+    for keep in [false, true] {
+        let task = format!(
+            "leave touch {0}; exec sleep 1000 ;; wait-file {0} ;; say done",
+            started.display()
+        );
+        let id = daemon.create_with(json!({"task": task, "keep_background": keep}));
+        daemon.wait_for(&id, "completed");
+        let left = daemon.processes_of(&id);
+        assert_eq!(!left.is_empty(), keep, "{left:?}");
+        let ended = &daemon.records_of(&id, "attempt.ended")[0]["data"]["leftovers"];
+        assert_eq!(ended.as_array().is_none_or(Vec::is_empty), keep, "{ended}");
+        left.into_iter().for_each(|pid| signal(pid as u32, Signal::KILL));
+        until("its end", || daemon.processes_of(&id).is_empty().then_some(()));
+        std::fs::remove_file(&started).unwrap();
+    }
 }
 
 #[test]

@@ -180,8 +180,17 @@ fn active_time_counts_anew_after_a_resume_by_hand() {
     daemon.wait_for(&id, "timed_out");
     let (_, view) = resume(&daemon, &id, &json!({}));
     assert_eq!(view["state"], "queued", "{view}");
-    until("the agent", || (daemon.view(&id)["state"] == "running").then_some(()));
-    daemon.wait_for(&id, "timed_out");
+    until("the end of the next attempt", || {
+        (daemon.records_of(&id, "session.ended").len() == 2).then_some(())
+    });
+    assert_eq!(daemon.view(&id)["state"], "timed_out");
+    let changes = daemon.records_of(&id, "session.state");
+    let last = |state: &str| {
+        let change = changes.iter().rfind(|change| change["data"]["to"] == state).unwrap();
+        change["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap()
+    };
+    let worked = last("stopping").duration_since(last("starting"));
+    assert!(worked.as_millis() >= 1000, "it had all of its time again: {worked:?}");
 }
 
 #[test]
@@ -411,4 +420,18 @@ fn the_verbs_answer_with_their_exit_codes() {
     let (code, said) = run(&["checkpoints", &id]);
     assert_eq!(code, Some(0));
     assert!(said.contains("SEQ"), "{said}");
+}
+
+#[test]
+fn what_was_begun_behind_a_cut_is_not_cut_off_again_when_its_agent_dies() {
+    let daemon = TestDaemon::start();
+    let (id, seqs) = two_turns(&daemon);
+    let task = "say other ;; bash true ;; crash once tool ;; say the end";
+    let cut = json!({"at": seqs.last(), "instruction": task});
+    let (status, view) = resume(&daemon, &id, &cut);
+    assert_eq!(status, 202, "{view}");
+    assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 4);
+    assert_eq!(daemon.texts(&id), ["first", "second", "other", "the end"]);
+    let transcript = std::fs::read_to_string(&transcripts(&daemon, &id)[0]).unwrap();
+    assert_eq!(transcript.matches("cut_at").count(), 1, "{transcript}");
 }

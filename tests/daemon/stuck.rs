@@ -122,3 +122,38 @@ fn a_daemon_without_file_descriptors_takes_no_living_agent_for_dead() {
     assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
     assert_eq!(daemon.texts(&id), ["before", "after"]);
 }
+
+#[test]
+fn a_session_whose_spool_was_cut_says_so_and_goes_on_with_another_agent() {
+    for is_seen in [true, false] {
+        let mut daemon = TestDaemon::start();
+        let gate = daemon.root().join("gate");
+        let id = daemon.create(&format!(
+            "say begun ;; bash true ;; wait-file {} ;; say done",
+            gate.display()
+        ));
+        until("its checkpoint", || {
+            (!daemon.records_of(&id, "checkpoint").is_empty()).then_some(())
+        });
+        if !is_seen {
+            daemon.kill();
+        }
+        let spool = daemon.state().join(format!("sessions/{id}/1/stdout.jsonl"));
+        let spool = std::fs::File::options().write(true).open(spool).unwrap();
+        spool.set_len(10).unwrap();
+        if !is_seen {
+            daemon.launch();
+        }
+        until("the next attempt", || (daemon.attempt(&id) == 2).then_some(()));
+        std::fs::write(&gate, "").unwrap();
+        assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 2);
+        assert_eq!(daemon.texts(&id), ["begun", "done"]);
+        let notices = daemon.records_of(&id, "notice");
+        let is_told = |notice: &serde_json::Value| notice.to_string().contains("it was cut");
+        assert_eq!(
+            notices.iter().filter(|notice| is_told(notice)).count(),
+            1,
+            "{notices:?}"
+        );
+    }
+}

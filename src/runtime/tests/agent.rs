@@ -25,6 +25,9 @@ use crate::session::opening::CONTINUE;
 /// How often a tool that runs gives a sign of life.
 const TOOL_PROGRESS: SignedDuration = SignedDuration::from_secs(30);
 
+/// What is left of a line in whose midst an agent died.
+pub(super) const HALF_A_LINE: &str = r#"{"type": "assist"#;
+
 /// What an agent does from the beginning of its turn on.
 pub(super) type Script = Arc<dyn Fn(Agent) -> LocalBoxFuture<'static, ()> + Send + Sync>;
 
@@ -280,6 +283,16 @@ impl Agent {
         tool
     }
 
+    /// Calls a tool that gives no sign of life until it answers, in a process of its own or in none.
+    pub(super) async fn runs_silently(&self, command: &str, has_process: bool, time: SignedDuration) {
+        let tool = self.calls_tool(command);
+        let processes = has_process.then(|| command.to_owned());
+        self.state().children.extend(processes);
+        self.works(time).await;
+        self.end_children();
+        self.print(lines::tool_result(&tool, "done", false));
+    }
+
     /// Asks for a permission; whether it was granted. What it then does gives no sign of life for so long.
     pub(super) async fn asks(&self, command: &str, silence: SignedDuration) -> bool {
         let (tool, request) = (self.calls_tool(command), self.make_id("request"));
@@ -388,6 +401,33 @@ impl Agent {
     pub(super) fn crashes(&self) {
         self.state().children.push("4711 sleep 100000".to_owned());
         self.end(Exit::Signal { signal: 9 });
+    }
+
+    /// Dies with a line half written.
+    pub(super) fn dies_amid_a_line(&self) {
+        self.state().spool.extend(HALF_A_LINE.bytes());
+        self.crashes();
+    }
+
+    /// Tells of something that happened beside its turn, which is the end of a turn of its own.
+    pub(super) fn reports(&self) {
+        self.print(lines::report());
+    }
+
+    /// So many shells of it go on in the background.
+    pub(super) fn has_shells(&self, count: u32) {
+        self.print(lines::shells(count));
+    }
+
+    /// Begins another turn by itself.
+    pub(super) fn begins_again(&self) {
+        self.state().is_idle = false;
+        self.begin_turn();
+    }
+
+    /// Ends by itself, as one that has nothing more to do.
+    pub(super) fn exits(&self) {
+        self.end(Exit::Code { code: 0 });
     }
 
     fn end_turn(&self, result: impl Fn(&[Uuid]) -> Value) {

@@ -1,9 +1,10 @@
 //! Sessions that are ended by hand or by the clock, wherever they stand; and who comes too late.
 
 use super::agent::{Agent, script};
-use super::world::{HOUR, SECOND, World, pass, simulate};
+use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::runtime::handle::CallError;
-use crate::session::id::QuestionId;
+use crate::runtime::settings::RuntimeSettings;
+use crate::session::id::{QuestionId, SessionId};
 use crate::session::outcome::{Cause, Outcome};
 use crate::session::question::Answer;
 use crate::session::request::Request;
@@ -249,5 +250,126 @@ fn a_session_is_resumed_once_and_only_when_it_has_ended() {
         );
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.endings(id), ["stopped", "finished"]);
+    });
+}
+
+/// Works for an hour, and does not listen.
+async fn works_on(agent: Agent) {
+    agent.says_a_line();
+    agent.does_not_listen();
+    agent.uses_tool("make", HOUR).await;
+    agent.finishes();
+}
+
+/// Waits for the end of a session that was cancelled, which is not that of its agent's work.
+async fn is_cancelled_soon(world: &World, id: SessionId) {
+    let begun = world.now();
+    assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
+    let took = world.now().duration_since(begun);
+    assert!(took < MINUTE, "{took:?}");
+    assert_eq!(world.endings(id), ["stopped"]);
+}
+
+#[test]
+fn a_cancel_that_the_daemon_did_not_live_to_carry_out_is_carried_out_by_the_next() {
+    simulate(async {
+        let mut world = World::new(script(works_on));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.open_tool().is_some()).await;
+        world.handle().cancel(id, "a test".into()).await.unwrap();
+        world.restart();
+        assert_eq!(world.summary(id).shown_state(), "stopping");
+        is_cancelled_soon(&world, id).await;
+    });
+}
+
+#[test]
+fn a_cancel_that_comes_before_the_start_is_acknowledged_ends_the_agent() {
+    simulate(async {
+        let world = World::new(script(works_on));
+        world.fail_at(2, Fault::AcknowledgedLate);
+        let id = world.create(|_| {}).await;
+        world.shown(id, "starting").await;
+        world.handle().cancel(id, "a test".into()).await.unwrap();
+        world.acknowledge();
+        is_cancelled_soon(&world, id).await;
+    });
+}
+
+/// A world with one slot, which is taken for an hour.
+async fn without_slots(change: impl FnOnce(&mut RuntimeSettings)) -> World {
+    let play = |agent: Agent| async move {
+        if agent.told() == "hold the slot" {
+            agent.uses_tool("make", HOUR).await;
+        }
+        agent.finishes();
+    };
+    let world = World::with(script(play), |settings| {
+        settings.live_agents_max = 1;
+        change(settings);
+    });
+    let holder = world.create(|request| request.task = "hold the slot".into()).await;
+    world.shown(holder, "running").await;
+    world
+}
+
+#[test]
+fn a_session_that_is_resumed_while_its_end_is_written_down_goes_on() {
+    simulate(async {
+        let world = without_slots(|_| {}).await;
+        let id = world.create(|_| {}).await;
+        world.fail_at(1, Fault::AcknowledgedLate);
+        let handle = world.handle();
+        let resuming = async {
+            world
+                .until(id, |summary| summary.lifecycle.state.outcome().is_some())
+                .await;
+            let resumed = handle.resume(id, Some("go on".into()), None, "a test".into()).await;
+            world.acknowledge();
+            resumed
+        };
+        let (cancelled, resumed) = tokio::join!(handle.cancel(id, "a test".into()), resuming);
+        assert!(cancelled.is_ok() && resumed.is_ok(), "{cancelled:?} {resumed:?}");
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+    });
+}
+
+#[test]
+fn a_session_that_was_cancelled_while_it_waited_takes_no_place_in_the_queue() {
+    simulate(async {
+        let world = without_slots(|settings| settings.queued_sessions_max = 1).await;
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.try_create(|_| {}).await.err(), Some(CallError::QueueFull(1)));
+        world.handle().cancel(id, "a test".into()).await.unwrap();
+        let next = world.create(|_| {}).await;
+        assert_eq!(world.ended(next).await.0, Outcome::Completed);
+    });
+}
+
+#[test]
+fn a_session_is_not_resumed_while_another_one_works_in_its_conversation() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.uses_tool("make", HOUR).await;
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        let conversation = world.until(id, |summary| summary.work.open_tool().is_some()).await;
+        let agent_session_id = conversation.lifecycle.agent_session_id.expect("it has begun");
+        let handle = world.handle();
+        handle.cancel(id, "a test".into()).await.unwrap();
+        world.ended(id).await;
+        let importing = handle.import(agent_session_id, world.new_session(|_| {}));
+        let owner = importing.await.unwrap().session_id;
+        world.shown(owner, "running").await;
+        let resume = async || handle.resume(id, Some("go on".into()), None, "a test".into()).await;
+        let owned = CallError::Owned {
+            agent_session_id,
+            owner,
+        };
+        assert_eq!(resume().await.err(), Some(owned));
+        assert_eq!(world.ended(owner).await.0, Outcome::Completed);
+        assert!(resume().await.is_ok());
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
     });
 }

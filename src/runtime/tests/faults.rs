@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::agent::{Agent, Script, script};
-use super::world::{SECOND, World, simulate};
+use super::world::{SECOND, World, pass, simulate};
 use crate::runtime::handle::CallError;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::Entry;
@@ -177,6 +177,55 @@ fn a_daemon_that_dies_again_and_again_finishes_all_the_same() {
                 world.restart();
             }
             EVENTFUL.look_at(&world, fault, nth).await;
+        });
+    }
+}
+
+/// Runs this while whatever acknowledgement is held back is given after ten seconds.
+async fn acknowledged_late(world: &World, looking: impl Future<Output = ()>) {
+    let acknowledging = async {
+        loop {
+            pass(10 * SECOND).await;
+            world.acknowledge();
+        }
+    };
+    tokio::select! {
+        () = looking => {}
+        () = acknowledging => {}
+    }
+}
+
+#[test]
+fn an_acknowledgement_that_is_heard_of_behind_later_ones_changes_nothing() {
+    for nth in 1..=30 {
+        simulate(async {
+            let world = World::new(eventful());
+            world.fail_at(nth, Fault::AcknowledgedLate);
+            let looking = async {
+                EVENTFUL.ask(&world).await;
+                EVENTFUL.look_at(&world, Fault::AcknowledgedLate, nth).await;
+            };
+            acknowledged_late(&world, looking).await;
+        });
+    }
+}
+
+#[test]
+fn an_agent_that_ends_before_its_result_is_known_to_be_on_disk_has_finished() {
+    for nth in 1..=10 {
+        simulate(async {
+            let world = World::new(script(|agent: Agent| async move {
+                agent.says_a_line();
+                agent.finishes();
+                agent.exits();
+            }));
+            world.fail_at(nth, Fault::AcknowledgedLate);
+            let looking = async {
+                let id = world.create(|_| {}).await;
+                assert_eq!(world.ended(id).await.0, Outcome::Completed, "{nth}");
+                assert_eq!(world.endings(id), ["finished"], "{nth}");
+            };
+            acknowledged_late(&world, looking).await;
         });
     }
 }

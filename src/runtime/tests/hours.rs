@@ -260,3 +260,47 @@ fn nothing_but_work_makes_a_checkpoint() {
         assert_eq!(checkpoints.count(), 2, "behind the line, and at the end of the turn");
     });
 }
+
+#[test]
+fn a_silent_tool_is_at_work_for_as_long_as_it_has_a_process_and_stalls_without_one() {
+    for has_process in [true, false] {
+        simulate(async move {
+            let world = World::new(script(move |agent: Agent| async move {
+                agent.says_a_line();
+                if agent.is_first("silence") {
+                    agent.runs_silently("make", has_process, 125 * MINUTE).await;
+                }
+                agent.finishes();
+            }));
+            let id = world.create(|_| {}).await;
+            assert_eq!(world.ended(id).await.0, Outcome::Completed);
+            let (endings, notices) = (world.endings(id), world.notices(id));
+            if has_process {
+                assert_eq!((endings, notices.len()), (vec!["finished"], 0), "{notices:?}");
+            } else {
+                assert_eq!(
+                    (endings, notices.len()),
+                    (vec!["stalled", "finished"], 1),
+                    "{notices:?}"
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn no_checkpoint_leaves_a_tool_call_open() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.calls_tool("make slowly");
+            agent.uses_tool("make", SECOND).await;
+            agent.says_a_line();
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        let journal = world.journal(id).into_iter();
+        let checkpoints = journal.filter(|(_, entry)| matches!(entry, Entry::Checkpoint(_)));
+        assert_eq!(checkpoints.count(), 1, "at the end of the turn");
+    });
+}

@@ -117,3 +117,18 @@ fn result(inputs: &[Uuid], text: &str) -> Value {
         "user_message_uuid": inputs.last(),
     })
 }
+
+/// The end of a turn that the CLI began by itself, to tell of something that had happened.
+pub(super) fn report() -> Value {
+    let mut frame = done(&[], "It has happened.");
+    frame["origin"] = json!({"kind": "task-notification"});
+    frame
+}
+
+/// All that goes on in the background: so many shells.
+pub(super) fn shells(count: u32) -> Value {
+    let task = |n| json!({"task_id": format!("b{n}"), "task_type": "local_bash", "description": "a shell"});
+    json!({
+        "type": "system", "subtype": "background_tasks_changed", "tasks": (0..count).map(task).collect::<Vec<_>>(),
+    })
+}

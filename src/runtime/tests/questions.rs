@@ -5,6 +5,7 @@ use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::runtime::handle::CallError;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::Entry;
+use crate::session::message::Message;
 use crate::session::outcome::Outcome;
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::OnQuestion;
@@ -207,5 +208,49 @@ fn an_answer_that_no_agent_can_be_told_is_refused_while_another_can_be_given() {
         );
         allow(&world, id, question).await;
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
+    });
+}
+
+#[test]
+fn a_question_that_the_next_agent_goes_past_is_withdrawn_and_keeps_nobody_waiting() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            if agent.is_first("question") {
+                agent.asks("make install", SECOND).await;
+            }
+            // The end of a turn that was about something else says nothing of the question.
+            agent.reports();
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        world.shown(id, "awaiting_input").await;
+        world.kill_agents();
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        let journal = world.journal(id);
+        let withdrawn = journal
+            .iter()
+            .position(|(_, entry)| entry.kind() == "question.withdrawn");
+        let is_good_end = |entry: &Entry| match entry {
+            Entry::AgentMessage(said) => matches!(&said.message, Message::TurnEnded(end) if !end.synthetic),
+            _ => false,
+        };
+        let ended = journal.iter().position(|(_, entry)| is_good_end(entry));
+        let follows = |place: usize| ended.is_some_and(|ended| place + 1 == ended || place == ended + 1);
+        assert!(withdrawn.is_some_and(follows), "{journal:#?}");
+    });
+}
+
+#[test]
+fn an_answer_that_a_host_took_with_it_is_given_by_the_next_host() {
+    simulate(async {
+        let world = World::new(script(|agent| asks_between(agent, 1, 1)));
+        let id = world.create(|_| {}).await;
+        world.shown(id, "awaiting_input").await;
+        world.stops_hosts();
+        allow(&world, id, QuestionId(1)).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.lines(id).len(), 2, "the agent was told that it may");
+        assert_eq!(world.endings(id), ["finished"]);
     });
 }

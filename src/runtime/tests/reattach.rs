@@ -1,7 +1,8 @@
 //! Agents without an execution or without a host: somebody takes them up again, and nobody doubles them.
 
-use super::agent::{Agent, script};
-use super::world::{MINUTE, World, pass, simulate};
+use super::agent::{Agent, HALF_A_LINE, script};
+use super::world::{MINUTE, SECOND, World, pass, simulate};
+use crate::session::journal::Entry;
 use crate::session::outcome::{Cause, Outcome};
 
 /// Says a line, works for half an hour with signs of life, and says another one.
@@ -139,5 +140,73 @@ fn a_task_for_which_the_agents_stdin_does_not_grow_goes_by_a_file() {
         let file = told.split_whitespace().find(|word| word.contains("input-")).unwrap();
         let written = std::fs::read_to_string(file.trim_end_matches('.')).unwrap();
         assert_eq!(written, task);
+    });
+}
+
+#[test]
+fn a_turn_that_follows_while_a_shell_goes_on_is_not_cut_when_the_time_of_the_shell_is_up() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.has_shells(1);
+            agent.says_a_line();
+            agent.finishes();
+            agent.works(30 * SECOND).await;
+            agent.begins_again();
+            agent.uses_tool("make", 5 * MINUTE).await;
+            agent.says_a_line();
+            agent.has_shells(0);
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.lines(id).len(), 2);
+        assert_eq!(world.notices(id), [""; 0], "no shell was ended");
+    });
+}
+
+#[test]
+fn half_a_line_of_an_agent_that_died_over_it_is_kept_as_what_it_is() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            if agent.is_first("death") {
+                return agent.dies_amid_a_line();
+            }
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        let unknown = |(_, entry)| match entry {
+            Entry::AgentUnknown(unknown) => Some(unknown.line),
+            _ => None,
+        };
+        let kept: Vec<_> = world.journal(id).into_iter().filter_map(unknown).collect();
+        assert_eq!(kept, [HALF_A_LINE]);
+    });
+}
+
+#[test]
+fn a_checkpoint_tells_all_the_turns_also_behind_a_restart_of_the_daemon() {
+    simulate(async {
+        let mut world = World::new(script(|agent: Agent| async move {
+            agent.has_shells(1);
+            agent.finishes();
+            agent.works(30 * SECOND).await;
+            agent.begins_again();
+            agent.says_a_line();
+            agent.has_shells(0);
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.is_answered()).await;
+        world.restart();
+        let (outcome, summary) = world.ended(id).await;
+        assert_eq!((outcome, summary.turns), (Outcome::Completed, 2));
+        let journal = world.journal(id).into_iter();
+        let turns = journal.filter_map(|(_, entry)| match entry {
+            Entry::Checkpoint(checkpoint) => Some(checkpoint.turns),
+            _ => None,
+        });
+        assert_eq!(turns.collect::<Vec<_>>(), [1, 2]);
     });
 }
