@@ -50,6 +50,9 @@ pub struct Turns {
     /// Somebody has answered a question so that the turn is to end with it; known over the death of the agent that asked.
     #[serde(default)]
     is_to_be_interrupted: bool,
+    /// What it wrote to its stderr is told.
+    #[serde(default)]
+    has_stderr: bool,
 }
 
 /// What else decides whether an agent has finished.
@@ -96,13 +99,7 @@ impl Turns {
                 self.answered = None;
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),
-            // A version that prints no result with it says so here alone, and nothing else.
-            Entry::AgentStderr(said) if self.is_untouched() => {
-                let refusal = said.text.lines().find(|line| line.contains(NO_CONVERSATION));
-                self.answered = refusal.map(|line| Ending::LostContext {
-                    message: line.trim().to_owned(),
-                });
-            }
+            Entry::AgentStderr(said) => self.take_stderr(&said.text),
             // The model is asked once more for what was cut off, by this agent or by the one that goes on.
             Entry::DraftDropped(dropped) if self.round.as_ref() == Some(&dropped.message_id) => {
                 self.round = None;
@@ -110,6 +107,22 @@ impl Turns {
             }
             _ => {}
         }
+    }
+
+    fn take_stderr(&mut self, text: &str) {
+        self.has_stderr = true;
+        // A version that prints no result with it says so here alone, and nothing else.
+        if self.is_untouched() {
+            let refusal = text.lines().find(|line| line.contains(NO_CONVERSATION));
+            self.answered = refusal.map(|line| Ending::LostContext {
+                message: line.trim().to_owned(),
+            });
+        }
+    }
+
+    /// Whether the journal has what the agent wrote to its stderr, which is told at its end.
+    pub fn has_stderr(&self) -> bool {
+        self.has_stderr
     }
 
     /// Where the agent stands while its process lives.

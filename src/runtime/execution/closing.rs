@@ -69,7 +69,7 @@ impl Closing {
 
     /// Whether the agent is being ended, or has ended by itself.
     pub(super) fn is_begun(&self) -> bool {
-        self.ending.is_some() || self.gone.is_some()
+        self.ending.is_some() || self.is_agent_gone()
     }
 
     /// A host says in its hello that the agent has ended.
@@ -77,14 +77,16 @@ impl Closing {
         self.found_gone = true;
     }
 
-    /// The agent has written this to its stderr.
-    pub(super) fn take_stderr(&mut self, stderr: &str) {
+    /// The agent has written this to its stderr; whether it is anything, and told for the first time.
+    pub(super) fn take_stderr(&mut self, stderr: &str) -> bool {
         let last = stderr.lines().rfind(|line| !line.trim().is_empty());
-        self.last_words = cut(last.unwrap_or_default().trim(), LAST_WORDS_BYTES_MAX).to_owned();
+        let last = cut(last.unwrap_or_default().trim(), LAST_WORDS_BYTES_MAX).to_owned();
+        let is_something = !last.is_empty();
+        std::mem::replace(&mut self.last_words, last).is_empty() && is_something
     }
 
     pub(super) fn is_agent_gone(&self) -> bool {
-        self.gone.is_some()
+        self.found_gone || self.gone.is_some()
     }
 
     /// What the host was asked last is asked of the next one again.

@@ -135,9 +135,8 @@ impl Execution {
                 spool_bytes,
                 stderr_tail,
             } => {
-                // A host that is reached again says so again.
-                if !stderr_tail.trim().is_empty() && !self.closing.is_agent_gone() {
-                    self.closing.take_stderr(&stderr_tail);
+                // A host that is reached again says so again, to this execution or to the next daemon's.
+                if self.closing.take_stderr(&stderr_tail) && !self.summary.work.has_stderr() {
                     self.append(None, vec![Entry::AgentStderr(Text { text: stderr_tail })], ctx);
                 }
                 self.agent_gone(exit, spool_bytes, ctx);
@@ -182,10 +181,10 @@ impl Execution {
             nudged: self.watching.is_some(),
         });
         match exit {
-            Some(exit) => {
+            // The news of its end follows at once, and has what it said last.
+            Some(_) => {
                 self.greeted = true;
                 self.closing.found_gone();
-                self.agent_gone(exit, spool_bytes, ctx);
             }
             None if self.closing.is_begun() => {
                 self.greeted = true;

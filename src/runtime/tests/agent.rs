@@ -3,10 +3,8 @@
 //! It treats messages as the CLI does: each id is taken once in a conversation, a resumed agent goes on by itself with
 //! a turn that was cut short, and what it said before it died it does not say again.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -17,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::conversation::{Conversation, note};
 use super::lines;
 use crate::agent_host::protocol::Exit;
 use crate::runtime::outside::Clock;
@@ -33,22 +32,6 @@ pub(super) type Script = Arc<dyn Fn(Agent) -> LocalBoxFuture<'static, ()> + Send
 
 pub(super) fn script<F: Future<Output = ()> + 'static>(play: impl Fn(Agent) -> F + Send + Sync + 'static) -> Script {
     Arc::new(move |agent| Box::pin(play(agent)))
-}
-
-/// What is kept of a conversation when its agent dies.
-#[derive(Debug, Default)]
-pub(super) struct Conversation {
-    seen: BTreeSet<Uuid>,
-    /// The messages of the turn that is not over.
-    turn: Vec<Uuid>,
-    /// How many lines were said in it.
-    lines: u32,
-    /// What its agents have done that they do once only.
-    deeds: BTreeSet<String>,
-    /// What it was told last.
-    told: String,
-    /// A time that they keep in mind.
-    remembered: Timestamp,
 }
 
 /// One agent process.
@@ -70,6 +53,7 @@ struct Process {
 #[derive(Default)]
 struct State {
     spool: Vec<u8>,
+    stderr: String,
     exit: Option<Exit>,
     /// Processes it has started that outlive it.
     children: Vec<String>,
@@ -128,6 +112,10 @@ impl Agent {
 
     pub(super) fn exit(&self) -> Option<Exit> {
         self.state().exit.clone()
+    }
+
+    pub(super) fn stderr(&self) -> String {
+        self.state().stderr.clone()
     }
 
     pub(super) fn spool_bytes(&self) -> u64 {
@@ -189,7 +177,7 @@ impl Agent {
             told.clone_into(&mut conversation.told);
         }
         drop(conversation);
-        self.note(input);
+        note(&self.0.transcript, input);
         self.print(lines::lifecycle(input, "queued"));
         self.print(lines::lifecycle(input, "started"));
         if !self.state().is_at_work {
@@ -399,8 +387,19 @@ impl Agent {
 
     /// Dies by a signal, and leaves a process behind.
     pub(super) fn crashes(&self) {
-        self.state().children.push("4711 sleep 100000".to_owned());
+        self.leaves_a_process();
         self.end(Exit::Signal { signal: 9 });
+    }
+
+    /// Ends in error, says so on its stderr, and leaves a process behind.
+    pub(super) fn fails_with(&self, words: &str) {
+        self.leaves_a_process();
+        words.clone_into(&mut self.state().stderr);
+        self.end(Exit::Code { code: 1 });
+    }
+
+    fn leaves_a_process(&self) {
+        self.state().children.push("4711 sleep 100000".to_owned());
     }
 
     /// Dies with a line half written.
@@ -468,17 +467,6 @@ impl Agent {
         state.spool.push(b'\n');
         drop(state);
         self.0.changed.send_replace(());
-    }
-
-    /// Writes one of our messages into the conversation's file, which is there from the first one on.
-    fn note(&self, input: Uuid) {
-        let mut file = OpenOptions::new();
-        let mut file = file
-            .create(true)
-            .append(true)
-            .open(&self.0.transcript)
-            .expect("the transcript can be written");
-        writeln!(file, "{}", json!({"type": "user", "uuid": input})).expect("the transcript can be written");
     }
 
     fn make_id(&self, kind: &str) -> String {

@@ -14,7 +14,8 @@ use tokio::io::DuplexStream;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::agent::{Agent, Conversation, Script};
+use super::agent::{Agent, Script};
+use super::conversation::Conversation;
 use crate::agent::launch::LaunchError;
 use crate::agent::socket::HostSocket;
 use crate::agent_host::protocol::{
@@ -324,7 +325,7 @@ impl Link {
         self.say(FromHost::Exited {
             exit,
             spool_bytes,
-            stderr_tail: String::new(),
+            stderr_tail: self.agent.stderr(),
         })
         .await;
     }

@@ -186,6 +186,40 @@ fn half_a_line_of_an_agent_that_died_over_it_is_kept_as_what_it_is() {
 }
 
 #[test]
+fn what_an_agent_said_on_its_stderr_is_told_once_by_whichever_daemon_hears_of_its_end() {
+    simulate(async {
+        const WORDS: &str = "Error: out of luck";
+        let mut world = World::new(script(|agent: Agent| async move {
+            agent.works(MINUTE).await;
+            if agent.is_first("death") {
+                return agent.fails_with(WORDS);
+            }
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        pass(10 * SECOND).await;
+        world.loses_hosts();
+        world.restart();
+        pass(2 * MINUTE).await;
+        world.stops_hosts();
+        world.has_hosts_again();
+        world.until(id, |summary| summary.work.has_stderr()).await;
+        assert_eq!(world.endings(id), [""; 0], "the next daemon hears of it too");
+        world.restart();
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        let ends = world.ends(id);
+        assert_eq!((ends.len(), ends[0].ending.name()), (2, "crashed"));
+        assert!(ends[0].exit.as_ref().unwrap().contains(WORDS), "{ends:?}");
+        let journal = world.journal(id).into_iter();
+        let said = journal.filter_map(|(_, entry)| match entry {
+            Entry::AgentStderr(said) => Some(said.text),
+            _ => None,
+        });
+        assert_eq!(said.collect::<Vec<_>>(), [WORDS]);
+    });
+}
+
+#[test]
 fn a_checkpoint_tells_all_the_turns_also_behind_a_restart_of_the_daemon() {
     simulate(async {
         let mut world = World::new(script(|agent: Agent| async move {
