@@ -15,6 +15,9 @@ const LOOK_MAX: Duration = Duration::from_secs(30);
 /// How long an interrupted agent has before it is ended.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(30);
 
+/// How long a silent tool without a child process has to say something.
+const CHILDLESS_GRACE: Duration = Duration::from_secs(5);
+
 /// What the clocks have seen.
 pub(super) struct Clocks {
     /// The agent's last sign of life.
@@ -27,8 +30,8 @@ pub(super) struct Clocks {
     api_failure: String,
     /// The agent was interrupted because of its silence.
     interrupted: bool,
-    /// The host was asked for child processes because of the silence since then.
-    asked_for_children: Option<Instant>,
+    /// The host was asked for child processes since the last sign.
+    asked_for_children: bool,
     timer: Option<SpawnHandle>,
 }
 
@@ -41,7 +44,7 @@ impl Clocks {
             waiting: (WaitingFor::Nothing, now),
             api_failure: String::new(),
             interrupted: false,
-            asked_for_children: None,
+            asked_for_children: false,
             timer: None,
         }
     }
@@ -49,7 +52,7 @@ impl Clocks {
     /// The agent has given a sign of life.
     pub(super) fn sign(&mut self) {
         self.last_sign = Instant::now();
-        self.asked_for_children = None;
+        self.asked_for_children = false;
     }
 
     /// The model answers. The journal hears of it when a block is whole, and until then says that the agent waits.
@@ -157,8 +160,8 @@ impl Execution {
         let left = self.surroundings.settings.patience.with(doing)?.saturating_sub(silence);
         if left.is_zero() {
             match doing {
-                Doing::Tool if self.clocks.asked_for_children != Some(self.clocks.last_sign) => {
-                    self.clocks.asked_for_children = Some(self.clocks.last_sign);
+                Doing::Tool if !self.clocks.asked_for_children => {
+                    self.clocks.asked_for_children = true;
                     self.send(&ToHost::CountChildren);
                     return None;
                 }
@@ -170,15 +173,19 @@ impl Execution {
         Some(left)
     }
 
-    /// The host has counted the agent's children: with one, a silent tool is at work.
+    /// The host has counted the agent's children: with one, a silent tool is at work. One without may have ended just
+    /// now, and what it says be under way; the look behind the grace interrupts it where it is not.
     pub(super) fn children_counted(&mut self, count: usize, ctx: &mut Context<Self>) {
         if count > 0 {
             self.clocks.sign();
-        } else if self.clocks.asked_for_children.is_some() && self.doing() == Doing::Tool {
-            let silence = self.clocks.last_sign.elapsed();
-            self.interrupt_for_silence(Doing::Tool, silence, ctx);
         }
-        self.look_at_clocks(ctx);
+        if !self.clocks.asked_for_children {
+            return self.look_at_clocks(ctx);
+        }
+        let timer = ctx.run_later(CHILDLESS_GRACE, |act, ctx| act.look_at_clocks(ctx));
+        if let Some(before) = self.clocks.timer.replace(timer) {
+            ctx.cancel_future(before);
+        }
     }
 
     fn interrupt_for_silence(&mut self, doing: Doing, silence: Duration, ctx: &mut Context<Self>) {

@@ -263,12 +263,13 @@ fn nothing_but_work_makes_a_checkpoint() {
 
 #[test]
 fn a_silent_tool_is_at_work_for_as_long_as_it_has_a_process_and_stalls_without_one() {
-    for has_process in [true, false] {
+    // One of them answers in the moment in which its processes are counted.
+    for (has_process, time) in [(true, 125 * MINUTE), (true, 2 * HOUR), (false, 125 * MINUTE)] {
         simulate(async move {
             let world = World::new(script(move |agent: Agent| async move {
                 agent.says_a_line();
                 if agent.is_first("silence") {
-                    agent.runs_silently("make", has_process, 125 * MINUTE).await;
+                    agent.runs_silently("make", has_process, time).await;
                 }
                 agent.finishes();
             }));
