@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(super) struct Machine {
     complaints: Mutex<Vec<String>>,
     /// Whether no host can be had, and how often one was asked for meanwhile.
     hostless: Mutex<Option<u32>>,
+    /// Whether whoever reaches for a host panics over it.
+    deadly: AtomicBool,
     /// Whether hosts stand still that serve a link; once they are killed others can be had.
     still: watch::Sender<bool>,
     /// Whether hosts are those of a newer daemon; once they are killed there are none but ours.
@@ -61,6 +64,7 @@ impl Machine {
             conversations: Mutex::default(),
             complaints: Mutex::default(),
             hostless: Mutex::default(),
+            deadly: AtomicBool::default(),
             still: watch::Sender::default(),
             newer: watch::Sender::default(),
             line_bytes_max: Mutex::default(),
@@ -75,6 +79,11 @@ impl Machine {
     /// From now on no host can be had, nor reached.
     pub(super) fn loses_hosts(&self) {
         *self.hostless.lock().unwrap() = Some(0);
+    }
+
+    /// From now on whoever reaches for a host panics over it, or does so no more.
+    pub(super) fn makes_hosts_deadly(&self, deadly: bool) {
+        self.deadly.store(deadly, Ordering::Relaxed);
     }
 
     /// Hosts can be had again; how often one was asked for in vain.
@@ -191,6 +200,7 @@ impl Hosts for SimulatedHosts {
                 // What is left of a daemon that died does nothing any more.
                 return std::future::pending().await;
             }
+            assert!(!self.machine.deadly.load(Ordering::Relaxed), "a test wants this panic");
             if self.machine.refuses_host() {
                 let (program, source) = ("cc-executor".into(), std::io::Error::other("no process can be started"));
                 return Err(LaunchError::Spawn { program, source });

@@ -2,6 +2,7 @@
 
 use super::agent::{Agent, HALF_A_LINE, script};
 use super::world::{MINUTE, SECOND, World, pass, simulate};
+use crate::session::id::Attempt;
 use crate::session::journal::Entry;
 use crate::session::outcome::{Cause, Outcome};
 
@@ -44,6 +45,37 @@ fn an_attempt_whose_executions_are_ghosts_again_and_again_is_ended_and_charged()
         }
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.endings(id), ["panicked", "finished"]);
+    });
+}
+
+#[test]
+fn an_execution_that_panics_ends_with_its_agent_and_the_session_goes_on() {
+    simulate(async {
+        let mut world = World::new(script(works_between_lines));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.open_tool().is_some()).await;
+        world.makes_hosts_deadly(true);
+        world.restart();
+        world.until(id, |summary| summary.lifecycle.attempt > Attempt(1)).await;
+        world.makes_hosts_deadly(false);
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["panicked", "finished"]);
+    });
+}
+
+#[test]
+fn executions_that_panic_for_ever_are_charged_and_the_session_is_parked() {
+    simulate(async {
+        let world = World::new(script(works_between_lines));
+        world.makes_hosts_deadly(true);
+        let id = world.create(|_| {}).await;
+        let (outcome, summary) = world.ended(id).await;
+        assert_eq!(outcome, Outcome::Failed { cause: Cause::Parked });
+        assert_eq!(world.endings(id), ["panicked"; 6]);
+        assert_eq!(summary.lifecycle.attempt, Attempt(6));
+        world.makes_hosts_deadly(false);
+        let other = world.create(|_| {}).await;
+        assert_eq!(world.ended(other).await.0, Outcome::Completed, "the daemon lives");
     });
 }
 

@@ -158,6 +158,11 @@ impl World {
         self.machine.keeps_pipes_small(bytes);
     }
 
+    /// From now on executions panic when they reach for a host, or do so no more.
+    pub(super) fn makes_hosts_deadly(&self, deadly: bool) {
+        self.machine.makes_hosts_deadly(deadly);
+    }
+
     /// From now on no agent host can be had, nor reached.
     pub(super) fn loses_hosts(&self) {
         self.machine.loses_hosts();
