@@ -319,6 +319,16 @@ impl Summary {
         }
     }
 
+    /// A sentence about the state as it is shown.
+    pub fn shown_note(&self) -> Option<&str> {
+        match self.shown_state() {
+            "awaiting_input" => Some("it goes on when its question is answered"),
+            "waiting_quota" => Some("its usage limit is reached; it goes on when that is reset"),
+            "waiting_api" => Some("the API fails; the agent asks it again"),
+            _ => self.note.as_deref(),
+        }
+    }
+
     /// When the session goes on by itself, where that is known.
     pub fn waits_until(&self) -> Option<Timestamp> {
         match self.lifecycle.state {
@@ -488,6 +498,27 @@ mod tests {
             tool_use_id: None,
             kind,
         })
+    }
+
+    #[test]
+    fn the_sentence_about_a_session_is_about_the_state_that_is_shown() {
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
+        summary.lifecycle.state = State::Running;
+        summary.note = Some("the agent answers".into());
+        let mut about = |waiting_for| {
+            summary.waiting_for = waiting_for;
+            format!("{}: {}", summary.shown_state(), summary.shown_note().unwrap())
+        };
+        assert_eq!(about(WaitingFor::Nothing), "running: the agent answers");
+        assert_eq!(
+            about(WaitingFor::Api),
+            "waiting_api: the API fails; the agent asks it again"
+        );
+        let quota = "waiting_quota: its usage limit is reached; it goes on when that is reset";
+        assert_eq!(about(WaitingFor::Quota), quota);
+        summary.waiting_for = WaitingFor::Nothing;
+        summary.apply(&question(), at());
+        assert_eq!(summary.shown_note(), Some("it goes on when its question is answered"));
     }
 
     #[test]

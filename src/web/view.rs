@@ -151,7 +151,7 @@ impl<'a> SessionView<'a> {
             checkpoint: summary.checkpoint,
             result: summary.result.as_deref(),
             structured_output: summary.structured_output.as_ref(),
-            note: summary.note.as_deref(),
+            note: summary.shown_note(),
             head: summary.head,
         }
     }
@@ -317,7 +317,7 @@ mod tests {
           "checkpoint": null,
           "result": null,
           "structured_output": null,
-          "note": null,
+          "note": "it goes on when its question is answered",
           "head": 0
         }
         "#);

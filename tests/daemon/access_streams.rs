@@ -2,16 +2,13 @@
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::access::Caller;
 use crate::access_roles::{cookie, link, token};
 use crate::support::daemon::TestDaemon;
-
-/// Within what time a stream has to be cut, at the very latest.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::wait::PATIENCE;
 
 /// The streams of one running session: its own, that of all, and what the server says by itself over MCP.
 fn open_all(daemon: &TestDaemon, session: &str, header: &str, with_mcp: bool) -> Vec<(String, Vec<String>, TcpStream)> {

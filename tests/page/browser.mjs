@@ -12,7 +12,7 @@ const { AxeBuilder } = require("@axe-core/playwright");
 export { assert };
 
 /** Ends a script that hangs; it says nothing about speed. */
-export const PATIENCE = 60_000;
+export const PATIENCE = 180_000;
 
 export const given = JSON.parse(process.env.PAGE_TEST_GIVEN);
 export const link = process.env.PAGE_TEST_LINK;

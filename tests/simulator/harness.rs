@@ -4,17 +4,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::wait::until;
+use crate::support::wait::{PATIENCE, until};
 
 pub(crate) const ALLOW: &str = "allow";
 pub(crate) const SESSION: &str = "6f0c3a52-1d1b-4f4e-9c39-0a8c53bd54e1";
-
-/// Long enough for a busy machine; a test that comes near it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const CLAUDE_FLAGS: [&str; 9] = [
     "-p",

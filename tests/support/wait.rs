@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for something that must happen. Far above what a loaded machine needs: it ends a hung test
 /// and says nothing about speed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 

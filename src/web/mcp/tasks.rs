@@ -29,8 +29,7 @@ pub(super) fn task(summary: &Summary) -> Task {
     let (created, updated) = (at(summary.created_at), at(summary.updated_at));
     let state = summary.shown_state();
     let told = summary
-        .note
-        .as_deref()
+        .shown_note()
         .map_or_else(|| state.to_owned(), |note| format!("{state}: {note}"));
     Task::new(summary.session_id.to_string(), status(summary), created, updated)
         .with_status_message(told)

@@ -5,7 +5,6 @@ use maud::{Markup, html};
 
 use super::markdown;
 use crate::session::outcome::Outcome;
-use crate::session::state::State;
 use crate::session::summary::Summary;
 pub(super) use crate::web::units::{amount, duration, usd};
 
@@ -95,8 +94,8 @@ pub(super) fn doing(summary: &Summary) -> Option<String> {
         return Some(markdown::plain(result, DOING_CHARS_MAX));
     }
     let tool = summary.work.open_tool().filter(|_| outcome.is_none());
-    let note = summary.note.as_deref();
-    tool.or(note.filter(|_| summary.lifecycle.state != State::Running))
+    let note = summary.shown_note();
+    tool.or(note.filter(|_| summary.shown_state() != "running"))
         .filter(|text| !text.is_empty())
         .map(str::to_owned)
 }
