@@ -13,7 +13,7 @@ use crate::transport::{send_narrowly, session_of};
 /// What the daemon's memory may grow by, in MiB: twice what it does at the most, and less than what is written.
 const GROWTH_MAX_MIB: u64 = 64;
 
-/// The same where a client that did not read comes back and is told what it missed: it grows by 74 MiB and no further,
+/// The same where a client that did not read comes back and is told what it missed: it grows by some 72 MiB and no further,
 /// whether 56 or 84 MB are written (measured).
 const GROWTH_MAX_READ_ON_MIB: u64 = 112;
 
