@@ -10,11 +10,11 @@ use crate::support::daemon::TestDaemon;
 use crate::support::wait::until;
 use crate::transport::{send_narrowly, session_of};
 
-/// What the daemon's memory may grow by, in MiB: twice what it does at the most, and less than what is written.
+/// What the daemon's memory may grow by, in MiB: twice what it does, and less than it would if it kept what is written.
 const GROWTH_MAX_MIB: u64 = 64;
 
-/// The same where a client that did not read comes back and is told what it missed: it grows by some 72 MiB and no further,
-/// whether 56 or 84 MB are written (measured).
+/// The same where a client that did not read comes back and is told what it missed: it grows by some 72 MiB and no
+/// further, whether 56 or 84 MB are written (measured).
 const GROWTH_MAX_READ_ON_MIB: u64 = 112;
 
 /// As many notifications as there can be.
