@@ -63,7 +63,7 @@ pub(super) fn create_parent(path: &Path) -> io::Result<()> {
 }
 
 /// Which file is at a path, links followed: its device and inode.
-pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
+pub(crate) fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = fs::metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
 }

@@ -69,7 +69,7 @@ use tokio::sync::oneshot;
 
 use crate::session::id::{Attempt, SessionId};
 use disk::Stored;
-pub(crate) use disk::tail;
+pub(crate) use disk::{identity, tail};
 use keeper::Keeper;
 use listen::Door;
 use messages::Leave;
@@ -127,11 +127,6 @@ pub fn kill_hosts(session: SessionId, attempt: Attempt) {
     for host in hosts.filter_map(proc::identify) {
         leftovers::signal(host, ProcessSignal::KILL);
     }
-}
-
-/// Which file is at a path, links followed: its device and inode.
-pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    disk::identity(path)
 }
 
 /// Whether files in this directory can be locked. It is made where only it is missing.

@@ -301,31 +301,35 @@ impl Summary {
 
     /// The state as it is shown: what a person wants to know first.
     pub fn shown_state(&self) -> &'static str {
+        self.shown().0
+    }
+
+    /// A sentence about the state as it is shown.
+    pub fn shown_note(&self) -> Option<&str> {
+        self.shown().1.or(self.note.as_deref())
+    }
+
+    /// The state as it is shown, and what is to be said about it where that is another one than the journal's.
+    fn shown(&self) -> (&'static str, Option<&'static str>) {
+        let asked = ("awaiting_input", Some("it goes on when its question is answered"));
         match &self.lifecycle.state {
-            state if self.waiting_for == WaitingFor::Room && state.outcome().is_none() => "paused",
-            State::Starting | State::Running if self.is_waiting_for_person() => "awaiting_input",
-            State::Asking => "awaiting_input",
+            state if self.waiting_for == WaitingFor::Room && state.outcome().is_none() => ("paused", None),
+            State::Starting | State::Running if self.is_waiting_for_person() => asked,
+            State::Asking => asked,
             State::Running => match self.waiting_for {
-                WaitingFor::Nothing => "running",
-                WaitingFor::Quota => "waiting_quota",
-                WaitingFor::Api => "waiting_api",
-                WaitingFor::Room => "paused",
+                WaitingFor::Nothing => ("running", None),
+                WaitingFor::Quota => {
+                    let note = "its usage limit is reached; it goes on when that is reset";
+                    ("waiting_quota", Some(note))
+                }
+                WaitingFor::Api => ("waiting_api", Some("the API fails; the agent asks it again")),
+                WaitingFor::Room => ("paused", None),
             },
             state @ (State::Queued
             | State::Starting
             | State::WaitingRetry { .. }
             | State::Stopping { .. }
-            | State::Ended { .. }) => state.name().as_str(),
-        }
-    }
-
-    /// A sentence about the state as it is shown.
-    pub fn shown_note(&self) -> Option<&str> {
-        match self.shown_state() {
-            "awaiting_input" => Some("it goes on when its question is answered"),
-            "waiting_quota" => Some("its usage limit is reached; it goes on when that is reset"),
-            "waiting_api" => Some("the API fails; the agent asks it again"),
-            _ => self.note.as_deref(),
+            | State::Ended { .. }) => (state.name().as_str(), None),
         }
     }
 

@@ -78,16 +78,12 @@ impl Clocks {
 impl Execution {
     /// Looks at the clocks now, and again when the next one may have run out.
     pub(super) fn look_at_clocks(&mut self, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.clocks.timer.take() {
-            ctx.cancel_future(timer);
-        }
         if self.closing.is_begun() {
             return;
         }
         if self.reach.is_failing() {
             self.clocks.hold();
-            self.clocks.timer = Some(ctx.run_later(LOOK_MAX, |act, ctx| act.look_at_clocks(ctx)));
-            return;
+            return self.look_again_in(LOOK_MAX, ctx);
         }
         let now = Instant::now();
         let holds = self.look_at_holds(now, ctx);
@@ -101,7 +97,15 @@ impl Execution {
             .min()
             .unwrap_or(LOOK_MAX)
             .min(LOOK_MAX);
-        self.clocks.timer = Some(ctx.run_later(wait, |act, ctx| act.look_at_clocks(ctx)));
+        self.look_again_in(wait, ctx);
+    }
+
+    /// Looks at the clocks after this wait instead of whenever that was to be.
+    fn look_again_in(&mut self, wait: Duration, ctx: &mut Context<Self>) {
+        let timer = ctx.run_later(wait, |act, ctx| act.look_at_clocks(ctx));
+        if let Some(before) = self.clocks.timer.replace(timer) {
+            ctx.cancel_future(before);
+        }
     }
 
     /// How long a wait for quota or for the API may still last; ends the agent when it is over.
@@ -179,12 +183,10 @@ impl Execution {
         if count > 0 {
             self.clocks.sign();
         }
-        if !self.clocks.asked_for_children {
-            return self.look_at_clocks(ctx);
-        }
-        let timer = ctx.run_later(CHILDLESS_GRACE, |act, ctx| act.look_at_clocks(ctx));
-        if let Some(before) = self.clocks.timer.replace(timer) {
-            ctx.cancel_future(before);
+        if self.clocks.asked_for_children {
+            self.look_again_in(CHILDLESS_GRACE, ctx);
+        } else {
+            self.look_at_clocks(ctx);
         }
     }
 

@@ -80,9 +80,9 @@ impl Closing {
     /// The agent has written this to its stderr; whether it is anything, and told for the first time.
     pub(super) fn take_stderr(&mut self, stderr: &str) -> bool {
         let last = stderr.lines().rfind(|line| !line.trim().is_empty());
-        let last = cut(last.unwrap_or_default().trim(), LAST_WORDS_BYTES_MAX).to_owned();
-        let is_something = !last.is_empty();
-        std::mem::replace(&mut self.last_words, last).is_empty() && is_something
+        let is_first = self.last_words.is_empty();
+        self.last_words = cut(last.unwrap_or_default().trim(), LAST_WORDS_BYTES_MAX).to_owned();
+        is_first && !self.last_words.is_empty()
     }
 
     pub(super) fn is_agent_gone(&self) -> bool {

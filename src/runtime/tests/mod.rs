@@ -1,9 +1,9 @@
 //! The runtime under simulated time: the real actors on the store in memory, with agents and hosts played by the test,
 //! on tokio's paused clock. Hours pass as soon as nobody has anything to do.
 //!
-//! [`world`] is the daemon and its machine, [`agent`] plays an agent by a script and keeps a [`conversation`], [`host`] is the other end of each
-//! link, [`lines`] are the lines that an agent prints. A world that is dropped fails its test if two agents of a
-//! session were ever alive at once, or if one of them was treated as no host would.
+//! [`world`] is the daemon and its machine, [`agent`] plays an agent by a script and keeps a [`conversation`], [`host`] is
+//! the other end of each link, [`lines`] are the lines that an agent prints. A world that is dropped fails its test if two
+//! agents of a session were ever alive at once, or if one of them was treated as no host would.
 
 mod agent;
 mod clarify;

@@ -208,11 +208,10 @@ fn half_a_line_of_an_agent_that_died_over_it_is_kept_as_what_it_is() {
         }));
         let id = world.create(|_| {}).await;
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
-        let unknown = |(_, entry)| match entry {
+        let kept = world.told(id, |entry| match entry {
             Entry::AgentUnknown(unknown) => Some(unknown.line),
             _ => None,
-        };
-        let kept: Vec<_> = world.journal(id).into_iter().filter_map(unknown).collect();
+        });
         assert_eq!(kept, [HALF_A_LINE]);
     });
 }
@@ -242,12 +241,11 @@ fn what_an_agent_said_on_its_stderr_is_told_once_by_whichever_daemon_hears_of_it
         let ends = world.ends(id);
         assert_eq!((ends.len(), ends[0].ending.name()), (2, "crashed"));
         assert!(ends[0].exit.as_ref().unwrap().contains(WORDS), "{ends:?}");
-        let journal = world.journal(id).into_iter();
-        let said = journal.filter_map(|(_, entry)| match entry {
+        let said = world.told(id, |entry| match entry {
             Entry::AgentStderr(said) => Some(said.text),
             _ => None,
         });
-        assert_eq!(said.collect::<Vec<_>>(), [WORDS]);
+        assert_eq!(said, [WORDS]);
     });
 }
 
@@ -268,11 +266,10 @@ fn a_checkpoint_tells_all_the_turns_also_behind_a_restart_of_the_daemon() {
         world.restart();
         let (outcome, summary) = world.ended(id).await;
         assert_eq!((outcome, summary.turns), (Outcome::Completed, 2));
-        let journal = world.journal(id).into_iter();
-        let turns = journal.filter_map(|(_, entry)| match entry {
+        let turns = world.told(id, |entry| match entry {
             Entry::Checkpoint(checkpoint) => Some(checkpoint.turns),
             _ => None,
         });
-        assert_eq!(turns.collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(turns, [1, 2]);
     });
 }

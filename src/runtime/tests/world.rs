@@ -192,13 +192,18 @@ impl World {
         written.expect("the store answers").expect("it is not refused");
     }
 
+    /// What the journal has of one kind.
+    pub(super) fn told<T>(&self, id: SessionId, pick: impl Fn(Entry) -> Option<T>) -> Vec<T> {
+        let journal = self.journal(id).into_iter();
+        journal.filter_map(|(_, entry)| pick(entry)).collect()
+    }
+
     /// What the journal tells a person.
     pub(super) fn notices(&self, id: SessionId) -> Vec<String> {
-        let notice = |(_, entry)| match entry {
+        self.told(id, |entry| match entry {
             Entry::Notice(notice) => Some(notice.text),
             _ => None,
-        };
-        self.journal(id).into_iter().filter_map(notice).collect()
+        })
     }
 
     /// The machine sleeps: its wall clock goes on, its monotonic one does not. Less than no time sets the clock back.
@@ -373,14 +378,13 @@ impl World {
 
     /// The texts that the journal has of its agents.
     pub(super) fn lines(&self, id: SessionId) -> Vec<String> {
-        let text = |(_, entry)| match entry {
+        self.told(id, |entry| match entry {
             Entry::AgentMessage(said) => match said.message {
                 Message::Text { text, .. } => Some(text),
                 _ => None,
             },
             _ => None,
-        };
-        self.journal(id).into_iter().filter_map(text).collect()
+        })
     }
 
     /// How its attempts ended, by the endings' names.
@@ -389,11 +393,10 @@ impl World {
     }
 
     pub(super) fn ends(&self, id: SessionId) -> Vec<AttemptEnd> {
-        let end = |(_, entry)| match entry {
+        self.told(id, |entry| match entry {
             Entry::AttemptEnded(end) => Some(end),
             _ => None,
-        };
-        self.journal(id).into_iter().filter_map(end).collect()
+        })
     }
 
     /// How long it was told to wait before each next attempt.
