@@ -87,20 +87,6 @@ fn in_a_burst_every_reader_gets_every_record_once_and_in_order() {
     assert_flood_is_journalled(&daemon, &whole_journal(&daemon, &id), 300);
 }
 
-/// Memory of the daemon alone, in bytes: resident and not of a file.
-fn memory(daemon: &TestDaemon) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("the daemon runs");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))
-        .expect("a line of memory");
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse::<u64>()
-        .expect("a number of KiB")
-        * 1024
-}
-
 #[test]
 fn readers_that_stand_still_cost_no_memory() {
     const LINES: u64 = 15_000;
@@ -124,9 +110,9 @@ fn readers_that_stand_still_cost_no_memory() {
     };
     // What a flood leaves behind in allocators and caches is there before it is measured.
     run(0);
-    let before = memory(&daemon);
+    let before = daemon.memory();
     let (stalled, head) = run(READERS);
-    let grown = memory(&daemon).saturating_sub(before);
+    let grown = daemon.memory().saturating_sub(before);
     let owed = READERS * LINES * LINE_BYTES;
     assert!(
         grown < owed / 4,

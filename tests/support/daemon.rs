@@ -177,6 +177,17 @@ impl TestDaemon {
         self.child.as_ref().expect("the daemon runs").id()
     }
 
+    /// Its memory alone, in bytes: resident and not of a file.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the daemon runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .expect("a line of memory");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+        kib * 1024
+    }
+
     fn daemon_file(&self) -> Option<Value> {
         serde_json::from_slice(&std::fs::read(self.state().join("daemon.json")).ok()?).ok()
     }
