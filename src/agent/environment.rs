@@ -43,6 +43,9 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
 ];
 
+/// Versions of the CLI that the whole test suite has passed with, oldest first.
+pub const TRIED_VERSIONS: [&str; 2] = ["2.1.330", "2.1.332"];
+
 /// The first version that knows all of [`ON_RESUME`]. Those before it also go on by themselves with a turn that was cut,
 /// but leave out the calls that were cut, so that the model repeats them blindly.
 const RESUMES_BY_ITSELF_SINCE: [u32; 3] = [2, 1, 309];

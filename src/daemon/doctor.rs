@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 
 use super::{Options, read_daemon_file, settings_and_paths, take_lock};
+use crate::agent::environment::TRIED_VERSIONS;
 use crate::agent_host;
 use crate::config::{DAEMON_LOCK, Paths, Settings};
 use crate::runtime::Publisher;
@@ -256,9 +257,10 @@ fn look_at_agent(settings: &Settings) -> anyhow::Result<String> {
     if !status.success() {
         bail!("`{program} --version` failed ({status})");
     }
+    let version = said.lines().next().unwrap_or("unknown").trim();
     Ok(format!(
-        "{program}, version {}",
-        said.lines().next().unwrap_or("unknown").trim()
+        "{program}, version {version} (tested with {})",
+        TRIED_VERSIONS.join(", ")
     ))
 }
 

@@ -7,20 +7,29 @@ use super::messages_api::MessagesApi;
 /// Where the CLI is, when it is not where the test command puts it.
 const BINARY_VARIABLE: &str = "CC_EXECUTOR_TEST_CLAUDE";
 
-/// Below the cache folder; `tests/all` installs it there, with the same version in its name.
-const BINARY_IN_CACHE: &str =
-    "cc-executor-tests/claude-2.1.330/node_modules/@anthropic-ai/claude-code-linux-x64/claude";
+/// Names another version of the CLI than the suite's own, for a run against an older or a newer one.
+const VERSION_VARIABLE: &str = "CC_EXECUTOR_TEST_CLAUDE_VERSION";
+
+/// The version of the CLI that the suite runs by default.
+const VERSION: &str = include_str!("../claude-version");
 
 /// The path of the CLI. A test that needs it fails where it is missing, since a skipped test proves nothing.
 pub(crate) fn claude_binary() -> PathBuf {
     let named = std::env::var_os(BINARY_VARIABLE).map(PathBuf::from);
-    let path = named.unwrap_or_else(|| cache_folder().join(BINARY_IN_CACHE));
+    let path = named.unwrap_or_else(installed_binary);
     assert!(
         path.is_file(),
         "no claude CLI at {}: run `bash tests/all`, which installs it, or name one in {BINARY_VARIABLE}",
         path.display()
     );
     path
+}
+
+/// The path at which `tests/all` installs the CLI.
+fn installed_binary() -> PathBuf {
+    let version = std::env::var(VERSION_VARIABLE).unwrap_or_else(|_| VERSION.trim().to_owned());
+    let home = cache_folder().join(format!("cc-executor-tests/claude-{version}"));
+    home.join("node_modules/@anthropic-ai/claude-code-linux-x64/claude")
 }
 
 /// The folder in which `tests/all` has one of its own for what it installs.
