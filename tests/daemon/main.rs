@@ -32,4 +32,5 @@ mod stream;
 mod stream_load;
 mod stream_restart;
 mod stuck;
+mod upgrade;
 mod watched;
