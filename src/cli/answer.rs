@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
+use crate::session::grant::{Grant, Pick, Suggestion};
 use crate::session::question::{Answer, AnswerMismatch, Choice, QuestionKind};
 
 use super::clean::one_line;
@@ -15,9 +16,12 @@ pub(crate) struct AnswerFlags {
     /// Yes, go ahead (a permission, a plan)
     #[arg(long, group = "answer_action")]
     pub(crate) allow: bool,
-    /// With --allow: grant what the question suggests too, for this session only
+    /// With --allow: grant all rules that the question suggests, for this session only: the like is not asked again
     #[arg(long, requires = "allow")]
     pub(crate) remember: bool,
+    /// With --allow: grant this suggestion of the question, by the number that `status` shows, for this session only
+    #[arg(long, value_name = "N", requires = "allow")]
+    pub(crate) grant: Vec<usize>,
     /// No; the reason is told to the agent
     #[arg(long, value_name = "REASON", num_args = 0..=1, group = "answer_action")]
     pub(crate) deny: Option<Option<String>>,
@@ -57,6 +61,17 @@ pub(crate) enum BadAnswer {
     /// A text cannot answer this.
     #[error("--text answers a single question with options: use {0}")]
     NoText(&'static str),
+    /// No suggestion has this number.
+    #[error("--grant {number}: {}", suggested(.offers))]
+    NoSuchGrant {
+        /// What was typed.
+        number: usize,
+        /// The lines of what is suggested.
+        offers: Vec<String>,
+    },
+    /// The question suggests no rule.
+    #[error("--remember: the question suggests no rule; {}", suggested(.0))]
+    NothingToRemember(Vec<String>),
     /// The form's content is not JSON.
     #[error("--form: {0}")]
     Form(#[from] BadJson),
@@ -66,10 +81,7 @@ impl AnswerFlags {
     /// The answer they give to this question; none when no flag says one.
     pub(crate) fn to_answer(&self, kind: &QuestionKind) -> Result<Option<Answer>, BadAnswer> {
         let answer = if self.allow {
-            Answer::Allow {
-                updated_input: None,
-                remember: self.remember,
-            }
+            self.allowing(kind)?
         } else if let Some(reason) = &self.deny {
             Answer::Deny {
                 reason: reason.clone(),
@@ -91,6 +103,51 @@ impl AnswerFlags {
         kind.check(&answer)?;
         Ok(Some(answer))
     }
+}
+
+impl AnswerFlags {
+    /// Names what is granted by its words: the same place may hold another suggestion when the question is asked again.
+    fn allowing(&self, kind: &QuestionKind) -> Result<Answer, BadAnswer> {
+        let offers = kind.offers();
+        let lines = || offers.iter().map(|offer| offer.words.clone()).collect::<Vec<_>>();
+        let named = |number: &usize| {
+            let offer = offers
+                .get(number.checked_sub(1)?)
+                .filter(|offer| offer.grant.is_some())?;
+            Some(Pick::Words(offer.words.clone()))
+        };
+        let mut grant = Vec::new();
+        for number in &self.grant {
+            grant.push(named(number).ok_or_else(|| BadAnswer::NoSuchGrant {
+                number: *number,
+                offers: lines(),
+            })?);
+        }
+        let is_rule = |offer: &Suggestion| offer.grant.as_ref().is_some_and(Grant::is_of_rules);
+        if self.remember {
+            let rules = offers.iter().filter(|offer| is_rule(offer));
+            let rules: Vec<_> = rules.map(|offer| Pick::Words(offer.words.clone())).collect();
+            if rules.is_empty() && matches!(kind, QuestionKind::Permission { .. }) {
+                return Err(BadAnswer::NothingToRemember(lines()));
+            }
+            grant.extend(rules);
+        }
+        Ok(Answer::Allow {
+            updated_input: None,
+            remember: false,
+            grant,
+        })
+    }
+}
+
+/// What a question suggests to grant, with the numbers of `--grant`.
+fn suggested(offers: &[String]) -> String {
+    if offers.is_empty() {
+        return "it suggests nothing to grant".to_owned();
+    }
+    let line = |(place, words): (usize, &String)| format!("\n  {}. {}", place + 1, one_line(words, 200));
+    let lines: String = offers.iter().enumerate().map(line).collect();
+    format!("it suggests, for --grant:{lines}")
 }
 
 fn choose(kind: &QuestionKind, typed: &[String]) -> Result<BTreeMap<String, String>, BadAnswer> {
@@ -196,6 +253,9 @@ fn mismatch(kind: &QuestionKind) -> BadAnswer {
 /// How this kind of question is answered on the command line, for a hint.
 pub(crate) fn flags_for(kind: &QuestionKind) -> &'static str {
     match kind {
+        QuestionKind::Permission { suggestions, .. } if !suggestions.is_empty() => {
+            "--allow [--grant N …] | --deny [REASON]"
+        }
         QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => "--allow | --deny [REASON]",
         QuestionKind::Choice { questions, .. } if questions.len() > 1 => {
             "--choice \"question=option\" … | --deny [REASON]"
@@ -281,12 +341,49 @@ mod tests {
     }
 
     #[test]
+    fn each_suggestion_is_granted_by_its_number() {
+        let kind = |suggestions| QuestionKind::Permission {
+            tool: "Write".into(),
+            input: json!({}),
+            reason: None,
+            suggestions,
+        };
+        let mode = kind(vec![
+            json!({"type": "setMode", "mode": "acceptEdits"}),
+            json!({"type": "new"}),
+        ]);
+        let flags = |remember, grant: &[usize]| AnswerFlags {
+            allow: true,
+            remember,
+            grant: grant.to_vec(),
+            ..AnswerFlags::default()
+        };
+        let answer = flags(false, &[1]).to_answer(&mode).unwrap().unwrap();
+        let granted: Vec<_> = mode.granted(&answer).unwrap().iter().map(Grant::words).collect();
+        assert_eq!(
+            granted,
+            ["switch to the permission mode acceptEdits: file edits need no permission"]
+        );
+        for number in [0, 2, 3] {
+            let error = flags(false, &[number]).to_answer(&mode).unwrap_err().to_string();
+            assert!(error.contains("1. switch to the permission mode"), "{error}");
+        }
+        let error = flags(true, &[]).to_answer(&mode).unwrap_err().to_string();
+        assert!(error.contains("no rule") && error.contains("1. switch"), "{error}");
+        let error = flags(false, &[1]).to_answer(&kind(vec![])).unwrap_err().to_string();
+        assert!(error.contains("nothing to grant"), "{error}");
+    }
+
+    #[test]
     fn flags_must_fit_the_question() {
         let permission = QuestionKind::Permission {
             tool: "Bash".into(),
             input: json!({}),
             reason: None,
-            suggestions: vec![],
+            suggestions: vec![
+                json!({"type": "setMode", "mode": "acceptEdits"}),
+                json!({"type": "addRules", "behavior": "allow", "rules": [{"toolName": "Bash"}]}),
+            ],
         };
         let form = QuestionKind::Form {
             server: "s".into(),
@@ -315,7 +412,7 @@ mod tests {
         assert!(none.to_answer(&permission).unwrap().is_none());
         assert!(matches!(
             allow.to_answer(&permission),
-            Ok(Some(Answer::Allow { remember: true, .. }))
+            Ok(Some(Answer::Allow { grant, .. })) if grant == [Pick::Words("do not ask again for Bash".into())]
         ));
         assert!(matches!(
             deny.to_answer(&colour()),

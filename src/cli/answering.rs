@@ -52,7 +52,9 @@ pub(crate) async fn answer(client: &Client, args: &AnswerArgs) -> Result<Exit, F
         print_object(&raw)?;
     } else {
         let (id, short) = (question.question_id, view.session_id.short());
-        print(&format!("{id} of session {short} is {}\n", describe_answer(&answer)))?;
+        let granted = question.kind.granted(&answer).unwrap_or_default();
+        let said = describe_answer(&answer, &granted);
+        print(&format!("{id} of session {short} is {said}\n"))?;
     }
     Ok(Exit::Ok)
 }

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use crate::session::clarify::Clarifications;
+use crate::session::grant::{Grant, in_words};
 use crate::session::journal::{AttemptEnd, AttemptStart, ClockJump, Entry, Progress, StateChange};
 use crate::session::message::{InputState, Message, TurnEnd};
 use crate::session::question::{Answer, headline_of_input};
@@ -40,7 +41,7 @@ pub(crate) fn describe(entry: &Entry) -> String {
         Entry::QuestionAnswered(answered) => format!(
             "{} {} by {}",
             answered.question_id,
-            describe_answer(&answered.answer),
+            describe_answer(&answered.answer, &answered.granted),
             answered.by
         ),
         Entry::QuestionDelivered(delivered) => format!("{} the answer reached the agent", delivered.question_id),
@@ -75,10 +76,11 @@ fn describe_refined(clarifications: &Clarifications) -> String {
     }
 }
 
-/// What an answer says, as a participle.
-pub(crate) fn describe_answer(answer: &Answer) -> String {
+/// What an answer says and grants, as a participle.
+pub(crate) fn describe_answer(answer: &Answer, granted: &[Grant]) -> String {
     let text = match answer {
-        Answer::Allow { .. } => "allowed".to_owned(),
+        Answer::Allow { .. } if granted.is_empty() => "allowed".to_owned(),
+        Answer::Allow { .. } => format!("allowed (for the rest of the session: {})", in_words(granted)),
         Answer::Deny {
             reason: Some(reason), ..
         } => format!("denied ({reason})"),
@@ -164,6 +166,7 @@ pub(crate) fn describe_message(message: &Message) -> String {
             None => "a usage limit is reached".to_owned(),
         },
         Message::RateLimit { rejected: false, .. } => "usage is within its limits".to_owned(),
+        Message::ModeChanged { permission_mode } => format!("the permission mode is {permission_mode} now"),
         Message::Compacted {
             pre_tokens,
             post_tokens,
@@ -275,6 +278,11 @@ mod tests {
             "question.answered",
             r#"{"question_id":"q1","answer":{"action":"deny","reason":"no"},"by":"cli"}"#,
             "q1 denied (no) by cli",
+        );
+        check(
+            "question.answered",
+            r#"{"question_id":"q1","answer":{"action":"allow"},"by":"cli","granted":[{"grant":"rules","rules":[{"tool":"Bash","content":"ls *"}]}]}"#,
+            "q1 allowed (for the rest of the session: do not ask again for Bash(ls *)) by cli",
         );
         check("progress", r#"{"fraction":0.5,"message":"half"}"#, "50 % half");
         check("notice", r#"{"text":"two\nlines"}"#, "two lines");

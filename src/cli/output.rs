@@ -250,6 +250,7 @@ impl Renderer {
             | Message::TaskStarted { background: true, .. }
             | Message::TaskEnded { .. }
             | Message::Compacted { .. }
+            | Message::ModeChanged { .. }
             | Message::ConversationReset { .. }
             | Message::Said { .. } => self.told(&self.styles.quiet.clone(), '·', message, out),
             Message::UserText { synthetic: false, .. }

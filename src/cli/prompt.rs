@@ -12,6 +12,7 @@ use dialoguer::{Confirm, Input, MultiSelect, Select};
 use serde_json::{Map, Value};
 
 use crate::session::form::{self, Field, FieldKind, Offer};
+use crate::session::grant::{Pick, Suggestion};
 use crate::session::question::{Answer, Choice, QuestionKind};
 
 use super::clean::{clean, one_line};
@@ -88,7 +89,18 @@ pub(crate) fn explain(kind: &QuestionKind) -> Vec<String> {
             count - LINES_MAX
         ));
     }
+    lines.extend(explain_offers(kind));
     lines
+}
+
+/// What can be granted along with a yes, with the numbers of `--grant`.
+fn explain_offers(kind: &QuestionKind) -> Vec<String> {
+    let offers = kind.offers();
+    let line = |(place, offer): (usize, &Suggestion)| {
+        format!("  {}. {}", place + 1, clean(&offer.words).replace('\n', "\n     "))
+    };
+    let head = (!offers.is_empty()).then(|| "You can also grant, for the rest of the session:".to_owned());
+    head.into_iter().chain(offers.iter().enumerate().map(line)).collect()
 }
 
 /// A tool's whole input: what would really run. A single text stands as it is.
@@ -114,7 +126,7 @@ fn explain_choice(choice: &Choice) -> String {
 fn ask(kind: &QuestionKind) -> Given<Answer> {
     show(kind);
     match kind {
-        QuestionKind::Permission { suggestions, .. } => ask_permission(!suggestions.is_empty()),
+        QuestionKind::Permission { .. } => ask_permission(&kind.offers()),
         QuestionKind::Choice { questions, .. } => ask_choices(questions),
         QuestionKind::Plan { .. } => {
             ask_yes_or_no("Approve the plan?", &["Approve", "Keep planning: say what is missing"])
@@ -131,32 +143,38 @@ fn show(kind: &QuestionKind) {
     eprint("(Enter chooses, Esc leaves it for later)");
 }
 
-fn ask_permission(can_remember: bool) -> Given<Answer> {
-    if !can_remember {
+fn ask_permission(offers: &[Suggestion]) -> Given<Answer> {
+    let can_be: Vec<_> = offers.iter().filter(|offer| offer.grant.is_some()).collect();
+    if can_be.is_empty() {
         return ask_yes_or_no("Allow it?", &["Allow", "Deny"]);
     }
-    let items = [
-        "Allow",
-        "Allow, and do not ask again for the like in this session",
-        "Deny",
-    ];
-    let chosen = select("Allow it?", &items)?;
-    match chosen {
-        Some(choice @ (0 | 1)) => Ok(Some(Answer::Allow {
-            updated_input: None,
-            remember: choice == 1,
-        })),
+    match select("Allow it?", &["Allow", "Allow, and choose what else to grant", "Deny"])? {
+        Some(0) => Ok(Some(Answer::allow())),
+        Some(1) => ask_grants(&can_be),
         Some(_) => deny().map(Some),
         None => Ok(None),
     }
 }
 
+/// Each suggestion can be taken alone; none is marked at first.
+fn ask_grants(offers: &[&Suggestion]) -> Given<Answer> {
+    let items: Vec<_> = offers.iter().map(|offer| item(&offer.words, "")).collect();
+    let chosen = MultiSelect::with_theme(&theme())
+        .with_prompt("For the rest of the session (space marks, enter answers)")
+        .items(&items)
+        .interact_opt()?;
+    let Some(chosen) = chosen else { return Ok(None) };
+    let grant = chosen.iter().filter_map(|index| offers.get(*index));
+    Ok(Some(Answer::Allow {
+        updated_input: None,
+        remember: false,
+        grant: grant.map(|offer| Pick::Words(offer.words.clone())).collect(),
+    }))
+}
+
 fn ask_yes_or_no(prompt: &str, items: &[&str; 2]) -> Given<Answer> {
     match select(prompt, items)? {
-        Some(0) => Ok(Some(Answer::Allow {
-            updated_input: None,
-            remember: false,
-        })),
+        Some(0) => Ok(Some(Answer::allow())),
         Some(_) => deny().map(Some),
         None => Ok(None),
     }
@@ -336,7 +354,10 @@ mod tests {
             tool: "Bash\u{1b}[2J".into(),
             input: json!({"command": "make\nrm -rf x\u{1b}[8m", "timeout": 5}),
             reason: Some("not in the rules".into()),
-            suggestions: vec![],
+            suggestions: vec![
+                json!({"type": "setMode", "mode": "acceptEdits"}),
+                json!({"type": "addDirectories", "directories": ["/srv\u{1b}[8m"]}),
+            ],
         };
         insta::assert_snapshot!(explain(&kind).join("\n"), @r"
         The agent wants to use Bash:
@@ -344,6 +365,9 @@ mod tests {
             rm -rf x
           timeout: 5
         (not in the rules)
+        You can also grant, for the rest of the session:
+          1. switch to the permission mode acceptEdits: file edits need no permission
+          2. let the agent work in /srv
         ");
     }
 

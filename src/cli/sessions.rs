@@ -13,6 +13,7 @@ use super::prompt;
 use super::screen::{eprint, print};
 use super::units;
 use super::view::View;
+use crate::session::effective::Terms;
 use crate::session::id::SessionId;
 
 /// How many sessions are asked for at a time where all are wanted.
@@ -224,6 +225,7 @@ fn describe(view: &View, now: Timestamp) -> String {
         format!("attempt    {}", view.attempt),
         format!("used       {}", used.join(" · ")),
     ];
+    lines.extend(describe_terms(&view.terms));
     lines.extend(
         view.note
             .as_ref()
@@ -254,6 +256,28 @@ fn describe(view: &View, now: Timestamp) -> String {
     lines.join("\n") + "\n"
 }
 
+/// What holds now besides what was asked for, or instead of it, a line each.
+fn describe_terms(terms: &Terms) -> Vec<String> {
+    let Terms {
+        permission_mode,
+        allowed_tools,
+        add_dirs,
+        model,
+    } = terms;
+    let mode = permission_mode.map(|mode| format!("permission mode {}: {}", mode.name(), mode.meaning()));
+    let rules = allowed_tools
+        .iter()
+        .map(|rule| format!("granted: do not ask again for {rule}"));
+    let directories = add_dirs
+        .iter()
+        .map(|path| format!("granted: work in {}", path.display()));
+    let model = model.as_ref().map(|model| format!("switched to the model {model}"));
+    let lines = mode.into_iter().chain(model).chain(rules).chain(directories);
+    lines
+        .map(|line| format!("terms      {}", one_line(&line, 400)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +302,20 @@ mod tests {
         0000abcd  tidy up                                    running          1        2      $0.00  1h 05m  /srv/me
         0000abcd  a name that is much longer than any colu…  failed(crashed)  1        2      $0.00  1h 05m  /tmp
         ");
+    }
+
+    #[test]
+    fn a_status_says_what_holds_now_where_that_is_not_what_was_asked_for() {
+        let terms = json!({"permission_mode": "plan", "allowed_tools": ["Bash(ls *)"], "add_dirs": ["/srv"], "model": "sonnet"});
+        let told = describe(&view(json!({"terms": terms})), now());
+        let told: Vec<_> = told.lines().filter(|line| line.starts_with("terms")).collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        terms      permission mode plan: nothing is changed before a plan is approved
+        terms      switched to the model sonnet
+        terms      granted: do not ask again for Bash(ls *)
+        terms      granted: work in /srv
+        ");
+        assert!(!describe(&view(json!({})), now()).contains("terms"));
     }
 
     #[test]

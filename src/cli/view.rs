@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::session::effective::Terms;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::journal::{Entry, UnreadableRecord};
 use crate::session::message::Usage;
@@ -51,6 +52,9 @@ pub(crate) struct View {
     /// The model, once it is known.
     #[serde(default)]
     pub(crate) model: Option<String>,
+    /// What holds besides what was asked for, or instead of it.
+    #[serde(default)]
+    pub(crate) terms: Terms,
     /// Questions that are not done with.
     #[serde(default)]
     pub(crate) questions: Vec<OpenQuestion>,

@@ -400,7 +400,7 @@ impl Execution {
                 && self.answers_sent.insert(*id)
             {
                 self.clocks.sign();
-                self.write_answer(*id, &waiting.question, answer);
+                self.write_answer(*id, waiting, answer);
             }
         }
     }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::handle::{CallError, NewSession};
+use crate::session::effective::Effective;
 use crate::session::id::{Attempt, QuestionId, Seq, SessionId};
 use crate::session::journal::AttemptEnd;
 use crate::session::question::Answer;
@@ -69,6 +70,8 @@ pub(super) struct CutAt {
     pub message: Uuid,
     /// What a person should know about it.
     pub notice: Option<String>,
+    /// The terms of the session at this record.
+    pub terms: Effective,
 }
 
 /// To the supervisor: answer a question.

@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::clarify::Clarifications;
+use super::effective::Terms;
+use super::grant::Grant;
 use super::id::{Attempt, QuestionId, Seq, SessionId};
 use super::message::{InputState, Message, Usage};
 use super::outcome::{Ending, Outcome, StopFor};
@@ -268,6 +270,10 @@ pub struct Answered {
     pub answer: Answer,
     /// Who gave it, in words for a person.
     pub by: String,
+    /// Exactly what was granted along with it, for the rest of the session; absent where nothing was, and in records of
+    /// versions that did not say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub granted: Vec<Grant>,
 }
 
 /// Data of `question.delivered`.
@@ -362,6 +368,10 @@ pub struct Resumed {
     /// The agent's id of the last message that is kept, where it was cut back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Uuid>,
+    /// What holds from now on instead of the request, or besides it, where it was cut back: what held both there and at
+    /// the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
 }
 
 /// Data of `session.ended`.

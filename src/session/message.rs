@@ -156,6 +156,11 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         mcp_servers_failed: Vec<String>,
     },
+    /// The permission mode changed, by the agent, an approved plan or a grant.
+    ModeChanged {
+        /// The permission mode in force.
+        permission_mode: String,
+    },
     /// Text for the reader.
     Text {
         /// The message it belongs to.

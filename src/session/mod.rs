@@ -1,16 +1,18 @@
 //! The pure core: what a session is, what can happen to it, and what is written down about it.
 //!
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`], [`message`],
-//! [`question`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`patience`],
-//! [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`] and [`kept`] (folds of a
-//! journal), [`opening`], [`interruption`] and [`digest`] (what an agent is told first), [`clarify`] (what may come
+//! [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`patience`],
+//! [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`], [`effective`] and [`kept`]
+//! (folds of a journal), [`opening`], [`interruption`] and [`digest`] (what an agent is told first), [`clarify`] (what may come
 //! before the work).
 
 mod active;
 pub mod checkpoint;
 pub mod clarify;
 pub mod digest;
+pub mod effective;
 pub mod form;
+pub mod grant;
 pub mod id;
 mod inputs;
 pub mod interruption;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::form;
+use super::grant::{Grant, Pick, Suggestion};
 use super::id::QuestionId;
 use super::nesting;
 
@@ -107,9 +108,14 @@ pub enum Answer {
         /// Runs instead of what was asked for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         updated_input: Option<Value>,
-        /// Grant what the question suggests too, for this session only.
+        /// Grant all rules that the question suggests, for this session only: the like is not asked again. The
+        /// permission mode and directories have to be named in `grant`.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         remember: bool,
+        /// Grant these suggestions of the question, for this session only: each by its place in `suggestions`, from 0,
+        /// or by its line in `offers`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        grant: Vec<Pick>,
     },
     /// No.
     Deny {
@@ -150,6 +156,14 @@ pub enum AnswerMismatch {
     /// A form was answered without content.
     #[error("this question is a form: submit its content, or deny")]
     NeedsForm,
+    /// It grants something that the question does not suggest, or no longer does.
+    #[error("this question does not suggest {picked} to grant; {}", offered(.offers))]
+    NoSuchGrant {
+        /// What was named.
+        picked: String,
+        /// What could be granted.
+        offers: Vec<String>,
+    },
     /// What it holds is nested deeper than what reads it can follow.
     #[error("the answer has more than {} levels", nesting::LEVELS_MAX)]
     Deep,
@@ -168,7 +182,23 @@ pub enum AnswerMismatch {
     BadForm(String),
 }
 
+fn offered(offers: &[String]) -> String {
+    if offers.is_empty() {
+        return "nothing can be granted along with it".to_owned();
+    }
+    format!("it suggests: {}", offers.join("; "))
+}
+
 impl Answer {
+    /// Yes, and nothing else.
+    pub fn allow() -> Self {
+        Self::Allow {
+            updated_input: None,
+            remember: false,
+            grant: Vec::new(),
+        }
+    }
+
     /// Whether what it holds can be read again where it is kept.
     fn is_kept_whole(&self) -> bool {
         match self {
@@ -194,7 +224,7 @@ impl QuestionKind {
         }
         match (self, answer) {
             (_, Answer::Deny { .. }) => Ok(()),
-            (Self::Permission { .. } | Self::Plan { .. }, Answer::Allow { .. }) => Ok(()),
+            (Self::Permission { .. } | Self::Plan { .. }, Answer::Allow { .. }) => self.granted(answer).map(drop),
             (Self::Permission { .. } | Self::Plan { .. }, Answer::Choose { .. } | Answer::Submit { .. }) => {
                 Err(AnswerMismatch::NeedsYesOrNo)
             }
@@ -205,6 +235,40 @@ impl QuestionKind {
             }
             (Self::Form { .. }, Answer::Allow { .. } | Answer::Choose { .. }) => Err(AnswerMismatch::NeedsForm),
         }
+    }
+
+    /// The suggestions of a permission, each in plain words.
+    pub fn offers(&self) -> Vec<Suggestion> {
+        match self {
+            Self::Permission { suggestions, .. } => suggestions.iter().map(Suggestion::of).collect(),
+            Self::Choice { .. } | Self::Plan { .. } | Self::Form { .. } => Vec::new(),
+        }
+    }
+
+    /// What an answer grants along with its yes.
+    pub fn granted(&self, answer: &Answer) -> Result<Vec<Grant>, AnswerMismatch> {
+        let Answer::Allow { remember, grant, .. } = answer else {
+            return Ok(Vec::new());
+        };
+        let offers = self.offers();
+        let mut granted: Vec<Grant> = Vec::new();
+        for pick in grant {
+            let meant = offers
+                .iter()
+                .enumerate()
+                .find(|(place, offer)| offer.is_meant(*place, pick));
+            let found = meant.and_then(|(_, offer)| offer.grant.clone());
+            granted.push(found.ok_or_else(|| no_such_grant(pick, &offers))?);
+        }
+        let rules = offers.into_iter().filter_map(|offer| offer.grant);
+        granted.extend(rules.filter(|grant| *remember && grant.is_of_rules()));
+        let mut once: Vec<Grant> = Vec::new();
+        for grant in granted {
+            if !once.contains(&grant) {
+                once.push(grant);
+            }
+        }
+        Ok(once)
     }
 
     /// Whether this is the same question asked again: the same tool with equal input, or equal questions.
@@ -292,6 +356,18 @@ pub fn headline_of_input(input: &Value) -> String {
     if short.len() < text.len() { short + "…" } else { short }
 }
 
+fn no_such_grant(pick: &Pick, offers: &[Suggestion]) -> AnswerMismatch {
+    let picked = match pick {
+        Pick::Place(place) => format!("number {place}"),
+        Pick::Words(words) => format!("{words:?}"),
+    };
+    let can_be = offers.iter().enumerate().filter(|(_, offer)| offer.grant.is_some());
+    let offers = can_be
+        .map(|(place, offer)| format!("{place}: {}", offer.words))
+        .collect();
+    AnswerMismatch::NoSuchGrant { picked, offers }
+}
+
 fn check_choice(questions: &[Choice], answers: &BTreeMap<String, String>) -> Result<(), AnswerMismatch> {
     if let Some(unknown) = answers
         .keys()
@@ -342,10 +418,7 @@ mod tests {
             reason: None,
             suggestions: vec![],
         };
-        let allow = Answer::Allow {
-            updated_input: None,
-            remember: false,
-        };
+        let allow = Answer::allow();
         assert_eq!(permission.check(&allow), Ok(()));
         assert_eq!(permission.check(&choose("x", "y")), Err(AnswerMismatch::NeedsYesOrNo));
         assert_eq!(choice().check(&allow), Err(AnswerMismatch::NeedsChoice));
@@ -358,6 +431,71 @@ mod tests {
             choice().check(&choose("Which colour?", " ")),
             Err(AnswerMismatch::Unanswered(_))
         ));
+    }
+
+    fn permission() -> QuestionKind {
+        let rule = |content: &str| json!([{"toolName": "Bash", "ruleContent": content}]);
+        QuestionKind::Permission {
+            tool: "Bash".into(),
+            input: json!({}),
+            reason: None,
+            suggestions: vec![
+                json!({"type": "addRules", "behavior": "allow", "rules": rule("ls *"), "destination": "localSettings"}),
+                json!({"type": "addDirectories", "directories": ["/srv"], "destination": "session"}),
+                json!({"type": "setMode", "mode": "acceptEdits", "destination": "session"}),
+                json!({"type": "new"}),
+            ],
+        }
+    }
+
+    fn granted(kind: &QuestionKind, remember: bool, grant: &[Pick]) -> Result<Vec<String>, AnswerMismatch> {
+        let answer = Answer::Allow {
+            updated_input: None,
+            remember,
+            grant: grant.to_vec(),
+        };
+        assert_eq!(kind.check(&answer).is_ok(), kind.granted(&answer).is_ok());
+        let granted = kind.granted(&answer)?;
+        Ok(granted.iter().map(Grant::words).collect())
+    }
+
+    #[test]
+    fn an_answer_grants_the_suggestions_that_it_names_and_no_other() {
+        let lines: Vec<String> = permission().offers().into_iter().map(|offer| offer.words).collect();
+        let words = |place: usize| Pick::Words(lines[place].clone());
+        assert_eq!(granted(&permission(), false, &[]), Ok(vec![]));
+        assert_eq!(
+            granted(&permission(), false, &[Pick::Place(1)]),
+            Ok(vec![lines[1].clone()])
+        );
+        assert_eq!(
+            granted(&permission(), false, &[words(2), Pick::Place(2)]),
+            Ok(vec![lines[2].clone()])
+        );
+        for pick in [Pick::Place(3), Pick::Place(4), Pick::Words("all".into()), words(3)] {
+            let refused = granted(&permission(), false, std::slice::from_ref(&pick)).unwrap_err();
+            assert!(refused.to_string().contains(&lines[0]), "{pick:?}: {refused}");
+        }
+        let plan = QuestionKind::Plan {
+            plan: None,
+            input: json!({}),
+        };
+        assert!(granted(&plan, false, &[Pick::Place(0)]).is_err());
+    }
+
+    #[test]
+    fn to_remember_grants_rules_and_neither_the_mode_nor_directories() {
+        let lines = granted(&permission(), true, &[]).unwrap();
+        assert_eq!(lines, ["do not ask again for Bash(ls *)"]);
+    }
+
+    #[test]
+    fn an_answer_of_the_version_before_is_read() {
+        let answer: Answer = serde_json::from_value(json!({"action": "allow", "remember": true})).unwrap();
+        assert_eq!(permission().granted(&answer).map(|granted| granted.len()), Ok(1));
+        let both = json!({"action": "allow", "grant": [0, "let the agent work in /srv"]});
+        let answer: Answer = serde_json::from_value(both).unwrap();
+        assert_eq!(permission().granted(&answer).map(|granted| granted.len()), Ok(2));
     }
 
     #[test]

@@ -176,6 +176,40 @@ impl PermissionMode {
             Self::BypassPermissions => "bypassPermissions",
         }
     }
+
+    /// The mode with this name in the CLI's spelling.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// The effect of the mode, in words for a person.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Default => "ask for what the rules do not allow",
+            Self::AcceptEdits => "file edits need no permission",
+            Self::Plan => "nothing is changed before a plan is approved",
+            Self::Auto => "a classifier of the CLI decides",
+            Self::DontAsk => "what would be asked is denied",
+            Self::BypassPermissions => "nothing is asked",
+        }
+    }
+
+    /// The mode in which less runs without a person.
+    pub fn narrower(self, other: Self) -> Self {
+        if self.width() <= other.width() { self } else { other }
+    }
+
+    /// Grows with what runs without a person.
+    fn width(self) -> u8 {
+        match self {
+            Self::Plan => 0,
+            Self::DontAsk => 1,
+            Self::Default => 2,
+            Self::AcceptEdits => 3,
+            Self::Auto => 4,
+            Self::BypassPermissions => 5,
+        }
+    }
 }
 
 /// What happens to a question nobody has answered within the request's `question_timeout_seconds`.
@@ -322,6 +356,11 @@ impl Request {
         Ok(())
     }
 
+    /// The permission mode that the agent is started with at first.
+    pub fn asked_mode(&self) -> PermissionMode {
+        self.permission_mode.unwrap_or(PermissionMode::Default)
+    }
+
     /// The name shown: the given one, or the first words of the task.
     pub fn shown_name(&self) -> String {
         self.name.clone().unwrap_or_else(|| first_words(&self.task))
@@ -380,6 +419,19 @@ mod tests {
         assert!(check(|r| r.model = Some("a\0b".into())).contains("NUL"));
         assert!(check(|r| r.name = Some("x".repeat(81))).contains("name"));
         assert!(check(|r| r.depth = DEPTH_MAX + 1).contains("do the work here"));
+    }
+
+    #[test]
+    fn of_two_modes_the_one_that_asks_more_is_narrower() {
+        use PermissionMode::{AcceptEdits, Auto, BypassPermissions, Default, DontAsk, Plan};
+        let by_width = [Plan, DontAsk, Default, AcceptEdits, Auto, BypassPermissions];
+        for (place, mode) in by_width.into_iter().enumerate() {
+            assert_eq!(PermissionMode::named(mode.name()), Some(mode));
+            for wider in &by_width[place..] {
+                assert_eq!((mode.narrower(*wider), wider.narrower(mode)), (mode, mode));
+            }
+        }
+        assert_eq!(PermissionMode::named("manual"), None);
     }
 
     #[test]

@@ -94,6 +94,7 @@ pub(crate) fn denied(interrupt: bool) -> Entry {
             interrupt,
         },
         by: "a test".into(),
+        granted: Vec::new(),
     })
 }
 

@@ -13,6 +13,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::clarify::{self, Clarifications, Clarify};
+use super::effective::Effective;
+use super::grant::Grant;
 use super::id::{Attempt, QuestionId, Seq, SessionId};
 use super::journal::{Created, Entry, Input, Record, Resumed};
 use super::kept::{self, Kept};
@@ -118,6 +120,9 @@ pub struct Summary {
     /// The key under which its creator can find it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
+    /// The terms that a next attempt is started with.
+    #[serde(default)]
+    pub effective: Effective,
 }
 
 /// What counts against the limits of a request.
@@ -142,6 +147,9 @@ pub struct Waiting {
     pub attempt: Attempt,
     /// The answer, while it is not delivered.
     pub answer: Option<Answer>,
+    /// What the answer grants, as its giver saw it; none in a row of a version that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Vec<Grant>>,
 }
 
 /// What an agent waits for, besides people.
@@ -200,6 +208,7 @@ impl Summary {
             lost: None,
             cut: None,
             claim: created.claim.clone(),
+            effective: Effective::asked_for(&created.request),
         }
     }
 
@@ -229,6 +238,7 @@ impl Summary {
         }
         self.work.take(entry);
         self.kept.take(entry);
+        self.settle_terms(entry);
         self.take_entry(entry, at);
         self.keep_time(at);
     }
@@ -260,7 +270,7 @@ impl Summary {
             Entry::QuestionAsked(question) => self.ask(question, at),
             Entry::QuestionAnswered(answered) => {
                 if let Some(waiting) = self.questions.get_mut(&answered.question_id) {
-                    waiting.answer = Some(answered.answer.clone());
+                    waiting.take_answer(answered);
                 }
             }
             Entry::QuestionDelivered(delivered) => {
@@ -408,6 +418,7 @@ impl Summary {
             asked_at: at,
             attempt,
             answer: None,
+            granted: None,
         });
         // Asked again by a resumed agent: the waiting answer goes to the new request.
         waiting.question = question.clone();
@@ -437,6 +448,7 @@ impl Summary {
             | Message::RateLimit { rejected: false, .. }
             | Message::ToolResult { .. }
             | Message::UserText { .. }
+            | Message::ModeChanged { .. }
             | Message::PermissionDenied { .. }
             | Message::TaskStarted { .. }
             | Message::TaskEnded { .. }
@@ -536,14 +548,11 @@ mod tests {
         summary.lifecycle.state = State::Starting;
         assert_eq!((summary.shown_state(), summary.takes_slot()), ("awaiting_input", false));
         summary.lifecycle.state = State::Running;
-        let answer = Answer::Allow {
-            updated_input: None,
-            remember: false,
-        };
         let answered = Answered {
             question_id: QuestionId(1),
-            answer,
+            answer: Answer::allow(),
             by: "me".into(),
+            granted: vec![],
         };
         summary.apply(&Entry::QuestionAnswered(answered), at());
         assert_eq!((summary.shown_state(), summary.questions.len()), ("running", 1));
@@ -589,9 +598,10 @@ mod tests {
         let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         let mut row = serde_json::to_value(&summary).unwrap();
         let fields = row.as_object_mut().unwrap();
-        for field in ["under_way", "settled", "kept", "quota_resets_at"] {
+        for field in ["under_way", "settled", "kept", "quota_resets_at", "effective"] {
             fields.remove(field);
         }
+        summary.effective = Effective::default();
         fields.insert("has_spoken".to_owned(), true.into());
         let work = fields["work"].as_object_mut().unwrap();
         for field in ["last_answers", "rounds", "round", "in_turn"] {

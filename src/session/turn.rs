@@ -266,6 +266,7 @@ impl Turns {
             | Message::Thinking { message_id, parent, .. } => self.note_round(message_id, parent.as_deref()),
             Message::TurnStarted { .. } => (self.in_turn, self.reported) = (true, None),
             Message::UserText { .. }
+            | Message::ModeChanged { .. }
             | Message::PermissionDenied { .. }
             | Message::TaskStarted { background: false, .. }
             | Message::RateLimit { .. }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::reference::schemas::{OutcomeName, ShownState};
 use crate::session::clarify::Clarifications;
+use crate::session::effective::Terms;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::message::Usage;
 use crate::session::question::Question;
@@ -68,6 +69,11 @@ pub struct SessionView<'a> {
     /// The model, once the agent has named it.
     #[schema(required)]
     model: Option<&'a str>,
+    /// What holds now besides what was asked for, or instead of it: the permission mode where it has changed, a model
+    /// that was switched to, and what was granted for the rest of the session. A next attempt is started with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Terms>)]
+    terms: Option<&'a Terms>,
     /// The agent's own id of the conversation.
     #[schema(required)]
     agent_session_id: Option<Uuid>,
@@ -120,6 +126,11 @@ pub struct QuestionView<'a> {
     orphaned: bool,
     /// The question in one line.
     headline: String,
+    /// The `suggestions` of a permission in plain words, a line each in the same order: what an answer can grant for the
+    /// rest of the session.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    offers: Vec<String>,
 }
 
 impl<'a> SessionView<'a> {
@@ -145,6 +156,7 @@ impl<'a> SessionView<'a> {
             usage: UsageView::of(&summary.usage),
             cost_usd: summary.usage.cost_usd,
             model: summary.model.as_deref(),
+            terms: Some(&summary.effective.terms).filter(|terms| !terms.is_as_asked()),
             agent_session_id: summary.lifecycle.agent_session_id,
             questions: QuestionView::all_of(summary).collect(),
             clarifications: summary.clarifications.as_ref(),
@@ -179,12 +191,14 @@ impl<'a> QuestionView<'a> {
     }
 
     fn of(waiting: &'a Waiting, orphaned: bool) -> Self {
+        let offers = waiting.question.kind.offers().into_iter();
         Self {
             question: &waiting.question,
             asked_at: Some(waiting.asked_at),
             answered: waiting.answer.is_some(),
             orphaned,
             headline: waiting.question.kind.headline(),
+            offers: offers.map(|offer| offer.words).collect(),
         }
     }
 }
@@ -261,6 +275,7 @@ mod tests {
             asked_at: summary.created_at,
             attempt: summary.lifecycle.attempt,
             answer: None,
+            granted: None,
         };
         summary.questions.insert(QuestionId(1), waiting);
     }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::session::grant::{Grant, Rule};
 use crate::session::question::{Answer, Question, QuestionKind};
 
 /// A message of the user. The agent drops a uuid that it has seen.
@@ -27,11 +28,11 @@ pub fn stop_task(request_id: &str, task_id: &str) -> String {
     json!({"type": "control_request", "request_id": request_id, "request": request}).to_string()
 }
 
-/// The answer to a question, as the agent that asked it expects it.
-pub fn answer(question: &Question, answer: &Answer) -> String {
+/// The answer to a question, as the agent that asked it expects it, with what is granted along with it.
+pub fn answer(question: &Question, answer: &Answer, grants: &[Grant]) -> String {
     let response = match &question.kind {
         QuestionKind::Form { .. } => form_response(answer),
-        QuestionKind::Permission { input, suggestions, .. } => permission_response(answer, input, suggestions),
+        QuestionKind::Permission { input, .. } => permission_response(answer, input, grants),
         QuestionKind::Choice { input, .. } => choice_response(answer, input),
         QuestionKind::Plan { input, .. } => permission_response(answer, input, &[]),
     };
@@ -45,18 +46,15 @@ pub fn refuse(request_id: &str, error: &str) -> String {
     json!({"type": "control_response", "response": response}).to_string()
 }
 
-fn permission_response(answer: &Answer, input: &Value, suggestions: &[Value]) -> Value {
-    let (updated_input, remember) = match answer {
-        Answer::Allow {
-            updated_input,
-            remember,
-        } => (updated_input.as_ref(), *remember),
+fn permission_response(answer: &Answer, input: &Value, grants: &[Grant]) -> Value {
+    let updated_input = match answer {
+        Answer::Allow { updated_input, .. } => updated_input.as_ref(),
         Answer::Deny { reason, interrupt } => return denial(reason.as_deref(), *interrupt),
-        Answer::Choose { .. } | Answer::Submit { .. } => (None, false),
+        Answer::Choose { .. } | Answer::Submit { .. } => None,
     };
     let mut response = json!({"behavior": "allow", "updatedInput": updated_input.unwrap_or(input)});
-    if remember {
-        response["updatedPermissions"] = suggestions.iter().map(for_this_session).collect();
+    if !grants.is_empty() {
+        response["updatedPermissions"] = grants.iter().map(for_this_session).collect();
     }
     response
 }
@@ -89,12 +87,25 @@ fn denial(reason: Option<&str>, interrupt: bool) -> Value {
     response
 }
 
-/// A granted right is for this session: the CLI would otherwise write some of them into the directory's settings,
-/// where they would hold for every later session.
-fn for_this_session(suggestion: &Value) -> Value {
-    let mut suggestion = suggestion.clone();
-    if suggestion.get("destination").is_some() {
-        suggestion["destination"] = json!("session");
+/// A grant in the CLI's own form. It is for this session: the CLI would otherwise write some of them into the
+/// directory's settings, where they would hold for every later session.
+fn for_this_session(grant: &Grant) -> Value {
+    let destination = "session";
+    match grant {
+        Grant::Rules { rules } => {
+            let rules: Vec<Value> = rules.iter().map(rule).collect();
+            json!({"type": "addRules", "rules": rules, "behavior": "allow", "destination": destination})
+        }
+        Grant::Mode { mode } => json!({"type": "setMode", "mode": mode.name(), "destination": destination}),
+        Grant::Directories { directories } => {
+            json!({"type": "addDirectories", "directories": directories, "destination": destination})
+        }
     }
-    suggestion
+}
+
+fn rule(rule: &Rule) -> Value {
+    match &rule.content {
+        Some(content) => json!({"toolName": rule.tool, "ruleContent": content}),
+        None => json!({"toolName": rule.tool}),
+    }
 }

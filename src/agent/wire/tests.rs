@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::decode::decode;
 use super::encode;
+use crate::session::grant::{Grant, Pick};
 use crate::session::message::{Frame, InputState, Message};
 use crate::session::outcome::Ending;
 use crate::session::question::{Answer, Question, QuestionKind};
@@ -114,7 +115,7 @@ fn a_permission_is_asked_and_answered() {
         panic!("{asked:?}")
     };
     assert_eq!((tool.as_str(), input["command"].as_str()), ("Bash", Some("touch aa")));
-    assert!(!suggestions.is_empty());
+    let asked_for = suggestions.clone();
     let question = Question {
         question_id: crate::session::id::QuestionId(1),
         request_id: asked.request_id,
@@ -123,16 +124,22 @@ fn a_permission_is_asked_and_answered() {
     };
     let allow = Answer::Allow {
         updated_input: None,
-        remember: true,
+        remember: false,
+        grant: (0..3).map(Pick::Place).collect(),
     };
-    let line: Value = serde_json::from_str(&encode::answer(&question, &allow)).unwrap();
-    let response = &line["response"]["response"];
+    let told = |grants: &[Grant]| {
+        let line: Value = serde_json::from_str(&encode::answer(&question, &allow, grants)).unwrap();
+        line["response"]["response"].clone()
+    };
+    let response = told(&question.kind.granted(&allow).unwrap());
     assert_eq!(response["updatedInput"]["command"], "touch aa");
-    let destinations = response["updatedPermissions"].as_array().unwrap();
-    assert!(
-        destinations.iter().all(|rule| rule["destination"] == "session"),
-        "nothing is written to settings"
-    );
+    let mut suggested = asked_for;
+    // Nothing is written to the settings of the directory.
+    suggested
+        .iter_mut()
+        .for_each(|suggestion| suggestion["destination"] = "session".into());
+    assert_eq!(response["updatedPermissions"], Value::Array(suggested));
+    assert_eq!(told(&[]).get("updatedPermissions"), None);
 }
 
 #[test]
@@ -149,7 +156,7 @@ fn a_choice_is_answered_with_its_input_completed() {
         tool_use_id: None,
         kind: asked.kind,
     };
-    let line: Value = serde_json::from_str(&encode::answer(&question, &answer)).unwrap();
+    let line: Value = serde_json::from_str(&encode::answer(&question, &answer, &[])).unwrap();
     let updated = &line["response"]["response"]["updatedInput"];
     assert!(
         updated["questions"].is_array() && updated["answers"].is_object(),

@@ -184,10 +184,7 @@ impl Watch {
     }
 
     async fn answer_itself(&mut self, question_id: QuestionId, kind: &QuestionKind, why: &str) -> Result<(), Failure> {
-        let allow = Answer::Allow {
-            updated_input: None,
-            remember: false,
-        };
+        let allow = Answer::allow();
         self.say(&format!("{why}: the demo answers its own question"))?;
         self.give(question_id, &kind.first_options().unwrap_or(allow)).await
     }

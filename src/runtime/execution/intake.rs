@@ -40,6 +40,8 @@ pub(super) struct Intake {
     asking: Vec<(String, QuestionId)>,
     /// The plan that the agent may ask approval for.
     plan: plan::Draft,
+    /// The permission mode that the agent told of last.
+    mode: Option<String>,
     pub send_inputs_when_acknowledged: bool,
 }
 
@@ -58,6 +60,7 @@ impl Intake {
             questions_asked: 0,
             asking: Vec::new(),
             plan: plan::Draft::default(),
+            mode: None,
             send_inputs_when_acknowledged: false,
         }
     }
@@ -74,6 +77,15 @@ impl Intake {
 
     fn is_being_asked(&self, id: QuestionId) -> bool {
         self.asking.iter().any(|(_, asked)| *asked == id)
+    }
+
+    /// Whether the message says again what is known.
+    fn is_repeated(&mut self, message: &Message) -> bool {
+        let (Message::TurnStarted { permission_mode, .. } | Message::ModeChanged { permission_mode }) = message else {
+            return false;
+        };
+        let before = self.mode.replace(permission_mode.clone());
+        matches!(message, Message::ModeChanged { .. }) && before.as_ref() == Some(permission_mode)
     }
 
     fn is_whole(&self) -> bool {
@@ -255,6 +267,9 @@ impl Execution {
     }
 
     fn take_message_frame(&mut self, line: &Line<'_>, uuid: Option<Uuid>, mut message: Message) {
+        if self.intake.is_repeated(&message) {
+            return;
+        }
         match &mut message {
             Message::Text {
                 message_id,

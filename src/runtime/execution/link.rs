@@ -10,7 +10,8 @@ use crate::agent_host::protocol::{
     Exit, FromHost, LINE_BYTES_MAX, OFFSET_BYTES, PROTOCOL_VERSION, WINDOW_BYTES, files,
 };
 use crate::runtime::messages::{AgentFound, SpoolGrew};
-use crate::session::question::{Answer, Question};
+use crate::session::question::Answer;
+use crate::session::summary::Waiting;
 
 /// A host is nudged no more often than this: by itself it looks again 2 ms after each nudge.
 const NUDGE_PERIOD: Duration = Duration::from_millis(1);
@@ -93,12 +94,12 @@ impl Execution {
         self.notice(format!("a message did not reach the agent: {error}"), ctx);
     }
 
-    pub(super) fn write_answer(&mut self, id: QuestionId, question: &Question, answer: &Answer) {
+    pub(super) fn write_answer(&mut self, id: QuestionId, waiting: &Waiting, answer: &Answer) {
         let purpose = Purpose::Answer {
             question_id: id,
             position: self.intake.position(),
         };
-        self.write_line(encode::answer(question, answer), purpose);
+        self.write_line(encode::answer(&waiting.question, answer, &waiting.grants()), purpose);
     }
 
     pub(super) fn refuse_request(&mut self, request_id: &str, subtype: &str) {

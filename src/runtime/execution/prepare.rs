@@ -205,14 +205,14 @@ fn groundwork(
     Ok(groundwork)
 }
 
-/// The request as this attempt runs it.
+/// The request as this attempt runs it, under the terms that hold by now.
 fn as_run<'a>(
     settings: &RuntimeSettings,
     request: &'a Request,
     summary: &Summary,
     attempt: Attempt,
 ) -> Cow<'a, Request> {
-    match summary.lifecycle.clarify {
+    let as_asked = match summary.lifecycle.clarify {
         Clarify::Analysing | Clarify::Asking { .. } => Cow::Owned(clarify::for_analysis(request)),
         Clarify::Unasked | Clarify::Settled if request.executor_tools => {
             let mark = mark_value(summary.session_id, attempt);
@@ -222,7 +222,8 @@ fn as_run<'a>(
             Cow::Owned(request)
         }
         Clarify::Unasked | Clarify::Settled => Cow::Borrowed(request),
-    }
+    };
+    summary.effective.terms.applied_to(as_asked)
 }
 
 /// The conversation this attempt works in, as the transcripts stand.

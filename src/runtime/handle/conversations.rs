@@ -1,5 +1,6 @@
 //! Calls about conversations: checkpoints, resuming by hand, copies, taking over and giving back.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -10,10 +11,12 @@ use crate::agent::transcript;
 use crate::runtime::execution::{agent_environment, daemon_environment};
 use crate::runtime::messages::{CheckOwner, CutAt, Resume};
 use crate::session::checkpoint::Checkpoint;
+use crate::session::effective::Effective;
 use crate::session::journal::Entry;
 use crate::session::opening::CONTINUE;
 use crate::session::outcome::Outcome;
 use crate::session::request::{NAME_CHARS_MAX, Origin, OriginHow, TASK_BYTES_MAX};
+use crate::store::PAGE_RECORDS_MAX;
 
 /// How many earlier checkpoints are tried where the last message of one never reached the transcript.
 const CHECKPOINTS_TRIED: usize = 50;
@@ -87,6 +90,7 @@ impl Handle {
     pub async fn fork(&self, id: SessionId, fork: Fork, by: String) -> Result<Arc<Summary>, CallError> {
         let instruction = checked(fork.instruction)?;
         let summary = self.get(id).await?;
+        let before = summary.effective.clone();
         let (agent_session_id, cut) = match fork.at {
             Some(at) => {
                 let (conversation, cut) = self.find_cut(&summary, at, Branch::Any).await?;
@@ -98,6 +102,11 @@ impl Handle {
         let name = fork.name.unwrap_or_else(|| format!("fork of {}", summary.name));
         request.name = Some(name.chars().take(NAME_CHARS_MAX).collect());
         request.task = instruction.unwrap_or_else(|| CONTINUE.to_owned());
+        let then = cut.as_ref().map_or(&before, |cut| &cut.terms);
+        request = before
+            .for_copy(then, &request)
+            .applied_to(Cow::Owned(request))
+            .into_owned();
         // What it was asked about is known to the copy.
         request.clarify = false;
         // It is nobody's but the one's who copies it: no other session waits for it.
@@ -220,7 +229,14 @@ impl Handle {
             let notice = (seq != at).then(|| {
                 format!("the last message of checkpoint {at} did not reach the transcript: cut at checkpoint {seq}")
             });
-            Ok((conversation, CutAt { seq, message, notice }))
+            let terms = effective_at(&*store, id, seq)?;
+            let cut = CutAt {
+                seq,
+                message,
+                notice,
+                terms,
+            };
+            Ok((conversation, cut))
         };
         blocking(finding).await?
     }
@@ -287,6 +303,29 @@ fn checkpoints(
         Ok(_) | Err(_) => None,
     };
     Ok(records.into_iter().filter_map(read).collect())
+}
+
+/// The terms that held in a session at the record `at`, as its journal tells them.
+fn effective_at(store: &dyn Store, id: SessionId, at: Seq) -> Result<Effective, CallError> {
+    let mut summary: Option<Summary> = None;
+    let mut after = Seq::default();
+    while after < at {
+        let page = store.records(id, after, PAGE_RECORDS_MAX)?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        for record in page.iter().filter(|record| record.seq <= at) {
+            match (record.entry(), &mut summary) {
+                (Ok(Entry::SessionCreated(created)), None) => {
+                    summary = Some(Summary::new(id, &created, record.at));
+                }
+                (Ok(entry), Some(summary)) => summary.apply(&entry, record.at),
+                (Ok(_) | Err(_), _) => {}
+            }
+        }
+    }
+    summary
+        .map(|summary| summary.effective)
+        .ok_or(CallError::NoSuchSession(id.to_string()))
 }
 
 fn transcript_of(

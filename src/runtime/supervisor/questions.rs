@@ -4,6 +4,7 @@ use super::*;
 use crate::agent::wire::encode;
 use crate::agent_host::protocol::LINE_BYTES_MAX;
 use crate::session::clarify::{Analysis, Clarify, Verdict};
+use crate::session::grant::Grant;
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::OnQuestion;
 
@@ -19,12 +20,13 @@ impl Handler<AnswerQuestion> for Supervisor {
             reply,
         } = message;
         match self.check_answer(session, question, &answer) {
-            Ok(()) => self.take_answer(
+            Ok(granted) => self.take_answer(
                 session,
                 Answered {
                     question_id: question,
                     answer,
                     by,
+                    granted,
                 },
                 Some(reply),
                 ctx,
@@ -35,7 +37,8 @@ impl Handler<AnswerQuestion> for Supervisor {
 }
 
 impl Supervisor {
-    fn check_answer(&self, id: SessionId, question: QuestionId, answer: &Answer) -> Result<(), CallError> {
+    /// What the answer grants, if it can be given.
+    fn check_answer(&self, id: SessionId, question: QuestionId, answer: &Answer) -> Result<Vec<Grant>, CallError> {
         // A session that has ended has no open question, also where its end is still on its way to the disk; whether
         // there is such a session was looked up before.
         let is_live = |session: &&Session| session.life.state.outcome().is_none();
@@ -53,12 +56,13 @@ impl Supervisor {
             return Err(CallError::AlreadyAnswered(question));
         }
         waiting.question.kind.check(answer)?;
-        let bytes = encode::answer(&waiting.question, answer).len();
+        let granted = waiting.question.kind.granted(answer)?;
+        let bytes = encode::answer(&waiting.question, answer, &granted).len();
         if bytes >= LINE_BYTES_MAX {
             let bytes_max = LINE_BYTES_MAX - 1;
             return Err(AnswerMismatch::Long { bytes, bytes_max }.into());
         }
-        Ok(())
+        Ok(granted)
     }
 
     /// An answer goes to the agent that asked; one to our own question about the task decides what is run.
@@ -132,10 +136,7 @@ impl Supervisor {
             reason: Some("nobody answered in time".to_owned()),
             interrupt: false,
         };
-        let allow = Answer::Allow {
-            updated_input: None,
-            remember: false,
-        };
+        let allow = Answer::allow();
         let kind = &waiting.question.kind;
         let answer = match session.request.on_question {
             OnQuestion::Wait => return,
@@ -149,7 +150,7 @@ impl Supervisor {
         // What the policy says may be too long to be said.
         let answer = self
             .check_answer(id, question, &answer)
-            .map_or_else(|_| deny(), |()| answer);
+            .map_or_else(|_| deny(), |_| answer);
         let by = "the request's on_question".to_owned();
         self.take_answer(
             id,
@@ -157,6 +158,7 @@ impl Supervisor {
                 question_id: question,
                 answer,
                 by,
+                granted: Vec::new(),
             },
             None,
             ctx,

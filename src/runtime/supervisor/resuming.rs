@@ -36,7 +36,7 @@ impl Supervisor {
         if self.sessions.contains_key(&id) {
             return self.resume_held(message, ctx);
         }
-        let event = resume_event(&message);
+        let event = resume_event(&message, &found.summary, &found.request);
         let policy = &self.surroundings.settings.restart;
         let allowed = decide(&found.summary.lifecycle, &event, policy, self.now(), 0.0).map_err(CallError::from);
         let allowed = allowed
@@ -51,7 +51,10 @@ impl Supervisor {
 
     /// The session lives, which the decision says, or its end is just on its way to the disk.
     fn resume_held(&mut self, message: Resume, ctx: &mut Context<Self>) {
-        let event = resume_event(&message);
+        let Some(session) = self.sessions.get(&message.session) else {
+            return;
+        };
+        let event = resume_event(&message, &session.summary, &session.request);
         self.step(message.session, &event, Some(message.reply), ctx);
     }
 
@@ -120,13 +123,19 @@ pub(super) fn taken_over(request: &Request) -> Option<Uuid> {
     origin.map(|origin| origin.agent_session_id)
 }
 
-fn resume_event(message: &Resume) -> Event {
+fn resume_event(message: &Resume, summary: &Summary, request: &Request) -> Event {
     let at = message.at.as_ref();
+    // Cut back, a session has no right that it did not have at that point.
+    let terms = at.map(|at| {
+        let (now, then) = (&summary.effective.terms, &at.terms.terms);
+        now.narrowed_to(then, request.asked_mode())
+    });
     let resumed = Resumed {
         by: message.by.clone(),
         instruction: message.instruction.clone(),
         at: at.map(|at| at.seq),
         message: at.map(|at| at.message),
+        terms,
     };
     // Without an instruction the agent goes on with what was cut short, or is asked to when it is greeted.
     let input = message.instruction.clone().map(|text| Input {

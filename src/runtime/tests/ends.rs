@@ -15,6 +15,7 @@ use serde_json::json;
 const ALLOW: Answer = Answer::Allow {
     updated_input: None,
     remember: false,
+    grant: Vec::new(),
 };
 
 #[test]

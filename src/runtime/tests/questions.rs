@@ -15,6 +15,7 @@ use jiff::Timestamp;
 const ALLOW: Answer = Answer::Allow {
     updated_input: None,
     remember: false,
+    grant: Vec::new(),
 };
 
 /// Works for so many minutes, asks once, is silent for four, and says a second line if it may and none if not; then
@@ -190,6 +191,7 @@ fn an_answer_that_no_agent_can_be_told_is_refused_while_another_can_be_given() {
         let long = Answer::Allow {
             updated_input: Some(serde_json::json!({"command": "x".repeat(1024 * 1024)})),
             remember: false,
+            grant: Vec::new(),
         };
         let refused = world.handle().answer(id, question, long, "a test".into()).await;
         assert!(
@@ -200,6 +202,7 @@ fn an_answer_that_no_agent_can_be_told_is_refused_while_another_can_be_given() {
         let deep = Answer::Allow {
             updated_input: Some(deep),
             remember: false,
+            grant: Vec::new(),
         };
         let refused = world.handle().answer(id, question, deep, "a test".into()).await;
         assert!(

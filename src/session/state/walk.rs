@@ -63,6 +63,7 @@ pub(super) fn resume() -> Event {
         instruction: None,
         at: None,
         message: None,
+        terms: None,
     };
     let input = Input {
         uuid: Uuid::from_u128(9),
@@ -157,6 +158,7 @@ fn settle(question_id: QuestionId, answer: Answer) -> Event {
             question_id,
             answer,
             by: "a person".into(),
+            granted: Vec::new(),
         },
         task: "tidy up".into(),
         uuid: Uuid::from_u128(8),

@@ -63,6 +63,7 @@ pub(in crate::store) fn resumed() -> Entry {
         instruction: None,
         at: None,
         message: None,
+        terms: None,
     })
 }
 
@@ -145,8 +146,10 @@ pub(in crate::store) fn question_answered(n: u32) -> Entry {
         answer: Answer::Allow {
             updated_input: None,
             remember: n == 1,
+            grant: Vec::new(),
         },
         by: "me".into(),
+        granted: Vec::new(),
     })
 }
 

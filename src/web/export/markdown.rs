@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::session::grant::in_words;
 use crate::session::journal::{Answered, Entry};
 use crate::session::message::Message;
 use crate::session::question::{Answer, headline_of_input};
@@ -123,6 +124,7 @@ fn message(text: &mut String, message: &Message) {
         Message::TurnStarted { .. }
         | Message::TaskStarted { .. }
         | Message::TaskEnded { .. }
+        | Message::ModeChanged { .. }
         | Message::BackgroundTasks { .. }
         | Message::ApiRetry { .. }
         | Message::RateLimit { .. }
@@ -135,7 +137,11 @@ fn message(text: &mut String, message: &Message) {
 
 fn answer(text: &mut String, answered: &Answered) {
     let said = match &answered.answer {
-        Answer::Allow { .. } => "allowed".to_owned(),
+        Answer::Allow { .. } if answered.granted.is_empty() => "allowed".to_owned(),
+        Answer::Allow { .. } => format!(
+            "allowed; granted for the rest of the session: {}",
+            in_words(&answered.granted)
+        ),
         Answer::Deny { reason, .. } => format!("denied {}", reason.as_deref().unwrap_or_default()),
         Answer::Choose { answers } => answers.values().cloned().collect::<Vec<_>>().join(", "),
         Answer::Submit { content } => content.to_string(),

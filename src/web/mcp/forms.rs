@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 
 use rmcp::model::{ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
+use crate::session::grant::{Pick, Suggestion};
 use crate::session::question::{Answer, AnswerMismatch, Choice, Question, QuestionKind};
 use crate::session::summary::cut;
 
 /// How much of a tool's input or of a plan a form shows, in bytes.
 const SHOWN_BYTES_MAX: usize = 8 * 1024;
+
+/// How the fields begin by which a right is granted.
+const GRANT_FIELD: &str = "grant_";
 
 /// What a person wants to be done about a question.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,22 +29,19 @@ pub(super) enum Reply {
 pub(super) fn form(question: &Question) -> ElicitRequestParams {
     let (message, fields) = match &question.kind {
         QuestionKind::Permission {
-            tool,
-            input,
-            reason,
-            suggestions,
+            tool, input, reason, ..
         } => {
             let why = reason.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
             (
                 format!("Claude asks to use {tool}{why}:\n{}", shown(input)),
-                permission(!suggestions.is_empty()),
+                permission(&question.kind.offers()),
             )
         }
         QuestionKind::Plan { plan, input } => {
             let plan = plan.clone().unwrap_or_else(|| shown(input));
             (
                 format!("Claude asks you to approve its plan:\n{}", cut(&plan, SHOWN_BYTES_MAX)),
-                permission(false),
+                permission(&[]),
             )
         }
         QuestionKind::Choice { questions, .. } => (message_of_choice(questions), choices(questions)),
@@ -75,7 +77,8 @@ fn accepted(kind: &QuestionKind, content: &Value) -> Result<Answer, AnswerMismat
         QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => match content["decision"].as_str() {
             Some("allow") => Ok(Answer::Allow {
                 updated_input: None,
-                remember: content["remember"] == true,
+                remember: false,
+                grant: granted(&kind.offers(), content),
             }),
             Some("deny") => Ok(deny(text_of(&content["reason"]))),
             _ => Err(AnswerMismatch::NeedsYesOrNo),
@@ -96,7 +99,8 @@ fn deny(reason: Option<String>) -> Answer {
     }
 }
 
-fn permission(can_remember: bool) -> Value {
+/// A form for yes or no, with a box for each right that can be granted along with a yes.
+fn permission(offers: &[Suggestion]) -> Value {
     let mut fields = json!({
         "decision": {"type": "string", "title": "Decision", "oneOf": [
             {"const": "allow", "title": "Allow"},
@@ -104,11 +108,32 @@ fn permission(can_remember: bool) -> Value {
         ]},
         "reason": {"type": "string", "title": "Reason", "description": "Told to Claude when you deny"},
     });
-    if can_remember {
-        let what = "Do not ask again for the like in this session";
-        fields["remember"] = json!({"type": "boolean", "title": "Remember", "description": what, "default": false});
+    for (n, offer) in offers.iter().enumerate().filter(|(_, offer)| offer.grant.is_some()) {
+        let title = "For the rest of this session";
+        fields[grant_field(n, offer)] =
+            json!({"type": "boolean", "title": title, "description": offer.words, "default": false});
     }
     json!({"type": "object", "properties": fields, "required": ["decision"]})
+}
+
+/// The field of an offer. Its name says which one it is: the question may be asked again with other suggestions while
+/// somebody fills the form in.
+fn grant_field(n: usize, offer: &Suggestion) -> String {
+    let digest = Sha256::digest(&offer.words);
+    let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{GRANT_FIELD}{}_{short}", n + 1)
+}
+
+/// The offers that were ticked. A field that no longer fits one names nothing that can be granted.
+fn granted(offers: &[Suggestion], content: &Value) -> Vec<Pick> {
+    let fields = content.as_object().into_iter().flatten();
+    let ticked = fields.filter(|(name, value)| name.starts_with(GRANT_FIELD) && **value == true);
+    let pick = |(name, _): (&String, &Value)| {
+        let mut all = offers.iter().enumerate();
+        let meant = all.find(|(n, offer)| grant_field(*n, offer) == *name);
+        Pick::Words(meant.map_or_else(|| name.clone(), |(_, offer)| offer.words.clone()))
+    };
+    ticked.map(pick).collect()
 }
 
 fn message_of_choice(questions: &[Choice]) -> String {
@@ -264,16 +289,17 @@ mod tests {
     fn a_permission_is_allowed_denied_or_left() {
         let question =
             ask(json!({"ask": "permission", "tool": "Bash", "input": {"command": "ls"}, "suggestions": [{}]}));
+        let no_box = serde_json::to_value(form(&question)).unwrap()["requestedSchema"]["properties"].clone();
+        assert_eq!(
+            no_box.as_object().unwrap().len(),
+            2,
+            "what is not understood cannot be granted"
+        );
         let shown = serde_json::to_value(form(&question)).unwrap();
         assert_eq!(shown["message"], "Claude asks to use Bash:\nls");
-        assert_eq!(shown["requestedSchema"]["properties"]["remember"]["type"], "boolean");
-        let allow = Answer::Allow {
-            updated_input: None,
-            remember: true,
-        };
         assert_eq!(
             fill(&question, json!({"decision": "allow", "remember": true})),
-            Ok(Reply::Answer(allow))
+            Ok(Reply::Answer(Answer::allow()))
         );
         let denied = |reason: Option<&str>| Ok(Reply::Answer(deny(reason.map(str::to_owned))));
         assert_eq!(
@@ -289,6 +315,43 @@ mod tests {
             Ok(Reply::Later)
         );
         assert!(fill(&question, json!({})).is_err());
+    }
+
+    #[test]
+    fn each_suggestion_has_a_box_of_its_own() {
+        let question = ask(
+            json!({"ask": "permission", "tool": "Bash", "input": {}, "suggestions": [
+                {"type": "addRules", "behavior": "allow", "rules": [{"toolName": "Bash", "ruleContent": "ls *"}]},
+                {"type": "setMode", "mode": "acceptEdits"},
+            ]}),
+        );
+        let shown = serde_json::to_value(form(&question)).unwrap();
+        let boxes = shown["requestedSchema"]["properties"].as_object().unwrap().iter();
+        let boxes = boxes.filter(|(_, field)| field["type"] == "boolean");
+        let boxes: Vec<_> = boxes
+            .map(|(name, field)| (name.clone(), field["description"].as_str().unwrap().to_owned()))
+            .collect();
+        assert_eq!(boxes.len(), 2, "{shown:#}");
+        for (name, words) in &boxes {
+            let Ok(Reply::Answer(answer)) = fill(&question, json!({"decision": "allow", name.as_str(): true})) else {
+                panic!("{name} is not taken");
+            };
+            let granted = question.kind.granted(&answer).unwrap();
+            assert_eq!(
+                granted.iter().map(|grant| grant.words()).collect::<Vec<_>>(),
+                [words.clone()]
+            );
+        }
+        let other = ask(
+            json!({"ask": "permission", "tool": "Bash", "input": {}, "suggestions": [
+                {"type": "setMode", "mode": "bypassPermissions"},
+            ]}),
+        );
+        let late = fill(&other, json!({"decision": "allow", boxes[0].0.as_str(): true}));
+        assert!(
+            late.is_err(),
+            "the question was asked again with another suggestion: {late:?}"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::runtime::feed::{Item, Rendered};
+use crate::session::grant::in_words;
 use crate::session::id::{QuestionId, Seq};
 use crate::session::journal::{Entry, StateChange};
 use crate::session::message::Message;
@@ -206,7 +207,11 @@ impl Narrator {
                 return Turn::Asked(Box::new(question.clone()));
             }
             Entry::QuestionAnswered(answered) => {
-                self.tell(&format!("[{} answered by {}]", answered.question_id, answered.by));
+                let mut line = format!("[{} answered by {}]", answered.question_id, answered.by);
+                if !answered.granted.is_empty() {
+                    line += &format!(" granted for the rest of the session: {}", in_words(&answered.granted));
+                }
+                self.tell(&line);
                 return Turn::Settled(answered.question_id);
             }
             Entry::QuestionDelivered(delivered) => return Turn::Settled(delivered.question_id),
@@ -290,6 +295,9 @@ impl Narrator {
                 self.tell(&format!("[a usage limit is reached{until}]"));
             }
             Message::Compacted { .. } => self.tell("[the conversation was compacted]"),
+            Message::ModeChanged { permission_mode } => {
+                self.tell(&format!("[the permission mode is {permission_mode} now]"));
+            }
             Message::Said { text, .. } => self.tell(text),
             Message::TurnStarted { .. }
             | Message::Thinking { .. }

@@ -78,6 +78,9 @@ pub(super) struct OpenQuestion {
     headline: String,
     /// What is asked, whole
     details: Value,
+    /// What can be granted along with "allow", for the rest of the session, a line each
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    offers: Vec<String>,
     /// The arguments of answer_question that fit
     how_to_answer: String,
 }
@@ -161,7 +164,15 @@ impl OpenQuestion {
         let id = question.question_id;
         let details = serde_json::to_value(&question.kind).unwrap_or_default();
         let ask = details["ask"].as_str().unwrap_or_default().to_owned();
+        let offers = question.kind.offers().into_iter();
+        let offers: Vec<String> = offers
+            .filter(|offer| offer.grant.is_some())
+            .map(|offer| offer.words)
+            .collect();
         let how = match &question.kind {
+            QuestionKind::Permission { .. } if !offers.is_empty() => format!(
+                r#"answer_question with question_id "{id}" and action "allow", and as grant those of its offers that the user wants, or "deny" with a reason"#
+            ),
             QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => {
                 format!(r#"answer_question with question_id "{id}" and action "allow", or "deny" with a reason"#)
             }
@@ -177,6 +188,7 @@ impl OpenQuestion {
             ask,
             headline: question.kind.headline(),
             details,
+            offers,
             how_to_answer: how,
         }
     }

@@ -9,13 +9,12 @@ use super::record::{Item, event};
 use super::text::{Room, visible};
 use super::words::{Form, time};
 use super::{markdown, tool};
+use crate::session::grant::{Grant, Suggestion};
 use crate::session::id::SessionId;
 use crate::session::journal::Answered;
 use crate::session::question::{Answer, Choice, Question, QuestionKind};
 use crate::session::state::State;
 use crate::session::summary::{Summary, Waiting};
-
-mod rights;
 
 /// A question in the transcript.
 pub(super) fn asked(item: &Item<'_>, question: &Question) -> Markup {
@@ -28,17 +27,15 @@ pub(super) fn asked(item: &Item<'_>, question: &Question) -> Markup {
 pub(super) fn answered(item: &Item<'_>, answered: &Answered) -> Markup {
     let (word, more) = match &answered.answer {
         Answer::Allow {
-            updated_input: None,
-            remember: false,
-        } => ("allowed", html! {}),
-        Answer::Allow {
-            updated_input: None,
-            remember: true,
-        } => ("allowed, also from now on,", html! {}),
+            updated_input: None, ..
+        } => ("allowed", granted(&answered.granted)),
         Answer::Allow {
             updated_input: Some(input),
             ..
-        } => ("allowed with changes", tool::json(input, item.room)),
+        } => (
+            "allowed with changes",
+            html! { (tool::json(input, item.room)) (granted(&answered.granted)) },
+        ),
         Answer::Deny { reason, .. } => (
             "denied",
             html! { @if let Some(reason) = reason { p { (visible(reason)) } } },
@@ -48,6 +45,16 @@ pub(super) fn answered(item: &Item<'_>, answered: &Answered) -> Markup {
     };
     let line = format!("Question {} {word} by {}", answered.question_id, answered.by);
     event(item, "asking", line, more)
+}
+
+/// What was granted along with an answer.
+fn granted(grants: &[Grant]) -> Markup {
+    html! {
+        @if !grants.is_empty() {
+            p { "Granted for the rest of the session:" }
+            ul.offered { @for grant in grants { li { (visible(&grant.words())) } } }
+        }
+    }
 }
 
 /// The open questions of a session with their forms; `near` is where a list of several sessions says whose they are.
@@ -164,7 +171,14 @@ fn offered(kind: &QuestionKind) -> Markup {
                 } }
             }
         },
-        QuestionKind::Permission { .. } | QuestionKind::Plan { .. } | QuestionKind::Form { .. } => html! {},
+        QuestionKind::Permission { .. } => html! {
+            @let offers = kind.offers();
+            @if !offers.is_empty() {
+                p { "An answer can also grant, for the rest of the session:" }
+                ul.offered { @for offer in &offers { li { (visible(&offer.words)) } } }
+            }
+        },
+        QuestionKind::Plan { .. } | QuestionKind::Form { .. } => html! {},
     }
 }
 
@@ -182,7 +196,7 @@ fn form(session: SessionId, name: &str, question: &Question) -> Markup {
     html! {
         form.answer data-answer=(ask(&question.kind)) data-action=(action) novalidate {
             @match &question.kind {
-                QuestionKind::Permission { input, suggestions, .. } => (permission(name, input, suggestions)),
+                QuestionKind::Permission { input, .. } => (permission(name, input, &question.kind.offers())),
                 QuestionKind::Choice { questions, .. } => (choices(name, questions)),
                 QuestionKind::Plan { .. } => (plan(name)),
                 QuestionKind::Form { schema, order, .. } => (filled(name, schema, order)),
@@ -192,14 +206,9 @@ fn form(session: SessionId, name: &str, question: &Question) -> Markup {
     }
 }
 
-fn permission(name: &str, input: &Value, suggestions: &[Value]) -> Markup {
+fn permission(name: &str, input: &Value, offers: &[Suggestion]) -> Markup {
     html! {
-        @if !suggestions.is_empty() {
-            p.field.check {
-                input type="checkbox" id={ (name) "-remember" } name="remember";
-                label for={ (name) "-remember" } { "For the rest of this session also allow: " (rights::describe(suggestions)) }
-            }
-        }
+        @if !offers.is_empty() { (grants(name, offers)) }
         (message_field(name, "If you deny: what to do instead"))
         p.field.check {
             input type="checkbox" id={ (name) "-interrupt" } name="interrupt";
@@ -215,6 +224,24 @@ fn permission(name: &str, input: &Value, suggestions: &[Value]) -> Markup {
         p.buttons {
             button.primary type="submit" value="allow" { "Allow" }
             button type="submit" value="deny" { "Deny" }
+        }
+    }
+}
+
+/// A box for each right that can be granted along with a yes; what is not understood is shown without one.
+fn grants(name: &str, offers: &[Suggestion]) -> Markup {
+    html! {
+        fieldset.grants {
+            legend { "If you allow: for the rest of this session also" }
+            @for (place, offer) in offers.iter().enumerate() {
+                @let id = format!("{name}-grant-{place}");
+                p.field.check {
+                    @if offer.grant.is_some() {
+                        input type="checkbox" id=(id) name="grant" value=(offer.words);
+                        label for=(id) { (visible(&offer.words)) }
+                    } @else { (visible(&offer.words)) }
+                }
+            }
         }
     }
 }

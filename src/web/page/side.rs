@@ -8,6 +8,7 @@ use super::words::{self, Form, time};
 use crate::runtime::Handle;
 use crate::runtime::handle::CallError;
 use crate::session::checkpoint::Checkpoint;
+use crate::session::effective::{Effective, Terms};
 use crate::session::summary::Summary;
 use crate::store::Stored;
 
@@ -38,6 +39,7 @@ fn about(summary: &Summary) -> Markup {
             @if let Some(started) = summary.started_at { dt { "Begun" } dd { (time(started, Form::Date)) } }
             @if let Some(ended) = summary.ended_at { dt { "Ended" } dd { (time(ended, Form::Date)) } }
             @if let Some(model) = &summary.model { dt { "Model" } dd { (visible(model)) } }
+            (terms(&summary.effective))
             dt { "Turns, cost" }
             dd { (summary.turns) ", " (words::usd(usage.cost_usd)) }
             dt { "Tokens" }
@@ -47,6 +49,34 @@ fn about(summary: &Summary) -> Markup {
             }
             dt { "In a terminal" } dd.mono { "cc-executor attach " (summary.session_id.short()) }
         }
+    }
+}
+
+/// What holds now instead of what was asked for, or besides it.
+fn terms(effective: &Effective) -> Markup {
+    let Terms {
+        permission_mode,
+        allowed_tools,
+        add_dirs,
+        model,
+    } = &effective.terms;
+    html! {
+        @if let Some(mode) = permission_mode {
+            dt { "Permission mode" }
+            dd {
+                (mode.name()) ": " (mode.meaning())
+                @if let Some(asked) = effective.asked_mode() { span.hint { " (created with " (asked.name()) ")" } }
+            }
+        }
+        @if !allowed_tools.is_empty() {
+            dt { "Not asked again" }
+            dd { ul { @for rule in allowed_tools { li.mono { (visible(rule)) } } } }
+        }
+        @if !add_dirs.is_empty() {
+            dt { "May also work in" }
+            dd { ul { @for directory in add_dirs { li.mono { (visible(&directory.display().to_string())) } } } }
+        }
+        @if let Some(model) = model { dt { "Switched to" } dd { (visible(model)) } }
     }
 }
 

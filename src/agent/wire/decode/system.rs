@@ -10,7 +10,7 @@ use crate::session::message::{Activity, BackgroundTask, Frame, Message, TaskKind
 pub(super) fn system(subtype: &str, uuid: Option<Uuid>, line: &[u8]) -> serde_json::Result<Option<Vec<Frame>>> {
     let frame = match subtype {
         "session_state_changed" => session_state(&read(line)?),
-        "status" => status(&read(line)?),
+        "status" => return Ok(Some(status(uuid, read(line)?))),
         "task_progress"
         | "task_updated"
         | "hook_started"
@@ -90,11 +90,18 @@ fn session_state(line: &SessionState) -> Frame {
     }
 }
 
-fn status(line: &Status) -> Frame {
-    match line.status.as_deref() {
-        Some("requesting") => Frame::Activity(Activity::Requesting),
-        _ => Frame::Alive,
-    }
+/// The CLI tells of another permission mode by a status of its own.
+fn status(uuid: Option<Uuid>, line: Status) -> Vec<Frame> {
+    let doing = match line.status.as_deref() {
+        Some("requesting") => Some(Frame::Activity(Activity::Requesting)),
+        _ => None,
+    };
+    let changed = line.permission_mode.map(|permission_mode| Frame::Message {
+        uuid,
+        message: Message::ModeChanged { permission_mode },
+    });
+    let frames: Vec<Frame> = changed.into_iter().chain(doing).collect();
+    if frames.is_empty() { vec![Frame::Alive] } else { frames }
 }
 
 fn api_retry(line: ApiRetry) -> Message {
@@ -179,6 +186,8 @@ struct SessionState {
 struct Status {
     #[serde(default)]
     status: Option<String>,
+    #[serde(default, rename = "permissionMode")]
+    permission_mode: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::ToolError;
+use crate::session::grant::Pick;
 use crate::session::question::Answer;
 use crate::session::request::{PermissionMode, Request};
 
@@ -135,9 +136,12 @@ pub(super) struct AnswerQuestion {
     /// For deny: why, told to the agent
     #[serde(default)]
     pub(super) reason: Option<String>,
-    /// For allow: do not ask again for the like in this session
+    /// For allow: grant all rules that the question suggests, so that the like is not asked again in this session
     #[serde(default)]
     pub(super) remember: bool,
+    /// For allow: grant these lines of the question's offers as well, for the rest of the session
+    #[serde(default)]
+    pub(super) grant: Vec<String>,
     /// For choose: for each question's text the chosen label, or words of one's own; several labels joined by ", "
     #[serde(default)]
     pub(super) answers: BTreeMap<String, String>,
@@ -225,6 +229,7 @@ impl AnswerQuestion {
             Action::Allow => Answer::Allow {
                 updated_input: None,
                 remember: self.remember,
+                grant: self.grant.iter().cloned().map(Pick::Words).collect(),
             },
             Action::Deny => Answer::Deny {
                 reason: self.reason.clone(),

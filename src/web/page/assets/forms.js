@@ -145,7 +145,8 @@ function answerBody(form, submitter) {
     }
     if (action === "choose") return { action, answers: Object.fromEntries(all("fieldset", form).map(chosen)) };
     if (action === "submit") return { action, content: content(form) };
-    return filled({ action, remember: form.elements.remember?.checked || "", updated_input: changed(form) });
+    const grant = all("input[name=grant]:checked", form).map((input) => input.value);
+    return filled({ action, grant: grant.length > 0 ? grant : "", updated_input: changed(form) });
 }
 
 function chosen(fieldset) {

@@ -55,7 +55,10 @@ fn permission(input: Value) -> QuestionKind {
         tool: "Bash".into(),
         input,
         reason: None,
-        suggestions: vec![json!({"type": "setMode", "mode": "acceptEdits"})],
+        suggestions: vec![
+            json!({"type": "setMode", "mode": "acceptEdits"}),
+            json!({"type": "new"}),
+        ],
     }
 }
 
@@ -71,7 +74,10 @@ fn the_whole_command_is_shown_before_it_is_allowed() {
         .next()
         .unwrap();
     assert!(shown.contains("rm -rf x # &lt;/pre&gt;"), "its end is there too");
-    assert!(html.contains("permission mode <code>acceptEdits</code>"));
+    let line = "switch to the permission mode acceptEdits: file edits need no permission";
+    assert!(html.contains(&format!("name=\"grant\" value=\"{line}\"")), "{html}");
+    assert!(html.contains("it is not understood: {&quot;type&quot;:&quot;new&quot;}"));
+    assert_eq!(html.matches("name=\"grant\"").count(), 1, "it has no box");
     assert!(html.contains("value=\"allow\"") && html.contains("value=\"deny\""));
 }
 
@@ -86,11 +92,9 @@ fn an_answered_question_has_no_form_and_an_orphaned_one_still_has() {
     );
     let answered = Answered {
         question_id: QuestionId(1),
-        answer: Answer::Allow {
-            updated_input: None,
-            remember: false,
-        },
+        answer: Answer::allow(),
         by: "me".into(),
+        granted: vec![],
     };
     summary.apply(&journal::Entry::QuestionAnswered(answered), Timestamp::UNIX_EPOCH);
     let html = card(&summary);

@@ -36,6 +36,7 @@ pub(super) fn render(item: &Item<'_>, message: &Message) -> Markup {
         | Message::TaskEnded { .. }
         | Message::ApiRetry { .. }
         | Message::Compacted { .. }
+        | Message::ModeChanged { .. }
         | Message::ConversationReset { .. } => nothing(item),
     }
 }
@@ -75,6 +76,7 @@ fn told(message: &Message) -> Option<(&'static str, String)> {
             let line = format!("The conversation was compacted from {from} to {to} tokens");
             ("rebuilt", line)
         }
+        Message::ModeChanged { permission_mode } => ("muted", format!("The permission mode is {permission_mode} now")),
         Message::ConversationReset { .. } => ("rebuilt", "The conversation was cleared".to_owned()),
         _ => return None,
     })

@@ -1,0 +1,256 @@
+//! The terms that hold in a session now: what was asked for, as changed by what was settled since.
+//!
+//! The CLI keeps its permission mode, the rights granted to it and a switched model in memory only. They are folded from
+//! the journal here, and each attempt is started with them: an attempt is never allowed more than the one before was
+//! when it ended, and never less than a person granted for the session.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::clarify::Clarify;
+use super::grant::Grant;
+use super::journal::{Answered, Entry, Resumed};
+use super::message::Message;
+use super::request::{PermissionMode, Request};
+use super::summary::{Summary, Waiting};
+
+/// Maximum rules granted in a session that a next attempt is started with; what is granted beyond is asked again.
+const RULES_MAX: usize = 256;
+
+/// Maximum directories granted in a session that a next attempt is started with.
+const DIRECTORIES_MAX: usize = 64;
+
+/// What holds in a session instead of, or besides, what its request says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Terms {
+    /// The permission mode, where it is not the one asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permission_mode: Option<PermissionMode>,
+    /// Tools that need no permission since it was granted, in the CLI's rule syntax; those of the request hold as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_tools: Vec<String>,
+    /// Directories that were granted; those of the request hold as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub add_dirs: Vec<PathBuf>,
+    /// The model, where it was switched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+/// The terms of a session, with what is needed to go on folding them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Effective {
+    /// What holds instead of the request, or besides it.
+    pub terms: Terms,
+    /// The mode that was asked for; none in a row of a version that did not keep it.
+    asked_mode: Option<PermissionMode>,
+    /// The mode that was granted last, until the agent says that another one is in force.
+    granted_mode: Option<PermissionMode>,
+    /// Model and mode at the last beginning of a turn in the current attempt.
+    turn: Option<Turn>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Turn {
+    model: String,
+    mode: String,
+}
+
+impl Terms {
+    /// Returns true if nothing differs from what was asked for.
+    pub fn is_as_asked(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The request as an attempt runs it under these terms.
+    pub fn applied_to<'a>(&self, request: Cow<'a, Request>) -> Cow<'a, Request> {
+        if self.is_as_asked() {
+            return request;
+        }
+        let mut request = request.into_owned();
+        request.permission_mode = self.permission_mode.or(request.permission_mode);
+        request.model = self.model.clone().or(request.model);
+        add(&mut request.allowed_tools, &self.allowed_tools);
+        add(&mut request.add_dirs, &self.add_dirs);
+        Cow::Owned(request)
+    }
+
+    /// These terms, as far as they held at an earlier point of the session too. The model is no right and stays.
+    pub fn narrowed_to(&self, earlier: &Self, asked: PermissionMode) -> Self {
+        let mode = |terms: &Self| terms.permission_mode.unwrap_or(asked);
+        let narrower = mode(self).narrower(mode(earlier));
+        Self {
+            permission_mode: Some(narrower).filter(|narrower| *narrower != asked),
+            allowed_tools: both(&self.allowed_tools, &earlier.allowed_tools),
+            add_dirs: both(&self.add_dirs, &earlier.add_dirs),
+            model: self.model.clone(),
+        }
+    }
+}
+
+impl Effective {
+    /// The terms of a session that begins.
+    pub fn asked_for(request: &Request) -> Self {
+        Self {
+            asked_mode: Some(request.asked_mode()),
+            ..Self::default()
+        }
+    }
+
+    /// The mode that was asked for, where that is known.
+    pub fn asked_mode(&self) -> Option<PermissionMode> {
+        self.asked_mode
+    }
+
+    /// The terms for a session in a copy of this one's conversation, cut where `earlier` held. A right granted "for the
+    /// rest of this session" is not for a copy; a mode that the agent changed by itself or by an approved plan is part
+    /// of what the conversation is at.
+    pub fn for_copy(&self, earlier: &Self, request: &Request) -> Terms {
+        let asked = request.asked_mode();
+        let now = self.without_grants(asked);
+        now.narrowed_to(&earlier.without_grants(asked), asked)
+    }
+
+    fn without_grants(&self, asked: PermissionMode) -> Terms {
+        let is_granted = |mode: &PermissionMode| self.granted_mode == Some(*mode);
+        let mode = self.terms.permission_mode;
+        Terms {
+            permission_mode: mode.map(|mode| if is_granted(&mode) { mode.narrower(asked) } else { mode }),
+            allowed_tools: Vec::new(),
+            add_dirs: Vec::new(),
+            model: self.terms.model.clone(),
+        }
+    }
+
+    fn take_mode(&mut self, name: &str) {
+        // A mode of a newer CLI, of which it is not known what it allows, is followed by one that asks.
+        let mode = PermissionMode::named(name).unwrap_or_else(|| {
+            let asks = PermissionMode::Default;
+            self.asked_mode.map_or(asks, |asked| asked.narrower(asks))
+        });
+        if self.granted_mode != Some(mode) {
+            self.granted_mode = None;
+        }
+        self.terms.permission_mode = Some(mode).filter(|mode| Some(*mode) != self.asked_mode);
+    }
+
+    /// A model that changes from one turn of a process to the next was switched. One that changes along with the mode
+    /// follows from it, as with a model for plans.
+    fn take_turn(&mut self, model: &str, mode: &str) {
+        let turn = Turn {
+            model: model.to_owned(),
+            mode: mode.to_owned(),
+        };
+        let before = self.turn.replace(turn);
+        if before.is_some_and(|before| before.model != model && before.mode == mode) {
+            self.terms.model = Some(model.to_owned());
+        }
+    }
+
+    fn take_grant(&mut self, grant: &Grant) {
+        match grant {
+            Grant::Rules { rules } => {
+                let flags: Vec<_> = rules.iter().filter_map(|rule| rule.flag()).collect();
+                add(&mut self.terms.allowed_tools, &flags);
+                self.terms.allowed_tools.truncate(RULES_MAX);
+            }
+            // The agent says by itself when the mode is another one.
+            Grant::Mode { mode } => self.granted_mode = Some(*mode),
+            Grant::Directories { directories } => {
+                add(&mut self.terms.add_dirs, directories);
+                self.terms.add_dirs.truncate(DIRECTORIES_MAX);
+            }
+        }
+    }
+
+    fn resume(&mut self, resumed: &Resumed) {
+        if resumed.at.is_none() {
+            return;
+        }
+        self.terms = resumed.terms.clone().unwrap_or_else(|| Terms {
+            allowed_tools: Vec::new(),
+            add_dirs: Vec::new(),
+            ..self.terms.clone()
+        });
+    }
+}
+
+impl Waiting {
+    /// Keeps an answer. Its grants are those of the question as it was answered: asked again by another agent, it may
+    /// suggest others.
+    pub(super) fn take_answer(&mut self, answered: &Answered) {
+        self.answer = Some(answered.answer.clone());
+        let of_before = || self.question.kind.granted(&answered.answer).unwrap_or_default();
+        self.granted = Some(if answered.granted.is_empty() {
+            of_before()
+        } else {
+            answered.granted.clone()
+        });
+    }
+
+    /// What its answer grants. A row of a version that did not keep it has the answer, of which rules are granted and
+    /// what nobody was shown is not.
+    pub fn grants(&self) -> Vec<Grant> {
+        let of_answer = || Some(self.question.kind.granted(self.answer.as_ref()?).unwrap_or_default());
+        self.granted.clone().or_else(of_answer).unwrap_or_default()
+    }
+}
+
+impl Summary {
+    /// Takes an entry into account that may change the terms; questions still stand as before it.
+    pub(super) fn settle_terms(&mut self, entry: &Entry) {
+        match entry {
+            Entry::AttemptStarted(_) => self.effective.turn = None,
+            Entry::AgentMessage(said) => self.settle_said(&said.message),
+            Entry::QuestionDelivered(delivered) => {
+                let waiting = self.questions.get(&delivered.question_id);
+                let grants = waiting.map(|waiting| waiting.grants()).unwrap_or_default();
+                grants.iter().for_each(|grant| self.effective.take_grant(grant));
+            }
+            Entry::SessionResumed(resumed) => self.effective.resume(resumed),
+            _ => {}
+        }
+    }
+
+    fn settle_said(&mut self, message: &Message) {
+        // An analysis has a mode of its own, which ends with it.
+        let is_analysis = match self.lifecycle.clarify {
+            Clarify::Analysing | Clarify::Asking { .. } => true,
+            Clarify::Unasked | Clarify::Settled => false,
+        };
+        match message {
+            Message::TurnStarted {
+                model, permission_mode, ..
+            } => {
+                self.effective.take_turn(model, permission_mode);
+                if !is_analysis {
+                    self.effective.take_mode(permission_mode);
+                }
+            }
+            Message::ModeChanged { permission_mode } if !is_analysis => self.effective.take_mode(permission_mode),
+            _ => {}
+        }
+    }
+}
+
+/// Adds what is not there yet.
+fn add<T: Clone + PartialEq>(list: &mut Vec<T>, more: &[T]) {
+    for item in more {
+        if !list.contains(item) {
+            list.push(item.clone());
+        }
+    }
+}
+
+fn both<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
+    one.iter().filter(|item| other.contains(item)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;
