@@ -129,6 +129,9 @@ impl Effective {
     }
 
     fn take_mode(&mut self, name: &str) {
+        if name.is_empty() {
+            return;
+        }
         // A mode of a newer CLI, of which it is not known what it allows, is followed by one that asks.
         let mode = PermissionMode::named(name).unwrap_or_else(|| {
             let asks = PermissionMode::Default;

@@ -12,3 +12,4 @@ mod main_job;
 mod matrix;
 mod recovery;
 mod resume;
+mod terms;

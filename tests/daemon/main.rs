@@ -33,4 +33,5 @@ mod stream_load;
 mod stream_restart;
 mod stuck;
 mod upgrade;
+mod terms;
 mod watched;

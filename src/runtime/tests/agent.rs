@@ -235,6 +235,11 @@ impl Agent {
         tokio::time::sleep(Duration::try_from(time).expect("a positive time")).await;
     }
 
+    /// Goes over to another permission mode.
+    pub(super) fn changes_mode(&self, mode: &str) {
+        self.print(lines::mode_changed(mode));
+    }
+
     /// Says "line 1", "line 2" and so on.
     pub(super) fn says_a_line(&self) {
         self.print(lines::requesting());

@@ -24,6 +24,10 @@ pub(super) fn requesting() -> Value {
     json!({"type": "system", "subtype": "status", "status": "requesting"})
 }
 
+pub(super) fn mode_changed(mode: &str) -> Value {
+    json!({"type": "system", "subtype": "status", "status": null, "permissionMode": mode})
+}
+
 /// An answer of the model with one block of text, as it is streamed and then whole.
 pub(super) fn text(message_id: &str, text: &str) -> Vec<Value> {
     let event = |event: Value| json!({"type": "stream_event", "event": event, "parent_tool_use_id": null, "api_message_id": message_id});

@@ -18,5 +18,6 @@ mod policy;
 mod questions;
 mod reattach;
 mod slots;
+mod terms;
 mod waits;
 mod world;

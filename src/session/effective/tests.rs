@@ -131,6 +131,8 @@ fn the_mode_is_the_one_that_the_agent_told_of_last() {
     );
     summary.settles(&mode("bypassPermissions"));
     assert!(summary.effective.terms.is_as_asked());
+    summary.settles(&turn("opus", ""));
+    assert!(summary.effective.terms.is_as_asked(), "an agent that does not say it");
     summary.settles(&mode("a mode of a newer version"));
     let next = summary.next_runs(&created);
     assert_eq!(next.permission_mode, Some(PermissionMode::Default));
