@@ -70,6 +70,9 @@ const ON_RESUME: [(&str, &str); 3] = [
     ("CLAUDE_CODE_RESUME_REASON", "daemon_restart"),
 ];
 
+/// The CLI's setting that keeps its classifier out of plan mode.
+const ASK_IN_PLAN: &str = r#"{"useAutoModeDuringPlan":false}"#;
+
 /// Line-delimited JSON both ways, with partial messages, and permissions asked over the same channel.
 const PROTOCOL: [&str; 9] = [
     "-p",
@@ -205,6 +208,26 @@ pub fn arguments(
     (argv, files)
 }
 
+/// Has plan mode ask a person for each action that is not allowed. Needed where an agent went over to plan mode from
+/// `bypassPermissions`: there the CLI asks, but one that starts in plan mode has a classifier decide (measured with
+/// 2.1.332). The CLI takes one `--settings` only, so that one in the operator's `command` stays, and the agent starts in
+/// the mode `default`, which asks too.
+pub fn ask_in_plan(arguments: &mut Vec<String>, command: &[String]) {
+    let has_settings = command
+        .iter()
+        .any(|argument| argument == "--settings" || argument.starts_with("--settings="));
+    if !has_settings {
+        return arguments.push(format!("--settings={ASK_IN_PLAN}"));
+    }
+    let mode = |mode: PermissionMode| format!("--permission-mode={}", mode.name());
+    let plan = arguments
+        .iter_mut()
+        .find(|argument| **argument == mode(PermissionMode::Plan));
+    if let Some(argument) = plan {
+        *argument = mode(PermissionMode::Default);
+    }
+}
+
 /// The MCP configuration that gives an agent our own tools and resources: our relay, at the daemon whose state this is.
 /// `depth` is that of the sessions it may start, `mark` that of the agent's attempt.
 pub fn own_mcp_config(executable: &Path, state: &Path, depth: u32, mark: &str) -> String {
@@ -271,6 +294,25 @@ mod tests {
         );
         let resumed = argv(&request(), Conversation::Resume(id));
         assert!(resumed.ends_with(&format!("--resume={id}")) && !resumed.contains("--session-id"));
+    }
+
+    #[test]
+    fn a_plan_mode_that_asked_goes_on_asking_and_the_operators_settings_stay() {
+        let start = || vec!["-p".to_owned(), "--permission-mode=plan".to_owned()];
+        let with = |command: &[&str]| {
+            let mut arguments = start();
+            let command: Vec<String> = command.iter().map(|argument| (*argument).to_owned()).collect();
+            ask_in_plan(&mut arguments, &command);
+            arguments.join(" ")
+        };
+        let setting = r#"-p --permission-mode=plan --settings={"useAutoModeDuringPlan":false}"#;
+        assert_eq!(with(&["claude"]), setting);
+        for own in [
+            &["claude", "--settings", "own.json"][..],
+            &["claude", "--settings=own.json"],
+        ] {
+            assert_eq!(with(own), "-p --permission-mode=default");
+        }
     }
 
     #[test]

@@ -108,13 +108,25 @@ impl Effective {
         self.asked_mode
     }
 
+    /// Returns true if the agent went over to plan mode from the one in which nothing is asked: in such a plan mode a
+    /// person is asked for everything.
+    pub fn asks_in_plan(&self) -> bool {
+        let asked = self.asked_mode == Some(PermissionMode::BypassPermissions);
+        asked && self.terms.permission_mode == Some(PermissionMode::Plan)
+    }
+
     /// The terms for a session in a copy of this one's conversation, cut where `earlier` held. A right granted "for the
     /// rest of this session" is not for a copy; a mode that the agent changed by itself or by an approved plan is part
     /// of what the conversation is at.
     pub fn for_copy(&self, earlier: &Self, request: &Request) -> Terms {
         let asked = request.asked_mode();
         let now = self.without_grants(asked);
-        now.narrowed_to(&earlier.without_grants(asked), asked)
+        let mut terms = now.narrowed_to(&earlier.without_grants(asked), asked);
+        // A copy that starts in plan mode would have the classifier decide; this mode asks for the same.
+        if self.asks_in_plan() || earlier.asks_in_plan() {
+            terms.permission_mode = Some(PermissionMode::Default);
+        }
+        terms
     }
 
     fn without_grants(&self, asked: PermissionMode) -> Terms {

@@ -120,7 +120,10 @@ pub(super) fn prepare(
     };
     launch::private_directory(&temporary).map_err(failed)?;
     let as_run = as_run(settings, request, summary, attempt);
-    let (arguments, side_files) = environment::arguments(&as_run, conversation, remaining, &directory);
+    let (mut arguments, side_files) = environment::arguments(&as_run, conversation, remaining, &directory);
+    if summary.effective.asks_in_plan() {
+        environment::ask_in_plan(&mut arguments, &settings.agent_command);
+    }
     let mut env = environment::environment(agent_env, &settings.agent_env, conversation, &temporary);
     env.insert(DEPTH_VARIABLE.to_owned(), (request.depth + 1).to_string());
     let transcript_lock = transcript_lock(settings, &env, &request.cwd, agent_session_id);

@@ -120,6 +120,7 @@ fn the_mode_is_the_one_that_the_agent_told_of_last() {
     summary.settles(&mode("plan"));
     summary.settles(&attempt_ended(Ending::Crashed));
     assert_eq!(summary.next_runs(&created).permission_mode, Some(Plan), "narrower");
+    assert!(summary.effective.asks_in_plan());
     summary.settles(&attempt_started(2));
     summary.settles(&turn("opus", "plan"));
     summary.settles(&mode("default"));
@@ -324,6 +325,14 @@ fn a_copy_gets_no_grant_and_no_wider_mode_than_its_original() {
     let planned = summary.effective.clone();
     summary.settles(&mode("default"));
     assert_eq!(copy(&summary, &planned).permission_mode, Some(Plan), "narrower then");
+    let (created, mut summary) = begun(|request| request.permission_mode = Some(BypassPermissions));
+    summary.settles(&mode("plan"));
+    let copied = summary.effective.for_copy(&summary.effective, &created.request);
+    assert_eq!(
+        copied.permission_mode,
+        Some(PermissionMode::Default),
+        "it asks as the original does"
+    );
     let (created, mut summary) = begun(|request| request.permission_mode = Some(Plan));
     summary.settles(&mode("default"));
     let copied = summary.effective.for_copy(&summary.effective, &created.request);
