@@ -32,6 +32,6 @@ mod stream;
 mod stream_load;
 mod stream_restart;
 mod stuck;
-mod upgrade;
 mod terms;
+mod upgrade;
 mod watched;
