@@ -95,6 +95,8 @@ pub enum Conversation {
     Resume(Uuid),
     /// The one with this id; the agent is told what was cut short.
     ResumeTold(Uuid),
+    /// The one with this id. The agent does nothing in it before it has a message.
+    ResumeQuiet(Uuid),
     /// The one with this id, up to this message.
     ResumeAt(Uuid, Uuid),
     /// A copy of another one.
@@ -112,9 +114,12 @@ impl Conversation {
     /// Its id.
     pub fn id(self) -> Uuid {
         match self {
-            Self::New(id) | Self::Resume(id) | Self::ResumeTold(id) | Self::ResumeAt(id, _) | Self::Fork { id, .. } => {
-                id
-            }
+            Self::New(id)
+            | Self::Resume(id)
+            | Self::ResumeTold(id)
+            | Self::ResumeQuiet(id)
+            | Self::ResumeAt(id, _)
+            | Self::Fork { id, .. } => id,
         }
     }
 
@@ -124,7 +129,7 @@ impl Conversation {
         let at = |message: Uuid| format!("--resume-session-at={message}");
         match self {
             Self::New(id) => vec![format!("--session-id={id}")],
-            Self::Resume(id) | Self::ResumeTold(id) => vec![resume(id)],
+            Self::Resume(id) | Self::ResumeTold(id) | Self::ResumeQuiet(id) => vec![resume(id)],
             Self::ResumeAt(id, message) => vec![resume(id), at(message)],
             Self::Fork { from, id, message } => {
                 let own = [resume(from), "--fork-session".to_owned(), format!("--session-id={id}")];
@@ -258,8 +263,13 @@ pub fn environment(
     );
     match conversation {
         Conversation::Resume(_) => base.extend(ON_RESUME.map(|(name, value)| (name.to_owned(), value.to_owned()))),
-        // A turn behind the place of the cut, or of another session, is not gone on with by itself.
-        Conversation::New(_) | Conversation::ResumeTold(_) | Conversation::ResumeAt(..) | Conversation::Fork { .. } => {
+        // A turn behind the place of the cut, or of another session, is not gone on with by itself. An agent that has a
+        // message first shows the calls that were cut without being asked to (measured).
+        Conversation::New(_)
+        | Conversation::ResumeTold(_)
+        | Conversation::ResumeQuiet(_)
+        | Conversation::ResumeAt(..)
+        | Conversation::Fork { .. } => {
             ON_RESUME.iter().for_each(|(name, _)| {
                 base.remove(*name);
             });
@@ -393,8 +403,15 @@ mod tests {
                 .contains_key("CLAUDE_CODE_RESUME_INTERRUPTED_TURN")
         };
         assert_eq!(
-            [Conversation::Resume(id), Conversation::ResumeTold(id), at, fork(None)].map(goes_on),
-            [true, false, false, false]
+            [
+                Conversation::Resume(id),
+                Conversation::ResumeTold(id),
+                Conversation::ResumeQuiet(id),
+                at,
+                fork(None)
+            ]
+            .map(goes_on),
+            [true, false, false, false, false]
         );
     }
 }

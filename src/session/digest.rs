@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::id::QuestionId;
-use super::interruption;
 use super::journal::Entry;
 use super::message::Message;
 use super::question::{Answer, headline_of_input};
 use super::summary::cut;
+use super::words::own_words;
 
 /// How much of the past is told, in bytes; the task comes on top of it.
 pub const DIGEST_BYTES_MAX: usize = 32 * 1024;
@@ -47,11 +47,8 @@ impl Digest {
     pub fn take(&mut self, entry: &Entry) {
         match entry {
             Entry::Input(input) => {
-                let is_of_us = |text: &str| text.starts_with(HEAD) || text.starts_with(interruption::HEAD);
-                let text = input.text.as_deref().filter(|text| !is_of_us(text));
-                if let Some(text) = text {
-                    let text = cut(interruption::without_note(text), TEXT_BYTES_MAX);
-                    self.push(format!("The user wrote: {text}"), None);
+                if let Some(text) = input.text.as_deref().and_then(own_words) {
+                    self.push(format!("The user wrote: {}", cut(text, TEXT_BYTES_MAX)), None);
                 }
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),

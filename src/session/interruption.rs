@@ -7,6 +7,7 @@ use super::journal::Entry;
 use super::message::{InputState, Message};
 use super::question::headline_of_input;
 use super::summary::cut;
+use super::words::{own_words, with_later};
 
 /// How every such message begins.
 pub const HEAD: &str = "The last run of this task ended uncleanly";
@@ -14,11 +15,17 @@ pub const HEAD: &str = "The last run of this task ended uncleanly";
 /// How that begins which is told behind the task where nothing of the conversation was kept.
 const HEAD_BEHIND_TASK: &str = "\n\nAn earlier run of this task ended uncleanly";
 
+/// Stands at the end of every such message.
+const CHECK_FIRST: &str = "Look at what has taken effect before you repeat anything";
+
 /// How much of the last message is told, in bytes.
 const MESSAGE_BYTES_MAX: usize = 300;
 
 /// How much of one tool call, in bytes.
 const CALL_BYTES_MAX: usize = 300;
+
+/// How much of a tool call that has ended, in bytes.
+const ENDED_BYTES_MAX: usize = 100;
 
 /// The most tool calls that are told one by one.
 const CALLS_MAX: usize = 20;
@@ -30,6 +37,8 @@ pub struct Interruption {
     is_cut: bool,
     /// The last message.
     last: Option<Last>,
+    /// The last tool call that ended after that message, as one line.
+    ended_since: Option<String>,
     /// Calls by their ids.
     calls: BTreeMap<String, Call>,
     /// How the run ended.
@@ -40,7 +49,7 @@ pub struct Interruption {
     is_unkept: bool,
 }
 
-/// Who said a run's last message, and the beginning of it.
+/// The author of a run's last message, and its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Last {
     User(String),
@@ -71,8 +80,8 @@ impl Interruption {
             Entry::ContextRebuilt(_) => self.forget(),
             Entry::Input(input) if input.state == InputState::Sent => {
                 self.is_cut = true;
-                if let Some(text) = input.text.as_deref().filter(|text| !text.starts_with(HEAD)) {
-                    self.last = Some(Last::User(quoted(without_note(text))));
+                if let Some(text) = input.text.as_deref().and_then(own_words) {
+                    self.note_last(Last::User(quoted(text)));
                 }
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),
@@ -94,7 +103,7 @@ impl Interruption {
         match message {
             Message::Text { text, parent: None, .. } => {
                 self.speaks();
-                self.last = Some(Last::Agent(quoted(text)));
+                self.note_last(Last::Agent(quoted(text)));
             }
             Message::ToolUse {
                 tool_use_id,
@@ -115,6 +124,7 @@ impl Interruption {
             Message::ToolResult { tool_use_id, .. } => {
                 if let Some(call) = self.calls.get_mut(tool_use_id) {
                     call.has_result = true;
+                    self.ended_since = Some(cut(&call.line, ENDED_BYTES_MAX).to_owned());
                 }
             }
             Message::TurnEnded(end) => {
@@ -134,6 +144,11 @@ impl Interruption {
         }
     }
 
+    fn note_last(&mut self, message: Last) {
+        self.last = Some(message);
+        self.ended_since = None;
+    }
+
     fn forget(&mut self) {
         let (is_silent, is_unkept) = (self.is_silent, self.is_unkept);
         *self = Self {
@@ -145,15 +160,24 @@ impl Interruption {
 
     /// What the next agent is told.
     pub fn tell(&self) -> String {
+        self.tell_state() + "\n" + CHECK_FIRST + ", then continue from where you left off."
+    }
+
+    /// What the next agent is told where a person's message is to be followed first.
+    pub fn tell_before(&self, later: &str) -> String {
+        with_later(&(self.tell_state() + "\n" + CHECK_FIRST + "."), later)
+    }
+
+    /// Where the run stood when it was cut short.
+    fn tell_state(&self) -> String {
         let mut told = HEAD.to_owned() + &self.told_ending();
-        match &self.last {
-            Some(Last::Agent(text)) => {
-                told += &format!(". The last thing that is known of it is your message {text}.");
-            }
-            Some(Last::User(text)) => {
-                told += &format!(". The last thing that is known of it is the user's message {text}.");
-            }
-            None => told += ". Nothing is known of what was said in it.",
+        told += &match &self.last {
+            Some(Last::Agent(text)) => format!(". The last message of it that is known is your message {text}."),
+            Some(Last::User(text)) => format!(". The last message of it that is known is the user's message {text}."),
+            None => ". Nothing is known of what was said in it.".to_owned(),
+        };
+        if let Some(call) = &self.ended_since {
+            told += &format!(" The last tool call that ended after it is “{call}”.");
         }
         let open: Vec<_> = self.calls.values().filter(|call| !call.has_result).collect();
         if open.is_empty() {
@@ -162,7 +186,7 @@ impl Interruption {
             told += "\n\nThese tool calls were under way; each may or may not have taken effect:\n\n";
             told += &listed(&open);
         }
-        told + "\nLook at what has taken effect before you repeat anything, then continue from where you left off."
+        told
     }
 
     /// What the next agent is told where nothing of the conversation was kept: the task again, and what was done of it.
@@ -174,7 +198,7 @@ impl Interruption {
         }
         told += " It had made these tool calls; each may or may not have taken effect:\n\n";
         told += &listed(&self.calls.values().collect::<Vec<_>>());
-        told + "\nLook at what has taken effect before you repeat anything."
+        told + "\n" + CHECK_FIRST + "."
     }
 
     fn told_ending(&self) -> String {
@@ -258,11 +282,32 @@ mod tests {
         assert!(told.contains("(the agent process died)"), "{told}");
         assert!(told.contains("your message “I build it.…”"), "{told}");
         assert!(
-            told.contains("- Bash: make two x") && !told.contains("make one"),
+            told.contains("- Bash: make two x") && !told.contains("- Bash: make one"),
+            "{told}"
+        );
+        assert!(
+            told.contains("The last tool call that ended after it is “Bash: make one x"),
             "{told}"
         );
         assert!(told.contains("may or may not have taken effect"), "{told}");
         assert!(told.len() < 1000, "a call is told in short: {told}");
+    }
+
+    #[test]
+    fn a_tool_call_that_ended_is_the_last_thing_known_until_something_is_said() {
+        let mut past = vec![begins(1), sent("build it"), call("one"), result("one"), crashes()];
+        let told = after(&past).tell();
+        assert!(told.contains("the user's message “build it”"), "{told}");
+        assert!(told.contains("that ended after it is “Bash: make one x"), "{told}");
+        past.insert(4, says("I have built it."));
+        let told = after(&past).tell();
+        assert!(
+            told.contains("I have built it.") && !told.contains("make one"),
+            "{told}"
+        );
+        let told = after(&past).tell_before("stop that");
+        assert!(told.starts_with(HEAD) && told.ends_with("\n\nstop that"), "{told}");
+        assert!(!told.contains("continue from where you left off"), "{told}");
     }
 
     #[test]

@@ -5,6 +5,10 @@
 //! [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`], [`effective`] and [`kept`]
 //! (folds of a journal), [`opening`], [`interruption`] and [`digest`] (what an agent is told first), [`clarify`] (what may come
 //! before the work).
+//! [`question`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`patience`],
+//! [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`] and [`kept`] (folds of a
+//! journal), [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is told first), [`clarify`] (what may
+//! come before the work).
 
 mod active;
 pub mod checkpoint;
@@ -31,3 +35,4 @@ pub(crate) mod samples;
 pub mod state;
 pub mod summary;
 pub mod turn;
+pub mod words;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::result::{NO_CONVERSATION, classify, is_interrupted, line_of};
+use self::result::{NO_CONVERSATION, classify, interrupted, is_interrupted, line_of};
 use super::journal::{Entry, Input};
 use super::message::{InputState, Message, TaskKind, TurnEnd};
 use super::outcome::Ending;
@@ -90,6 +90,8 @@ impl Turns {
             Entry::QuestionAnswered(answered) => {
                 self.is_to_be_interrupted |= matches!(answered.answer, Answer::Deny { interrupt: true, .. });
             }
+            // What a person asks for now is not what was to be ended.
+            Entry::SessionResumed(_) => self.is_to_be_interrupted = false,
             Entry::Input(Input {
                 uuid,
                 state: InputState::Sent,
@@ -149,12 +151,14 @@ impl Turns {
         if self.not_signed_in {
             return self.no_login();
         }
+        // An agent that died over the answer of a person who ended its turn has ended it.
+        let cut_short = || self.ended_by_person().unwrap_or(Ending::Crashed);
         match &self.answered {
             Some(Ending::Finished) if open.queued || open.asked || self.in_turn || !self.has_only_shells() => {
-                Ending::Crashed
+                cut_short()
             }
             Some(ending) => ending.clone(),
-            None => Ending::Crashed,
+            None => cut_short(),
         }
     }
 
@@ -184,6 +188,12 @@ impl Turns {
     /// Whether a message of ours was journalled for the agent of this attempt.
     pub fn is_told(&self) -> bool {
         self.last_input.is_some()
+    }
+
+    /// The ending of an attempt whose turn a person has ended with an answer, while the agent has not said that it is
+    /// over.
+    pub fn ended_by_person(&self) -> Option<Ending> {
+        self.is_to_be_interrupted.then(interrupted)
     }
 
     /// Whether the result for our last message has come.

@@ -20,7 +20,7 @@ use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::interruption::Interruption;
 use crate::session::journal::Entry;
 use crate::session::kept::Kept;
-use crate::session::opening::Groundwork;
+use crate::session::opening::{Groundwork, goes_on};
 use crate::session::outcome::{Cause, Ending};
 use crate::session::request::{OriginHow, Request};
 use crate::session::summary::{Summary, Used};
@@ -105,7 +105,12 @@ pub(super) fn prepare(
         None => agent_environment(settings, session)?,
     };
     let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
-    let seen = look_for_inputs(&agent_env, agent_session_id, summary)?;
+    let Seen { entries, folded_in } = look_for_inputs(&agent_env, agent_session_id, summary)?;
+    let seen = Groundwork {
+        entries,
+        folded_in,
+        ..Groundwork::default()
+    };
     let conversation = conversation(&agent_env, request, summary, agent_session_id, &seen);
     let groundwork = groundwork(store, request, summary, conversation.as_ref().ok().copied(), seen)?;
     if let Some(plan) = known {
@@ -177,13 +182,8 @@ fn groundwork(
     request: &Request,
     summary: &Summary,
     conversation: Option<Conversation>,
-    seen: Seen,
+    mut groundwork: Groundwork,
 ) -> Result<Groundwork, StoreError> {
-    let mut groundwork = Groundwork {
-        folded_in: seen.folded_in,
-        entries: seen.entries,
-        ..Groundwork::default()
-    };
     if summary.work.is_told() {
         return Ok(groundwork);
     }
@@ -198,7 +198,11 @@ fn groundwork(
             groundwork.unkept = Some(unkept).filter(Interruption::has_calls);
         }
         Some(
-            Conversation::New(_) | Conversation::Fork { .. } | Conversation::Resume(_) | Conversation::ResumeAt(..),
+            Conversation::New(_)
+            | Conversation::Fork { .. }
+            | Conversation::Resume(_)
+            | Conversation::ResumeQuiet(_)
+            | Conversation::ResumeAt(..),
         )
         | None => {}
     }
@@ -235,7 +239,7 @@ fn conversation(
     request: &Request,
     summary: &Summary,
     id: Uuid,
-    seen: &Seen,
+    seen: &Groundwork,
 ) -> Result<Conversation, Unprepared> {
     // A rebuilt conversation has another id and is neither a copy nor taken over.
     let is_import = |from: Uuid| from == id;
@@ -252,8 +256,9 @@ fn conversation(
         let branch_begun = !seen.entries.is_empty() || !seen.folded_in.is_empty();
         return Ok(match summary.cut.filter(|_| !branch_begun) {
             Some(message) => Conversation::ResumeAt(id, message),
-            None if environment::resumes_by_itself(summary.agent_version.as_deref()) => Conversation::Resume(id),
-            None => Conversation::ResumeTold(id),
+            None if !environment::resumes_by_itself(summary.agent_version.as_deref()) => Conversation::ResumeTold(id),
+            None if goes_on(summary, seen) => Conversation::Resume(id),
+            None => Conversation::ResumeQuiet(id),
         });
     }
     // Where nothing proves that there ever was one, the agent was killed before it wrote it: it begins again.

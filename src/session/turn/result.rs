@@ -65,6 +65,17 @@ pub(super) fn is_interrupted(end: &TurnEnd) -> bool {
     )
 }
 
+/// How an attempt ends whose turn a person or a signal has ended.
+pub(super) fn interrupted() -> Ending {
+    Ending::Refused {
+        cause: Cause::AgentError,
+        message: INTERRUPTED.to_owned(),
+    }
+}
+
+/// The words for a turn that was interrupted.
+const INTERRUPTED: &str = "its turn was interrupted";
+
 /// How the CLI marks what is for its developers.
 const DIAGNOSTIC: &str = "[ede_diagnostic]";
 
@@ -72,7 +83,7 @@ const DIAGNOSTIC: &str = "[ede_diagnostic]";
 fn words_of(end: &TurnEnd) -> String {
     let reason = end.terminal_reason.as_deref().unwrap_or_default();
     let meant = match reason {
-        _ if is_interrupted(end) => "its turn was interrupted",
+        _ if is_interrupted(end) => INTERRUPTED,
         "hook_stopped" | "stop_hook_prevented" => "a hook stopped it",
         "tool_deferred" | "tool_deferred_unavailable" => "a hook put a tool call off, and nobody takes that up here",
         _ => "",

@@ -1,0 +1,43 @@
+//! A person's own words in a message to an agent, apart from what this program writes around them.
+
+use super::opening::CONTINUE;
+use super::{digest, interruption};
+
+/// Stands before a person's message where one message to the agent also holds what came before it. The agent must know
+/// the later one before it begins with the rest.
+const LATER: &str = "\n\nThe user sent this message later. Follow it first:\n\n";
+
+/// One message that ends with a person's later message.
+pub fn with_later(before: &str, later: &str) -> String {
+    format!("{before}{LATER}{later}")
+}
+
+/// Returns what a person wrote of this message, or nothing if all of it is the program's.
+pub fn own_words(text: &str) -> Option<&str> {
+    if text == CONTINUE {
+        return None;
+    }
+    if text.starts_with(interruption::HEAD) || text.starts_with(digest::HEAD) {
+        // What the program tells quotes no message that was put behind it before.
+        return text.split_once(LATER).map(|(_, later)| later);
+    }
+    Some(interruption::without_note(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_persons_words_are_found_behind_and_before_what_the_program_tells() {
+        let note = interruption::Interruption::default();
+        let told = note.tell();
+        assert_eq!(own_words("do it"), Some("do it"));
+        assert_eq!(own_words(CONTINUE), None);
+        assert_eq!(own_words(&told), None);
+        assert_eq!(own_words(&with_later(&told, "and this")), Some("and this"));
+        let both = with_later("do it", "and this");
+        assert_eq!(own_words(&both), Some(both.as_str()), "both are a person's");
+        assert_eq!(own_words(&note.tell_behind(&both)), Some(both.as_str()));
+    }
+}
