@@ -149,8 +149,17 @@ pub enum CallError {
     #[error("{0} sessions wait already: let some finish, or raise `limits.queued_sessions_max`")]
     QueueFull(usize),
     /// What was asked waits for room on the disk.
-    #[error("this takes effect as soon as it can be written down: {0}")]
+    #[error(
+        "this is not recorded yet, and takes effect by itself when the disk has room; if the daemon stops before that, ask \
+         again: {0}"
+    )]
     Delayed(StoreError),
+    /// An earlier answer to the question waits for room on the disk.
+    #[error(
+        "question {0} has an answer that is not recorded yet, and which takes effect by itself when the disk has room; if \
+         the daemon stops before that, answer again: {1}"
+    )]
+    AnswerDelayed(QuestionId, StoreError),
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -186,7 +186,7 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::QueueFull(_) => Code::QueueFull,
         CallError::LeftAlone(_) => Code::JournalFailed,
         CallError::Stopping => Code::Stopping,
-        CallError::Delayed(store) | CallError::Store(store) => match store {
+        CallError::Delayed(store) | CallError::AnswerDelayed(_, store) | CallError::Store(store) => match store {
             StoreError::NoSuchSession(_) => Code::NoSuchSession,
             StoreError::StillLive(_) => Code::StillLive,
             StoreError::DiskFull { .. } => Code::DiskFull,

@@ -145,6 +145,15 @@ pub(crate) fn questions_stay_open(name: &str) {
             "the answer waits to be written down"
         );
         assert!(!daemon.work().join("allowed").exists());
+        let told = |problem: &Value| problem["detail"].as_str().expect("a sentence").to_owned();
+        assert!(told(&problem).contains("not recorded yet"), "{problem}");
+        let (status, problem) = daemon.answer(&asking, name, &json!({"action": "deny"}));
+        assert_eq!((status, &problem["code"]), (507, &json!("disk_full")), "{problem}");
+        assert!(
+            told(&problem).contains("has an answer that is not recorded yet"),
+            "{problem}"
+        );
+        assert!(told(&problem).contains("if the daemon stops"), "{problem}");
 
         drop(reader);
         std::fs::remove_file(disk.fill()).unwrap();

@@ -7,6 +7,7 @@ use crate::session::clarify::{Analysis, Clarify, Verdict};
 use crate::session::grant::Grant;
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::OnQuestion;
+use crate::store::Shortage;
 
 impl Handler<AnswerQuestion> for Supervisor {
     type Result = ();
@@ -52,7 +53,14 @@ impl Supervisor {
             .questions
             .get(&question)
             .ok_or(CallError::NoSuchQuestion(question))?;
-        if waiting.answer.is_some() || session.answering.contains(&question) {
+        if session.answering.contains(&question) {
+            let health = self.surroundings.store.health();
+            let full = health.borrow().holds_up(id).map(Shortage::refusal);
+            return Err(full.map_or(CallError::AlreadyAnswered(question), |full| {
+                CallError::AnswerDelayed(question, full)
+            }));
+        }
+        if waiting.answer.is_some() {
             return Err(CallError::AlreadyAnswered(question));
         }
         waiting.question.kind.check(answer)?;
