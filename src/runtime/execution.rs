@@ -151,6 +151,10 @@ pub(super) struct Execution {
     answers_sent: BTreeSet<QuestionId>,
     /// Those that are in the agent's pipe, and after which it has said nothing yet.
     answers_in_pipe: Vec<QuestionId>,
+    /// Those that may have been written to this agent, on any link and by any daemon.
+    answers_written: BTreeSet<QuestionId>,
+    /// Those that the agent has taken, as was handed to the store.
+    answers_taken: BTreeSet<QuestionId>,
     /// How often the agent was asked for its result.
     asked_for_result: u32,
     closing: Closing,
@@ -224,6 +228,8 @@ impl Execution {
             next_write: 0,
             answers_sent: BTreeSet::new(),
             answers_in_pipe: Vec::new(),
+            answers_written: task_summary.answered_in(attempt).collect(),
+            answers_taken: BTreeSet::new(),
             asked_for_result: 0,
             closing,
             clocks: Clocks::new(),
@@ -344,10 +350,19 @@ impl Execution {
     /// An agent that died between the end of its turn and the result says, when it is resumed, only that our message is
     /// done with. Then there is no result to wait for, and it is asked to go on.
     fn ask_for_the_result(&mut self, ctx: &mut Context<Self>) {
-        let is_done_with_all = self.summary.inputs.is_empty() && self.summary.questions.is_empty();
+        // It does not ask what its predecessor asked unless it goes on.
+        let asks = self
+            .summary
+            .questions
+            .values()
+            .any(|waiting| waiting.attempt == self.task.attempt);
+        let is_done_with_all = self.summary.inputs.is_empty() && !asks;
         let is_idle = self.greeted && self.is_up && !self.busy && !self.closing.is_begun();
         if !is_idle || !is_done_with_all || self.summary.work.is_answered() {
             return;
+        }
+        if let Some(ending) = self.summary.work.ended_by_person() {
+            return self.begin_close(ending, ctx);
         }
         self.asked_for_result += 1;
         if self.asked_for_result <= ASKED_FOR_RESULT_MAX {
@@ -405,16 +420,20 @@ impl Execution {
         }
     }
 
-    /// The agent goes on after an answer: it has taken it. One that dies before says nothing more, and the answer waits
-    /// for its successor.
-    fn answers_taken(&mut self, ctx: &mut Context<Self>) {
-        let taken = std::mem::take(&mut self.answers_in_pipe).into_iter();
-        let entries: Vec<_> = taken
-            .map(|question_id| Entry::QuestionDelivered(QuestionRef { question_id }))
-            .collect();
+    /// Journals that the agent has taken the answers in its pipe, since it goes on after them. Of an agent that dies before
+    /// that nobody knows.
+    fn take_pipe_for_read(&mut self, ctx: &mut Context<Self>) {
+        let in_pipe = std::mem::take(&mut self.answers_in_pipe);
+        let entries: Vec<_> = in_pipe.into_iter().filter_map(|id| self.answer_taken(id)).collect();
         if !entries.is_empty() {
             self.append(None, entries, ctx);
         }
+    }
+
+    /// What the journal says of an answer that the agent has taken, unless that is said.
+    fn answer_taken(&mut self, question_id: QuestionId) -> Option<Entry> {
+        let is_news = self.answers_taken.insert(question_id);
+        is_news.then_some(Entry::QuestionDelivered(QuestionRef { question_id }))
     }
 
     fn notice(&mut self, text: String, ctx: &mut Context<Self>) {

@@ -325,6 +325,9 @@ pub struct AttemptEnd {
     /// Processes it left behind, which were ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<String>,
+    /// Questions of this attempt whose answers may have been written to the agent. Absent if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers_written: Option<Vec<QuestionId>>,
 }
 
 /// Data of `retry.scheduled`.
@@ -397,6 +400,7 @@ mod tests {
                 exit: None,
                 open_tool: None,
                 leftovers: vec![],
+                answers_written: None,
             }),
             Entry::SessionEnded(SessionEnd {
                 outcome: Outcome::Completed,

@@ -11,6 +11,7 @@
 //! come before the work).
 
 mod active;
+mod answers;
 pub mod checkpoint;
 pub mod clarify;
 pub mod digest;

@@ -308,6 +308,28 @@ impl QuestionKind {
         }
     }
 
+    /// The question as it is asked anew, where the answer to it as `earlier` may have had its effect: it says so.
+    pub fn asked_again_after(mut self, earlier: QuestionId) -> Self {
+        let remark = format!(
+            "This was answered before, as question {earlier}. The agent died before it told the result, so this may \
+             already be done."
+        );
+        let behind = |text: &str| format!("{text}\n\n({remark})");
+        match &mut self {
+            Self::Permission { reason, .. } => {
+                *reason = Some(match reason {
+                    Some(reason) => format!("{remark} {reason}"),
+                    None => remark,
+                });
+            }
+            Self::Plan { plan, .. } => *plan = Some(behind(plan.as_deref().unwrap_or_default())),
+            Self::Form { message, .. } => *message = behind(message),
+            // A choice that was made does no harm twice.
+            Self::Choice { .. } => {}
+        }
+        self
+    }
+
     /// The question in one line, for lists and logs.
     pub fn headline(&self) -> String {
         match self {

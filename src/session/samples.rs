@@ -114,6 +114,7 @@ pub(crate) fn attempt_ended(ending: Ending) -> Entry {
         exit: None,
         open_tool: None,
         leftovers: Vec::new(),
+        answers_written: None,
     })
 }
 

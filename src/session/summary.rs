@@ -58,6 +58,9 @@ pub struct Summary {
     pub through_offset: u64,
     /// Questions that are open or whose answer is not delivered.
     pub questions: BTreeMap<QuestionId, Waiting>,
+    /// Questions whose answer let an agent act, which has taken it and has not told the result.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub acting: BTreeMap<QuestionId, Waiting>,
     /// How many questions were ever asked.
     pub questions_asked: u32,
     /// Messages to the agent that it is not done with, in the order they were sent.
@@ -150,6 +153,10 @@ pub struct Waiting {
     /// What the answer grants, as its giver saw it; none in a row of a version that did not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Vec<Grant>>,
+    /// The answer was never written to an agent: the one that had asked was gone, and no other has asked since. False
+    /// where that is not known, as of an answer that the version before has taken.
+    #[serde(default)]
+    pub is_unused: bool,
 }
 
 /// What an agent waits for, besides people.
@@ -183,6 +190,7 @@ impl Summary {
             head: Seq::default(),
             through_offset: 0,
             questions: BTreeMap::new(),
+            acting: BTreeMap::new(),
             questions_asked: 0,
             inputs: Vec::new(),
             under_way: Vec::new(),
@@ -268,18 +276,15 @@ impl Summary {
                 self.usage = *usage;
             }
             Entry::QuestionAsked(question) => self.ask(question, at),
-            Entry::QuestionAnswered(answered) => {
-                if let Some(waiting) = self.questions.get_mut(&answered.question_id) {
-                    waiting.take_answer(answered);
-                }
-            }
-            Entry::QuestionDelivered(delivered) => {
-                self.questions.remove(&delivered.question_id);
-            }
+            Entry::QuestionAnswered(answered) => self.take_answer(answered),
+            Entry::QuestionDelivered(delivered) => self.deliver(delivered.question_id),
             Entry::QuestionWithdrawn(withdrawn) => {
                 self.questions.remove(&withdrawn.question_id);
             }
-            Entry::AttemptEnded(end) => self.end_attempt(&end.ending),
+            Entry::AttemptEnded(end) => {
+                self.note_unwritten(end);
+                self.end_attempt(&end.ending);
+            }
             Entry::SessionResumed(resumed) => self.resume(resumed),
             Entry::ContextRebuilt(_) => {
                 // What was on its way is told anew, in the words of who rebuilds.
@@ -297,6 +302,7 @@ impl Summary {
                 self.ended_at = Some(at);
                 self.note = Some(end.summary.clone());
                 self.questions.clear();
+                self.acting.clear();
             }
             Entry::SessionCreated(_)
             | Entry::AgentUnknown(_)
@@ -410,21 +416,6 @@ impl Summary {
         }
     }
 
-    fn ask(&mut self, question: &Question, at: Timestamp) {
-        self.questions_asked = self.questions_asked.max(question.question_id.0);
-        let attempt = self.lifecycle.attempt;
-        let waiting = self.questions.entry(question.question_id).or_insert_with(|| Waiting {
-            question: question.clone(),
-            asked_at: at,
-            attempt,
-            answer: None,
-            granted: None,
-        });
-        // Asked again by a resumed agent: the waiting answer goes to the new request.
-        waiting.question = question.clone();
-        waiting.attempt = attempt;
-    }
-
     fn take_message(&mut self, message: &Message) {
         match message {
             Message::TurnStarted {
@@ -444,9 +435,9 @@ impl Summary {
             Message::Text { .. } | Message::Thinking { .. } | Message::ToolUse { .. } => {
                 self.waiting_for = WaitingFor::Nothing;
             }
+            Message::ToolResult { tool_use_id, .. } => self.end_acting(tool_use_id),
             Message::ConversationReset { .. }
             | Message::RateLimit { rejected: false, .. }
-            | Message::ToolResult { .. }
             | Message::UserText { .. }
             | Message::ModeChanged { .. }
             | Message::PermissionDenied { .. }
@@ -465,6 +456,8 @@ impl Summary {
         if end.is_of_turn() {
             // It has begun a branch behind the cut.
             self.cut = None;
+            // Its agent has gone past what the one before did.
+            self.acting.clear();
         }
         self.end_turn_of_inputs(end);
         if !end.result.is_empty() {

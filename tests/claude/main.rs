@@ -10,6 +10,7 @@ mod forms;
 mod kills;
 mod main_job;
 mod matrix;
+mod owed;
 mod recovery;
 mod resume;
 mod terms;

@@ -150,6 +150,7 @@ fn appends(session_id: SessionId, messages: usize) -> Vec<Append> {
             exit: None,
             open_tool: None,
             leftovers: vec![],
+            answers_written: None,
         }),
         Entry::SessionEnded(SessionEnd {
             outcome: Outcome::Completed,

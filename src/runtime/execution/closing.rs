@@ -322,6 +322,7 @@ impl Execution {
             exit: exit.map(|exit| words_of(exit, &self.closing.last_words)),
             open_tool,
             leftovers,
+            answers_written: Some(self.answers_written()),
         };
         let (session, attempt) = (self.task.session_id, self.task.attempt);
         self.supervisor.do_send(AttemptOver { session, attempt, end });

@@ -110,7 +110,7 @@ impl Execution {
                 .do_send(super::super::messages::AgentUp { session, attempt });
         }
         self.clocks.sign();
-        self.answers_taken(ctx);
+        self.take_pipe_for_read(ctx);
         let mut lines = std::mem::replace(&mut self.intake.lines, Lines::starting_at(0));
         lines.push(bytes, |line| self.take_line(&line));
         self.intake.lines = lines;
@@ -313,6 +313,9 @@ impl Execution {
             self.intake.last_message = uuid.or(self.intake.last_message);
         }
         let offset = line.offset;
+        if let Message::ToolResult { tool_use_id, .. } = &message {
+            self.take_answers_of_call(tool_use_id);
+        }
         let entry = Entry::AgentMessage(Box::new(Said { uuid, offset, message }));
         let used = self.checkpoints.take(&entry);
         self.intake.batch.push(entry);
@@ -325,7 +328,8 @@ impl Execution {
         }
     }
 
-    /// A question that a resumed agent asks again keeps its name, and takes the answer that waits for it.
+    /// A question that a resumed agent asks again keeps its name, and takes the answer that waits for it. Where an agent may
+    /// have acted on that answer, a person is asked anew and told so.
     fn take_question(&mut self, asked: Asked) {
         let Asked {
             request_id,
@@ -341,11 +345,21 @@ impl Execution {
                 && waiting.question.kind.is_same(&kind)
                 && !self.intake.is_being_asked(waiting.question.question_id)
         });
-        let question_id = orphan.map(|waiting| waiting.question.question_id).unwrap_or_else(|| {
-            let asked = self.intake.questions_asked.max(self.summary.questions_asked) + 1;
-            self.intake.questions_asked = asked;
-            QuestionId(asked)
-        });
+        let orphan = orphan.map(|waiting| (waiting.question.question_id, waiting.may_be_spent()));
+        let question_id = match orphan {
+            Some((id, false)) => id,
+            Some((id, true)) => {
+                self.withdraw_spent(id);
+                kind = kind.asked_again_after(id);
+                self.next_question_id()
+            }
+            None => {
+                if let Some(id) = self.summary.acted_before(&kind) {
+                    kind = kind.asked_again_after(id);
+                }
+                self.next_question_id()
+            }
+        };
         self.intake.asking.push((request_id.clone(), question_id));
         let question = Question {
             question_id,
@@ -354,6 +368,33 @@ impl Execution {
             kind,
         };
         self.intake.batch.push(Entry::QuestionAsked(question));
+    }
+
+    fn next_question_id(&mut self) -> QuestionId {
+        let asked = self.intake.questions_asked.max(self.summary.questions_asked) + 1;
+        self.intake.questions_asked = asked;
+        QuestionId(asked)
+    }
+
+    /// The answer to this question is never handed over: it may be spent.
+    fn withdraw_spent(&mut self, question_id: QuestionId) {
+        self.intake.asking.push((String::new(), question_id));
+        let why = "its agent died before it said whether it had used the answer: the next agent asks anew".to_owned();
+        self.intake
+            .batch
+            .push(Entry::QuestionWithdrawn(Withdrawn { question_id, why }));
+    }
+
+    /// The call that a question was about has its result, so the agent has taken the answer. This holds also for one that
+    /// an earlier daemon has written.
+    fn take_answers_of_call(&mut self, tool_use_id: &str) {
+        let of_call = self.summary.questions.iter().filter(|(_, waiting)| {
+            let is_asked_here = waiting.attempt == self.task.attempt;
+            is_asked_here && waiting.answer.is_some() && waiting.question.tool_use_id.as_deref() == Some(tool_use_id)
+        });
+        let of_call: Vec<_> = of_call.map(|(id, _)| *id).collect();
+        let taken: Vec<_> = of_call.into_iter().filter_map(|id| self.answer_taken(id)).collect();
+        self.intake.batch.extend(taken);
     }
 
     /// A resumed agent that has ended its turn without asking again has gone past what its predecessor asked.

@@ -228,13 +228,24 @@ impl Execution {
     fn written(&mut self, id: u64, ctx: &mut Context<Self>) {
         match self.writing.remove(&id) {
             Some(Purpose::Answer { question_id, position }) => {
+                self.answers_written.insert(question_id);
                 self.answers_in_pipe.push(question_id);
                 if self.intake.position() > position {
-                    self.answers_taken(ctx);
+                    self.take_pipe_for_read(ctx);
                 }
             }
             Some(Purpose::Input { .. } | Purpose::Control) | None => {}
         }
+    }
+
+    /// Questions whose answers may have been written to the agent: of those under way nobody knows.
+    pub(super) fn answers_written(&self) -> Vec<QuestionId> {
+        let under_way = self.writing.values().filter_map(|purpose| match purpose {
+            Purpose::Answer { question_id, .. } => Some(*question_id),
+            Purpose::Input { .. } | Purpose::Control => None,
+        });
+        let written: BTreeSet<_> = self.answers_written.iter().copied().chain(under_way).collect();
+        written.into_iter().collect()
     }
 
     /// The host is gone, or the link to it: a new link is opened, to a new host if need be, and reading goes on at the
@@ -248,6 +259,7 @@ impl Execution {
         }
         self.closing.host_lost();
         self.greeted = false;
+        self.answers_written = self.answers_written().into_iter().collect();
         self.writing.clear();
         self.answers_sent.clear();
         self.answers_in_pipe.clear();

@@ -93,6 +93,7 @@ fn a_life_is_counted() {
             exit: None,
             open_tool: None,
             leftovers: vec!["sleep".into(), "make".into()],
+            answers_written: None,
         }),
     );
     life.say(10, session_ended(Outcome::Cancelled));

@@ -66,6 +66,7 @@ impl Supervisor {
                 exit: None,
                 open_tool: None,
                 leftovers,
+                answers_written: None,
             };
             let analysis = None;
             act.step(id, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);

@@ -61,6 +61,8 @@ struct State {
     is_idle: bool,
     /// It dies of the next answer before it takes it.
     dies_of_answers: bool,
+    /// It says nothing when it takes an answer.
+    takes_answers_silently: bool,
     /// It does not end when it is asked to.
     is_deaf: bool,
     /// Answers to its requests, by request.
@@ -156,7 +158,9 @@ impl Agent {
                 if self.state().dies_of_answers {
                     return self.end(Exit::Signal { signal: 9 });
                 }
-                self.print(lines::state("running"));
+                if !self.state().takes_answers_silently {
+                    self.print(lines::state("running"));
+                }
                 let response = &line["response"];
                 let request_id = response["request_id"].as_str().unwrap_or_default().to_owned();
                 self.state().answers.insert(request_id, response["response"].clone());
@@ -170,7 +174,11 @@ impl Agent {
         let mut conversation = self.conversation();
         if !conversation.seen.insert(input) {
             drop(conversation);
-            return self.print(lines::lifecycle(input, "completed"));
+            self.print(lines::lifecycle(input, "completed"));
+            if !self.state().is_at_work {
+                self.print(lines::state("idle"));
+            }
+            return;
         }
         conversation.turn.push(input);
         if told != CONTINUE {
@@ -288,14 +296,28 @@ impl Agent {
 
     /// Asks for a permission; whether it was granted. What it then does gives no sign of life for so long.
     pub(super) async fn asks(&self, command: &str, silence: SignedDuration) -> bool {
-        let (tool, request) = (self.calls_tool(command), self.make_id("request"));
-        self.print(lines::permission_request(&request, &tool, command));
-        let answer = self.until(|state| state.answers.remove(&request)).await;
-        let is_allowed = answer["behavior"] == "allow";
+        let (tool, is_allowed) = self.waits_for_leave(command).await;
         self.works(silence).await;
         let result = if is_allowed { "done" } else { "it is not allowed" };
         self.print(lines::tool_result(&tool, result, !is_allowed));
         is_allowed
+    }
+
+    /// Asks for a permission and tells no result of the call yet; gives the call's id, and whether it was granted.
+    pub(super) async fn waits_for_leave(&self, command: &str) -> (String, bool) {
+        let (tool, request) = (self.calls_tool(command), self.make_id("request"));
+        self.print(lines::permission_request(&request, &tool, command));
+        let answer = self.until(|state| state.answers.remove(&request)).await;
+        (tool, answer["behavior"] == "allow")
+    }
+
+    /// Tells the result of a call that was allowed.
+    pub(super) fn has_done(&self, tool: &str) {
+        self.print(lines::tool_result(tool, "done", false));
+    }
+
+    pub(super) fn takes_answers_silently(&self) {
+        self.state().takes_answers_silently = true;
     }
 
     pub(super) fn dies_of_the_next_answer(&self) {

@@ -14,6 +14,7 @@ mod host;
 mod hours;
 mod lines;
 mod meant;
+mod owed;
 mod policy;
 mod questions;
 mod reattach;

@@ -108,31 +108,6 @@ fn a_question_of_an_agent_that_died_can_be_answered_and_the_next_agent_has_the_a
 }
 
 #[test]
-fn an_answer_that_a_dying_agent_did_not_take_is_given_to_the_next_one() {
-    simulate(async {
-        let world = World::new(script(|agent: Agent| async move {
-            if agent.is_first("death") {
-                agent.dies_of_the_next_answer();
-            }
-            if agent.asks("make install", SECOND).await {
-                agent.says_a_line();
-            }
-            agent.finishes();
-        }));
-        let id = world.create(|_| {}).await;
-        world.shown(id, "awaiting_input").await;
-        let question = QuestionId(1);
-        allow(&world, id, question).await;
-        assert_eq!(world.ended(id).await.0, Outcome::Completed);
-        assert_eq!(world.lines(id).len(), 1, "the next agent was told that it may");
-        assert_eq!(world.endings(id), ["crashed", "finished"]);
-        let journal = world.journal(id);
-        let times = |kind| journal.iter().filter(|(_, entry)| entry.kind() == kind).count();
-        assert_eq!((times("question.answered"), times("question.delivered")), (1, 1));
-    });
-}
-
-#[test]
 fn the_wait_for_a_person_does_not_count_towards_the_timeout() {
     simulate(async {
         let run = async |before, after| {

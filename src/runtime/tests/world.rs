@@ -358,6 +358,13 @@ impl World {
             .argv
     }
 
+    /// Whether the agent of an attempt was to go on by itself with a turn that was cut short.
+    pub(super) fn goes_on(&self, id: SessionId, attempt: u32) -> bool {
+        let plan = launch::plan(&self.settings.attempt_directory(id, Attempt(attempt)));
+        let plan = plan.expect("the plan is readable").expect("the attempt was prepared");
+        plan.env.contains_key("CLAUDE_CODE_RESUME_INTERRUPTED_TURN")
+    }
+
     /// The session's records: when, and what.
     pub(super) fn journal(&self, id: SessionId) -> Vec<(Timestamp, Entry)> {
         let mut journal = Vec::new();

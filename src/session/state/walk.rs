@@ -54,6 +54,7 @@ pub(super) fn end(ending: Ending) -> AttemptEnd {
         exit: None,
         open_tool: None,
         leftovers: vec![],
+        answers_written: None,
     }
 }
 
