@@ -133,11 +133,9 @@ mod tests {
     fn allows() -> Entry {
         Entry::QuestionAnswered(Answered {
             question_id: ASKED,
-            answer: Answer::Allow {
-                updated_input: None,
-                remember: false,
-            },
+            answer: Answer::allow(),
             by: "a test".into(),
+            granted: Vec::new(),
         })
     }
 

@@ -52,10 +52,7 @@ async fn answer(world: &World, id: SessionId, question: u32, answer: Answer) {
 }
 
 fn allow() -> Answer {
-    Answer::Allow {
-        updated_input: None,
-        remember: false,
-    }
+    Answer::allow()
 }
 
 /// What the second question says besides what is asked, once it is open.
