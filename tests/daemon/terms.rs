@@ -95,7 +95,7 @@ fn what_is_not_suggested_is_not_granted() {
     daemon.question(&id);
     for pick in [json!(2), json!("everything")] {
         let (status, problem) = daemon.answer(&id, "q1", &json!({"action": "allow", "grant": [pick]}));
-        assert_eq!(status, 422, "{problem}");
+        assert_eq!(status, 400, "{problem}");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(RULE) && detail.contains(MODE), "{problem}");
     }

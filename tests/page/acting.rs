@@ -27,6 +27,12 @@ fn a_permission_is_shown_in_full_and_answered() {
     let said = std::fs::read_to_string(daemon.work().join("said")).expect("what was allowed ran");
     assert_eq!(said.lines().count(), 200);
     let answers = daemon.records_of(&id, "question.answered");
+    let mode = json!({"grant": "mode", "mode": "acceptEdits"});
+    assert_eq!(
+        answers[0]["data"]["granted"],
+        json!([mode]),
+        "the box that was ticked, and no other"
+    );
     assert_eq!(answers[1]["data"]["answer"]["reason"], "ask me first");
 }
 

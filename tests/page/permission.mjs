@@ -13,6 +13,9 @@ signedIn(async (page) => {
     }));
     assert.deepEqual(box, { isCutBelow: false, isCutBeside: false }, "all of it is seen without scrolling in it");
     assert((await page.title()).startsWith("(1)"), "the title says that somebody is waited for");
+    const grants = page.getByRole("group", { name: "for the rest of this session" }).getByRole("checkbox");
+    assert.deepEqual(await grants.evaluateAll((boxes) => boxes.map(({ checked }) => checked)), [false, false]);
+    await page.getByLabel("switch to the permission mode acceptEdits").check();
     await page.getByRole("button", { name: "Allow" }).click();
 
     await page.locator("#questions .command", { hasText: "rm -r everything" }).waitFor();

@@ -41,6 +41,8 @@ pub(super) struct Agent(Arc<Process>);
 struct Process {
     clock: Clock,
     version: String,
+    /// The permission mode that it was started in.
+    mode: String,
     conversation_id: Uuid,
     conversation: Arc<Mutex<Conversation>>,
     /// The conversation's file.
@@ -76,7 +78,7 @@ impl Agent {
     pub(super) fn start(
         script: &Script,
         clock: Clock,
-        version: String,
+        (version, mode): (String, String),
         conversation_id: Uuid,
         conversation: Arc<Mutex<Conversation>>,
         transcript: PathBuf,
@@ -85,6 +87,7 @@ impl Agent {
         let agent = Self(Arc::new(Process {
             clock,
             version,
+            mode,
             conversation_id,
             conversation,
             transcript,
@@ -209,7 +212,7 @@ impl Agent {
     }
 
     fn begin_turn(&self) {
-        self.print(lines::init(&self.0.version));
+        self.print(lines::init(&self.0.version, &self.0.mode));
         self.print(lines::state("running"));
         self.state().is_at_work = true;
         self.0.changed.send_replace(());

@@ -170,7 +170,20 @@ impl Machine {
         // The command of a simulated agent is its version.
         let version = plan.argv.first().cloned().unwrap_or_default();
         let clock = self.clock.clone();
-        Agent::start(&self.script, clock, version, id, conversation, transcript, goes_on)
+        let mut modes = plan
+            .argv
+            .iter()
+            .filter_map(|flag| flag.strip_prefix("--permission-mode="));
+        let mode = modes.next().unwrap_or("default").to_owned();
+        Agent::start(
+            &self.script,
+            clock,
+            (version, mode),
+            id,
+            conversation,
+            transcript,
+            goes_on,
+        )
     }
 
     fn complain(&self, complaint: String) {

@@ -9,9 +9,9 @@ pub(super) fn lifecycle(input: Uuid, state: &str) -> Value {
     json!({"type": "command_lifecycle", "command_uuid": input, "state": state})
 }
 
-pub(super) fn init(version: &str) -> Value {
+pub(super) fn init(version: &str, mode: &str) -> Value {
     json!({
-        "type": "system", "subtype": "init", "cwd": "/", "model": MODEL, "permissionMode": "default",
+        "type": "system", "subtype": "init", "cwd": "/", "model": MODEL, "permissionMode": mode,
         "claude_code_version": version, "tools": ["Bash"], "mcp_servers": [],
     })
 }
