@@ -53,7 +53,7 @@ struct Process {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     spool: Vec<u8>,
     stderr: String,
     exit: Option<Exit>,
@@ -64,11 +64,11 @@ struct State {
     /// It dies of the next answer before it takes it.
     dies_of_answers: bool,
     /// It says nothing when it takes an answer.
-    takes_answers_silently: bool,
+    pub(super) takes_answers_silently: bool,
     /// It does not end when it is asked to.
     is_deaf: bool,
     /// Answers to its requests, by request.
-    answers: BTreeMap<String, Value>,
+    pub(super) answers: BTreeMap<String, Value>,
     /// How many ids it has made up.
     ids: u32,
 }
@@ -306,23 +306,6 @@ impl Agent {
         is_allowed
     }
 
-    /// Asks for a permission and tells no result of the call yet; gives the call's id, and whether it was granted.
-    pub(super) async fn waits_for_leave(&self, command: &str) -> (String, bool) {
-        let (tool, request) = (self.calls_tool(command), self.make_id("request"));
-        self.print(lines::permission_request(&request, &tool, command));
-        let answer = self.until(|state| state.answers.remove(&request)).await;
-        (tool, answer["behavior"] == "allow")
-    }
-
-    /// Tells the result of a call that was allowed.
-    pub(super) fn has_done(&self, tool: &str) {
-        self.print(lines::tool_result(tool, "done", false));
-    }
-
-    pub(super) fn takes_answers_silently(&self) {
-        self.state().takes_answers_silently = true;
-    }
-
     pub(super) fn dies_of_the_next_answer(&self) {
         self.state().dies_of_answers = true;
     }
@@ -470,7 +453,7 @@ impl Agent {
     }
 
     /// Waits until its state gives something.
-    async fn until<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
+    pub(super) async fn until<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
         let mut changes = self.changes();
         loop {
             if let Some(found) = look(&mut self.state()) {
@@ -485,7 +468,7 @@ impl Agent {
     }
 
     /// Writes a line to the spool; of a process that is gone, nothing.
-    fn print(&self, mut line: Value) {
+    pub(super) fn print(&self, mut line: Value) {
         let uuid = Uuid::new_v4();
         line["uuid"] = json!(uuid);
         line["session_id"] = json!(self.0.conversation_id);
@@ -499,13 +482,13 @@ impl Agent {
         self.0.changed.send_replace(());
     }
 
-    fn make_id(&self, kind: &str) -> String {
+    pub(super) fn make_id(&self, kind: &str) -> String {
         let mut state = self.state();
         state.ids += 1;
         format!("{kind}_{}_{}", state.ids, Uuid::new_v4().simple())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().expect("no script panics while it holds it")
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::agent::{Agent, Script, script};
+use super::lines;
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
+use crate::agent::launch;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::Entry;
 use crate::session::outcome::{Cause, Outcome};
@@ -43,6 +45,32 @@ fn pushes(end: End) -> (Script, Arc<AtomicU32>) {
         }
     });
     (script, count)
+}
+
+impl Agent {
+    /// Asks for a permission and tells no result of the call yet; gives the call's id, and whether it was granted.
+    pub(super) async fn waits_for_leave(&self, command: &str) -> (String, bool) {
+        let (tool, request) = (self.calls_tool(command), self.make_id("request"));
+        self.print(lines::permission_request(&request, &tool, command));
+        let answer = self.until(|state| state.answers.remove(&request)).await;
+        (tool, answer["behavior"] == "allow")
+    }
+
+    /// Tells the result of a call that was allowed.
+    fn has_done(&self, tool: &str) {
+        self.print(lines::tool_result(tool, "done", false));
+    }
+
+    fn takes_answers_silently(&self) {
+        self.state().takes_answers_silently = true;
+    }
+}
+
+/// Whether the agent of an attempt was to go on by itself with a turn that was cut short.
+fn goes_on(world: &World, id: SessionId, attempt: u32) -> bool {
+    let plan = launch::plan(&world.settings.attempt_directory(id, Attempt(attempt)));
+    let plan = plan.expect("the plan is readable").expect("the attempt was prepared");
+    plan.env.contains_key("CLAUDE_CODE_RESUME_INTERRUPTED_TURN")
 }
 
 async fn answer(world: &World, id: SessionId, question: u32, answer: Answer) {
@@ -254,7 +282,7 @@ fn a_turn_that_a_person_has_ended_is_not_gone_on_with_when_its_agent_dies_of_tha
             );
             assert_eq!(world.lines(id).len(), 1, "nothing of the turn went on");
             if !dies {
-                assert!(!world.goes_on(id, 2));
+                assert!(!goes_on(&world, id, 2));
             }
         }
     });
@@ -296,7 +324,7 @@ fn an_agent_that_is_resumed_with_an_instruction_does_not_go_on_before_it_reads_t
                 summary.lifecycle.attempt == Attempt(2) && summary.lifecycle.state.outcome().is_some()
             })
             .await;
-        assert!(!world.goes_on(id, 2), "the turn before was another one");
+        assert!(!goes_on(&world, id, 2), "the turn before was another one");
         resume(None).await.unwrap();
         world
             .until(id, |summary| {
@@ -304,7 +332,10 @@ fn an_agent_that_is_resumed_with_an_instruction_does_not_go_on_before_it_reads_t
             })
             .await;
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
-        assert!(world.goes_on(id, 3), "the turn that was cut is that of the instruction");
+        assert!(
+            goes_on(&world, id, 3),
+            "the turn that was cut is that of the instruction"
+        );
         let texts = world.told(id, |entry| match entry {
             Entry::Input(input) => input.text,
             _ => None,

@@ -65,7 +65,7 @@ pub(super) async fn pass(time: SignedDuration) {
 /// A machine with a daemon on it.
 pub(super) struct World {
     machine: Arc<Machine>,
-    settings: RuntimeSettings,
+    pub(super) settings: RuntimeSettings,
     clock: Clock,
     /// How far the wall clock was set ahead, in milliseconds.
     ahead_ms: Arc<AtomicI64>,
@@ -356,13 +356,6 @@ impl World {
         plan.expect("the plan is readable")
             .expect("the attempt was prepared")
             .argv
-    }
-
-    /// Whether the agent of an attempt was to go on by itself with a turn that was cut short.
-    pub(super) fn goes_on(&self, id: SessionId, attempt: u32) -> bool {
-        let plan = launch::plan(&self.settings.attempt_directory(id, Attempt(attempt)));
-        let plan = plan.expect("the plan is readable").expect("the attempt was prepared");
-        plan.env.contains_key("CLAUDE_CODE_RESUME_INTERRUPTED_TURN")
     }
 
     /// The session's records: when, and what.
