@@ -12,4 +12,5 @@ mod main_job;
 mod matrix;
 mod recovery;
 mod resume;
+mod silence;
 mod terms;

@@ -17,6 +17,7 @@ mod meant;
 mod policy;
 mod questions;
 mod reattach;
+mod silence;
 mod slots;
 mod terms;
 mod waits;
