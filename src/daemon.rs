@@ -37,6 +37,7 @@ const LOCK_TRIES: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 pub mod doctor;
+mod open_files;
 mod readiness;
 
 /// What the command line says about the daemon.
@@ -93,6 +94,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
         LogTo::Stderr
     };
     telemetry::init(&settings.log, &log_to)?;
+    let open_files = open_files::raise();
     if let Err(error) = doctor::look_for_missing_journal(&paths) {
         tracing::error!("{error:#}");
     }
@@ -107,7 +109,13 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
         traces.take_up(&*store)?;
     }
     let system = actix::System::new();
-    let serving = run(&settings, &paths, store.clone(), &publisher, options.arguments());
+    let serving = run(
+        &settings,
+        &paths,
+        store.clone(),
+        &publisher,
+        (open_files, options.arguments()),
+    );
     let outcome = system.block_on(serving);
     store.close();
     if let Some(traces) = traces {
@@ -178,14 +186,18 @@ async fn run(
     paths: &Paths,
     store: Arc<SqliteStore>,
     publisher: &Publisher,
-    arguments: Vec<String>,
+    (open_files, arguments): (Option<u64>, Vec<String>),
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // A terminal that closes is no reason to stop.
     let _hangup = signal(SignalKind::hangup())?;
     let token = Token::read_or_make(&paths.token())?;
-    let mut runtime = Runtime::start(runtime_settings(settings, paths)?, store.clone(), publisher)?;
+    let for_runtime = RuntimeSettings {
+        open_files,
+        ..runtime_settings(settings, paths)?
+    };
+    let mut runtime = Runtime::start(for_runtime, store.clone(), publisher)?;
     runtime.handle().finish_removals();
     let readiness = readiness::readiness(settings, store);
     let (settings_seen, paths_seen) = (settings.clone(), paths.clone());
@@ -248,8 +260,9 @@ fn already_running(paths: &Paths) -> String {
     let state = paths.state.display();
     match read_daemon_file(&paths.daemon_file()) {
         Some(daemon) => format!(
-            "a daemon runs already for {state}: pid {}, http://{}; stop it with `kill {}`, or choose another state.dir",
-            daemon.pid, daemon.address, daemon.pid
+            "a daemon runs already for {state}: pid {}, http://{}; stop it with `cc-executor stop --state-dir={state}`, or \
+             choose another state.dir",
+            daemon.pid, daemon.address
         ),
         None => format!("a daemon is starting already for {state}"),
     }
@@ -270,7 +283,15 @@ fn announce(paths: &Paths, address: SocketAddr, serve_arguments: Vec<String>) ->
     };
     let path = paths.daemon_file();
     let json = serde_json::to_vec(&daemon)?;
-    write_private(&path, &json).with_context(|| format!("cannot write {}", path.display()))
+    let written = write_private(&path, &json).or_else(|error| {
+        if error.kind() != io::ErrorKind::StorageFull {
+            return Err(error);
+        }
+        // The file of a daemon that was killed takes as much room as this one needs.
+        std::fs::remove_file(&path)?;
+        write_private(&path, &json)
+    });
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Clients look at the lock as well, so a file that stays behind misleads nobody.
@@ -300,6 +321,7 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         agent_command: agent.command.as_slice().to_vec(),
         allowed_directories: settings.access.allowed_directories.clone(),
         agent_env: agent.env.clone(),
+        open_files: None,
         spool_reserve_bytes: agent.spool_reserve_bytes,
         stop_grace: Duration::from_secs(agent.stop_grace_seconds),
         term_grace: Duration::from_secs(agent.term_grace_seconds),
@@ -308,6 +330,7 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
             headers: Duration::from_secs(supervision.headers_seconds),
             stream: Duration::from_secs(supervision.stream_seconds),
             tool: Duration::from_secs(supervision.tool_seconds),
+            mcp_tool: Duration::from_secs(supervision.mcp_tool_seconds),
         },
         quota_hold: minutes(supervision.quota_hold_minutes),
         api_hold: minutes(supervision.api_hold_minutes),

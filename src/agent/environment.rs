@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::agent_host::protocol::ATTEMPT_MARK;
 use crate::session::request::{PermissionMode, Request};
+use crate::session::turn::OWN_MCP_SERVER;
 
 /// Environment variables of an enclosing Claude session, which an agent of ours must not inherit.
 pub const ENCLOSING_SESSION: [&str; 8] = [
@@ -26,9 +27,6 @@ pub const ENCLOSING_SESSION: [&str; 8] = [
 
 /// Tells whoever an agent starts how many agents stand above it: what it asks for in turn is that deep.
 pub const DEPTH_VARIABLE: &str = "CC_EXECUTOR_DEPTH";
-
-/// What the MCP servers of an agent call us.
-const OWN_MCP_SERVER: &str = "cc-executor";
 
 /// What the CLI is told for long unattended runs, unless the caller says otherwise.
 ///

@@ -382,8 +382,7 @@ impl Handler<Asked> for Keeper {
             Order::Write { id, line } => self.write(id, line, ctx),
             Order::Signal(signal) => self.signal(signal),
             Order::CountChildren => {
-                let count = leftovers::count(&self.leftovers.mark, self.process);
-                self.say(FromHost::Children { count });
+                self.say(leftovers::count(&self.leftovers.mark, self.process));
             }
             Order::EndLeftovers => {
                 self.leftovers.asked = true;

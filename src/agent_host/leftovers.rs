@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::log;
 use super::pace::Pace;
 use super::proc::{self, Mark};
-use super::protocol::AgentProcess;
+use super::protocol::{AgentProcess, FromHost};
 
 /// How long a leftover has between the request to end and being killed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -62,9 +62,14 @@ pub(super) async fn end(mark: &Mark, spare: Option<AgentProcess>) -> Vec<String>
     }
 }
 
-/// How many marked processes there are besides this one and `spare`; where nobody can look there may be one.
-pub(super) fn count(mark: &Mark, spare: Option<AgentProcess>) -> usize {
-    find(mark, spare).map_or(1, |found| found.len())
+/// Counts the marked processes besides this one and `spare`. If the host cannot look, it reports one of unknown age.
+pub(super) fn count(mark: &Mark, spare: Option<AgentProcess>) -> FromHost {
+    let (count, youngest_ms) = match find(mark, spare) {
+        // They are sorted by age.
+        Ok(found) => (found.len(), found.last().and_then(|process| proc::age_ms(*process))),
+        Err(_) => (1, None),
+    };
+    FromHost::Children { count, youngest_ms }
 }
 
 /// What the daemon is told of processes ended: each, or the first ones and how many more.

@@ -63,7 +63,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use actix::prelude::*;
-use rustix::process::Signal as ProcessSignal;
+use rustix::process::{Resource, Rlimit, Signal as ProcessSignal, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -147,7 +147,28 @@ fn run(args: impl Iterator<Item = OsString>) -> Result<(), HostError> {
     if (plan.session, plan.attempt) != (session, attempt) {
         return Err(HostError::OtherPlan(plan.session, plan.attempt));
     }
+    limit_open_files(&plan);
     System::new().block_on(serve(plan))
+}
+
+/// Takes the limit of open files that the agent is to have, which inherits it.
+fn limit_open_files(plan: &LaunchPlan) {
+    let Some(current) = plan.open_files else { return };
+    let limits = getrlimit(Resource::Nofile);
+    let limits = Rlimit {
+        current: Some(limits.maximum.map_or(current, |maximum| current.min(maximum))),
+        ..limits
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, limits) {
+        log(format_args!(
+            "the limit of open files is not lowered for the agent: {error}"
+        ));
+    }
+}
+
+/// Returns true if a process is stopped, as by SIGSTOP.
+pub fn is_stopped(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| proc::stat(pid).is_some_and(|stat| stat.stopped))
 }
 
 fn parse(mut args: impl Iterator<Item = OsString>) -> Option<(SessionId, Attempt)> {

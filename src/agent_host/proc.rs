@@ -7,6 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::param::clock_ticks_per_second;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::protocol::{ATTEMPT_MARK, AgentProcess};
 
@@ -18,6 +20,8 @@ const EXEC_LOOK_PERIOD: Duration = Duration::from_millis(1);
 pub(super) struct Stat {
     /// Whether it has ended and only waits to be reaped.
     pub(super) ended: bool,
+    /// True if a signal has stopped it.
+    pub(super) stopped: bool,
     /// Its process group.
     pub(super) group: i32,
     /// Field 22, clock ticks since boot.
@@ -110,6 +114,15 @@ pub(super) fn lives(process: AgentProcess) -> bool {
     identify(process.pid) == Some(process)
 }
 
+/// Age of a process in milliseconds, at most 10 ms too high. The time in which the machine slept counts, as in
+/// `start_ticks`.
+pub(super) fn age_ms(process: AgentProcess) -> Option<u64> {
+    let now = clock_gettime(ClockId::Boottime);
+    let now_ms = u64::try_from(now.tv_sec.checked_mul(1000)? + now.tv_nsec / 1_000_000).ok()?;
+    let started_ms = process.start_ticks.checked_mul(1000)? / clock_ticks_per_second();
+    Some(now_ms.saturating_sub(started_ms))
+}
+
 /// Reads `/proc/<pid>/stat`; `None` when there is no such process.
 pub(super) fn stat(pid: i32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(place(pid, "stat")).ok()?)
@@ -163,9 +176,10 @@ fn is_in(environment: &[u8], entry: &[u8]) -> bool {
 /// The command's name stands in parentheses and may hold anything, so fields are counted after the last one.
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
-    let ended = matches!(*fields.first()?, "Z" | "X");
+    let state = *fields.first()?;
     Some(Stat {
-        ended,
+        ended: matches!(state, "Z" | "X"),
+        stopped: matches!(state, "T" | "t"),
         group: fields.get(2)?.parse().ok()?,
         start_ticks: fields.get(19)?.parse().ok()?,
         has_environment: fields.get(48).is_none_or(|end| *end != "0"),
@@ -233,6 +247,19 @@ mod tests {
         child.wait().unwrap();
         assert!(ended.is_ok() && !arguments.is_empty());
         assert_eq!((found, found_ended), ((vec![], false), (vec![], false)));
+    }
+
+    #[test]
+    fn a_process_is_as_old_as_the_time_since_its_start() {
+        let before = std::time::Instant::now();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let began = identify(child.id() as i32).unwrap();
+        let own = identify(std::process::id() as i32).unwrap();
+        let ages = (age_ms(began).unwrap(), age_ms(own).unwrap());
+        let at_most = before.elapsed().as_millis() as u64 + 20;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(ages.0 <= at_most && ages.0 <= ages.1, "{ages:?}, at most {at_most}");
     }
 
     #[test]

@@ -79,6 +79,9 @@ pub struct LaunchPlan {
     pub agent_session_id: Uuid,
     /// Bytes kept allocated beyond the spool's end.
     pub spool_reserve_bytes: u64,
+    /// Soft limit of open files for the agent. The daemon raises its own, which the host inherits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u64>,
 }
 
 /// Which process an agent is: a pid alone may be reused.
@@ -201,8 +204,12 @@ pub enum FromHost {
     },
     /// The answer to [`ToHost::CountChildren`].
     Children {
-        /// How many processes bear the attempt's mark, host and agent left out.
+        /// Number of processes that bear the attempt's mark, without host and agent.
         count: usize,
+        /// Age of the process among them that began last, in milliseconds. The time in which the machine slept counts.
+        /// None if there is no process, if its age is unknown, or if the host is too old to tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        youngest_ms: Option<u64>,
     },
     /// The answer to [`ToHost::EndLeftovers`], sent when they are gone. Those that the host ended by itself are listed too.
     LeftoversEnded {
@@ -225,6 +232,14 @@ pub enum FromHost {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_that_tells_no_age_is_understood() {
+        let older = r#"{"ev":"children","count":2}"#;
+        let (count, youngest_ms) = (2, None);
+        let children = FromHost::Children { count, youngest_ms };
+        assert_eq!(serde_json::from_str::<FromHost>(older).unwrap(), children);
+    }
 
     #[test]
     fn a_daemon_that_says_nothing_of_nudges_does_not_nudge() {

@@ -90,6 +90,7 @@ pub(crate) async fn gc(client: &Client, args: &GcArgs) -> Result<Exit, Failure> 
         if all.next_cursor.is_none() {
             break;
         }
+        eprint(&so_far(&all, args));
     }
     if args.json {
         print(&format!("{}\n", all.object(args)))?;
@@ -168,6 +169,14 @@ fn table(sessions: &[Gone], now: Timestamp, width_max: Option<usize>) -> String 
     list(COLUMNS, &sessions.iter().map(row).collect::<Vec<_>>(), width_max)
 }
 
+/// The line that shows progress after each answer of the daemon but the last.
+fn so_far(swept: &Swept, args: &GcArgs) -> String {
+    let done = if args.dry_run { "looked at" } else { "removed" };
+    let what = if args.spools_only { "the output of " } else { "" };
+    let sessions = counted(swept.sessions.len(), "session");
+    format!("{done} {what}{sessions} ({}) so far", units::size(swept.bytes))
+}
+
 /// The sentence at the end.
 fn total(swept: &Swept, sessions: &[Gone], args: &GcArgs) -> String {
     if sessions.is_empty() && swept.folders.is_empty() {
@@ -237,6 +246,13 @@ mod tests {
         assert_eq!(
             told(&swept, &args(false, true)),
             "freed 1.2 MB: the output of 1 session"
+        );
+        swept.sessions = vec![raw(json!({})), raw(json!({}))];
+        let progress = |args: GcArgs| so_far(&swept, &args);
+        assert_eq!(progress(args(false, false)), "removed 2 sessions (1.2 MB) so far");
+        assert_eq!(
+            progress(args(true, true)),
+            "looked at the output of 2 sessions (1.2 MB) so far"
         );
         swept.folders = vec![raw(json!({})), raw(json!({}))];
         assert_eq!(

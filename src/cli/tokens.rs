@@ -38,7 +38,7 @@ struct View {
 /// `token`
 pub(crate) async fn token(state_dir: &Path, args: &TokenArgs) -> Result<Exit, Failure> {
     match &args.what {
-        None => own(&state_dir.join("token"), args.json)?,
+        None => own(state_dir, args.json)?,
         Some(TokenVerb::Create { name, role, expires }) => {
             let mut body = json!({"name": name, "role": role});
             if let Some(seconds) = expires {
@@ -66,8 +66,13 @@ pub(crate) async fn token(state_dir: &Path, args: &TokenArgs) -> Result<Exit, Fa
     Ok(Exit::Ok)
 }
 
-fn own(path: &Path, json: bool) -> Result<(), Failure> {
-    let token = Token::read(path).map_err(|error| Failure::Failed(error.to_string()))?;
+/// Prints the daemon's own token. The first daemon makes it, and it is there while no daemon runs.
+fn own(state_dir: &Path, json: bool) -> Result<(), Failure> {
+    let path = state_dir.join("token");
+    if matches!(path.try_exists(), Ok(false)) {
+        return Err(Failure::NoDaemon(state_dir.to_owned()));
+    }
+    let token = Token::read(&path).map_err(|error| Failure::Failed(error.to_string()))?;
     let told = if json {
         json!({"token": token.reveal()}).to_string()
     } else {

@@ -161,6 +161,8 @@ pub struct SupervisionSettings {
     pub stream_seconds: u64,
     /// Stall clock of a tool without a sign of life, in seconds.
     pub tool_seconds: u64,
+    /// Stall clock of a tool of an MCP server, in seconds.
+    pub mcp_tool_seconds: u64,
     /// Stall clock of a request without a first sign of an answer, in seconds.
     pub headers_seconds: u64,
 }
@@ -330,6 +332,7 @@ impl Settings {
             ),
             ("supervision.stream_seconds", self.supervision.stream_seconds),
             ("supervision.tool_seconds", self.supervision.tool_seconds),
+            ("supervision.mcp_tool_seconds", self.supervision.mcp_tool_seconds),
             ("supervision.headers_seconds", self.supervision.headers_seconds),
             ("log.files_max", self.log.files_max as u64),
         ];

@@ -1,7 +1,8 @@
 //! The doctor: looks at everything the daemon needs without changing any of it, and repairs rows of its database.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 
-use super::{Options, read_daemon_file, settings_and_paths, take_lock};
+use super::{DaemonFile, Options, read_daemon_file, settings_and_paths, take_lock};
 use crate::agent::environment::TRIED_VERSIONS;
 use crate::agent_host;
 use crate::config::{DAEMON_LOCK, Paths, Settings};
@@ -19,6 +20,9 @@ use crate::session::id::SessionId;
 use crate::store::sqlite::{self, Look, Rebuilt, Salvaged, SqliteStore};
 use crate::store::{Store, StoreError};
 use crate::web::Finding;
+
+/// Seconds that a running daemon may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the agent's command may take to say its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
@@ -51,7 +55,7 @@ pub fn examine_with(settings: &Settings, paths: &Paths) -> Vec<Finding> {
     vec![
         finding("settings", Ok("read and understood".to_owned())),
         finding("state directory", look_at_directories(paths)),
-        finding("daemon", Ok(look_for_daemon(paths))),
+        finding("daemon", look_for_daemon(paths)),
         finding("journal", look_at_journal(paths)),
         finding("token", look_at_token(paths)),
         finding("agent", look_at_agent(settings)),
@@ -149,17 +153,50 @@ fn look_at_kinds(paths: &Paths) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn look_for_daemon(paths: &Paths) -> String {
+fn look_for_daemon(paths: &Paths) -> anyhow::Result<String> {
     if !paths.daemon_lock().exists() {
-        return "does not run".to_owned();
+        return Ok("does not run".to_owned());
     }
     match (take_lock(paths), read_daemon_file(&paths.daemon_file())) {
         (Err(_), Some(daemon)) => {
+            look_for_life(&daemon)?;
             let (pid, version, address) = (daemon.pid, daemon.version, daemon.address);
-            format!("runs: pid {pid}, version {version}, http://{address}")
+            Ok(format!("runs: pid {pid}, version {version}, http://{address}"))
         }
-        (Err(_), None) => "is starting".to_owned(),
-        (Ok(_), _) => "does not run".to_owned(),
+        (Err(_), None) => Ok("is starting".to_owned()),
+        (Ok(_), _) => Ok("does not run".to_owned()),
+    }
+}
+
+/// Errors if a daemon that holds its lock does not answer. A daemon that examines itself does.
+fn look_for_life(daemon: &DaemonFile) -> anyhow::Result<()> {
+    let (pid, address) = (daemon.pid, daemon.address);
+    if pid == std::process::id() {
+        return Ok(());
+    }
+    if agent_host::is_stopped(pid) {
+        bail!("pid {pid} is stopped by a signal: run `kill -CONT {pid}` to let it go on");
+    }
+    if let Err(error) = ask_for_health(address, ANSWER_TIMEOUT) {
+        bail!(
+            "pid {pid} does not answer at http://{address} ({error}): its agents go on without it; run `kill -KILL {pid}` \
+             and start it again"
+        );
+    }
+    Ok(())
+}
+
+/// Waits until a daemon says anything to a request for its health.
+fn ask_for_health(address: SocketAddr, patience: Duration) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    write!(
+        stream,
+        "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    match stream.read(&mut [0; 64])? {
+        0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        _ => Ok(()),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::store::{Filter, Health, Store, StoreError, Stored};
 
 mod conversations;
 mod directories;
+mod held_up;
 mod meant;
 mod removal;
 
@@ -300,9 +301,11 @@ impl Handle {
         before: Option<SessionId>,
         limit: usize,
     ) -> Result<Vec<Arc<Summary>>, CallError> {
+        let held_up = self.held_up(&filter, before).await?;
         let store = Arc::clone(&self.store);
         let found = blocking(move || store.find(&filter, before, limit)).await??;
-        Ok(self.shown(found.into_iter().map(Arc::new).collect()))
+        let found = self.shown(found.into_iter().map(Arc::new).collect());
+        Ok(held_up::newest(found, held_up, limit))
     }
 
     /// The session that this very call has created before, if it has.

@@ -43,6 +43,15 @@ pub(super) struct Cancel {
     pub reply: Reply,
 }
 
+/// To the supervisor: asks if a session lives that a call of our own tools waits for. The agent of session `by` has made
+/// the calls. Each one names a session, or waits for any session that this agent has asked for.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(super) struct IsAwaited {
+    pub by: SessionId,
+    pub awaited: Vec<Option<SessionId>>,
+}
+
 /// To the supervisor: go on with an ended session.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -27,6 +27,8 @@ pub struct RuntimeSettings {
     pub allowed_directories: Vec<PathBuf>,
     /// Set in every agent's environment.
     pub agent_env: BTreeMap<String, String>,
+    /// Soft limit of open files for agents; none to leave it as it is.
+    pub open_files: Option<u64>,
     /// Bytes kept allocated beyond a spool's end.
     pub spool_reserve_bytes: u64,
     /// How long an agent that is asked to end may take before it gets TERM.
@@ -88,6 +90,7 @@ impl RuntimeSettings {
             agent_command: Vec::new(),
             allowed_directories: Vec::new(),
             agent_env: BTreeMap::new(),
+            open_files: None,
             spool_reserve_bytes: 0,
             stop_grace: Duration::ZERO,
             term_grace: Duration::ZERO,
@@ -96,6 +99,7 @@ impl RuntimeSettings {
                 headers: Duration::MAX,
                 stream: Duration::MAX,
                 tool: Duration::MAX,
+                mcp_tool: Duration::MAX,
             },
             quota_hold: Duration::MAX,
             api_hold: Duration::MAX,

@@ -31,6 +31,7 @@ use crate::session::state::{Effect, Event, Lifecycle, State, decide};
 use crate::session::summary::Summary;
 use crate::store::{Append, Commit, StoreError, on_disk};
 
+mod awaited;
 mod clocks;
 mod creating;
 mod gone;

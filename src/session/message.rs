@@ -66,6 +66,11 @@ pub enum Frame {
     Activity(Activity),
     /// A sign of life without content.
     Alive,
+    /// The agent's process lives. It says so at regular times, whether a tool works or hangs.
+    Heartbeat {
+        /// The tool call that the heartbeat is about, if it names one.
+        tool_use_id: Option<String>,
+    },
     /// A line of a kind we do not know, or no JSON at all.
     Unknown {
         /// Its type, when it has one.
@@ -209,6 +214,9 @@ pub enum Message {
         /// The subagent's tool call, when a subagent calls it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<String>,
+        /// When the agent made the call, by the machine's clock, if the agent says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        called_at: Option<Timestamp>,
     },
     /// A tool has answered.
     ToolResult {

@@ -11,8 +11,10 @@ pub struct Patience {
     pub headers: Duration,
     /// Within an answer of the model; above the CLI's own watchdog.
     pub stream: Duration,
-    /// Of a tool or a subagent that gives no sign of life and has no child process.
+    /// Of a tool or a subagent that gives no sign of life and has started no process that lives.
     pub tool: Duration,
+    /// Of a tool of an MCP server, which starts no process and says nothing before its result.
+    pub mcp_tool: Duration,
 }
 
 /// What an agent is doing, as far as its silence goes.
@@ -26,6 +28,8 @@ pub enum Doing {
     Answering,
     /// A tool runs, or a subagent in the background.
     Tool,
+    /// A tool of an MCP server runs.
+    McpTool,
     /// It waits for a person, for the reset of a usage limit or for an API that answers: other clocks run for these.
     Waiting,
 }
@@ -38,6 +42,7 @@ impl Doing {
             Self::Requesting => "the model has not begun to answer",
             Self::Answering => "the model answers",
             Self::Tool => "a tool runs",
+            Self::McpTool => "a tool of an MCP server runs",
             Self::Waiting => "it waits",
         }
     }
@@ -51,6 +56,7 @@ impl Patience {
             Doing::Requesting => Some(self.headers),
             Doing::Answering => Some(self.stream),
             Doing::Tool => Some(self.tool),
+            Doing::McpTool => Some(self.mcp_tool),
             Doing::Waiting => None,
         }
     }

@@ -52,6 +52,7 @@ pub(crate) fn tool_use(id: &str, command: &str) -> Message {
         name: "Bash".into(),
         input: json!({"command": command}),
         parent: None,
+        called_at: None,
     }
 }
 

@@ -244,6 +244,7 @@ impl Summary {
         if let Some(tool) = self.work.passed_tool(entry) {
             self.lifecycle.restarts.note_passed(tool);
         }
+        self.work.note_time(at);
         self.work.take(entry);
         self.kept.take(entry);
         self.settle_terms(entry);

@@ -6,14 +6,18 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use self::calls::{OWN_MCP_SERVER, OpenCalls};
+
+use self::calls::{Call, is_shown_by_heartbeats};
 use self::result::{NO_CONVERSATION, classify, interrupted, is_interrupted, line_of};
-use super::journal::{Entry, Input};
+use super::journal::{ClockJump, Entry, Input};
 use super::message::{InputState, Message, TaskKind, TurnEnd};
 use super::outcome::Ending;
-use super::question::{Answer, headline_of_input};
+use super::question::Answer;
 
 /// The CLI's word for a login that is missing or refused: in a retry, or, where there is nothing to try with, in the text
 /// that it writes in the model's place.
@@ -35,8 +39,14 @@ pub struct Turns {
     /// The messages that the last turn has answered.
     #[serde(default)]
     last_answers: Vec<Uuid>,
-    /// Tool calls without a result, and what they are.
-    open_tools: BTreeMap<String, String>,
+    /// Tool calls without a result.
+    open_tools: BTreeMap<String, Call>,
+    /// Calls without a result that background subagents made in a turn that has ended.
+    #[serde(default)]
+    calls_beside: BTreeMap<String, Call>,
+    /// When the last records were written, and those before them.
+    #[serde(default)]
+    times: (Option<Timestamp>, Option<Timestamp>),
     /// Background tasks that live.
     background: BTreeMap<String, TaskKind>,
     /// The login was refused.
@@ -84,6 +94,7 @@ impl Turns {
             Entry::AttemptStarted(_) => {
                 *self = Self {
                     is_to_be_interrupted: self.is_to_be_interrupted,
+                    times: self.times,
                     ..Self::default()
                 };
             }
@@ -107,8 +118,38 @@ impl Turns {
                 self.round = None;
                 self.rounds = self.rounds.saturating_sub(1);
             }
+            Entry::ClockJumped(jump) => self.take_jump(jump),
             _ => {}
         }
+    }
+
+    /// Notes when the next record was written. Records of one append have one time.
+    pub fn note_time(&mut self, at: Timestamp) {
+        if self.times.0 != Some(at) {
+            self.times = (Some(at), self.times.0);
+        }
+    }
+
+    /// A clock that was set back shows earlier times for the calls before it. One that went ahead may have slept, and
+    /// then the times of processes went ahead with it.
+    fn take_jump(&mut self, jump: &ClockJump) {
+        let by = SignedDuration::from_millis(jump.by_ms.min(0));
+        let noticed = self.times.0.unwrap_or(Timestamp::MAX);
+        let is_behind = |at: Timestamp| jump.since <= at && at <= noticed;
+        let calls = self.open_tools.values_mut().chain(self.calls_beside.values_mut());
+        for at in calls
+            .filter_map(|call| call.since.as_mut())
+            .filter(|at| !is_behind(**at))
+        {
+            *at = at.checked_add(by).unwrap_or(*at);
+        }
+    }
+
+    /// The call's own time where the agent tells one that can be right, else that of the records before it: a daemon
+    /// that was away reads a call long after it was made.
+    fn no_later_than_call(&self, called_at: Option<Timestamp>) -> Option<Timestamp> {
+        let is_possible = |at: &Timestamp| self.times.0.is_none_or(|read| *at <= read);
+        called_at.filter(is_possible).or(self.times.1)
     }
 
     fn take_stderr(&mut self, text: &str) {
@@ -164,7 +205,32 @@ impl Turns {
 
     /// The tool call that is open, as one line; the one whose id sorts last where there are several.
     pub fn open_tool(&self) -> Option<&str> {
-        self.open_tools.values().next_back().map(String::as_str)
+        self.open_tools.values().next_back().map(|call| call.line.as_str())
+    }
+
+    /// The calls in which the agent is silent while it says nothing.
+    pub fn open_calls(&self) -> OpenCalls {
+        OpenCalls::of(
+            self.calls()
+                .filter(|(id, _)| self.is_innermost(id))
+                .map(|(_, call)| call),
+        )
+    }
+
+    /// True if a heartbeat about this call says that the agent is at work.
+    pub fn is_shown_by_heartbeats(&self, tool_use_id: &str) -> bool {
+        let call = self.open_tools.get(tool_use_id);
+        call.is_some_and(|call| is_shown_by_heartbeats(call) && self.is_innermost(tool_use_id))
+    }
+
+    fn calls(&self) -> impl Iterator<Item = (&String, &Call)> {
+        self.open_tools.iter().chain(&self.calls_beside)
+    }
+
+    /// True if no subagent of this call has a call open.
+    fn is_innermost(&self, tool_use_id: &str) -> bool {
+        let mut calls = self.calls();
+        calls.all(|(_, call)| call.parent.as_deref() != Some(tool_use_id))
     }
 
     /// The open tool call that this record says has succeeded.
@@ -175,7 +241,7 @@ impl Turns {
                 tool_use_id,
                 is_error: false,
                 ..
-            } => self.open_tools.get(tool_use_id).map(String::as_str),
+            } => self.open_tools.get(tool_use_id).map(|call| call.line.as_str()),
             _ => None,
         }
     }
@@ -234,14 +300,17 @@ impl Turns {
                 input,
                 message_id,
                 parent,
+                called_at,
                 ..
             } => {
                 self.note_round(message_id, parent.as_deref());
-                self.open_tools
-                    .insert(tool_use_id.clone(), format!("{name}: {}", headline_of_input(input)));
+                let since = self.no_later_than_call(*called_at);
+                let call = Call::new(name, input, parent.as_deref(), since);
+                self.open_tools.insert(tool_use_id.clone(), call);
             }
             Message::ToolResult { tool_use_id, .. } => {
                 self.open_tools.remove(tool_use_id);
+                self.calls_beside.remove(tool_use_id);
             }
             Message::TaskStarted {
                 task_id,
@@ -253,9 +322,11 @@ impl Turns {
             }
             Message::TaskEnded { task_id, .. } => {
                 self.background.remove(task_id);
+                self.forget_calls_beside();
             }
             Message::BackgroundTasks { tasks } => {
                 self.background = tasks.iter().map(|task| (task.task_id.clone(), task.task)).collect();
+                self.forget_calls_beside();
             }
             Message::ApiRetry { error, .. } => self.not_signed_in |= error == NO_LOGIN,
             Message::Text {
@@ -286,6 +357,13 @@ impl Turns {
         }
     }
 
+    /// Without background work nobody makes a call beside the turn.
+    fn forget_calls_beside(&mut self) {
+        if self.background.is_empty() {
+            self.calls_beside.clear();
+        }
+    }
+
     fn no_login(&self) -> Ending {
         let message = self.reported.as_ref().map(|(_, words)| words.clone());
         Ending::NotSignedIn {
@@ -306,7 +384,10 @@ impl Turns {
         if end.turns > 0 {
             (self.rounds, self.round) = (0, None);
         }
-        self.open_tools.clear();
+        let of_subagents = |(_, call): &(String, Call)| call.parent.is_some();
+        let open = std::mem::take(&mut self.open_tools).into_iter();
+        self.calls_beside.extend(open.filter(of_subagents));
+        self.forget_calls_beside();
         self.last_answers.clone_from(&end.answers);
         self.in_turn = false;
         let is_ours = match self.last_input {
@@ -327,6 +408,7 @@ impl Turns {
     }
 }
 
+mod calls;
 mod result;
 
 #[cfg(test)]

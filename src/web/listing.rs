@@ -43,6 +43,7 @@ const LIVE: &[&str] = &[
     "awaiting_input",
     "waiting_quota",
     "waiting_api",
+    "paused",
     "waiting_retry",
     "stopping",
 ];
@@ -108,7 +109,7 @@ pub(super) struct Asked<'a> {
     get, path = "/api/sessions", tag = "sessions", operation_id = "listSessions",
     params(
         ("state" = Option<String>, Query, description = "States as they are shown, `live` or `ended`, apart by commas",
-            pattern = "^(queued|starting|running|awaiting_input|waiting_quota|waiting_api|waiting_retry|stopping|completed|failed|cancelled|timed_out|live|ended)(,(queued|starting|running|awaiting_input|waiting_quota|waiting_api|waiting_retry|stopping|completed|failed|cancelled|timed_out|live|ended))*$"),
+            pattern = "^(queued|starting|running|awaiting_input|waiting_quota|waiting_api|paused|waiting_retry|stopping|completed|failed|cancelled|timed_out|live|ended)(,(queued|starting|running|awaiting_input|waiting_quota|waiting_api|paused|waiting_retry|stopping|completed|failed|cancelled|timed_out|live|ended))*$"),
         ("directory" = Option<String>, Query, description = "The directory that a session works in, or one above", pattern = "^/"),
         ("since" = Option<String>, Query, format = DateTime, description = "Created then or later; a date means its beginning, where the daemon is"),
         ("until" = Option<String>, Query, format = DateTime, description = "Created before that"),
@@ -296,6 +297,7 @@ mod tests {
         for state in [S::Queued, S::Starting, S::Running, S::WaitingRetry, S::Stopping] {
             assert!(LIVE.contains(&state.as_str()), "{state}");
         }
+        assert!(LIVE.contains(&"paused"), "as a session is shown that waits for room");
         for state in [S::Completed, S::Failed, S::Cancelled, S::TimedOut] {
             assert!(ENDED.contains(&state.as_str()), "{state}");
         }

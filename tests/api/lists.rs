@@ -86,3 +86,33 @@ fn the_history_has_days() {
     let output = daemon.command(&["history", "--date", date]).output().expect("it runs");
     assert!(String::from_utf8_lossy(&output.stdout).starts_with(date));
 }
+
+#[test]
+fn every_value_that_the_description_offers_for_a_list_is_taken() {
+    let daemon = TestDaemon::start();
+    let (_, description) = daemon.get("/api/openapi.json");
+    let mut taken = Vec::new();
+    for path in ["/api/sessions", "/api/history"] {
+        let parameters = description["paths"][path]["get"]["parameters"]
+            .as_array()
+            .expect("parameters");
+        for parameter in parameters {
+            let pattern = parameter["schema"]["pattern"].as_str().unwrap_or_default();
+            let Some((values, _)) = pattern.strip_prefix("^(").and_then(|rest| rest.split_once(')')) else {
+                continue;
+            };
+            let name = parameter["name"].as_str().expect("a name");
+            for value in values.split('|') {
+                let (status, answer) = daemon.get(&format!("{path}?{name}={value}"));
+                assert_eq!(status, 200, "{path} {name}={value}: {answer}");
+                taken.push(format!("{path} {value}"));
+            }
+        }
+    }
+    for value in ["/api/sessions paused", "/api/sessions live", "/api/history failed"] {
+        assert!(
+            taken.iter().any(|one| one == value),
+            "{value} is not offered: {taken:?}"
+        );
+    }
+}

@@ -13,4 +13,5 @@ mod matrix;
 mod owed;
 mod recovery;
 mod resume;
+mod silence;
 mod terms;

@@ -1,10 +1,13 @@
 //! The command line while the daemon is gone: what those are told who wait for it, and that they go on.
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Child;
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::support::daemon::{TestDaemon, signal};
 use crate::support::wait::until;
@@ -86,4 +89,81 @@ fn a_failed_session_says_how_to_go_on() {
     let id = list["sessions"][0]["short_id"].as_str().expect("an id");
     let way = format!("go on with `cc-executor resume {id}`");
     assert!(err(&failed).contains(&way), "{}", err(&failed));
+}
+
+#[test]
+fn a_token_that_no_daemon_has_made_yet_is_no_error_of_the_system() {
+    let daemon = TestDaemon::stopped(&[]);
+    for line in [&["token"][..], &["token", "--json"]] {
+        let told = run(&daemon, line);
+        assert_eq!(told.status.code(), Some(4), "{}", err(&told));
+        assert!(
+            err(&told).contains("start one with `cc-executor serve`"),
+            "{}",
+            err(&told)
+        );
+    }
+}
+
+#[test]
+fn a_long_gc_shows_how_far_it_is() {
+    let daemon = TestDaemon::stopped(&[]);
+    let state = daemon.state();
+    fs::create_dir_all(&state).expect("a folder");
+    let lock = File::create(state.join("daemon.lock")).expect("a file");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("a lock");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let said = json!({"pid": 1, "address": address, "port": address.port(), "version": "1"});
+    fs::write(state.join("daemon.json"), said.to_string()).expect("a file");
+    fs::write(state.join("token"), "secret").expect("a file");
+    std::thread::spawn(move || answer_in_parts(&listener));
+    let done = run(&daemon, &["gc"]);
+    assert!(done.status.success(), "{}", err(&done));
+    let told = err(&done);
+    assert!(told.contains("removed 1 session (2.0 kB) so far"), "{told}");
+    assert!(
+        !told.contains("2 sessions"),
+        "the end is told on standard output: {told}"
+    );
+}
+
+/// Answers requests for `gc` as a daemon does that is done with the second one.
+fn answer_in_parts(listener: &TcpListener) {
+    let gone = json!({"session_id": "01890000-0000-7000-8000-00000000abcd", "name": "tidy up", "state": "completed",
+        "ended_at": "2026-01-01T00:00:00Z", "records": 1, "bytes": 2000});
+    for connection in listener.incoming().map_while(Result::ok) {
+        let mut reader = BufReader::new(connection);
+        loop {
+            let mut length = 0;
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                let header = line.to_ascii_lowercase();
+                if let Some(value) = header.strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a length");
+                }
+                line.clear();
+            }
+            let mut asked = vec![0; length];
+            if length == 0 || reader.read_exact(&mut asked).is_err() {
+                break;
+            }
+            let is_second = String::from_utf8_lossy(&asked).contains("cursor");
+            let next = if is_second {
+                json!(null)
+            } else {
+                json!("01890000-0000-7000-8000-00000000abcd")
+            };
+            let body = json!({"ended_before": "2026-01-01T00:00:00Z", "sessions": [gone], "folders": [], "kept": [],
+                "bytes": 2000, "next_cursor": next})
+            .to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            if write!(reader.get_mut(), "{head}{body}").is_err() {
+                break;
+            }
+        }
+    }
 }

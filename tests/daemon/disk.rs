@@ -17,14 +17,14 @@ const DISK_MIB: u32 = 64;
 const FLOOD: &str = "flood 20 300";
 
 /// Runs the test `name` with a daemon whose state directory has a disk of its own.
-fn on_small_disk(name: &str, body: impl FnOnce(&TestDaemon, &SmallDisk)) {
+fn on_small_disk(name: &str, body: impl FnOnce(&mut TestDaemon, &SmallDisk)) {
     in_own_namespace(name, || {
         let place = tempfile::tempdir().unwrap();
         let disk = SmallDisk::mount(place.path(), DISK_MIB);
         let mut daemon = TestDaemon::stopped(&[]);
         symlink(place.path(), daemon.root().join("state")).unwrap();
         daemon.launch();
-        body(&daemon, &disk);
+        body(&mut daemon, &disk);
     });
 }
 
@@ -98,6 +98,9 @@ pub(crate) fn sessions_wait_and_go_on(name: &str) {
         assert_says_what_to_free(&paused["note"]);
         let listed = daemon.command(&["ls"]).output().unwrap();
         assert!(String::from_utf8_lossy(&listed.stdout).contains("paused"), "{listed:?}");
+        let (_, found) = daemon.get("/api/sessions?state=paused");
+        let found = found["sessions"].as_array().expect("sessions");
+        assert!(found.len() == 1 && found[0]["session_id"] == id, "{found:?}");
         assert_eq!(
             daemon.records(&id).len() as u64,
             paused["head"],
@@ -161,5 +164,45 @@ pub(crate) fn questions_stay_open(name: &str) {
         assert!(daemon.work().join("allowed").exists());
         assert_eq!(daemon.records_of(&asking, "question.answered").len(), 1);
         daemon.wait_for(&id, "completed");
+    });
+}
+
+/// Starts the daemon on a disk that has been filled since it ended.
+fn start_on_full(daemon: &mut TestDaemon, disk: &SmallDisk, is_killed: bool) {
+    if is_killed {
+        daemon.kill();
+    } else {
+        assert_eq!(daemon.terminate(), Some(0));
+    }
+    disk.fill();
+    daemon.launch();
+}
+
+#[test]
+fn a_daemon_starts_on_a_full_disk_to_read_to_answer_and_to_remove() {
+    let name = "disk::a_daemon_starts_on_a_full_disk_to_read_to_answer_and_to_remove";
+    on_small_disk(name, |daemon, disk| {
+        let asking = daemon.create("ask-permission touch allowed ;; say done");
+        let question = daemon.question(&asking)["question_id"].clone();
+        let is_killed = [false, true, false, true];
+        let ended = is_killed.map(|_| daemon.create(&format!("{FLOOD} ;; say the end")));
+        ended.each_ref().map(|id| daemon.wait_for(id, "completed"));
+        for (round, (id, is_killed)) in ended.iter().zip(is_killed).enumerate() {
+            start_on_full(daemon, disk, is_killed);
+            if round == 0 {
+                let answer = json!({"action": "allow"});
+                let (status, view) = daemon.answer(&asking, question.as_str().unwrap(), &answer);
+                assert_eq!(status, 200, "{view}");
+            }
+            assert_eq!(daemon.texts(id).len(), 21, "the journal is read");
+            assert_eq!(daemon.get("/readyz").0, 503, "it is known from the beginning");
+            let (status, problem) = daemon.post("/api/sessions", &json!({"task": "say hello", "cwd": daemon.work()}));
+            assert_eq!((status, &problem["code"]), (507, &json!("disk_full")), "{problem}");
+            let removed = daemon.command(&["rm", id]).output().unwrap();
+            assert!(removed.status.success(), "{removed:?}");
+        }
+        std::fs::remove_file(disk.fill()).unwrap();
+        daemon.wait_for(&asking, "completed");
+        wait_until_ready(daemon);
     });
 }

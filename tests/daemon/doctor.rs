@@ -239,3 +239,27 @@ fn a_row_that_cannot_be_read_is_found_and_rebuilt() {
     daemon.launch();
     assert_eq!(daemon.view(&id), before);
 }
+
+#[test]
+fn doctor_sees_a_daemon_that_stands_still() {
+    let daemon = TestDaemon::start();
+    let check = || {
+        let (code, said) = run(&daemon, &["doctor"]);
+        let line = said.lines().find(|line| line[4..].trim_start().starts_with("daemon "));
+        (code, line.expect("a line about the daemon").to_owned())
+    };
+    assert!(check().1.starts_with("ok "));
+    signal(daemon.pid(), rustix::process::Signal::STOP);
+    let (code, line) = check();
+    signal(daemon.pid(), rustix::process::Signal::CONT);
+    assert!(code == Some(1) && line.starts_with("BAD"), "{code:?} {line}");
+    assert!(line.contains(&format!("kill -CONT {}", daemon.pid())), "{line}");
+}
+
+#[test]
+fn a_second_daemon_is_told_how_to_stop_the_first() {
+    let daemon = TestDaemon::start();
+    let (code, said) = run(&daemon, &["serve"]);
+    let stop = format!("cc-executor stop --state-dir={}", daemon.state().display());
+    assert!(code == Some(1) && said.contains(&stop), "{code:?} {said}");
+}

@@ -1,11 +1,12 @@
 //! What stands still or is starved: a host that is stopped, a daemon without file descriptors.
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::checks::{assert_flood_is_journalled, host_pid, wait_for_head, whole_journal};
-use crate::support::daemon::{TestDaemon, signal};
+use crate::support::daemon::{BINARY, TestDaemon, signal};
 use crate::support::wait::until;
 
 const QUICK: [(&str, &str); 2] = [
@@ -121,6 +122,25 @@ fn a_daemon_without_file_descriptors_takes_no_living_agent_for_dead() {
     fs::write(gate, "").unwrap();
     assert_eq!(daemon.wait_for(&id, "completed")["attempt"], 1);
     assert_eq!(daemon.texts(&id), ["before", "after"]);
+}
+
+#[test]
+fn a_daemon_raises_its_limit_of_open_files_and_agents_keep_the_limit_from_before() {
+    let daemon = TestDaemon::stopped(&[]);
+    let line = format!("ulimit -Sn 256; exec {BINARY} serve");
+    let mut shell = daemon.command_of(Path::new("/bin/sh"));
+    let mut serving = shell.args(["-c", &line]).spawn().expect("it starts");
+    until("the daemon to serve", || daemon.base_url());
+    let id = daemon.create("bash ulimit -Sn > limit ;; say done");
+    daemon.wait_for(&id, "completed");
+    assert_eq!(fs::read_to_string(daemon.work().join("limit")).unwrap(), "256\n");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", serving.id())).unwrap();
+    let limits = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let limits: Vec<_> = limits.expect("a line about open files").split_whitespace().collect();
+    assert_eq!(limits[0], limits[1], "soft and hard");
+    signal(serving.id(), Signal::TERM);
+    serving.wait().unwrap();
+    until("the last process to end", || daemon.family().is_empty().then_some(()));
 }
 
 #[test]

@@ -303,3 +303,19 @@ fn what_is_logged_about_a_call_is_told_on_its_own_stream() {
     let again: Vec<Value> = client.listen(first.id.as_deref()).collect();
     assert_eq!(told(&again), logs);
 }
+
+#[test]
+fn an_answered_call_keeps_no_file_open() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    for _ in 0..30 {
+        client.call("list_executions", json!({}));
+    }
+    let kept = daemon.state().join("mcp");
+    let descriptors = format!("/proc/{}/fd", daemon.pid());
+    until("the files to be closed", || {
+        let open = std::fs::read_dir(&descriptors).expect("the daemon runs").flatten();
+        let files = open.filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
+        (files.filter(|file| file.starts_with(&kept)).count() < 5).then_some(())
+    });
+}

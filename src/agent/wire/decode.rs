@@ -96,7 +96,9 @@ fn known(head: &Head<'_>, line: &[u8]) -> serde_json::Result<Option<Vec<Frame>>>
             message(Message::ConversationReset { agent_session_id })
         }
         ("system", Some(subtype)) => return system(subtype, head.uuid, line),
-        ("tool_progress" | "keep_alive" | "attachment" | "transcript_mirror", _) => vec![Frame::Alive],
+        ("tool_progress", _) => vec![tool_progress(read(line)?)],
+        ("keep_alive", _) => vec![Frame::Heartbeat { tool_use_id: None }],
+        ("attachment" | "transcript_mirror", _) => vec![Frame::Alive],
         _ => return Ok(None),
     }))
 }
@@ -112,6 +114,25 @@ fn shown(value: Value) -> Value {
 
 fn read<T: DeserializeOwned>(line: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(line)
+}
+
+/// A line of type `tool_progress`. The CLI writes one every 30 seconds for each open call, as a heartbeat; then the id of
+/// the call is the parent's.
+#[derive(Deserialize)]
+struct ToolProgress {
+    #[serde(default)]
+    heartbeat: bool,
+    #[serde(default)]
+    parent_tool_use_id: Option<String>,
+}
+
+fn tool_progress(line: ToolProgress) -> Frame {
+    if line.heartbeat {
+        let tool_use_id = line.parent_tool_use_id;
+        Frame::Heartbeat { tool_use_id }
+    } else {
+        Frame::Alive
+    }
 }
 
 #[derive(Deserialize)]

@@ -77,6 +77,7 @@ mod tests {
             name: name.into(),
             input,
             parent: None,
+            called_at: None,
         });
     }
 

@@ -1,11 +1,14 @@
 //! The clocks of a live attempt: silence, waits for quota and for the API. They run on the monotonic clock.
 //!
-//! An agent that is silent for too long is told so in a notice, then interrupted, then ended; the attempt counts as
-//! stalled. A tool is silent only when it has no child process either, which the host is asked for.
+//! If an agent is silent for too long, the daemon writes a notice, interrupts the agent, and then ends it; the attempt
+//! counts as stalled. A silent tool is at work as long as a process lives that began after the call: the daemon asks the
+//! host for it. MCP servers and earlier background shells began before. A call of our own tools is at work as long as
+//! the session that it waits for: the daemon asks the supervisor for it.
 
 use tokio::time::Instant;
 
 use super::*;
+use crate::runtime::messages::IsAwaited;
 use crate::session::patience::Doing;
 use crate::session::summary::WaitingFor;
 
@@ -15,8 +18,11 @@ const LOOK_MAX: Duration = Duration::from_secs(30);
 /// How long an interrupted agent has before it is ended.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(30);
 
-/// How long a silent tool without a child process has to say something.
-const CHILDLESS_GRACE: Duration = Duration::from_secs(5);
+/// Wait before a tool is interrupted whose process, or the session that it waits for, may have ended just now.
+const RESULT_GRACE: Duration = Duration::from_secs(5);
+
+/// How much older than its call a tool's process may look: its age is counted in clock ticks.
+const AGE_ERROR: Duration = Duration::from_millis(20);
 
 /// What the clocks have seen.
 pub(super) struct Clocks {
@@ -30,8 +36,8 @@ pub(super) struct Clocks {
     api_failure: String,
     /// The agent was interrupted because of its silence.
     interrupted: bool,
-    /// The host was asked for child processes since the last sign.
-    asked_for_children: bool,
+    /// The daemon has asked since the last sign for signs that the agent's output does not show.
+    asked_for_signs: bool,
     timer: Option<SpawnHandle>,
 }
 
@@ -44,7 +50,7 @@ impl Clocks {
             waiting: (WaitingFor::Nothing, now),
             api_failure: String::new(),
             interrupted: false,
-            asked_for_children: false,
+            asked_for_signs: false,
             timer: None,
         }
     }
@@ -52,7 +58,7 @@ impl Clocks {
     /// The agent has given a sign of life.
     pub(super) fn sign(&mut self) {
         self.last_sign = Instant::now();
-        self.asked_for_children = false;
+        self.asked_for_signs = false;
     }
 
     /// The model answers. The journal hears of it when a block is whole, and until then says that the agent waits.
@@ -164,12 +170,16 @@ impl Execution {
         let left = self.surroundings.settings.patience.with(doing)?.saturating_sub(silence);
         if left.is_zero() {
             match doing {
-                Doing::Tool if !self.clocks.asked_for_children => {
-                    self.clocks.asked_for_children = true;
-                    self.send(&ToHost::CountChildren);
+                Doing::Tool | Doing::McpTool if !self.clocks.asked_for_signs && self.ask_for_signs(ctx) => {
+                    self.clocks.asked_for_signs = true;
                     return None;
                 }
-                Doing::Tool | Doing::Starting | Doing::Requesting | Doing::Answering | Doing::Waiting => {
+                Doing::Tool
+                | Doing::McpTool
+                | Doing::Starting
+                | Doing::Requesting
+                | Doing::Answering
+                | Doing::Waiting => {
                     self.interrupt_for_silence(doing, silence, ctx);
                 }
             }
@@ -177,17 +187,62 @@ impl Execution {
         Some(left)
     }
 
-    /// The host has counted the agent's children: with one, a silent tool is at work. One without may have ended just
-    /// now, and what it says be under way; the look behind the grace interrupts it where it is not.
-    pub(super) fn children_counted(&mut self, count: usize, ctx: &mut Context<Self>) {
-        if count > 0 {
+    /// Asks for signs of life that the agent's output does not show. Returns false if the open calls have no such signs.
+    fn ask_for_signs(&mut self, ctx: &mut Context<Self>) -> bool {
+        let open = self.summary.work.open_calls();
+        if !open.of_ours.is_empty() {
+            let (by, awaited) = (self.task.session_id, open.of_ours);
+            let asked = self.supervisor.send(IsAwaited { by, awaited });
+            ctx.spawn(asked.into_actor(self).map(|answer, act, ctx| {
+                // Without an answer the daemon is on its way down.
+                act.sessions_looked_up(answer.unwrap_or(true), ctx);
+            }));
+            return true;
+        }
+        let may_have_process = open.has_process || !open.is_mcp;
+        if may_have_process {
+            self.send(&ToHost::CountChildren);
+        }
+        may_have_process
+    }
+
+    /// The supervisor has said whether a session lives that a call of our own tools waits for.
+    fn sessions_looked_up(&mut self, lives: bool, ctx: &mut Context<Self>) {
+        if lives {
+            self.clocks.sign();
+            self.look_at_clocks(ctx);
+        } else if self.summary.work.open_calls().has_process {
+            self.send(&ToHost::CountChildren);
+        } else {
+            self.look_again_in(RESULT_GRACE, ctx);
+        }
+    }
+
+    /// The host has counted the processes that the agent has started. If one of them began after the silent call, the
+    /// tool is at work. Otherwise its process may have ended just now and its result may be on the way: after a grace
+    /// the next look interrupts it.
+    pub(super) fn children_counted(&mut self, count: usize, youngest_ms: Option<u64>, ctx: &mut Context<Self>) {
+        if count > 0 && self.is_of_open_call(youngest_ms) {
             self.clocks.sign();
         }
-        if self.clocks.asked_for_children {
-            self.look_again_in(CHILDLESS_GRACE, ctx);
+        if self.clocks.asked_for_signs {
+            self.look_again_in(RESULT_GRACE, ctx);
         } else {
             self.look_at_clocks(ctx);
         }
+    }
+
+    /// True if a process of this age may have begun after the silent calls. A host of an older version tells no age, and
+    /// a daemon of an older version has not written down the time of a call; then every process counts.
+    fn is_of_open_call(&self, age_ms: Option<u64>) -> bool {
+        let (Some(age_ms), Some(since)) = (age_ms, self.summary.work.open_calls().process_since) else {
+            return true;
+        };
+        let by_clock = self.surroundings.outside.clock.now().duration_since(since);
+        // The call is at least as old as the silence, whatever the wall clock shows.
+        let silence = self.clocks.last_sign.elapsed();
+        let called_before = Duration::try_from(by_clock).unwrap_or_default().max(silence);
+        Duration::from_millis(age_ms) <= called_before + AGE_ERROR
     }
 
     fn interrupt_for_silence(&mut self, doing: Doing, silence: Duration, ctx: &mut Context<Self>) {
@@ -216,7 +271,9 @@ impl Execution {
             return Doing::Waiting;
         }
         if self.summary.work.open_tool().is_some() || !self.busy {
-            return Doing::Tool;
+            let open = self.summary.work.open_calls();
+            let is_mcp = open.is_mcp || !open.of_ours.is_empty();
+            return if is_mcp { Doing::McpTool } else { Doing::Tool };
         }
         if self.clocks.requesting {
             Doing::Requesting

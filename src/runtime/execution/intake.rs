@@ -108,8 +108,8 @@ impl Execution {
             let (session, attempt) = (self.task.session_id, self.task.attempt);
             self.supervisor
                 .do_send(super::super::messages::AgentUp { session, attempt });
+            self.clocks.sign();
         }
-        self.clocks.sign();
         self.take_pipe_for_read(ctx);
         let mut lines = std::mem::replace(&mut self.intake.lines, Lines::starting_at(0));
         lines.push(bytes, |line| self.take_line(&line));
@@ -160,6 +160,7 @@ impl Execution {
     fn take_line(&mut self, line: &Line<'_>) {
         let before = self.intake.batch.len();
         if line.is_cut() {
+            self.clocks.sign();
             self.unknown_line(line, Some("a line that is too long".to_owned()));
         } else {
             decode(line.bytes)
@@ -215,16 +216,19 @@ impl Execution {
                 tracing::warn!(request_id, error, "the agent refused a request");
             }
             Frame::Activity(activity) => self.busy = activity != Activity::Idle,
-            Frame::Alive => {}
+            Frame::Alive | Frame::Heartbeat { .. } => {}
             Frame::Unknown { kind } => self.unknown_line(line, kind),
         }
     }
 
-    /// What a line says about the model's answer, for the clocks.
+    /// Tells the clocks what a line says about the agent's work and about the model's answer.
     fn note_activity(&mut self, frame: &Frame) {
+        if self.is_sign_of_work(frame) {
+            self.clocks.sign();
+        }
         match frame {
             // What is said about our own messages and requests is no answer of the model.
-            Frame::Reply { .. } | Frame::Input { .. } => {}
+            Frame::Reply { .. } | Frame::Input { .. } | Frame::Heartbeat { .. } => {}
             Frame::Activity(Activity::Requesting) => self.clocks.requesting = true,
             Frame::BlockStarted { .. } | Frame::Delta(_) => self.clocks.answers(),
             Frame::Message {
@@ -232,6 +236,29 @@ impl Execution {
                 ..
             } => self.clocks.api_failed(*status, error),
             _ => self.clocks.requesting = false,
+        }
+    }
+
+    /// Returns false for what a hung agent says too: replies to the daemon's own requests, which it sends at regular
+    /// times, and heartbeats of calls that other signs tell of.
+    fn is_sign_of_work(&self, frame: &Frame) -> bool {
+        match frame {
+            Frame::Reply { .. } => false,
+            Frame::Heartbeat { tool_use_id } => {
+                let call = tool_use_id.as_deref();
+                call.is_some_and(|call| self.summary.work.is_shown_by_heartbeats(call))
+            }
+            Frame::Message { .. }
+            | Frame::Input { .. }
+            | Frame::BlockStarted { .. }
+            | Frame::Delta(_)
+            | Frame::DraftsAbandoned { .. }
+            | Frame::Asked(_)
+            | Frame::Unserved { .. }
+            | Frame::AskCancelled { .. }
+            | Frame::Activity(_)
+            | Frame::Alive
+            | Frame::Unknown { .. } => true,
         }
     }
 

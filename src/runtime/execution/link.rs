@@ -148,7 +148,7 @@ impl Execution {
                     self.refused(purpose, &error, ctx);
                 }
             }
-            FromHost::Children { count } => self.children_counted(count, ctx),
+            FromHost::Children { count, youngest_ms } => self.children_counted(count, youngest_ms, ctx),
             FromHost::LeftoversEnded { processes } => self.leftovers_ended(processes, ctx),
             FromHost::SpoolCut { spool_bytes } => self.spool_cut(spool_bytes, ctx),
             FromHost::Trouble { error } => {

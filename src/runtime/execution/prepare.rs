@@ -142,6 +142,7 @@ pub(super) fn prepare(
         transcript_lock,
         agent_session_id,
         spool_reserve_bytes: settings.spool_reserve_bytes,
+        open_files: settings.open_files,
     };
     launch::prepare(&directory, &plan, &side_files)?;
     Ok(Prepared { plan, groundwork })

@@ -18,8 +18,8 @@ const LEAVING_TIME_MAX: Duration = Duration::from_secs(3);
 /// The wait between two looks whether it has.
 const LEAVING_PAUSE: Duration = Duration::from_millis(50);
 
-/// After that time a sweep answers with what it has done so far.
-const SWEEP_TIME_MAX: Duration = Duration::from_secs(10);
+/// A sweep answers after this time with what it has done so far, which the caller can show.
+const SWEEP_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// How many sessions a sweep reads at a time.
 const PAGE_SESSIONS: usize = 100;

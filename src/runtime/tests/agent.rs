@@ -21,6 +21,8 @@ use crate::agent_host::protocol::Exit;
 use crate::runtime::outside::Clock;
 use crate::session::opening::CONTINUE;
 
+mod tools;
+
 /// How often a tool that runs gives a sign of life.
 const TOOL_PROGRESS: SignedDuration = SignedDuration::from_secs(30);
 
@@ -59,6 +61,8 @@ pub(super) struct State {
     exit: Option<Exit>,
     /// Processes it has started that outlive it.
     children: Vec<String>,
+    /// When the last of them began, by both clocks; none if its host cannot tell.
+    youngest: Option<(tokio::time::Instant, Timestamp)>,
     is_at_work: bool,
     is_idle: bool,
     /// It dies of the next answer before it takes it.
@@ -277,23 +281,6 @@ impl Agent {
             }
             self.print(lines::tool_progress(&tool));
         }
-        self.print(lines::tool_result(&tool, "done", false));
-    }
-
-    /// Calls a tool that has not answered yet; gives the call's id.
-    pub(super) fn calls_tool(&self, command: &str) -> String {
-        let (message, tool) = (self.make_id("msg"), self.make_id("toolu"));
-        self.print(lines::tool_use(&message, &tool, command));
-        tool
-    }
-
-    /// Calls a tool that gives no sign of life until it answers, in a process of its own or in none.
-    pub(super) async fn runs_silently(&self, command: &str, has_process: bool, time: SignedDuration) {
-        let tool = self.calls_tool(command);
-        let processes = has_process.then(|| command.to_owned());
-        self.state().children.extend(processes);
-        self.works(time).await;
-        self.end_children();
         self.print(lines::tool_result(&tool, "done", false));
     }
 

@@ -384,8 +384,8 @@ impl Link {
             }
             ToHost::Signal { signal } => self.agent.end(Exit::Signal { signal }),
             ToHost::CountChildren => {
-                let count = self.agent.children().len();
-                self.say(FromHost::Children { count }).await;
+                let (count, youngest_ms) = (self.agent.children().len(), self.agent.youngest_ms());
+                self.say(FromHost::Children { count, youngest_ms }).await;
             }
             ToHost::EndLeftovers => {
                 if self.agent.exit().is_none() {

@@ -41,11 +41,10 @@ pub(super) fn text(message_id: &str, text: &str) -> Vec<Value> {
     ]
 }
 
-pub(super) fn tool_use(message_id: &str, tool_use_id: &str, command: &str) -> Value {
-    let input = json!({"command": command});
+pub(super) fn tool_use(message_id: &str, tool_use_id: &str, name: &str, input: &Value) -> Value {
     assistant(
         message_id,
-        &json!({"type": "tool_use", "id": tool_use_id, "name": "Bash", "input": input}),
+        &json!({"type": "tool_use", "id": tool_use_id, "name": name, "input": input}),
     )
 }
 
@@ -61,6 +60,14 @@ fn assistant(message_id: &str, block: &Value) -> Value {
 
 pub(super) fn tool_progress(tool_use_id: &str) -> Value {
     json!({"type": "tool_progress", "tool_use_id": tool_use_id, "tool_name": "Bash", "parent_tool_use_id": null})
+}
+
+/// What the CLI says of each open call every 30 seconds.
+pub(super) fn heartbeat(tool_use_id: &str) -> Value {
+    json!({
+        "type": "tool_progress", "tool_use_id": format!("{tool_use_id}-heartbeat-0"), "tool_name": "a tool",
+        "parent_tool_use_id": tool_use_id, "elapsed_time_seconds": 30, "heartbeat": true,
+    })
 }
 
 pub(super) fn tool_result(tool_use_id: &str, text: &str, is_error: bool) -> Value {

@@ -18,6 +18,7 @@ mod owed;
 mod policy;
 mod questions;
 mod reattach;
+mod silence;
 mod slots;
 mod terms;
 mod waits;

@@ -25,7 +25,6 @@ use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::{AttemptEnd, Entry, RetryScheduled, Text};
 use crate::session::message::Message;
 use crate::session::outcome::Outcome;
-use crate::session::patience::Patience;
 use crate::session::request::Request;
 use crate::session::summary::Summary;
 use crate::store::memory::{Fault, MemoryStore};
@@ -483,12 +482,7 @@ fn settings(state: PathBuf) -> RuntimeSettings {
         agent_env: [("HOME".to_owned(), home)].into(),
         stop_grace: Duration::from_secs(10),
         term_grace: Duration::from_secs(5),
-        patience: Patience {
-            first_message: Duration::from_secs(120),
-            headers: Duration::from_secs(420),
-            stream: Duration::from_secs(300),
-            tool: Duration::from_secs(600),
-        },
+        patience: super::silence::PATIENCE,
         quota_hold: Duration::from_secs(600),
         api_hold: Duration::from_secs(1800),
         checkpoint_interval: Duration::from_secs(24 * 3600),

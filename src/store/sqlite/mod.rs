@@ -13,7 +13,7 @@ mod schema;
 mod tests;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -44,6 +44,8 @@ pub struct SqliteStore {
     readers: Readers,
     /// Kept by the writer.
     health: watch::Receiver<Health>,
+    /// The database.
+    path: PathBuf,
     epoch: String,
 }
 
@@ -55,6 +57,7 @@ impl SqliteStore {
     }
 
     fn open_migrated(path: &Path, observer: Arc<dyn Observer>, migrations: &[&str]) -> Result<Self, StoreError> {
+        let was_full = writer::make_some_to_open(path);
         let mut connection = schema::open_writer(path, migrations)?;
         listing::complete(&mut connection).map_err(|error| explain(path, error))?;
         let readers = Readers::open(path)?;
@@ -62,7 +65,7 @@ impl SqliteStore {
         let last_id = readers.with(reader::last_id)?;
         let (sender, health) = watch::channel(Health::Good);
         let removed = readers.with(reader::removed)?;
-        let writer = Writer::new(connection, path, observer, last_id, removed, sender);
+        let writer = Writer::new(connection, path, observer, last_id, removed, (sender, was_full));
         let (jobs, queue) = mpsc::channel();
         let writer = thread::Builder::new()
             .name("journal".into())
@@ -73,6 +76,7 @@ impl SqliteStore {
             writer: Mutex::new(Some(writer)),
             readers,
             health,
+            path: path.to_owned(),
             epoch,
         })
     }
@@ -221,6 +225,8 @@ impl Store for SqliteStore {
         if writer.thread().id() != thread::current().id() && writer.join().is_err() {
             tracing::error!("the journal's writer panicked");
         }
+        // The log and its index have just gone, which is room even on a full disk.
+        writer::put_by_for_opening(&self.path, 0);
     }
 }
 

@@ -83,16 +83,19 @@ fn the_files_are_for_their_owner_only() {
         assert_eq!(mode & 0o777, 0o600);
         files += 1;
     }
-    assert_eq!(files, 4, "the database, its log, the log's index and the ballast");
+    assert_eq!(
+        files, 5,
+        "the database, its log, the log's index, the ballast and the reserve"
+    );
 }
 
 #[test]
-fn a_closed_store_leaves_the_database_and_its_ballast() {
+fn a_closed_store_leaves_the_database_and_what_it_puts_by() {
     let directory = Directory::default();
     let store = directory.store();
     new_session(&store);
     store.close();
-    assert_eq!(fs::read_dir(directory.0.path()).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(directory.0.path()).unwrap().count(), 3);
 }
 
 #[test]

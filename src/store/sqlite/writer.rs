@@ -26,6 +26,7 @@ mod removal;
 mod room;
 
 pub(super) use self::removal::Remove;
+pub(super) use self::room::{make_some_to_open, put_by_for_opening};
 
 /// A group takes no further append once it has this many records …
 const GROUP_RECORDS_MAX: usize = 2048;
@@ -104,7 +105,7 @@ impl Writer {
         observer: Arc<dyn Observer>,
         last_id: i64,
         removed: Vec<SessionId>,
-        health: watch::Sender<Health>,
+        (health, was_full): (watch::Sender<Health>, bool),
     ) -> Self {
         Self {
             connection,
@@ -115,7 +116,7 @@ impl Writer {
             failed: None,
             removed: Removed::of(removed),
             place: Place::of(path),
-            room: Room::beside(path, health),
+            room: Room::beside(path, health, was_full),
         }
     }
 

@@ -91,21 +91,23 @@ impl Events {
         }))
     }
 
-    /// Remembers which call a stream answers, told by the id of the stream's first event.
+    /// Remembers which call a stream answers, told by the id of the stream's first event. A stream that is not live any
+    /// more has its answer already: it needs no call, and no open file.
     pub(super) fn bind(&self, first_event: &str, call: Interrupted) {
         let Some((_, stream)) = split(first_event) else { return };
+        let Some(live) = lock(&self.live).get_mut(stream).map(|writing| {
+            writing.of = Some(call.clone());
+            Arc::clone(&writing.live)
+        }) else {
+            return;
+        };
         let line = Line {
             number: 0,
             message: None,
             retry_ms: None,
-            of: Some(call.clone()),
+            of: Some(call),
         };
-        let outcome = self
-            .live(stream)
-            .and_then(|(live, _)| write(&mut lock(&live).file, &line).map(drop));
-        if let Some(writing) = lock(&self.live).get_mut(stream) {
-            writing.of = Some(call);
-        }
+        let outcome = write(&mut lock(&live).file, &line);
         if let Err(error) = outcome {
             tracing::warn!(%error, "a call cannot be noted: it will not be resumed after a restart");
         }
@@ -166,7 +168,7 @@ impl Events {
             last,
             bytes,
             news: watch::Sender::new(last),
-            ended: false,
+            ended: lines.iter().any(|line| line.message.as_ref().is_some_and(is_answer)),
         };
         let live = Arc::new(Mutex::new(live));
         let writing = Writing {
@@ -456,6 +458,24 @@ mod tests {
         assert_eq!(b.collect::<Vec<_>>().await.len(), 2);
         let again = events.replay("s", 1).unwrap().collect::<Vec<_>>().await;
         assert_eq!(again.len(), 1, "the answer was stored, and is not made again");
+    }
+
+    #[tokio::test]
+    async fn an_answered_call_keeps_no_file_open_whatever_comes_behind_the_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let events = Events::open(dir.path(), limits(), nothing()).unwrap();
+        let call = Interrupted {
+            mcp_session: "m".into(),
+            request: json!(7),
+        };
+        let first = events.append("s", &progress(1)).unwrap();
+        events.append("s", &answer()).unwrap();
+        events.bind(&first, call);
+        assert_eq!(lock(&events.live).len(), 0, "it is bound too late");
+        events.append("s", &progress(2)).unwrap();
+        assert_eq!(lock(&events.live).len(), 0, "progress comes too late");
+        let got: Vec<_> = events.replay("s", 0).unwrap().collect().await;
+        assert_eq!(got.len(), 2, "a reader gets everything up to the answer");
     }
 
     #[tokio::test]

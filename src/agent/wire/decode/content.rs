@@ -1,5 +1,6 @@
 //! The content blocks of assistant and user lines.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -17,6 +18,8 @@ pub(super) struct AssistantLine {
     aborted: Option<bool>,
     #[serde(default)]
     error: Option<String>,
+    #[serde(default)]
+    timestamp: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -55,7 +58,9 @@ pub(super) fn assistant(uuid: Option<Uuid>, line: AssistantLine) -> Vec<Frame> {
         parent_tool_use_id: parent,
         aborted,
         error,
+        timestamp,
     } = line;
+    let called_at = timestamp.as_ref().and_then(|at| at.as_str()?.parse::<Timestamp>().ok());
     let (aborted, id) = (aborted.unwrap_or(false), message.id);
     let frame = |block: Block| {
         // The line does not say which block it is; who follows the stream does.
@@ -85,6 +90,7 @@ pub(super) fn assistant(uuid: Option<Uuid>, line: AssistantLine) -> Vec<Frame> {
                 name: block.name.unwrap_or_default(),
                 input: shown(block.input.unwrap_or_default()),
                 parent,
+                called_at,
             },
             other => {
                 return Frame::Unknown {

@@ -24,6 +24,12 @@ use crate::store::{Health, Shortage, StoreError};
 /// How long the writer waits before it tries a full disk again.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// The size of the reserve for opening, and those that are tried on a disk that is nearly full, in bytes.
+const RESERVE_BYTES: [u64; 3] = [1024 * 1024, 256 * 1024, 64 * 1024];
+
+/// Free bytes that opening a database certainly does with: for the index of its log, and for small files of the daemon.
+const OPENING_BYTES: u64 = RESERVE_BYTES[0] / 2;
+
 /// The size of the ballast, and of what is to be free beside it, in bytes.
 const BALLAST_BYTES: u64 = ROOM_BYTES_MIN / 2;
 
@@ -43,9 +49,9 @@ pub(super) struct Room {
 
 impl Room {
     /// The room beside a database. The ballast is taken on board if it can be; where it cannot, that is said when it
-    /// matters.
-    pub(super) fn beside(database: &Path, health: watch::Sender<Health>) -> Self {
-        let room = Self {
+    /// matters. A disk that was full when the database was opened is said to be full at once.
+    pub(super) fn beside(database: &Path, health: watch::Sender<Health>, was_full: bool) -> Self {
+        let mut room = Self {
             ballast: database.with_extension("ballast"),
             directory: database.parent().unwrap_or(Path::new("/")).to_owned(),
             health,
@@ -53,6 +59,11 @@ impl Room {
             held_up: None,
         };
         room.take_ballast();
+        put_by_for_opening(database, ROOM_BYTES_MIN);
+        if was_full {
+            room.say_full();
+            room.show(BTreeSet::new());
+        }
         room
     }
 
@@ -119,9 +130,8 @@ impl Room {
         }
     }
 
-    /// Whether so many bytes are free. Where that cannot be known, what is written shows it.
     fn has(&self, bytes: u64) -> bool {
-        statvfs(&self.directory).map_or(true, |stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= bytes)
+        has(&self.directory, bytes)
     }
 
     /// Whether it is on board now. It is not tried where it hardly fits: that would take the last room away from agents
@@ -133,23 +143,59 @@ impl Room {
         if !self.has(ROOM_BYTES_MIN) {
             return false;
         }
-        let file = File::options()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&self.ballast);
-        let filled = file.and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, BALLAST_BYTES)?));
-        if filled.is_err() {
-            self.give_up_ballast();
-        }
-        filled.is_ok()
+        is_put_by(&self.ballast, BALLAST_BYTES)
     }
 
     /// Whether that has made room.
     fn give_up_ballast(&self) -> bool {
         std::fs::remove_file(&self.ballast).is_ok()
     }
+}
+
+/// Puts some room by with which a database can be opened on a full disk, unless there is some already or fewer than
+/// `free_min` bytes are free. It is given up by [`make_some_to_open`] alone.
+pub(in crate::store::sqlite) fn put_by_for_opening(database: &Path, free_min: u64) {
+    let reserve = database.with_extension("reserve");
+    if !reserve.exists() && has(directory_of(database), free_min) {
+        // Not having it matters on a full disk only.
+        let _ = RESERVE_BYTES.iter().any(|bytes| is_put_by(&reserve, *bytes));
+    }
+}
+
+/// Gives up what was put by, if there is hardly any room to open a database: the reserve first, then the ballast. Returns
+/// true if there was hardly any.
+pub(in crate::store::sqlite) fn make_some_to_open(database: &Path) -> bool {
+    let was_full = !has(directory_of(database), OPENING_BYTES);
+    for put_by in ["reserve", "ballast"] {
+        if !has(directory_of(database), OPENING_BYTES) {
+            let _ = std::fs::remove_file(database.with_extension(put_by));
+        }
+    }
+    was_full
+}
+
+fn directory_of(database: &Path) -> &Path {
+    database.parent().unwrap_or(Path::new("/"))
+}
+
+/// Returns true if so many bytes are free. If that cannot be known, the next write shows it.
+fn has(directory: &Path, bytes: u64) -> bool {
+    statvfs(directory).map_or(true, |stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= bytes)
+}
+
+/// Makes a file of this size, whose only use is to be removed. Returns false if it does not fit.
+fn is_put_by(path: &Path, bytes: u64) -> bool {
+    let file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path);
+    let filled = file.and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, bytes)?));
+    if filled.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    filled.is_ok()
 }
 
 impl Writer {
@@ -204,6 +250,7 @@ impl Writer {
         if !self.room.is_short() || !self.room.take_ballast() || !self.room.has(BALLAST_BYTES) {
             return;
         }
+        put_by_for_opening(&self.path, 0);
         tracing::info!("there is room on the disk again");
         self.room.is_short = false;
         self.room.health.send_replace(Health::Good);

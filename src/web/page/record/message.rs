@@ -141,6 +141,7 @@ fn tool_step(item: &Item<'_>, message: &Message) -> Markup {
             name,
             input,
             parent,
+            called_at: _,
         } => {
             let marks = Marks {
                 class: "call",

@@ -1,0 +1,281 @@
+//! Tool calls without a result: what each one is, and since when it runs. The clock of a silent tool reads them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::session::id::SessionId;
+use crate::session::question::headline_of_input;
+
+/// The name under which agents know our own MCP server.
+pub const OWN_MCP_SERVER: &str = "cc-executor";
+
+/// What the name of every tool of an MCP server begins with: `mcp__<server>__<tool>`.
+const MCP_PREFIX: &str = "mcp__";
+
+/// Tools that wait for work elsewhere in the agent: subagents, background shells, workflows. They start no process, and
+/// the CLI bounds their time or shows their work itself.
+const WAITING_TOOLS: [&str; 6] = ["Agent", "Task", "TaskOutput", "BashOutput", "Monitor", "Workflow"];
+
+/// One tool call without a result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Row")]
+pub(super) struct Call {
+    /// The tool's name and what matters most of its input.
+    pub(super) line: String,
+    /// The call whose subagent makes this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) parent: Option<String>,
+    /// A time no later than the call; none where nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) since: Option<Timestamp>,
+    /// The session that its input names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<SessionId>,
+}
+
+/// A call in a summary's row. Version 0.1 kept the line alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Row {
+    Line(String),
+    Call {
+        line: String,
+        #[serde(default)]
+        parent: Option<String>,
+        #[serde(default)]
+        since: Option<Timestamp>,
+        #[serde(default)]
+        session: Option<SessionId>,
+    },
+}
+
+impl From<Row> for Call {
+    fn from(row: Row) -> Self {
+        match row {
+            Row::Line(line) => Self {
+                line,
+                parent: None,
+                since: None,
+                session: None,
+            },
+            Row::Call {
+                line,
+                parent,
+                since,
+                session,
+            } => Self {
+                line,
+                parent,
+                since,
+                session,
+            },
+        }
+    }
+}
+
+/// What shows that a silent call is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    /// A process that began after the call.
+    Process,
+    /// The agent's heartbeats.
+    Heartbeat,
+    /// Nothing but its result: an MCP server does the work.
+    Result,
+    /// A session that has not ended.
+    Session,
+}
+
+impl Call {
+    /// A call of the tool `name`.
+    pub(super) fn new(name: &str, input: &Value, parent: Option<&str>, since: Option<Timestamp>) -> Self {
+        let session = input.get("session_id").and_then(Value::as_str);
+        Self {
+            line: format!("{name}: {}", headline_of_input(input)),
+            parent: parent.map(str::to_owned),
+            since,
+            session: session.and_then(|id| id.parse().ok()),
+        }
+    }
+
+    fn sign(&self) -> Sign {
+        let name = self.line.split(": ").next().unwrap_or_default();
+        let Some(of_server) = name.strip_prefix(MCP_PREFIX) else {
+            return if WAITING_TOOLS.contains(&name) {
+                Sign::Heartbeat
+            } else {
+                Sign::Process
+            };
+        };
+        match of_server.strip_prefix(OWN_MCP_SERVER) {
+            Some(tool) if tool.starts_with("__") => Sign::Session,
+            Some(_) | None => Sign::Result,
+        }
+    }
+}
+
+/// The calls in which an agent is silent, as far as its clock goes. Of a subagent's calls only those that it makes itself
+/// are here, not the call that started it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenCalls {
+    /// A call of a tool that usually starts a process is open.
+    pub has_process: bool,
+    /// A time no later than the first of those calls; none where nothing is known of one of them.
+    pub process_since: Option<Timestamp>,
+    /// A call of an MCP server's tool is open.
+    pub is_mcp: bool,
+    /// For each open call of our own tools the session that its input names.
+    pub of_ours: Vec<Option<SessionId>>,
+}
+
+impl OpenCalls {
+    pub(super) fn of<'a>(calls: impl Iterator<Item = &'a Call>) -> Self {
+        let mut open = Self::default();
+        let mut since = Vec::new();
+        for call in calls {
+            match call.sign() {
+                Sign::Process => since.push(call.since),
+                // What it waits for may have begun at any time.
+                Sign::Heartbeat => since.push(None),
+                Sign::Result => open.is_mcp = true,
+                Sign::Session => open.of_ours.push(call.session),
+            }
+        }
+        open.has_process = !since.is_empty();
+        // An unknown time sorts first.
+        open.process_since = since.into_iter().min().flatten();
+        open
+    }
+}
+
+/// True if a heartbeat about this call says that it is at work.
+pub(super) fn is_shown_by_heartbeats(call: &Call) -> bool {
+    call.sign() == Sign::Heartbeat
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::session::journal::{ClockJump, Entry};
+    use crate::session::message::{BackgroundTask, Message, TaskKind};
+    use crate::session::samples::{good_turn, said, tool_result, turn_ended};
+    use crate::session::turn::Turns;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn call(id: &str, name: &str, parent: Option<&str>, called_at: Option<i64>) -> Message {
+        Message::ToolUse {
+            message_id: "m".into(),
+            block: 0,
+            tool_use_id: id.into(),
+            name: name.into(),
+            input: json!({}),
+            parent: parent.map(str::to_owned),
+            called_at: called_at.map(at),
+        }
+    }
+
+    /// Takes what was written at these times.
+    fn taken(records: &[(i64, Entry)]) -> Turns {
+        let mut turns = Turns::default();
+        for (second, entry) in records {
+            turns.note_time(at(*second));
+            turns.take(entry);
+        }
+        turns
+    }
+
+    fn since(records: &[(i64, Entry)]) -> Option<i64> {
+        let since = taken(records).open_calls().process_since;
+        since.map(|since| since.as_second() - at(0).as_second())
+    }
+
+    #[test]
+    fn a_call_is_as_old_as_the_agent_says_or_as_the_records_before_it() {
+        let notice = || (3, said(tool_result("x", "done")));
+        let called = |called_at| (9, said(call("a", "Bash", None, called_at)));
+        assert_eq!(since(&[notice(), called(Some(5))]), Some(5));
+        assert_eq!(since(&[notice(), called(None)]), Some(3));
+        let of_one_append = |called_at| [notice(), (9, said(tool_result("y", "done"))), called(called_at)];
+        assert_eq!(since(&of_one_append(None)), Some(3));
+        assert_eq!(since(&of_one_append(Some(99))), Some(3), "no time to come");
+        assert_eq!(since(&[called(None)]), None);
+    }
+
+    #[test]
+    fn the_oldest_of_several_calls_counts_but_not_the_one_whose_subagent_makes_them() {
+        let agent = (1, said(call("agent", "Agent", None, Some(1))));
+        let inner = |id: &str, second| (second, said(call(id, "Bash", Some("agent"), Some(second))));
+        assert_eq!(since(&[agent.clone(), inner("a", 5), inner("b", 8)]), Some(5));
+        let alone = [agent, inner("a", 5), (6, said(tool_result("a", "done")))];
+        assert!(taken(&alone).is_shown_by_heartbeats("agent"));
+        assert!(!taken(&alone[..2]).is_shown_by_heartbeats("agent"));
+        assert_eq!(since(&alone), None, "its work may have begun before");
+    }
+
+    #[test]
+    fn a_call_of_a_background_subagent_stays_open_behind_the_turn() {
+        let task = BackgroundTask {
+            task_id: "t".into(),
+            task: TaskKind::Agent,
+            description: String::new(),
+        };
+        let tasks = |tasks| (1, said(Message::BackgroundTasks { tasks }));
+        let inner = (2, said(call("a", "mcp__x__y", Some("agent"), None)));
+        let of_turn = (2, said(call("b", "Bash", None, None)));
+        let mut records = vec![tasks(vec![task]), inner, of_turn, (3, said(turn_ended(good_turn())))];
+        let open = taken(&records).open_calls();
+        assert!(open.is_mcp && !open.has_process, "{open:?}");
+        assert_eq!(taken(&records).open_tool(), None);
+        records.push(tasks(vec![]));
+        assert_eq!(taken(&records).open_calls(), OpenCalls::default());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_takes_the_calls_before_it_along() {
+        let called = (100, said(call("a", "Bash", None, Some(90))));
+        let jump = |by: i64| {
+            let since = at(120 + by);
+            (
+                125 + by,
+                Entry::ClockJumped(ClockJump {
+                    since,
+                    by_ms: by * 1000,
+                }),
+            )
+        };
+        assert_eq!(since(&[called.clone(), jump(-50)]), Some(40));
+        assert_eq!(since(&[called, jump(500)]), Some(90), "it may have slept");
+    }
+
+    #[test]
+    fn our_own_tools_are_told_from_those_of_other_servers() {
+        let of = |name: &str| OpenCalls::of([Call::new(name, &json!({}), None, None)].iter());
+        assert_eq!(of("mcp__cc-executor__execute_resumable").of_ours, [None]);
+        for name in ["mcp__cc-executors__x", "mcp__other__cc-executor"] {
+            assert!(of(name).is_mcp && of(name).of_ours.is_empty(), "{name}");
+        }
+        let id = SessionId::new();
+        let named = Call::new(
+            "mcp__cc-executor__get_execution",
+            &json!({"session_id": id}),
+            None,
+            None,
+        );
+        assert_eq!(OpenCalls::of([named].iter()).of_ours, [Some(id)]);
+    }
+
+    #[test]
+    fn a_call_of_the_version_before_is_read_as_its_line() {
+        let call: Call = serde_json::from_value(json!("Bash: make")).unwrap();
+        assert_eq!((call.line.as_str(), call.since), ("Bash: make", None));
+        let now = Call::new("Bash", &json!({"command": "make"}), Some("p"), Some(at(1)));
+        let row = serde_json::to_value(&now).unwrap();
+        assert_eq!(serde_json::from_value::<Call>(row).unwrap(), now);
+    }
+}
