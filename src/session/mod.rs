@@ -3,10 +3,11 @@
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`], [`message`],
 //! [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`patience`],
 //! [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`], [`effective`] and [`kept`]
-//! (folds of a journal), [`opening`], [`interruption`] and [`digest`] (what an agent is told first), [`clarify`] (what may come
-//! before the work).
+//! (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`opening`],
+//! [`interruption`] and [`digest`] (what an agent is told first), [`clarify`] (what may come before the work).
 
 mod active;
+pub mod amounts;
 pub mod checkpoint;
 pub mod clarify;
 pub mod digest;
@@ -18,6 +19,7 @@ mod inputs;
 pub mod interruption;
 pub mod journal;
 pub mod kept;
+pub mod limits;
 pub mod message;
 pub mod nesting;
 pub mod opening;
