@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::session::id::QuestionId;
 use crate::session::journal::Entry;
-use crate::session::message::{Message, Usage};
+use crate::session::message::Usage;
 use crate::session::question::{Answer, QuestionKind};
 
 use super::answer::flags_for;
@@ -23,7 +23,7 @@ use super::logs::begin;
 use super::output::Renderer;
 use super::prompt::explain;
 use super::screen::{Screen, eprint};
-use super::sessions::meant;
+use super::sessions::{meant, used};
 use super::units;
 use super::view::View;
 
@@ -292,7 +292,11 @@ impl Followed {
         out += &summary(&view);
         self.screen.write(&out)?;
         if matches!(view.ended_as(), Some("failed" | "timed_out")) {
-            eprint(&format!("go on with `cc-executor resume {}`", self.short_id));
+            eprint(&format!(
+                "go on with `cc-executor resume {}{}`",
+                self.short_id,
+                raise(&view)
+            ));
         }
         Ok(exit)
     }
@@ -330,6 +334,14 @@ impl Followed {
     }
 }
 
+/// The flag without which a resume is refused, with its value.
+fn raise(view: &View) -> &'static str {
+    match view.cause.as_deref() {
+        Some("budget") => " --max-budget-usd TOTAL",
+        _ => "",
+    }
+}
+
 /// The last lines: outcome, turns, tokens, cost, time; and why, where it did not complete.
 fn summary(view: &View) -> String {
     let outcome = match (view.ended_as(), &view.cause) {
@@ -337,29 +349,19 @@ fn summary(view: &View) -> String {
         (Some(outcome), None) => outcome.to_owned(),
         (None, _) => view.state.clone(),
     };
-    let took = view
-        .ended_at
-        .unwrap_or_else(Timestamp::now)
-        .duration_since(view.created_at);
-    let mut text = format!(
-        "■ {outcome} · {} · {} · {} · {}\n",
-        units::turns(view.turns),
-        units::tokens(view.used().tokens()),
-        units::usd(view.used().cost_usd),
-        units::duration(took)
-    );
+    let mut text = format!("■ {outcome} · {}\n", used(view).join(" · "));
     if let Some(note) = view.note.as_deref().filter(|_| view.ended_as() != Some("completed")) {
         text += &format!("  {}\n", one_line(note, 400));
     }
     text
 }
 
-/// What the status line says.
+/// What the status line says. A checkpoint behind each step of the work has the figures.
 struct Status {
     state: String,
     turns: u32,
     usage: Usage,
-    /// Turns up to this record are counted already.
+    /// What was used up to this record is counted already.
     counted: u64,
 }
 
@@ -380,17 +382,10 @@ impl Status {
         match entry {
             Entry::SessionState(change) => change.to.as_str().clone_into(&mut self.state),
             Entry::Usage(usage) => self.usage = *usage,
+            Entry::Checkpoint(checkpoint) => (self.turns, self.usage) = (checkpoint.turns, checkpoint.usage),
             Entry::QuestionAsked(_) => "awaiting_input".clone_into(&mut self.state),
             Entry::QuestionAnswered(_) | Entry::QuestionWithdrawn(_) => "running".clone_into(&mut self.state),
-            Entry::AgentMessage(said) => self.take_message(&said.message),
             _ => {}
-        }
-    }
-
-    fn take_message(&mut self, message: &Message) {
-        if let Message::TurnEnded(end) = message {
-            self.turns = self.turns.saturating_add(end.turns);
-            self.usage = end.used_after(self.usage);
         }
     }
 }
@@ -421,12 +416,11 @@ mod tests {
 
     #[test]
     fn the_summary_says_how_it_ended_and_what_it_took() {
-        let ended =
-            json!({"state": "completed", "outcome": "completed", "ended_at": "2026-01-01T00:02:13Z", "note": "done"});
-        insta::assert_snapshot!(summary(&view(ended)), @"■ completed · 2 turns · 1.2k tokens · $0.0421 · 2m 13s");
-        let failed = json!({"state": "failed", "outcome": "failed", "cause": "crashed", "ended_at": "2026-01-01T00:00:03Z", "note": "the agent\u{1b}[2J died"});
+        let ended = json!({"state": "completed", "outcome": "completed", "ended_at": "2026-01-02T00:00:00Z", "active_ms": 133_000, "note": "done"});
+        insta::assert_snapshot!(summary(&view(ended)), @"■ completed · 2 turns · 1.2k tokens · $0.0421 · 2 min 13 s at work");
+        let failed = json!({"state": "failed", "outcome": "failed", "cause": "crashed", "ended_at": "2026-01-01T00:00:03Z", "active_ms": 3_100, "note": "the agent\u{1b}[2J died"});
         insta::assert_snapshot!(summary(&view(failed)), @r"
-        ■ failed (crashed) · 2 turns · 1.2k tokens · $0.0421 · 3s
+        ■ failed (crashed) · 2 turns · 1.2k tokens · $0.0421 · 3 s at work
           the agent died
         ");
     }
@@ -434,13 +428,17 @@ mod tests {
     #[test]
     fn the_status_counts_news_only() {
         let mut status = Status::new(&view(json!({})));
-        let turn = json!({"offset": 0, "message": {"type": "turn_ended", "subtype": "success", "is_error": false, "result": "", "queued_turns": 0, "turns": 3,
-            "usage": {"input_tokens": 9000, "output_tokens": 9000, "cache_read_tokens": 0, "cache_write_tokens": 0, "cost_usd": 9.5},
-            "spent": {"input_tokens": 0, "output_tokens": 800, "cache_read_tokens": 0, "cache_write_tokens": 0, "cost_usd": 1.4579}}});
-        let turn = Entry::from_json("agent.message", &turn.to_string()).unwrap();
+        let usage = |output: u64, cost: f64| json!({"input_tokens": 1000, "output_tokens": output, "cache_read_tokens": 0, "cache_write_tokens": 0, "cost_usd": cost});
+        let entry = |kind: &str, data: serde_json::Value| Entry::from_json(kind, &data.to_string()).unwrap();
+        let turn = entry(
+            "checkpoint",
+            json!({"agent_session_id": uuid::Uuid::nil(), "offset": 0, "turns": 5, "usage": usage(1000, 1.5), "questions_open": 0}),
+        );
         status.take(&turn, 5);
         assert_eq!(status.to_string(), "running · 2 turns · 1.2k tokens · $0.0421");
         status.take(&turn, 6);
         assert_eq!(status.to_string(), "running · 5 turns · 2.0k tokens · $1.50");
+        status.take(&entry("usage", usage(2000, 1.75)), 7);
+        assert_eq!(status.to_string(), "running · 5 turns · 3.0k tokens · $1.75");
     }
 }

@@ -19,6 +19,7 @@ use super::screen::print;
 use super::sessions::print_object;
 use super::units;
 use super::view::View;
+use crate::session::limits::Limits;
 use crate::session::message::Usage;
 
 /// How many checkpoints are asked for at a time.
@@ -59,11 +60,28 @@ struct Handover {
 
 /// `resume`
 pub(crate) async fn resume(client: Client, args: &ResumeArgs) -> Result<Exit, Failure> {
+    let limits = Limits {
+        max_turns: args.max_turns,
+        max_budget_usd: args.max_budget_usd,
+        timeout_seconds: args.timeout,
+    };
+    limits.check().map_err(|error| Failure::Usage(error.to_string()))?;
     let before: View = client.view(&args.id).await?;
-    let body = without_nulls(json!({"instruction": args.instruction, "at": args.at}));
+    let body = without_nulls(json!({
+        "instruction": args.instruction, "at": args.at, "max_turns": limits.max_turns,
+        "max_budget_usd": limits.max_budget_usd, "timeout_seconds": limits.timeout_seconds,
+    }));
     let path = format!("{}/resume", session_path(&before.session_id.to_string()));
-    let resumed = client.post(&path, &body).await?;
+    let resumed = client.post(&path, &body).await.map_err(with_flags)?;
     show(client, &resumed, before.head, args.shown).await
+}
+
+/// A refusal that names the flag in place of the field.
+fn with_flags(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused(said) => Failure::Refused(said.replace("max_budget_usd", "--max-budget-usd")),
+        other => other,
+    }
 }
 
 /// `fork`
@@ -172,9 +190,9 @@ mod tests {
             checkpoint(12, Value::Null),
         ];
         insta::assert_snapshot!(table(&found, "2026-01-01T00:02:05Z".parse().unwrap()), @r"
-        SEQ  AGE     ATTEMPT  TURNS  COST   COMMIT
-        30   2m 05s  1        3      $0.00  0123456789ab and changes
-        12   2m 05s  1        3      $0.00
+        SEQ  AGE        ATTEMPT  TURNS  COST   COMMIT
+        30   2 min 5 s  1        3      $0.00  0123456789ab and changes
+        12   2 min 5 s  1        3      $0.00
         ");
     }
 

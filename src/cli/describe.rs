@@ -199,7 +199,7 @@ fn describe_api_retry(message: &Message) -> String {
 
 fn describe_turn_end(end: &TurnEnd) -> String {
     if !end.is_error {
-        return format!("the turn has ended after {}", units::turns(end.turns));
+        return format!("the turn has ended after {}", units::turns(end.model_calls()));
     }
     let words = if end.errors.is_empty() {
         end.result.clone()

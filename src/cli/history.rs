@@ -1,6 +1,5 @@
 //! `history`: sessions by the day they were created on.
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -37,19 +36,19 @@ pub(crate) async fn history(client: &Client, args: &HistoryArgs) -> Result<Exit,
     if args.json {
         print_object(&raw)?;
     } else {
-        print(&shown(&read(&raw)?, Timestamp::now(), width_of_stdout()))?;
+        print(&shown(&read(&raw)?, width_of_stdout()))?;
     }
     Ok(Exit::Ok)
 }
 
-fn shown(history: &History, now: Timestamp, width: Option<usize>) -> String {
+fn shown(history: &History, width: Option<usize>) -> String {
     if history.days.is_empty() {
         return "no sessions\n".to_owned();
     }
     let days = history
         .days
         .iter()
-        .map(|day| format!("{}\n{}", day.date, table(&day.sessions, now, width)));
+        .map(|day| format!("{}\n{}", day.date, table(&day.sessions, width)));
     let mut text = days.collect::<Vec<_>>().join("\n");
     if history.next_cursor.is_some() {
         text.push_str("\nthere are more: --limit shows them, --date and --search narrow them down\n");
@@ -72,7 +71,7 @@ mod tests {
             {"date": "2026-01-01", "sessions": [session("one")]}, {"date": "2025-12-31", "sessions": [session("two")]},
         ], "next_cursor": "s1"});
         let history: History = serde_json::from_value(history).unwrap();
-        let text = shown(&history, "2026-01-01T01:00:00Z".parse().unwrap(), None);
+        let text = shown(&history, None);
         let places = ["2026-01-01\nID", "one", "\n\n2025-12-31\nID", "two", "there are more"];
         let found: Vec<_> = places.iter().map(|part| text.find(part).expect(part)).collect();
         assert!(found.is_sorted(), "{text}");

@@ -230,8 +230,8 @@ mod tests {
     #[test]
     fn what_goes_is_a_table_and_a_sentence() {
         insta::assert_snapshot!(table(&[gone()], "2026-02-05T06:00:00Z".parse().unwrap(), None), @r"
-        ID        NAME     STATE      ENDED        RECORDS  SIZE
-        0000abcd  tidy up  completed  35d 06h ago  1234     1.2 MB
+        ID        NAME     STATE      ENDED         RECORDS  SIZE
+        0000abcd  tidy up  completed  35 d 6 h ago  1234     1.2 MB
         ");
         let mut swept = Swept {
             bytes: 1_234_567,
@@ -260,7 +260,7 @@ mod tests {
             format!("freed 1.2 MB: 1 session, 2 folders of no session{of_records}")
         );
         let nothing = total(&Swept::default(), &[], &args(false, false));
-        assert_eq!(nothing, "nothing to remove: no session has ended more than 30d 00h ago");
+        assert_eq!(nothing, "nothing to remove: no session has ended more than 30 d ago");
     }
 
     #[test]

@@ -64,10 +64,15 @@ pub(crate) async fn show(client: Client, going: &RawValue, after: u64, shown: Sh
         return attach::follow(client, &view, after, shown.json).await;
     }
     let short_id = view.session_id.short();
+    // What a resume lets it use; who follows it reads the notice.
+    let granted = (after > 0).then(|| view.granted()).flatten();
     if shown.json {
         print(&format!("{}\n", going.get()))?;
     } else {
         print(&format!("{short_id}\n"))?;
+        if let Some(granted) = granted {
+            eprint(&granted);
+        }
         eprint(&format!(
             "it runs on its own: follow it with `cc-executor attach {short_id}`"
         ));

@@ -1,6 +1,6 @@
 //! Looking at sessions and ending them: `ls`, `status`, `cancel`.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 
 use super::answer::flags_for;
@@ -30,7 +30,7 @@ const COLUMNS: [Column; 8] = [
     Column::new("ATTEMPT").goes(1),
     Column::new("TURNS").goes(2),
     Column::new("COST").goes(3),
-    Column::new("AGE").goes(5),
+    Column::new("AT WORK").goes(5),
     Column::new("DIRECTORY").cut(Cut::Start).goes(4),
 ];
 
@@ -51,7 +51,7 @@ pub(crate) async fn ls(client: &Client, args: &LsArgs) -> Result<Exit, Failure> 
                 .collect::<String>(),
         )?,
         [] => print("no sessions\n")?,
-        views => print(&table(views, Timestamp::now(), width_of_stdout()))?,
+        views => print(&table(views, width_of_stdout()))?,
     }
     if next_cursor.is_some() {
         eprint("older ones that have ended are left out: `cc-executor ls --all` lists them");
@@ -182,7 +182,7 @@ pub(crate) fn print_object(raw: &RawValue) -> Result<(), Failure> {
     Ok(print(&format!("{}\n", raw.get()))?)
 }
 
-pub(crate) fn table(views: &[View], now: Timestamp, width_max: Option<usize>) -> String {
+pub(crate) fn table(views: &[View], width_max: Option<usize>) -> String {
     let row = |view: &View| {
         [
             view.session_id.short(),
@@ -191,7 +191,7 @@ pub(crate) fn table(views: &[View], now: Timestamp, width_max: Option<usize>) ->
             view.attempt.to_string(),
             view.turns.to_string(),
             units::usd(view.used().cost_usd),
-            units::duration(now.duration_since(view.created_at)),
+            view.at_work().unwrap_or_default(),
             clean(&view.cwd),
         ]
     };
@@ -208,24 +208,34 @@ pub(crate) fn shown_state(view: &View) -> String {
     }
 }
 
-fn describe(view: &View, now: Timestamp) -> String {
-    let took = view.ended_at.unwrap_or(now).duration_since(view.created_at);
-    let used = [
+/// What a session has used, in parts: turns, tokens, cost, time at work.
+pub(crate) fn used(view: &View) -> Vec<String> {
+    let mut used = vec![
         units::turns(view.turns),
         units::tokens(view.used().tokens()),
         units::usd(view.used().cost_usd),
-        units::duration(took),
     ];
+    used.extend(view.at_work().map(|time| format!("{time} at work")));
+    used
+}
+
+fn describe(view: &View, now: Timestamp) -> String {
+    let used = used(view).join(" · ");
+    let returns = view.waits_until.map(|until| until.duration_since(now));
+    let returns = returns.filter(SignedDuration::is_positive);
+    let returns = returns.map(|left| format!(", goes on in {}", units::duration(left)));
     let mut lines = vec![
         format!("session    {}", view.session_id),
         format!("name       {}", one_line(&view.name, 200)),
-        format!("state      {}", shown_state(view)),
+        format!("state      {}{}", shown_state(view), returns.unwrap_or_default()),
         format!("directory  {}", clean(&view.cwd)),
         format!("model      {}", clean(view.model.as_deref().unwrap_or("not known yet"))),
         format!("attempt    {}", view.attempt),
-        format!("used       {}", used.join(" · ")),
+        format!("used       {used}"),
     ];
     lines.extend(describe_terms(&view.terms));
+    let limits = view.limits.and_then(|limits| limits.limits.used(&limits.used));
+    lines.extend(limits.map(|limits| format!("limits     {limits}")));
     lines.extend(
         view.note
             .as_ref()
@@ -285,7 +295,7 @@ mod tests {
 
     fn view(more: Value) -> View {
         let mut view = json!({"session_id": "01890000-0000-7000-8000-00000000abcd", "name": "tidy\nup", "state": "running", "attempt": 1,
-            "created_at": "2026-01-01T00:00:00Z", "cwd": "/srv/me", "turns": 2, "head": 5});
+            "created_at": "2026-01-01T00:00:00Z", "cwd": "/srv/me", "turns": 2, "active_ms": 3_720_000, "head": 5});
         view.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(view).unwrap()
     }
@@ -297,10 +307,10 @@ mod tests {
     #[test]
     fn the_list_is_a_table() {
         let failed = json!({"name": "a name that is much longer than any column should be", "state": "failed", "cause": "crashed", "cwd": "/\u{1b}[2Jtmp"});
-        insta::assert_snapshot!(table(&[view(json!({})), view(failed)], now(), None), @r"
-        ID        NAME                                       STATE            ATTEMPT  TURNS  COST   AGE     DIRECTORY
-        0000abcd  tidy up                                    running          1        2      $0.00  1h 05m  /srv/me
-        0000abcd  a name that is much longer than any colu…  failed(crashed)  1        2      $0.00  1h 05m  /tmp
+        insta::assert_snapshot!(table(&[view(json!({})), view(failed)], None), @r"
+        ID        NAME                                       STATE            ATTEMPT  TURNS  COST   AT WORK    DIRECTORY
+        0000abcd  tidy up                                    running          1        2      $0.00  1 h 2 min  /srv/me
+        0000abcd  a name that is much longer than any colu…  failed(crashed)  1        2      $0.00  1 h 2 min  /tmp
         ");
     }
 
@@ -319,6 +329,18 @@ mod tests {
     }
 
     #[test]
+    fn a_status_says_what_is_left_of_its_limits_and_of_its_wait() {
+        let limits =
+            json!({"max_turns": 9, "max_budget_usd": 2.0, "used": {"turns": 2, "cost_usd": 0.5, "active_ms": 0}});
+        let waiting = json!({"state": "waiting_quota", "waits_until": "2026-01-01T02:07:00Z", "limits": limits});
+        let text = describe(&view(waiting), now());
+        assert!(text.contains(", goes on in 1 h 2 min\n"), "{text}");
+        assert!(text.contains("limits     2 of 9 turns, $0.5000 of $2.00\n"), "{text}");
+        let late = json!({"state": "waiting_retry", "waits_until": "2026-01-01T00:00:00Z"});
+        assert!(!describe(&view(late), now()).contains("goes on"));
+    }
+
+    #[test]
     fn a_status_says_how_to_answer() {
         let question = json!({"question_id": "q1", "ask": "permission", "tool": "Bash", "input": {"command": "make"}, "orphaned": true});
         let waiting = json!({"state": "awaiting_input", "model": "sonnet", "questions": [question]});
@@ -329,7 +351,7 @@ mod tests {
         directory  /srv/me
         model      sonnet
         attempt    1
-        used       2 turns · 0 tokens · $0.00 · 1h 05m
+        used       2 turns · 0 tokens · $0.00 · 1 h 2 min at work
         question   q1 Bash: make (its agent is gone; the answer is kept for the next one)
                    The agent wants to use Bash:
                      command: make

@@ -141,10 +141,10 @@ mod tests {
             view("old", Some("2026-01-01T00:00:01Z"), true),
         ];
         insta::assert_snapshot!(table(&tokens, "2026-01-02T00:00:00Z".parse().unwrap()), @r"
-        NAME  ROLE    AGE     EXPIRES
-        ci    viewer  1d 00h  in 1d 00h
-        wall  viewer  1d 00h  never
-        old   viewer  1d 00h  has expired
+        NAME  ROLE    AGE  EXPIRES
+        ci    viewer  1 d  in 1 d
+        wall  viewer  1 d  never
+        old   viewer  1 d  has expired
         ");
     }
 

@@ -1,12 +1,14 @@
 //! What the daemon's answers hold: views of sessions, records and partial text, as clients read them.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::session::amounts::duration;
 use crate::session::effective::Terms;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::journal::{Entry, UnreadableRecord};
+use crate::session::limits::{Limits, Used};
 use crate::session::message::Usage;
 use crate::session::question::QuestionKind;
 
@@ -37,12 +39,15 @@ pub(crate) struct View {
     pub(crate) cwd: String,
     /// When it was asked for.
     pub(crate) created_at: Timestamp,
-    /// When it ended.
+    /// Time at work so far, in milliseconds; none from a daemon of an earlier version.
     #[serde(default)]
-    pub(crate) ended_at: Option<Timestamp>,
-    /// Model rounds so far.
+    active_ms: Option<u64>,
+    /// Model calls so far.
     #[serde(default)]
     pub(crate) turns: u32,
+    /// The limits in force and what counts against them.
+    #[serde(default)]
+    pub(crate) limits: Option<LimitsInForce>,
     /// Tokens used so far.
     #[serde(default)]
     usage: Tokens,
@@ -69,6 +74,16 @@ pub(crate) struct View {
     pub(crate) head: u64,
 }
 
+/// Limits of a [`View`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct LimitsInForce {
+    /// The limits.
+    #[serde(flatten)]
+    pub(crate) limits: Limits,
+    /// What counts against them.
+    pub(crate) used: Used,
+}
+
 /// Tokens of a [`View`]; their cost stands beside them.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -89,6 +104,17 @@ impl View {
             cache_write_tokens: self.usage.cache_write_tokens,
             cost_usd: self.cost_usd,
         }
+    }
+
+    /// What it may use from now on, given that it was just resumed.
+    pub(crate) fn granted(&self) -> Option<String> {
+        self.limits?.limits.granted(self.cost_usd)
+    }
+
+    /// Time at work in words, where the daemon says it.
+    pub(crate) fn at_work(&self) -> Option<String> {
+        let ms = i64::try_from(self.active_ms?).unwrap_or(i64::MAX);
+        Some(duration(SignedDuration::from_millis(ms)))
     }
 
     /// Whether the session has ended.

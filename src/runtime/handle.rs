@@ -21,6 +21,7 @@ use crate::agent::launch;
 use crate::agent_host::marked_session;
 use crate::agent_host::protocol::ATTEMPT_MARK;
 use crate::session::id::{QuestionId, Seq, SessionId};
+use crate::session::limits::BudgetSpent;
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::{Claim, InvalidRequest, Request};
 use crate::session::state::Denied;
@@ -37,7 +38,7 @@ pub use self::conversations::{Fork, Handover};
 pub use self::removal::{Gone, Sweep, SweepOf, Swept};
 
 /// Why a call was not carried out; each says what to do instead.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CallError {
     /// No session has this id or name, or digits that mean it.
     #[error("there is no session {0}: `cc-executor ls --all` lists them")]
@@ -117,6 +118,9 @@ pub enum CallError {
     /// The session's state does not allow it.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// The session has no money left to go on with.
+    #[error(transparent)]
+    BudgetSpent(#[from] BudgetSpent),
     /// What belongs to the session is still in use.
     #[error("something of session {} still runs ({} is held): end it first, or try again in a moment", session.short(), lock.display())]
     InUse {

@@ -11,6 +11,7 @@ use super::handle::{CallError, NewSession};
 use crate::session::effective::Effective;
 use crate::session::id::{Attempt, QuestionId, Seq, SessionId};
 use crate::session::journal::AttemptEnd;
+use crate::session::limits::Limits;
 use crate::session::question::Answer;
 use crate::session::summary::Summary;
 use crate::store::{Shortage, StoreError};
@@ -60,6 +61,8 @@ pub(super) struct Resume {
     pub by: String,
     pub instruction: Option<String>,
     pub at: Option<CutAt>,
+    /// New limits; each that is not given stays as it is.
+    pub limits: Limits,
     pub reply: Reply,
 }
 

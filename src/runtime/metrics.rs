@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::session::amounts::money;
 use crate::session::id::SessionId;
 use crate::session::journal::{AttemptEnd, Entry, SessionEnd};
 use crate::session::message::{Message, Usage};
@@ -70,6 +71,7 @@ struct Counted {
     records: Counter,
     tokens: Family<ByKind, Counter>,
     cost_usd: Counter<f64, AtomicU64>,
+    turns: Counter,
     queue_wait: Histogram,
     first_token: Histogram,
     commit_delay: Histogram,
@@ -102,6 +104,7 @@ struct ByKind {
 #[derive(Clone, Copy, Default)]
 struct Seen {
     usage: Usage,
+    turns: u32,
     queued_at: Option<Timestamp>,
     /// When an attempt began that has not said anything yet.
     silent_since: Option<Timestamp>,
@@ -134,6 +137,7 @@ impl Metrics {
             self.counted.take(entry, seen, last.at);
         }
         self.counted.add_usage(&mut seen.usage, commit.summary.usage);
+        self.counted.add_turns(&mut seen.turns, commit.summary.turns_by_now());
         if commit.summary.lifecycle.state.outcome().is_some() {
             all.remove(&id);
         }
@@ -195,6 +199,7 @@ impl Seen {
     fn of(summary: &Summary) -> Self {
         Self {
             usage: summary.usage,
+            turns: summary.turns_by_now(),
             queued_at: None,
             silent_since: None,
         }
@@ -265,6 +270,7 @@ impl Counted {
             records: Counter::default(),
             tokens: Family::default(),
             cost_usd: Counter::default(),
+            turns: Counter::default(),
             queue_wait: waits(),
             first_token: waits(),
             commit_delay: delays(),
@@ -278,6 +284,7 @@ impl Counted {
         let Self {
             tokens,
             cost_usd,
+            turns,
             commit_delay,
             stream_lag,
             stream_catch_ups,
@@ -290,6 +297,7 @@ impl Counted {
             "Cost in US dollars, as the agents reckon it",
             cost_usd.clone(),
         );
+        registry.register("turns", "Model calls in main conversations", turns.clone());
         registry.register("records", "Records journalled", records.clone());
         registry.register_with_unit(
             "commit_delay",
@@ -397,8 +405,16 @@ impl Counted {
                 .get_or_create(&ByKind { kind })
                 .inc_by(now.saturating_sub(from));
         }
-        self.cost_usd.inc_by((now.cost_usd - from.cost_usd).max(0.0));
+        // Sums of binary fractions gather noise, so the sum is stored instead of the addend. The caller holds the lock.
+        let cost = money(self.cost_usd.get() + (now.cost_usd - from.cost_usd).max(0.0));
+        self.cost_usd.inner().store(cost.to_bits(), Ordering::Relaxed);
         *before = now;
+    }
+
+    /// Turns are told as a total. It falls by one where the model is asked again for what was cut off.
+    fn add_turns(&self, before: &mut u32, now: u32) {
+        self.turns.inc_by(u64::from(now.saturating_sub(*before)));
+        *before = now.max(*before);
     }
 }
 

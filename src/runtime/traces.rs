@@ -19,6 +19,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor};
 use sha2::{Digest, Sha256};
 
+use crate::session::amounts::money;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{AttemptEnd, Entry, SessionEnd};
 use crate::session::message::Message;
@@ -294,8 +295,8 @@ impl Open {
         span.attributes = vec![
             KeyValue::new("session.id", over.session.to_string()),
             KeyValue::new("cc_executor.outcome", end.outcome.name()),
-            KeyValue::new("cc_executor.turns", i64::from(summary.turns)),
-            KeyValue::new("cc_executor.cost_usd", summary.usage.cost_usd),
+            KeyValue::new("cc_executor.turns", i64::from(summary.turns_by_now())),
+            KeyValue::new("cc_executor.cost_usd", money(summary.usage.cost_usd)),
             KeyValue::new("gen_ai.usage.input_tokens", count(summary.usage.input_tokens)),
             KeyValue::new("gen_ai.usage.output_tokens", count(summary.usage.output_tokens)),
         ];

@@ -5,8 +5,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::amounts::money;
 use super::journal::ClockJump;
-use super::summary::{Summary, Used};
+use super::limits::Used;
+use super::summary::Summary;
 
 impl Summary {
     /// How long an agent was at work for it until `now`, in milliseconds.
@@ -15,11 +17,23 @@ impl Summary {
         self.active_ms.saturating_add(running)
     }
 
-    /// What was used until `now` since it was last resumed by hand.
+    /// Model calls so far in the main conversation, over all attempts.
+    ///
+    /// While an agent lives, its calls since its last result are among them. The end of an attempt has counted them, which
+    /// rows of earlier versions do not show otherwise.
+    pub fn turns_by_now(&self) -> u32 {
+        if self.lifecycle.state.has_agent() {
+            self.turns.saturating_add(self.work.uncounted_rounds())
+        } else {
+            self.turns
+        }
+    }
+
+    /// What was used until `now` and counts against the limits.
     pub fn used_until(&self, now: Timestamp) -> Used {
         Used {
-            turns: self.turns.saturating_sub(self.used_before.turns),
-            cost_usd: (self.usage.cost_usd - self.used_before.cost_usd).max(0.0),
+            turns: self.turns_by_now().saturating_sub(self.used_before.turns),
+            cost_usd: money((self.usage.cost_usd - self.used_before.cost_usd).max(0.0)),
             active_ms: self.active_ms_until(now).saturating_sub(self.used_before.active_ms),
         }
     }
@@ -65,7 +79,8 @@ fn ms_between(since: Timestamp, until: Timestamp) -> u64 {
     u64::try_from(until.duration_since(since).as_millis()).unwrap_or(0)
 }
 
-fn moved(time: Timestamp, by_ms: i64) -> Timestamp {
+/// The time that is so many milliseconds later.
+pub(super) fn moved(time: Timestamp, by_ms: i64) -> Timestamp {
     time.checked_add(SignedDuration::from_millis(by_ms)).unwrap_or(time)
 }
 
@@ -74,9 +89,12 @@ mod tests {
     use super::*;
     use crate::session::id::SessionId;
     use crate::session::journal::{Entry, Text};
-    use crate::session::message::Message;
-    use crate::session::samples::{created, said};
-    use crate::session::state::State;
+    use crate::session::message::{Message, TurnEnd, Usage};
+    use crate::session::outcome::Ending;
+    use crate::session::samples::{
+        attempt_ended, attempt_started, created, said, state_changed, text, tool_use, turn_ended,
+    };
+    use crate::session::state::{State, StateName};
     use crate::session::summary::WaitingFor;
 
     const HOUR: i64 = 3600;
@@ -118,6 +136,62 @@ mod tests {
         let mut summary = at_work();
         jumps(&mut summary, 8 * HOUR + 60, 8 * HOUR, 8 * HOUR + 75);
         assert_eq!(active_seconds(&summary, 8 * HOUR + 100), 100);
+    }
+
+    #[test]
+    fn calls_of_a_turn_that_goes_on_are_turns_and_their_end_counts_them_once() {
+        let mut summary = at_work();
+        let mut take = |entry: Entry| {
+            summary.apply(&entry, at(1));
+            summary.turns_by_now()
+        };
+        take(attempt_started(1));
+        assert_eq!(take(said(text("m1", "one"))), 1);
+        assert_eq!(take(said(tool_use("t", "make"))), 2);
+        let subagent = Message::Thinking {
+            message_id: "m9".into(),
+            block: 0,
+            text: String::new(),
+            parent: Some("t".into()),
+        };
+        assert_eq!(
+            take(said(subagent)),
+            2,
+            "a subagent's call is none of the main conversation"
+        );
+        // The CLI counts three, as it does where a limit or an interrupt ends a turn.
+        let end = |turns, calls| {
+            turn_ended(TurnEnd {
+                turns,
+                calls,
+                ..TurnEnd::default()
+            })
+        };
+        assert_eq!(take(said(end(3, Some(2)))), 2);
+        assert_eq!(take(said(end(3, None))), 5, "an earlier version did not count calls");
+        assert_eq!(take(said(text("m3", "three"))), 6);
+        assert_eq!(take(attempt_ended(Ending::Crashed)), 6);
+        take(state_changed(StateName::Running, StateName::WaitingRetry));
+        assert_eq!((summary.turns_by_now(), summary.turns), (6, 6));
+    }
+
+    #[test]
+    fn money_that_was_spent_before_a_conversation_was_cleared_stays() {
+        let mut summary = at_work();
+        // As the CLI reports three messages of which the second is `/clear`: its own total begins anew.
+        for (total, spent) in [(0.011_12, 0.011_12), (0.0, 0.0), (0.011_608, 0.011_608)] {
+            let usage = |cost_usd| Usage {
+                cost_usd,
+                ..Usage::default()
+            };
+            let end = TurnEnd {
+                usage: usage(total),
+                spent: Some(usage(spent)),
+                ..TurnEnd::default()
+            };
+            summary.apply(&said(turn_ended(end)), at(1));
+        }
+        assert_eq!(summary.usage.cost_usd, 0.022_728);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::clarify::Clarifications;
 use super::effective::Terms;
 use super::grant::Grant;
 use super::id::{Attempt, QuestionId, Seq, SessionId};
+use super::limits::Limits;
 use super::message::{InputState, Message, Usage};
 use super::outcome::{Ending, Outcome, StopFor};
 use super::question::{Answer, Question};
@@ -357,7 +358,7 @@ pub struct Refined {
 }
 
 /// Data of `session.resumed`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Resumed {
     /// Who resumed it, in words for a person.
     pub by: String,
@@ -375,6 +376,10 @@ pub struct Resumed {
     /// the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terms: Option<Terms>,
+    /// The limits in force from here on. Turns and time count from this record, money over the whole session. In records
+    /// of earlier versions this is absent: the limits before stay in force, and all of them count from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 }
 
 /// Data of `session.ended`.

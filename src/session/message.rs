@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::amounts::money;
 use super::question::QuestionKind;
 
 /// One decoded line of an agent.
@@ -62,6 +63,8 @@ pub enum Frame {
         /// What came back, or why nothing did.
         result: Result<Value, String>,
     },
+    /// A model call of the main conversation has ended.
+    CallEnded,
     /// What the agent says it is doing now.
     Activity(Activity),
     /// A sign of life without content.
@@ -323,6 +326,30 @@ pub enum Message {
 }
 
 impl Message {
+    /// The id of the model call in the main conversation that said this; none for subagents, and for what the CLI writes in
+    /// the model's place.
+    pub fn model_call(&self) -> Option<&str> {
+        match self {
+            Self::Text {
+                message_id,
+                parent: None,
+                error: None,
+                ..
+            }
+            | Self::Thinking {
+                message_id,
+                parent: None,
+                ..
+            }
+            | Self::ToolUse {
+                message_id,
+                parent: None,
+                ..
+            } => Some(message_id),
+            _ => None,
+        }
+    }
+
     /// When the usage limit that it tells of is reset, if it says so.
     pub fn limit_resets_at(&self) -> Option<Timestamp> {
         let Self::RateLimit { resets_at, .. } = self else {
@@ -390,8 +417,11 @@ pub struct TurnEnd {
     /// The turn was begun by the CLI itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub synthetic: bool,
-    /// Model rounds in this turn.
+    /// Turns by the CLI's own count, which has interruptions, failed requests and results of parallel tools in it.
     pub turns: u32,
+    /// Model calls in the main conversation since the result before; absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u32>,
     /// What the agent's count of its conversation stands at. It begins with that of a conversation this one is a copy
     /// of, and falls back when the agent is killed.
     pub usage: Usage,
@@ -404,6 +434,11 @@ impl TurnEnd {
     /// Whether there was a turn: the refusal to resume is an error too, and answers nobody.
     pub fn is_of_turn(&self) -> bool {
         !self.is_error || !self.answers.is_empty()
+    }
+
+    /// Model calls that this result counts.
+    pub fn model_calls(&self) -> u32 {
+        self.calls.unwrap_or(self.turns)
     }
 
     /// What the session has used, when it had used `before` at its last result.
@@ -434,16 +469,26 @@ pub struct Usage {
 impl Usage {
     /// Both together.
     pub fn plus(self, more: Self) -> Self {
-        self.zip(more, u64::saturating_add, add_money)
+        self.zip(more, u64::saturating_add, |ours, theirs| money(ours + theirs))
     }
 
     /// What was added to `before`.
     pub fn since(self, before: Self) -> Self {
-        self.zip(before, u64::saturating_sub, |now, before| (now - before).max(0.0))
+        self.zip(before, u64::saturating_sub, |now, before| {
+            money((now - before).max(0.0))
+        })
+    }
+
+    /// The same with its money without noise.
+    pub fn rounded(self) -> Self {
+        Self {
+            cost_usd: money(self.cost_usd),
+            ..self
+        }
     }
 
     fn max(self, other: Self) -> Self {
-        self.zip(other, u64::max, f64::max)
+        self.zip(other, u64::max, f64::max).rounded()
     }
 
     fn zip(self, other: Self, tokens: fn(u64, u64) -> u64, money: fn(f64, f64) -> f64) -> Self {
@@ -462,9 +507,4 @@ impl Usage {
             .into_iter()
             .fold(self.input_tokens, u64::saturating_add)
     }
-}
-
-/// The sum, which stays a number that can be written down, whatever an agent says that it has cost.
-fn add_money(ours: f64, theirs: f64) -> f64 {
-    (ours + theirs).clamp(f64::MIN, f64::MAX)
 }

@@ -12,6 +12,11 @@
 
 mod active;
 mod answers;
+//! (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`opening`],
+//! [`interruption`] and [`digest`] (what an agent is told first), [`clarify`] (what may come before the work).
+
+mod active;
+pub mod amounts;
 pub mod checkpoint;
 pub mod clarify;
 pub mod digest;
@@ -23,6 +28,7 @@ mod inputs;
 pub mod interruption;
 pub mod journal;
 pub mod kept;
+pub mod limits;
 pub mod message;
 pub mod nesting;
 pub mod opening;

@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::active::moved;
 use super::clarify::{self, Clarifications, Clarify};
 use super::effective::Effective;
 use super::grant::Grant;
 use super::id::{Attempt, QuestionId, Seq, SessionId};
-use super::journal::{Created, Entry, Input, Record, Resumed};
+use super::journal::{Created, Entry, Input, Record};
 use super::kept::{self, Kept};
+use super::limits::{Limits, Used};
 use super::message::{InputState, Message, TurnEnd, Usage};
 use super::outcome::Ending;
 use super::question::{Answer, Question};
@@ -73,9 +75,12 @@ pub struct Summary {
     /// When the usage limit that was met last is reset, if the agent said so.
     #[serde(default)]
     pub quota_resets_at: Option<Timestamp>,
+    /// When the agent asks the API again that failed last.
+    #[serde(default)]
+    pub api_retry_at: Option<Timestamp>,
     /// What the agent of the current attempt is up to.
     pub work: Turns,
-    /// Model rounds so far.
+    /// Model calls that ended turns and ended attempts have counted; [`Summary::turns_by_now`] has all.
     pub turns: u32,
     /// What has been used so far.
     pub usage: Usage,
@@ -102,7 +107,10 @@ pub struct Summary {
     /// From when to when one was at work the last time, as it is counted in `active_ms`.
     #[serde(default)]
     pub active_last: Option<(Timestamp, Timestamp)>,
-    /// What had been used when it was last resumed by hand: its limits count from there.
+    /// The limits in force; none in rows of earlier versions, where those of the request hold.
+    #[serde(default)]
+    pub limits: Option<Limits>,
+    /// What does not count against its limits: what it had used when it was last resumed by hand.
     #[serde(default)]
     pub used_before: Used,
     /// What was made clear about the task before it was run.
@@ -126,17 +134,6 @@ pub struct Summary {
     /// The terms that a next attempt is started with.
     #[serde(default)]
     pub effective: Effective,
-}
-
-/// What counts against the limits of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Used {
-    /// Model rounds.
-    pub turns: u32,
-    /// Cost in US dollars.
-    pub cost_usd: f64,
-    /// Time at work, in milliseconds.
-    pub active_ms: u64,
 }
 
 /// A question that is not done with.
@@ -196,6 +193,7 @@ impl Summary {
             under_way: Vec::new(),
             waiting_for: WaitingFor::Nothing,
             quota_resets_at: None,
+            api_retry_at: None,
             work: Turns::default(),
             turns: 0,
             usage: Usage::default(),
@@ -209,6 +207,7 @@ impl Summary {
             active_ms: 0,
             active_since: None,
             active_last: None,
+            limits: Some(Limits::of(&created.request)),
             used_before: Used::default(),
             clarifications: None,
             is_told: false,
@@ -270,11 +269,11 @@ impl Summary {
                 }
             }
             Entry::Input(input) => self.take_input(input),
-            Entry::AgentMessage(said) => self.take_message(&said.message),
+            Entry::AgentMessage(said) => self.take_message(&said.message, at),
             Entry::Checkpoint(_) => self.checkpoint = Some(self.head),
             Entry::Usage(usage) => {
                 self.settled.get_or_insert(self.usage);
-                self.usage = *usage;
+                self.usage = usage.rounded();
             }
             Entry::QuestionAsked(question) => self.ask(question, at),
             Entry::QuestionAnswered(answered) => self.take_answer(answered),
@@ -354,13 +353,12 @@ impl Summary {
     pub fn waits_until(&self) -> Option<Timestamp> {
         match self.lifecycle.state {
             State::WaitingRetry { at } => Some(at),
-            State::Running if self.waiting_for == WaitingFor::Quota => self.quota_resets_at,
-            State::Running
-            | State::Queued
-            | State::Starting
-            | State::Asking
-            | State::Stopping { .. }
-            | State::Ended { .. } => None,
+            State::Running => match self.waiting_for {
+                WaitingFor::Quota => self.quota_resets_at,
+                WaitingFor::Api => self.api_retry_at,
+                WaitingFor::Nothing | WaitingFor::Room => None,
+            },
+            State::Queued | State::Starting | State::Asking | State::Stopping { .. } | State::Ended { .. } => None,
         }
     }
 
@@ -396,28 +394,14 @@ impl Summary {
         self.waiting_for = WaitingFor::Nothing;
         // No result will tell of the rest any more.
         self.settled = None;
-        self.turns = self.turns.saturating_add(self.work.uncounted_rounds());
+        self.turns = self.turns.saturating_add(self.work.take_uncounted_rounds());
         if let Ending::LostContext { message } = ending {
             self.lost = Some(message.clone());
             self.cut = None;
         }
     }
 
-    fn resume(&mut self, resumed: &Resumed) {
-        self.ended_at = None;
-        self.used_before = Used {
-            turns: self.turns,
-            cost_usd: self.usage.cost_usd,
-            active_ms: self.active_ms,
-        };
-        if resumed.at.is_some() {
-            self.checkpoint = resumed.at;
-            self.cut = resumed.message;
-            self.forget_inputs();
-        }
-    }
-
-    fn take_message(&mut self, message: &Message) {
+    fn take_message(&mut self, message: &Message, at: Timestamp) {
         match message {
             Message::TurnStarted {
                 model, agent_version, ..
@@ -427,7 +411,10 @@ impl Summary {
             }
             // While it waits out a usage limit the CLI goes on announcing retries.
             Message::ApiRetry { error, .. } if error == "rate_limit" && self.waiting_for == WaitingFor::Quota => {}
-            Message::ApiRetry { .. } => self.waiting_for = WaitingFor::Api,
+            Message::ApiRetry { delay_ms, .. } => {
+                self.waiting_for = WaitingFor::Api;
+                self.api_retry_at = Some(moved(at, i64::try_from(*delay_ms).unwrap_or(i64::MAX)));
+            }
             Message::RateLimit { rejected: true, .. } => {
                 self.waiting_for = WaitingFor::Quota;
                 self.quota_resets_at = message.limit_resets_at();
@@ -452,7 +439,7 @@ impl Summary {
 
     fn end_turn(&mut self, end: &TurnEnd) {
         self.waiting_for = WaitingFor::Nothing;
-        self.turns = self.turns.saturating_add(end.turns);
+        self.turns = self.turns.saturating_add(end.model_calls());
         self.usage = end.used_after(self.settled.take().unwrap_or(self.usage));
         if end.is_of_turn() {
             // It has begun a branch behind the cut.
@@ -490,7 +477,7 @@ mod tests {
     use super::*;
     use crate::session::journal::{Answered, QuestionRef};
     use crate::session::question::QuestionKind;
-    use crate::session::samples::created;
+    use crate::session::samples::{created, said, text};
 
     fn at() -> Timestamp {
         Timestamp::from_second(1_800_000_000).unwrap()
@@ -529,6 +516,26 @@ mod tests {
         summary.waiting_for = WaitingFor::Nothing;
         summary.apply(&question(), at());
         assert_eq!(summary.shown_note(), Some("it goes on when its question is answered"));
+    }
+
+    #[test]
+    fn an_api_that_fails_is_asked_again_when_the_agent_says() {
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
+        summary.lifecycle.state = State::Running;
+        let retry = Message::ApiRetry {
+            retry: 1,
+            retries_max: 10,
+            delay_ms: 90_000,
+            status: Some(529),
+            error: "overloaded".into(),
+        };
+        summary.apply(&said(retry), at());
+        assert_eq!(
+            summary.waits_until(),
+            at().checked_add(jiff::SignedDuration::from_secs(90)).ok()
+        );
+        summary.apply(&said(text("m", "it answers")), at());
+        assert_eq!(summary.waits_until(), None);
     }
 
     #[test]
@@ -592,7 +599,14 @@ mod tests {
         let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         let mut row = serde_json::to_value(&summary).unwrap();
         let fields = row.as_object_mut().unwrap();
-        for field in ["under_way", "settled", "kept", "quota_resets_at", "effective"] {
+        for field in [
+            "under_way",
+            "settled",
+            "kept",
+            "quota_resets_at",
+            "api_retry_at",
+            "effective",
+        ] {
             fields.remove(field);
         }
         summary.effective = Effective::default();

@@ -273,6 +273,12 @@ impl Turns {
         self.rounds
     }
 
+    /// Takes the model's calls that no result has counted, as they are counted now.
+    pub(super) fn take_uncounted_rounds(&mut self) -> u32 {
+        self.round = None;
+        std::mem::take(&mut self.rounds)
+    }
+
     /// Whether the last turn has answered this message.
     pub fn has_answered(&self, uuid: Uuid) -> bool {
         self.last_answers.contains(&uuid)

@@ -19,6 +19,7 @@ use crate::agent::transcript::CONFIGURATION;
 use crate::runtime::handle::{Fork, Handover, NewSession};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::id::{Attempt, Seq, SessionId};
+use crate::session::limits::Limits;
 use crate::store::Stored;
 
 /// How many checkpoints a page has when the caller does not say, and at most.
@@ -75,6 +76,15 @@ pub(super) struct ResumeBody {
     /// Cut the conversation at the checkpoint with this record.
     #[schema(maximum = 9223372036854775807_u64)]
     at: Option<u64>,
+    /// Maximum model calls from here on. Default: as many as before.
+    #[schema(minimum = 1)]
+    max_turns: Option<u32>,
+    /// Maximum cost of the whole session in US dollars, more than it has cost so far. Default: as before.
+    #[schema(exclusive_minimum = 0.0)]
+    max_budget_usd: Option<f64>,
+    /// Maximum time at work from here on, in seconds. Default: as much as before.
+    #[schema(minimum = 1)]
+    timeout_seconds: Option<u64>,
 }
 
 /// Body of a fork.
@@ -139,9 +149,23 @@ pub(super) async fn resume(
     body: Optional<Map<String, Value>>,
 ) -> Result<HttpResponse, Problem> {
     let by = client(&request)?;
-    let ResumeBody { instruction, at } = read_fields(body.0)?;
+    let ResumeBody {
+        instruction,
+        at,
+        max_turns,
+        max_budget_usd,
+        timeout_seconds,
+    } = read_fields(body.0)?;
+    let limits = Limits {
+        max_turns,
+        max_budget_usd,
+        timeout_seconds,
+    };
     let id = faces.handle.resolve(&id).await?;
-    Ok(going_on(&*faces.handle.resume(id, instruction, at.map(Seq), by).await?))
+    let handle = &faces.handle;
+    Ok(going_on(
+        &*handle.resume(id, instruction, at.map(Seq), limits, by).await?,
+    ))
 }
 
 /// `POST /api/sessions/{id}/fork`: a new session in a copy of the conversation.

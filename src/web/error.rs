@@ -74,6 +74,7 @@ codes! {
     NoConversation = CONFLICT, "no_conversation", "There is no conversation to go on with";
     Owned = CONFLICT, "owned", "The conversation belongs to another session";
     Completed = CONFLICT, "completed", "The session is completed";
+    BudgetSpent = CONFLICT, "budget_spent", "The session has spent its budget";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large";
     NotJson = UNSUPPORTED_MEDIA_TYPE, "not_json", "The body is not JSON";
     KeyMismatch = UNPROCESSABLE_ENTITY, "idempotency_mismatch", "The key was used for another call";
@@ -180,6 +181,7 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::Denied(Denied::AlreadyEnded(_)) | CallError::BeingEnded => Code::AlreadyEnded,
         CallError::Denied(Denied::StillLive(_)) => Code::StillLive,
         CallError::Denied(Denied::Completed) => Code::Completed,
+        CallError::BudgetSpent(_) => Code::BudgetSpent,
         CallError::InUse { .. } => Code::StillLive,
         CallError::NotJournalled(_) => Code::NotJournalled,
         CallError::FilesStay { .. } | CallError::FilesUnusable { .. } => Code::FilesStay,

@@ -9,9 +9,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::reference::schemas::{OutcomeName, ShownState};
+use crate::session::amounts::money;
 use crate::session::clarify::Clarifications;
 use crate::session::effective::Terms;
 use crate::session::id::{Attempt, Seq, SessionId};
+use crate::session::limits::{Limits, Used};
 use crate::session::message::Usage;
 use crate::session::question::Question;
 use crate::session::state::State;
@@ -61,11 +63,16 @@ pub struct SessionView<'a> {
     #[serde(serialize_with = "milliseconds")]
     #[schema(required, value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
-    /// Model rounds so far.
+    /// Time at work so far, in milliseconds: the time in which an agent was running and waited for nobody.
+    active_ms: u64,
+    /// Model calls so far in the main conversation, over all attempts.
     turns: u32,
     usage: UsageView,
     /// What it has cost so far, in US dollars.
     cost_usd: f64,
+    /// The limits in force, and what counts against them; absent without limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<LimitsView>,
     /// The model, once the agent has named it.
     #[schema(required)]
     model: Option<&'a str>,
@@ -98,6 +105,16 @@ pub struct SessionView<'a> {
     /// The number of the last record.
     #[schema(value_type = u64)]
     head: Seq,
+}
+
+/// Limits in force: turns and time since the last resume, money over the whole session.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LimitsInForce)]
+struct LimitsView {
+    #[serde(flatten)]
+    limits: Limits,
+    /// What counts against them so far.
+    used: Used,
 }
 
 /// Tokens used.
@@ -137,6 +154,7 @@ impl<'a> SessionView<'a> {
     /// The view of a summary.
     pub fn of(summary: &'a Summary) -> Self {
         let outcome = summary.lifecycle.state.outcome();
+        let now = Timestamp::now();
         Self {
             session_id: summary.session_id,
             short_id: summary.session_id.short(),
@@ -152,9 +170,11 @@ impl<'a> SessionView<'a> {
             updated_at: Some(summary.updated_at),
             started_at: summary.started_at,
             ended_at: summary.ended_at,
-            turns: summary.turns,
+            active_ms: summary.active_ms_until(now),
+            turns: summary.turns_by_now(),
             usage: UsageView::of(&summary.usage),
-            cost_usd: summary.usage.cost_usd,
+            cost_usd: money(summary.usage.cost_usd),
+            limits: LimitsView::of(summary, now),
             model: summary.model.as_deref(),
             terms: Some(&summary.effective.terms).filter(|terms| !terms.is_as_asked()),
             agent_session_id: summary.lifecycle.agent_session_id,
@@ -200,6 +220,14 @@ impl<'a> QuestionView<'a> {
             headline: waiting.question.kind.headline(),
             offers: offers.map(|offer| offer.words).collect(),
         }
+    }
+}
+
+impl LimitsView {
+    fn of(summary: &Summary, now: Timestamp) -> Option<Self> {
+        let limits = summary.limits.filter(|limits| *limits != Limits::default())?;
+        let used = summary.used_until(now);
+        Some(Self { limits, used })
     }
 }
 
@@ -305,6 +333,7 @@ mod tests {
           "updated_at": "2027-01-15T08:00:00.123Z",
           "started_at": null,
           "ended_at": null,
+          "active_ms": 0,
           "turns": 0,
           "usage": {
             "input_tokens": 0,

@@ -8,6 +8,7 @@ mod clarify;
 mod cost;
 mod forms;
 mod kills;
+mod limits;
 mod main_job;
 mod matrix;
 mod owed;

@@ -374,7 +374,7 @@ fn tokens_are_made_listed_and_revoked() {
     assert_eq!(json_made["expires_at"], Value::Null);
     let listed = out(&run(&daemon, &["token", "ls"]));
     assert!(
-        listed.contains("ci") && listed.contains("in 29d") && listed.contains("never"),
+        listed.contains("ci") && listed.contains("in 29 d") && listed.contains("never"),
         "{listed}"
     );
     assert!(!listed.contains(out(&made).trim()), "a token is shown once");

@@ -217,7 +217,7 @@ fn with_nothing_left_of_its_budget_no_agent_is_started_again() {
     std::fs::write(gate, "").unwrap();
     let view = daemon.wait_for(&id, "failed");
     assert_eq!(view["cause"], "budget", "{view}");
-    assert!(view["note"].as_str().unwrap().contains("$0.50 of $0.50"), "{view}");
+    assert!(view["note"].as_str().unwrap().contains("$0.5000 of $0.5000"), "{view}");
     assert!(!daemon.state().join(format!("sessions/{id}/2/launch.json")).exists());
 }
 

@@ -159,6 +159,29 @@ fn a_session_that_was_cancelled_is_resumed() {
 }
 
 #[test]
+fn a_limit_that_ended_a_session_is_raised_by_its_resume() {
+    in_both_eras(|daemon, client| {
+        let task = json!({"task": "usage 1 1 0.6 ;; say 1 ;; say 2", "cwd": daemon.work(), "max_budget_usd": 0.5});
+        let ended = client.call("execute_resumable", task);
+        let ended = &ended["structuredContent"];
+        assert_eq!(ended["cause"], "budget", "{ended:#}");
+        let id = &ended["session_id"];
+        let refused = client.call("resume_execution", json!({"session_id": id}));
+        let told = refused["content"][0]["text"].as_str().unwrap();
+        assert!(
+            refused["isError"] == true && told.contains("max_budget_usd"),
+            "{refused:#}"
+        );
+        let more = json!({"session_id": id, "instruction": "say on", "max_budget_usd": 3, "max_turns": 5});
+        let resumed = client.call("resume_execution", more);
+        let structured = &resumed["structuredContent"];
+        assert_eq!(structured["outcome"], "completed", "{resumed:#}");
+        let limits = structured["limits"].as_str().unwrap();
+        assert!(limits.contains("of 5 turns") && limits.contains("of $3.00"), "{limits}");
+    });
+}
+
+#[test]
 fn what_cannot_be_done_is_answered_with_what_to_do() {
     in_both_eras(|daemon, client| {
         let told = |tool: &str, arguments: Value| {

@@ -95,7 +95,7 @@ fn a_run_is_started_by_the_form_and_cancelled() {
 #[test]
 fn a_session_is_resumed_and_forked_from_a_checkpoint() {
     let daemon = TestDaemon::start();
-    let id = daemon.create("say one ;; max-turns");
+    let id = daemon.create_with(json!({"task": "say one ;; usage 1 1 0.75 ;; say two", "max_budget_usd": 0.5}));
     daemon.wait_for(&id, "failed");
     Script::run(&daemon, "checkpoint", &of_session(&id));
     daemon.wait_for(&id, "completed");
@@ -103,6 +103,11 @@ fn a_session_is_resumed_and_forked_from_a_checkpoint() {
     assert_eq!(started.len(), 2, "{started:?}");
     let checkpoint = &daemon.records_of(&id, "session.resumed")[0]["data"]["at"];
     assert!(checkpoint.is_u64(), "{checkpoint}");
+    let limits = &daemon.records_of(&id, "session.resumed")[0]["data"]["limits"];
+    assert_eq!(
+        *limits,
+        json!({"max_turns": 7, "max_budget_usd": 2.5, "timeout_seconds": 600})
+    );
     let (_, page) = daemon.get("/api/sessions");
     let fork = &page["sessions"][0];
     assert_eq!((&fork["name"], &fork["state"]), (&json!("a copy"), &json!("completed")));

@@ -246,6 +246,7 @@ fn stream_event(line: StreamEvent) -> Vec<Frame> {
     let block = line.event.index;
     let delta = match (line.event.kind.as_str(), line.event.delta) {
         ("content_block_start", _) => return vec![Frame::BlockStarted { message_id, block }],
+        ("message_stop", _) => return vec![Frame::CallEnded],
         ("content_block_delta", Some(delta)) => delta,
         _ => return vec![Frame::Alive],
     };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Shown, id};
+use crate::cli::units::parse_seconds;
 
 /// `resume`
 #[derive(Args, Debug)]
@@ -17,6 +18,15 @@ pub(crate) struct ResumeArgs {
     /// Cut the conversation at this checkpoint; files stay as they are
     #[arg(long, value_name = "SEQ")]
     pub(crate) at: Option<u64>,
+    /// The most agent turns from here on [default: as many as before]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_turns: Option<u32>,
+    /// The most money for the whole session, in US dollars: more than it has cost so far [default: as before]
+    #[arg(long, value_name = "USD")]
+    pub(crate) max_budget_usd: Option<f64>,
+    /// The most active time from here on, such as 30m or 10h [default: as much as before]
+    #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
+    pub(crate) timeout: Option<u64>,
     #[command(flatten)]
     pub(crate) shown: Shown,
 }

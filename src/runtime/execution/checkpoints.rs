@@ -51,14 +51,19 @@ impl Checkpoints {
         if let Entry::AgentMessage(said) = entry
             && let Message::TurnEnded(end) = &said.message
         {
-            self.turns = self.turns.saturating_add(end.turns);
+            self.turns = self.turns.saturating_add(end.model_calls());
         }
         self.meter.take(entry)
     }
 
-    /// The model's rounds so far, those of a turn that has not ended among them.
+    /// Model calls so far, those of a turn that has not ended among them.
     fn turns(&self) -> u32 {
-        self.turns.saturating_add(self.work.uncounted_rounds())
+        self.turns.saturating_add(self.uncounted_calls())
+    }
+
+    /// Model calls since the last result.
+    pub(super) fn uncounted_calls(&self) -> u32 {
+        self.work.uncounted_rounds()
     }
 }
 

@@ -208,13 +208,14 @@ impl Execution {
                 }
             }
             // An agent of a version that cannot tell what it has spent tells that with its results.
-            Frame::Reply { request_id, .. } if is_for_count(&request_id) => {}
+            Frame::Reply { request_id, .. } if is_for_count(&request_id) => self.checkpoints.meter.refused(),
             Frame::Reply {
                 request_id,
                 result: Err(error),
             } => {
                 tracing::warn!(request_id, error, "the agent refused a request");
             }
+            Frame::CallEnded => self.ask_for_count_of_call(),
             Frame::Activity(activity) => self.busy = activity != Activity::Idle,
             Frame::Alive | Frame::Heartbeat { .. } => {}
             Frame::Unknown { kind } => self.unknown_line(line, kind),
@@ -325,8 +326,10 @@ impl Execution {
             _ => {}
         }
         self.intake.plan.note(&message);
-        if let Message::TurnEnded(end) = &message {
+        if let Message::TurnEnded(end) = &mut message {
             self.drop_drafts();
+            // A result of no turn leaves the calls so far to the next one.
+            end.calls = (end.turns > 0).then(|| self.checkpoints.uncounted_calls());
             if !end.synthetic {
                 self.withdraw_orphans();
             }

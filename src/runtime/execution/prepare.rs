@@ -14,16 +14,18 @@ use crate::agent_host::protocol::LaunchPlan;
 use crate::agent_host::{self, mark_value};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::spans::span_of;
+use crate::session::amounts::{money, usd};
 use crate::session::clarify::{self, Clarify};
 use crate::session::digest::Digest;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::interruption::Interruption;
 use crate::session::journal::Entry;
 use crate::session::kept::Kept;
+use crate::session::limits::Used;
 use crate::session::opening::{Groundwork, goes_on};
 use crate::session::outcome::{Cause, Ending};
 use crate::session::request::{OriginHow, Request};
-use crate::session::summary::{Summary, Used};
+use crate::session::summary::Summary;
 use crate::store::{PAGE_RECORDS_MAX, Store, StoreError};
 
 /// How many of a journal's last records are read for what an agent is told of them. They are read at once, so this
@@ -49,7 +51,7 @@ pub(super) enum Unprepared {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is no money left for it.
-    #[error("the runs before have used ${used:.2} of ${most:.2}")]
+    #[error("the runs before have used {} of {}", usd(*used), usd(*most))]
     Spent {
         /// What was used, in US dollars.
         used: f64,
@@ -152,12 +154,13 @@ pub(super) fn prepare(
 /// gone: an agent would spend some before it looks at its limit.
 fn remaining(request: &Request, summary: &Summary) -> Result<Remaining, Unprepared> {
     let Used { turns, cost_usd, .. } = summary.used_until(summary.updated_at);
-    if let Some(most) = request.max_budget_usd.filter(|most| cost_usd >= *most) {
+    let limits = summary.limits_in_force(request);
+    if let Some(most) = limits.max_budget_usd.filter(|most| cost_usd >= *most) {
         return Err(Unprepared::Spent { used: cost_usd, most });
     }
     Ok(Remaining {
-        turns: request.max_turns.map(|most| most.saturating_sub(turns).max(1)),
-        budget_usd: request.max_budget_usd.map(|most| most - cost_usd),
+        turns: limits.max_turns.map(|most| most.saturating_sub(turns).max(1)),
+        budget_usd: limits.max_budget_usd.map(|most| money(most - cost_usd)),
     })
 }
 

@@ -1,6 +1,6 @@
-//! What the agent has spent amid a turn. By itself it tells only at the turn's end, and one that is killed tells
-//! nothing; so it is asked for its own count from time to time, and what was added since it was asked before is
-//! journalled as used.
+//! Cost and tokens of a turn that has not ended. The agent reports them only at the turn's end, and a killed one reports
+//! nothing. So the execution asks it for its count behind each model call, and from time to time while subagents work. It
+//! journals what was added since the last count.
 
 use super::*;
 use crate::session::message::{Message, Usage};
@@ -20,6 +20,10 @@ pub(super) struct Meter {
     is_served: bool,
     /// When it was asked amid a turn.
     asked: Option<tokio::time::Instant>,
+    /// The agent was asked and has not answered.
+    is_pending: bool,
+    /// A model call has ended since it was asked.
+    is_behind: bool,
 }
 
 impl Meter {
@@ -30,6 +34,8 @@ impl Meter {
             count: None,
             is_served: false,
             asked: None,
+            is_pending: false,
+            is_behind: false,
         }
     }
 
@@ -39,7 +45,7 @@ impl Meter {
 
     /// Takes the agent's count; what was used by now, if that is more than is known.
     fn read(&mut self, count: Usage) -> Option<Usage> {
-        self.is_served = true;
+        (self.is_served, self.is_pending) = (true, false);
         let more = count.since(self.count.replace(count)?);
         self.usage = self.usage.plus(more);
         (more != Usage::default()).then_some(self.usage)
@@ -60,6 +66,11 @@ impl Meter {
         was_told.then_some(self.usage)
     }
 
+    /// The agent does not know the question.
+    pub(super) fn refused(&mut self) {
+        (self.is_pending, self.is_behind) = (false, false);
+    }
+
     /// Whether it is time to ask amid a turn. An agent that does not know the question is asked once a turn.
     fn is_due(&mut self, interval: Duration) -> bool {
         let is_due = self
@@ -75,20 +86,36 @@ impl Meter {
 impl Execution {
     /// Asks the agent what it counts, as the beginning of what it will spend.
     pub(super) fn ask_for_count(&mut self) {
+        (self.checkpoints.meter.is_pending, self.checkpoints.meter.is_behind) = (true, false);
         self.write_control(REQUEST);
     }
 
     /// Asks again behind a step of the work, if it is time; for a daemon that has come back this is the first time.
     pub(super) fn ask_for_count_if_due(&mut self) {
-        let interval = self.checkpoint_interval();
+        self.ask_for_count_after(self.checkpoint_interval());
+    }
+
+    fn ask_for_count_after(&mut self, interval: Duration) {
         if self.greeted && !self.closing.is_begun() && self.checkpoints.meter.is_due(interval) {
             self.ask_for_count();
+        }
+    }
+
+    /// Asks again behind a model call, or behind the answer that is still to come.
+    pub(super) fn ask_for_count_of_call(&mut self) {
+        if self.checkpoints.meter.is_pending {
+            self.checkpoints.meter.is_behind = true;
+        } else {
+            self.ask_for_count_after(Duration::ZERO);
         }
     }
 
     pub(super) fn take_count(&mut self, count: Usage) {
         if let Some(usage) = self.checkpoints.meter.read(count) {
             self.intake.batch.push(Entry::Usage(usage));
+        }
+        if std::mem::take(&mut self.checkpoints.meter.is_behind) {
+            self.ask_for_count_after(Duration::ZERO);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::runtime::messages::{CheckOwner, CutAt, Resume};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::effective::Effective;
 use crate::session::journal::Entry;
+use crate::session::limits::Limits;
 use crate::session::opening::CONTINUE;
 use crate::session::outcome::Outcome;
 use crate::session::request::{NAME_CHARS_MAX, Origin, OriginHow, TASK_BYTES_MAX};
@@ -59,15 +60,18 @@ impl Handle {
         blocking(move || checkpoints(&*store, id, before, limit)).await?
     }
 
-    /// Goes on with an ended session, from its end or from the checkpoint `at`; answered when that is on disk.
+    /// Goes on with an ended session, from its end or from the checkpoint `at`, with new `limits`; answered when that is on
+    /// disk. Each limit that is not given stays as it is; turns and time count anew, money over the whole session.
     pub async fn resume(
         &self,
         id: SessionId,
         instruction: Option<String>,
         at: Option<Seq>,
+        limits: Limits,
         by: String,
     ) -> Result<Arc<Summary>, CallError> {
         let instruction = checked(instruction)?;
+        limits.check()?;
         let summary = self.get(id).await?;
         refuse_unless_resumable(&summary)?;
         self.refuse_unless_allowed(&summary).await?;
@@ -81,6 +85,7 @@ impl Handle {
             by,
             instruction,
             at,
+            limits,
             reply,
         });
         self.written(id, answer).await
@@ -99,6 +104,7 @@ impl Handle {
             None => (self.living_conversation(&summary).await?, None),
         };
         let mut request = self.request_of(id).await?;
+        summary.limits_in_force(&request).put_into(&mut request);
         let name = fork.name.unwrap_or_else(|| format!("fork of {}", summary.name));
         request.name = Some(name.chars().take(NAME_CHARS_MAX).collect());
         request.task = instruction.unwrap_or_else(|| CONTINUE.to_owned());

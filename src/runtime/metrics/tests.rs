@@ -108,6 +108,7 @@ fn a_life_is_counted() {
         "cc_executor_first_token_seconds_count 1",
         "cc_executor_tokens_total{kind=\"output\"} 30",
         "cc_executor_cost_usd_total 0.5",
+        "cc_executor_turns_total 2",
         "cc_executor_records_total 8",
         "cc_executor_stream_readers 2",
         "cc_executor_sessions{state=\"queued\"} 0",
@@ -124,6 +125,15 @@ fn a_wait_in_the_queue_after_a_crash_is_counted_from_there() {
     life.say(5, state_changed(StateName::WaitingRetry, StateName::Queued));
     life.start_attempt(9);
     assert_has(&life.text(9), "cc_executor_queue_wait_seconds_sum 5.0");
+}
+
+#[test]
+fn sums_of_money_have_no_noise() {
+    let mut life = Life::begin();
+    for (second, cost) in [(1, 0.1), (2, 0.3), (3, 0.6)] {
+        life.end_turn(second, cost, 1);
+    }
+    assert_has(&life.text(3), "cc_executor_cost_usd_total 0.6");
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl Session {
             ));
         }
         let is_going = matches!(self.life.state, State::Starting | State::Running);
-        if let Some(seconds) = self.request.timeout_seconds
+        if let Some(seconds) = self.summary.limits_in_force(&self.request).timeout_seconds
             && is_going
             && !self.time_is_unknown
             && self.summary.active_since.is_some()

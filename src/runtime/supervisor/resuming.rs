@@ -3,7 +3,9 @@
 use super::*;
 use crate::runtime::messages::{CheckOwner, Resume};
 use crate::session::journal::{Input, Resumed};
+use crate::session::limits::Limits;
 use crate::session::message::InputState;
+use crate::session::outcome::Outcome;
 use crate::session::request::OriginHow;
 
 impl Handler<Resume> for Supervisor {
@@ -36,7 +38,10 @@ impl Supervisor {
         if self.sessions.contains_key(&id) {
             return self.resume_held(message, ctx);
         }
-        let event = resume_event(&message, &found.summary, &found.request);
+        let event = match resume_event(&message, &found.request, &found.summary) {
+            Ok(event) => event,
+            Err(error) => return answer_call(Some(message.reply), Err(error)),
+        };
         let policy = &self.surroundings.settings.restart;
         let allowed = decide(&found.summary.lifecycle, &event, policy, self.now(), 0.0).map_err(CallError::from);
         let allowed = allowed
@@ -54,8 +59,10 @@ impl Supervisor {
         let Some(session) = self.sessions.get(&message.session) else {
             return;
         };
-        let event = resume_event(&message, &session.summary, &session.request);
-        self.step(message.session, &event, Some(message.reply), ctx);
+        match resume_event(&message, &session.request, &session.summary) {
+            Ok(event) => self.step(message.session, &event, Some(message.reply), ctx),
+            Err(error) => answer_call(Some(message.reply), Err(error)),
+        }
     }
 
     /// Whether one more session may wait.
@@ -123,7 +130,15 @@ pub(super) fn taken_over(request: &Request) -> Option<Uuid> {
     origin.map(|origin| origin.agent_session_id)
 }
 
-fn resume_event(message: &Resume, summary: &Summary, request: &Request) -> Event {
+/// The resume as an event, with the limits that are in force after it.
+fn resume_event(message: &Resume, request: &Request, summary: &Summary) -> Result<Event, CallError> {
+    let spent = summary.usage.cost_usd;
+    let limits = match summary.limits_in_force(request).renewed(message.limits, spent) {
+        Ok(limits) => limits,
+        Err(error) if is_resumable(&summary.lifecycle.state) => return Err(error.into()),
+        // The state is the better reason, and the decision says it.
+        Err(_) => Limits::default(),
+    };
     let at = message.at.as_ref();
     // Cut back, a session has no right that it did not have at that point.
     let terms = at.map(|at| {
@@ -136,6 +151,7 @@ fn resume_event(message: &Resume, summary: &Summary, request: &Request) -> Event
         at: at.map(|at| at.seq),
         message: at.map(|at| at.message),
         terms,
+        limits: Some(limits),
     };
     // Without an instruction the agent goes on with what was cut short, or is asked to when it is greeted.
     let input = message.instruction.clone().map(|text| Input {
@@ -143,6 +159,15 @@ fn resume_event(message: &Resume, summary: &Summary, request: &Request) -> Event
         state: InputState::Sent,
         text: Some(text),
     });
-    let notice = at.and_then(|at| at.notice.clone()).map(|text| Text { text });
-    Event::Resume { resumed, input, notice }
+    let notices = [at.and_then(|at| at.notice.clone()), limits.granted(spent)];
+    let notices = notices.into_iter().flatten().map(|text| Text { text }).collect();
+    Ok(Event::Resume {
+        resumed,
+        input,
+        notices,
+    })
+}
+
+fn is_resumable(state: &State) -> bool {
+    state.outcome().is_some_and(|outcome| outcome != Outcome::Completed)
 }

@@ -6,6 +6,7 @@ use super::world::{HOUR, SECOND, World, pass, simulate};
 use crate::runtime::handle::CallError;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::journal::Entry;
+use crate::session::limits::Limits;
 use crate::session::outcome::Outcome;
 use crate::session::question::Answer;
 use crate::session::request::{OnQuestion, PermissionMode, Request};
@@ -153,7 +154,11 @@ fn a_session_cancelled_while_it_asks_finds_out_anew_when_it_is_resumed() {
         world.shown(id, "awaiting_input").await;
         world.handle().cancel(id, "a test".into()).await.unwrap();
         assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
-        world.handle().resume(id, None, None, "a test".into()).await.unwrap();
+        world
+            .handle()
+            .resume(id, None, None, Limits::default(), "a test".into())
+            .await
+            .unwrap();
         let asked = world.shown(id, "awaiting_input").await;
         assert_eq!(asked.questions.keys().copied().collect::<Vec<_>>(), [QuestionId(2)]);
         assert_eq!(mode(&world, id, 2), "plan");

@@ -5,6 +5,7 @@ use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::runtime::handle::CallError;
 use crate::runtime::settings::RuntimeSettings;
 use crate::session::id::{QuestionId, SessionId};
+use crate::session::limits::Limits;
 use crate::session::outcome::{Cause, Outcome};
 use crate::session::question::Answer;
 use crate::session::request::Request;
@@ -236,7 +237,7 @@ fn a_session_is_resumed_once_and_only_when_it_has_ended() {
         world.until(id, |summary| summary.work.open_tool().is_some()).await;
         let handle = world.handle();
         handle.cancel(id, "a test".into()).await.unwrap();
-        let resume = || handle.resume(id, Some("go on".into()), None, "a test".into());
+        let resume = || handle.resume(id, Some("go on".into()), None, Limits::default(), "a test".into());
         let early = resume().await;
         let is_refused = |result: &Result<_, CallError>| matches!(result, Err(CallError::Denied(Denied::StillLive(_))));
         assert!(is_refused(&early.map(drop)));
@@ -325,7 +326,9 @@ fn a_session_that_is_resumed_while_its_end_is_written_down_goes_on() {
             world
                 .until(id, |summary| summary.lifecycle.state.outcome().is_some())
                 .await;
-            let resumed = handle.resume(id, Some("go on".into()), None, "a test".into()).await;
+            let resumed = handle
+                .resume(id, Some("go on".into()), None, Limits::default(), "a test".into())
+                .await;
             world.acknowledge();
             resumed
         };
@@ -363,7 +366,11 @@ fn a_session_is_not_resumed_while_another_one_works_in_its_conversation() {
         let importing = handle.import(agent_session_id, world.new_session(|_| {}));
         let owner = importing.await.unwrap().session_id;
         world.shown(owner, "running").await;
-        let resume = async || handle.resume(id, Some("go on".into()), None, "a test".into()).await;
+        let resume = async || {
+            handle
+                .resume(id, Some("go on".into()), None, Limits::default(), "a test".into())
+                .await
+        };
         let owned = CallError::Owned {
             agent_session_id,
             owner,

@@ -12,6 +12,7 @@ mod ends;
 mod faults;
 mod host;
 mod hours;
+mod limits;
 mod lines;
 mod meant;
 mod owed;

@@ -253,6 +253,7 @@ fn what_an_agent_said_on_its_stderr_is_told_once_by_whichever_daemon_hears_of_it
 fn a_checkpoint_tells_all_the_turns_also_behind_a_restart_of_the_daemon() {
     simulate(async {
         let mut world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
             agent.has_shells(1);
             agent.finishes();
             agent.works(30 * SECOND).await;

@@ -190,10 +190,7 @@ fn a_session_that_is_resumed_by_hand_has_a_span_within_its_first() {
     world.finish(3, Attempt(1), Outcome::Cancelled);
     let resumed = Resumed {
         by: "a test".into(),
-        instruction: None,
-        at: None,
-        message: None,
-        terms: None,
+        ..Resumed::default()
     };
     world.say(10, Attempt(1), Entry::SessionResumed(resumed));
     world.finish(15, Attempt(1), Outcome::Cancelled);

@@ -297,6 +297,7 @@ fn a_cut_is_folded_as_it_was_recorded() {
             at: Some(crate::session::id::Seq(2)),
             message: None,
             terms,
+            limits: None,
         })
     };
     let mut of_before = summary.clone();

@@ -65,7 +65,7 @@ pub enum Event {
         /// What the agent is told besides what it would be told anyway.
         input: Option<Input>,
         /// What the person should know about it.
-        notice: Option<Text>,
+        notices: Vec<Text>,
     },
 }
 
@@ -132,9 +132,13 @@ pub fn decide(
         Event::RetryDue { attempt } => Ok(retry_due(life, *attempt)),
         Event::Cancel { by } => cancel(life, by),
         Event::TimeUp => Ok(time_up(life)),
-        Event::Resume { resumed, input, notice } => {
+        Event::Resume {
+            resumed,
+            input,
+            notices,
+        } => {
             let mut decision = resume(life, resumed)?;
-            let told = notice.iter().cloned().map(Entry::Notice);
+            let told = notices.iter().cloned().map(Entry::Notice);
             let told: Vec<_> = told.chain(input.iter().cloned().map(Entry::Input)).collect();
             // Behind `session.resumed`, which clears what the new message must not be cleared with.
             decision.entries.splice(1..1, told);

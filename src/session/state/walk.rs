@@ -65,6 +65,7 @@ pub(super) fn resume() -> Event {
         at: None,
         message: None,
         terms: None,
+        limits: None,
     };
     let input = Input {
         uuid: Uuid::from_u128(9),
@@ -74,7 +75,7 @@ pub(super) fn resume() -> Event {
     Event::Resume {
         resumed,
         input: Some(input),
-        notice: None,
+        notices: vec![],
     }
 }
 

@@ -60,10 +60,7 @@ pub(in crate::store) fn ended() -> Entry {
 pub(in crate::store) fn resumed() -> Entry {
     Entry::SessionResumed(Resumed {
         by: "me".into(),
-        instruction: None,
-        at: None,
-        message: None,
-        terms: None,
+        ..Resumed::default()
     })
 }
 

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::session::amounts::usd;
 use crate::session::grant::in_words;
 use crate::session::journal::{Answered, Entry};
 use crate::session::message::Message;
@@ -17,14 +19,15 @@ const RESULT_CHARS_MAX: usize = 4_000;
 /// The head of the document.
 pub(super) fn beginning(summary: &Summary) -> String {
     let mut text = format!("# {}\n\n", one_line(&summary.name));
-    let cost = format!("${:.4}", summary.usage.cost_usd);
+    let (turns, cost) = (summary.turns_by_now(), usd(summary.usage.cost_usd));
+    let used = format!("{turns} turns, {cost}, {} at work", summary.at_work(Timestamp::now()));
     let facts = [
         ("Session", summary.session_id.to_string()),
         ("State", summary.shown_state().to_owned()),
         ("Directory", summary.cwd.display().to_string()),
         ("Created", format!("{:.0}", summary.created_at)),
         ("Model", summary.model.clone().unwrap_or_else(|| "not known".to_owned())),
-        ("Used", format!("{} turns, {cost}", summary.turns)),
+        ("Used", used),
     ];
     for (name, value) in facts {
         push(&mut text, format_args!("- {name}: {}\n", one_line(&value)));

@@ -1,12 +1,14 @@
 //! What a tool answers: a session as it stands, what was told of it, and what can be done next.
 
+use jiff::Timestamp;
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::narrate::Narrator;
-use crate::session::outcome::Outcome;
+use crate::session::amounts::money;
+use crate::session::outcome::{Cause, Outcome};
 use crate::session::question::{Question, QuestionKind};
 use crate::session::summary::Summary;
 
@@ -42,10 +44,17 @@ pub(super) struct Execution {
     questions: Vec<OpenQuestion>,
     /// Which attempt this is; more than 1 after it was restarted
     attempt: u32,
-    /// Model rounds so far
+    /// Model calls so far
     turns: u32,
+    /// Tokens so far, cached ones among them
+    tokens: u64,
     /// What it cost so far, in US dollars
     cost_usd: f64,
+    /// Time at work so far, such as "1 h 2 min"
+    at_work: String,
+    /// What it may use since its last resume, and in all; absent without limits
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<String>,
     /// What happened, a line each, as "record: text"; bounded
     log: Vec<String>,
     /// How many earlier lines were left out of the log
@@ -88,7 +97,7 @@ pub(super) struct OpenQuestion {
 impl Execution {
     /// A session as it stands, with what was told of it.
     pub(super) fn new(summary: &Summary, told: Narrator) -> Self {
-        let outcome = summary.lifecycle.state.outcome();
+        let (outcome, now) = (summary.lifecycle.state.outcome(), Timestamp::now());
         let after = told.after.0;
         let (log, log_omitted) = told.into_log();
         let waiting = summary.questions.values().filter(|waiting| waiting.answer.is_none());
@@ -110,8 +119,11 @@ impl Execution {
             note: summary.note.clone(),
             questions,
             attempt: summary.lifecycle.attempt.0,
-            turns: summary.turns,
-            cost_usd: summary.usage.cost_usd,
+            turns: summary.turns_by_now(),
+            tokens: summary.usage.tokens(),
+            cost_usd: money(summary.usage.cost_usd),
+            at_work: summary.at_work(now),
+            limits: summary.used_of_limits(now),
             log,
             log_omitted,
             after,
@@ -201,6 +213,10 @@ fn next_step(summary: &Summary, status: Status, outcome: Option<Outcome>) -> Str
             "Ask the user, then call answer_question; after that get_execution with wait_seconds.".to_owned()
         }
         (_, Some(Outcome::Completed)) => format!("The whole record: resource://cc-executor/session/{id}/log"),
+        (_, Some(Outcome::Failed { cause: Cause::Budget })) => format!(
+            "Its budget is spent. Ask the user for a larger total, then resume with session_id {id}: call \
+             resume_execution with max_budget_usd."
+        ),
         (_, Some(_)) => format!("Resume with session_id {id}: call resume_execution."),
         (_, None) => format!("It goes on: call get_execution with session_id {id} and wait_seconds."),
     }

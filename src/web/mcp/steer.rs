@@ -7,6 +7,7 @@ use super::server::Door;
 use crate::runtime::Handle;
 use crate::runtime::handle::{CallError, NewSession};
 use crate::session::id::{QuestionId, SessionId};
+use crate::session::limits::Limits;
 use crate::session::question::Answer;
 use crate::session::summary::Summary;
 use crate::web::access::Face;
@@ -22,8 +23,15 @@ impl Door {
     }
 
     /// Goes on with a session that has ended.
-    pub(super) async fn resume(&self, caller: &Caller, session: SessionId, instruction: Option<String>) -> Changed {
-        let outcome = self.handle.resume(session, instruction, None, caller.by.clone()).await;
+    pub(super) async fn resume(
+        &self,
+        caller: &Caller,
+        session: SessionId,
+        instruction: Option<String>,
+        limits: Limits,
+    ) -> Changed {
+        let by = caller.by.clone();
+        let outcome = self.handle.resume(session, instruction, None, limits, by).await;
         self.note(caller, "resume", Some(session), outcome).await
     }
 

@@ -6,8 +6,14 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::text::visible;
+use super::words;
 use crate::session::form::{self, Field, FieldKind, Offer};
+use crate::session::outcome::{Cause, Outcome};
 use crate::session::request::PermissionMode;
+use crate::session::summary::Summary;
+
+/// What a field says that sets no limit.
+const NO_LIMIT: &str = "No limit";
 
 /// The form that starts a run; `directories` are those of earlier ones, the last first.
 pub(super) fn start(directories: &[String]) -> Markup {
@@ -52,9 +58,9 @@ fn start_details() -> Markup {
             summary { "Name, limits and more" }
             div.row {
                 (text_field("name", "Name", "Made from the task"))
-                (number_field("max_turns", "Most turns", "1"))
-                (number_field("max_budget_usd", "Most dollars", "any"))
-                (number_field("timeout_minutes", "Most minutes at work", "1"))
+                (number_field("start", "max_turns", "Most turns", "1", NO_LIMIT))
+                (number_field("start", "max_budget_usd", "Most dollars", "any", NO_LIMIT))
+                (number_field("start", "timeout_minutes", "Most minutes at work", "1", NO_LIMIT))
             }
             (check_field("clarify", "First look whether it is clear what is wanted, and ask where it is not"))
             (check_field("executor_tools", "Let its agent use this daemon: start sessions and follow them"))
@@ -63,21 +69,57 @@ fn start_details() -> Markup {
 }
 
 /// The form that goes on with an ended session.
-pub(super) fn resume(id: &str) -> Markup {
+pub(super) fn resume(summary: &Summary) -> Markup {
+    let id = summary.session_id;
     html! {
         form #resume-form data-resume data-action={ "/api/sessions/" (id) "/resume" } novalidate {
             p.field {
                 label for="resume-instruction" { "Go on with this session" }
                 textarea #resume-instruction name="instruction" rows="2" placeholder="What to do next (may be left empty)" {}
             }
+            (limits("resume", summary))
             p.buttons { button.primary type="submit" { "Resume" } }
             p.problem role="alert" hidden {}
         }
     }
 }
 
+/// Fields for new limits of a resume. They are open where a limit has ended the session.
+fn limits(form: &str, summary: &Summary) -> Markup {
+    let now = summary.limits.unwrap_or_default();
+    // Rows of earlier versions do not say what the request set.
+    let none = summary.limits.map_or("As before", |_| NO_LIMIT);
+    let again = |limit: Option<String>| limit.unwrap_or_else(|| none.to_owned());
+    let turns = again(now.max_turns.map(|turns| format!("{turns} more")));
+    let money = again(now.max_budget_usd.map(|most| format!("{} in all", words::usd(most))));
+    let minutes = again(
+        now.timeout_seconds
+            .map(|seconds| format!("{} more", seconds.div_ceil(60))),
+    );
+    html! {
+        details open[is_limited(summary)] {
+            summary { "New limits" }
+            div.row {
+                (number_field(form, "max_turns", "Most turns from here on", "1", &turns))
+                (number_field(form, "max_budget_usd", "Most dollars in all", "any", &money))
+                (number_field(form, "timeout_minutes", "Most minutes at work from here on", "1", &minutes))
+            }
+            p.hint { "A field left empty grants as much as before. Money is counted over the whole session." }
+        }
+    }
+}
+
+fn is_limited(summary: &Summary) -> bool {
+    match summary.lifecycle.state.outcome() {
+        Some(Outcome::TimedOut) => true,
+        Some(Outcome::Failed { cause }) => matches!(cause, Cause::MaxTurns | Cause::Budget),
+        Some(Outcome::Completed | Outcome::Cancelled) | None => false,
+    }
+}
+
 /// The dialogs of a session's page: to confirm a cancel, and to go on from a checkpoint.
-pub(super) fn dialogs(id: &str) -> Markup {
+pub(super) fn dialogs(summary: &Summary) -> Markup {
+    let id = summary.session_id;
     html! {
         dialog #cancel-dialog aria-labelledby="cancel-title" {
             form data-cancel data-action={ "/api/sessions/" (id) "/cancel" } novalidate {
@@ -92,6 +134,7 @@ pub(super) fn dialogs(id: &str) -> Markup {
         }
         (branch_dialog("resume", "Resume from a checkpoint", "Resume", &format!("/api/sessions/{id}/resume"), html! {
             p { "The conversation is cut back to this checkpoint; files in the directory stay as they are now." }
+            (limits("resume-dialog", summary))
         }))
         (branch_dialog("fork", "Fork the session", "Fork", &format!("/api/sessions/{id}/fork"), html! {
             p { "A new session begins with a copy of the conversation; this one stays as it is. Both work in the same directory." }
@@ -140,11 +183,12 @@ fn check_field(name: &str, label: &str) -> Markup {
     }
 }
 
-fn number_field(name: &str, label: &str, step: &str) -> Markup {
+fn number_field(form: &str, name: &str, label: &str, step: &str, placeholder: &str) -> Markup {
+    let id = format!("{form}-{name}");
     html! {
         p.field {
-            label for={ "start-" (name) } { (label) }
-            input type="number" id={ "start-" (name) } name=(name) min="0" step=(step) inputmode="decimal" placeholder="No limit";
+            label for=(id) { (label) }
+            input type="number" id=(id) name=(name) min="0" step=(step) inputmode="decimal" placeholder=(placeholder);
         }
     }
 }

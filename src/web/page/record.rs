@@ -329,19 +329,14 @@ fn session_end(item: &Item<'_>, end: &SessionEnd) -> Markup {
 
 /// A turn that went well is only marked: what it said stands above.
 fn turn_end(item: &Item<'_>, end: &TurnEnd) -> Markup {
-    let rounds = words::count(u64::from(end.turns), "turn", "turns");
+    let rounds = words::count(u64::from(end.model_calls()), "turn", "turns");
     if !end.is_error {
         let structured = html! {
             @if let Some(output) = &end.structured_output {
                 details open { summary { "Structured output" } (tool::json(output, item.room)) }
             }
         };
-        return event(
-            item,
-            "turn",
-            format!("Done after {rounds}, {} in all", words::usd(end.usage.cost_usd)),
-            structured,
-        );
+        return event(item, "turn", format!("Done after {rounds}{}", spent(end)), structured);
     }
     let told = if end.errors.is_empty() {
         end.result.clone()
@@ -354,6 +349,12 @@ fn turn_end(item: &Item<'_>, end: &TurnEnd) -> Markup {
         format!("The turn ended with an error ({}) after {rounds}", end.subtype),
         html! { @if !told.is_empty() { (text::block(&told, item.room)) } },
     )
+}
+
+/// The cost of a turn, where the agent says it: its own total begins anew when it is killed.
+fn spent(end: &TurnEnd) -> String {
+    let spent = end.spent.map(|spent| format!(", {}", words::usd(spent.cost_usd)));
+    spent.unwrap_or_default()
 }
 
 /// Markdown, cut where it is too long.

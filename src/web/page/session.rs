@@ -45,7 +45,7 @@ async fn show(faces: &Faces, request: &HttpRequest, id: &str) -> Result<HttpResp
         main: html! {
             (head(&summary, caller.may_act))
             div.columns { (story(&summary, &chunk, caller.may_act)) (side) }
-            @if caller.may_act { (forms::dialogs(&id.to_string())) }
+            @if caller.may_act { (forms::dialogs(&summary)) }
         },
     };
     Ok(page.respond())
@@ -152,11 +152,11 @@ fn facts(summary: &Summary) -> Markup {
     html! {
         p.facts {
             span { "attempt " (summary.lifecycle.attempt) }
-            span { (words::count(u64::from(summary.turns), "turn", "turns")) }
+            span { (words::count(u64::from(summary.turns_by_now()), "turn", "turns")) }
             span { (words::usd(summary.usage.cost_usd)) }
             span { (words::amount(summary.usage.tokens())) " tokens" }
             span { (words::active(summary, now)) " at work" }
-            @if let Some(until) = summary.waits_until() { span { "goes on " (time(until, Form::Date)) } }
+            @if let Some(until) = summary.waits_until() { span { "goes on " (time(until, Form::Left)) } }
             @if let Some(model) = &summary.model { span { (visible(model)) } }
         }
     }
@@ -190,7 +190,7 @@ fn composer(summary: &Summary, may_act: bool) -> Markup {
     };
     html! {
         section #composer data-mode=(mode) aria-label="Go on" hidden[mode != "resume"] {
-            @if mode == "resume" { (forms::resume(&summary.session_id.to_string())) }
+            @if mode == "resume" { (forms::resume(summary)) }
         }
     }
 }

@@ -158,11 +158,11 @@ fn row(summary: &Summary, now: Timestamp) -> Markup {
             p.facts {
                 span.mono { (summary.session_id.short()) }
                 span.cwd.mono { (summary.cwd.display()) }
-                span { (words::count(u64::from(summary.turns), "turn", "turns")) }
+                span { (words::count(u64::from(summary.turns_by_now()), "turn", "turns")) }
                 @if summary.lifecycle.attempt.0 > 1 { span { "attempt " (summary.lifecycle.attempt) } }
                 span { (words::usd(summary.usage.cost_usd)) }
                 span { (words::active(summary, now)) " at work" }
-                @if let Some(until) = summary.waits_until() { span { "goes on " (time(until, Form::Date)) } }
+                @if let Some(until) = summary.waits_until() { span { "goes on " (time(until, Form::Left)) } }
                 span {
                     @if let Some(ended) = ended { "ended " (time(ended, Form::Ago)) }
                     @else if let Some(started) = summary.started_at { "started " (time(started, Form::Ago)) }

@@ -1,5 +1,6 @@
 //! What stands beside a transcript: where the session works, and from where it can go on.
 
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::record::checkpoint_controls;
@@ -30,7 +31,7 @@ pub(super) async fn render(handle: &Handle, summary: &Summary, may_act: bool) ->
 }
 
 fn about(summary: &Summary) -> Markup {
-    let usage = &summary.usage;
+    let (usage, now) = (&summary.usage, Timestamp::now());
     html! {
         dl.about {
             dt { "Directory" } dd.mono { (visible(&summary.cwd.display().to_string())) }
@@ -41,7 +42,9 @@ fn about(summary: &Summary) -> Markup {
             @if let Some(model) = &summary.model { dt { "Model" } dd { (visible(model)) } }
             (terms(&summary.effective))
             dt { "Turns, cost" }
-            dd { (summary.turns) ", " (words::usd(usage.cost_usd)) }
+            dd { (summary.turns_by_now()) ", " (words::usd(usage.cost_usd)) }
+            dt { "At work" } dd { (words::active(summary, now)) }
+            @if let Some(used) = summary.used_of_limits(now) { dt { "Limits" } dd { (used) } }
             dt { "Tokens" }
             dd {
                 (words::amount(usage.input_tokens)) " in, " (words::amount(usage.output_tokens)) " out, "

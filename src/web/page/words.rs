@@ -1,6 +1,8 @@
 //! Amounts, times and states in words.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::markdown;
@@ -20,6 +22,8 @@ pub(super) enum Form {
     Date,
     /// How long ago it was.
     Ago,
+    /// The date, and the time that is left until then.
+    Left,
 }
 
 /// A time that the page's script shows in the reader's own time zone.
@@ -28,6 +32,7 @@ pub(super) fn time(at: Timestamp, form: Form) -> Markup {
         Form::Clock => ("clock", at.strftime("%H:%M:%S")),
         Form::Date => ("date", at.strftime("%Y-%m-%d %H:%M UTC")),
         Form::Ago => ("ago", at.strftime("%Y-%m-%d %H:%M UTC")),
+        Form::Left => ("left", at.strftime("%Y-%m-%d %H:%M UTC")),
     };
     html! { time datetime=(format!("{at:.3}")) data-form=(form) { (plain) } }
 }
@@ -76,10 +81,16 @@ pub(super) fn bytes(count: usize) -> String {
     }
 }
 
-/// How long an agent was at work for a session.
-pub(super) fn active(summary: &Summary, now: Timestamp) -> String {
-    let ms = i64::try_from(summary.active_ms_until(now)).unwrap_or(i64::MAX);
-    duration(SignedDuration::from_millis(ms))
+/// Time at work of a session. While its agent works, the page's script lets it go on.
+pub(super) fn active(summary: &Summary, now: Timestamp) -> Markup {
+    let text = summary.at_work(now);
+    let begin = summary
+        .active_since
+        .and_then(|since| since.checked_sub(Duration::from_millis(summary.active_ms)).ok());
+    html! {
+        @if let Some(begin) = begin { time datetime=(format!("{begin:.3}")) data-form="worked" { (text) } }
+        @else { (text) }
+    }
 }
 
 /// What a session is at, for lists: what it asks, its open tool call, its result, or the sentence about its state where
@@ -103,10 +114,23 @@ pub(super) fn doing(summary: &Summary) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::id::SessionId;
+    use crate::session::samples::created;
 
     #[test]
     fn sizes_are_short() {
         assert_eq!([bytes(12), bytes(2_048)], ["12 B", "2.0 KiB"]);
+    }
+
+    #[test]
+    fn time_at_work_goes_on_while_an_agent_works() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at(0));
+        summary.active_ms = 60_000;
+        assert_eq!(active(&summary, at(9_000)).into_string(), "1 min");
+        summary.active_since = Some(at(100));
+        let expected = r#"<time datetime="1970-01-01T00:00:40.000Z" data-form="worked">1 h 2 min</time>"#;
+        assert_eq!(active(&summary, at(40 + 3_720)).into_string(), expected);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::shown;
+use crate::session::amounts::money;
 use crate::session::message::{TurnEnd, Usage};
 
 /// A line of type `result`.
@@ -69,7 +70,7 @@ pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
     }
     // The total also has what models cost that are not listed.
     let usage = Usage {
-        cost_usd: line.total_cost_usd,
+        cost_usd: money(line.total_cost_usd),
         ..sum(&line.model_usage)
     };
     TurnEnd {
@@ -86,6 +87,7 @@ pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
         queued_turns: line.queued_turn_count,
         synthetic: line.origin.is_some_and(|origin| !origin.is_null()),
         turns: line.num_turns,
+        calls: None,
         usage,
         spent: line.model_usage_since_last_result.as_ref().map(sum),
     }
@@ -104,7 +106,7 @@ pub fn usage_report(reply: &Value) -> Option<Usage> {
     }
     let Report { session } = Report::deserialize(reply).ok()?;
     Some(Usage {
-        cost_usd: session.total_cost_usd,
+        cost_usd: money(session.total_cost_usd),
         ..sum(&session.model_usage)
     })
 }

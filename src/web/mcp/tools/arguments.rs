@@ -64,6 +64,15 @@ pub(super) struct Resume {
     /// What the agent is told. Default: to go on where it was interrupted
     #[serde(default)]
     pub(super) instruction: Option<String>,
+    /// The most model calls from here on. Default: as many as before
+    #[serde(default)]
+    pub(super) max_turns: Option<u32>,
+    /// The most money for the whole session, in US dollars: more than it has cost so far. Default: as before
+    #[serde(default)]
+    pub(super) max_budget_usd: Option<f64>,
+    /// The most time at work from here on, in seconds. Default: as much as before
+    #[serde(default)]
+    pub(super) timeout_seconds: Option<u64>,
     /// Return at once, and let it run
     #[serde(default)]
     pub(super) background: bool,

@@ -14,6 +14,7 @@ use super::arguments::{Execute, Resume};
 use super::{SMART, ToolError, read};
 use crate::runtime::handle::{CallError, NewSession};
 use crate::session::id::{QuestionId, SessionId};
+use crate::session::limits::Limits;
 use crate::session::question::Question;
 use crate::session::summary::Summary;
 use crate::web::mcp::caller::{Caller, Era};
@@ -85,13 +86,21 @@ impl Call<'_> {
         let Resume {
             session_id,
             instruction,
+            max_turns,
+            max_budget_usd,
+            timeout_seconds,
             background,
             cancel_on_disconnect,
         } = read(params.arguments)?;
         let session = self.door.handle.resolve(&session_id).await?;
         // What was told before is not told again.
         let after = self.door.handle.get(session).await?.head;
-        let summary = self.door.resume(self.caller, session, instruction).await?;
+        let limits = Limits {
+            max_turns,
+            max_budget_usd,
+            timeout_seconds,
+        };
+        let summary = self.door.resume(self.caller, session, instruction, limits).await?;
         self.begun(
             tool,
             &summary,

@@ -96,7 +96,27 @@ function show(time) {
     if (form === "clock") time.textContent = CLOCK.format(at);
     if (form === "date") time.textContent = DATE.format(at);
     if (form === "ago") time.textContent = ago(at);
-    if (form !== "day" && !time.title) time.title = FULL.format(at);
+    if (form === "left") time.textContent = left(at);
+    if (form === "worked") time.textContent = duration((Date.now() - at) / 1000);
+    if (form !== "day" && form !== "worked" && !time.title) time.title = FULL.format(at);
+}
+
+const LENGTHS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+
+/** `1 h 2 min`: the two largest units, as the daemon writes a duration. */
+export function duration(seconds) {
+    const whole = Math.max(0, Math.floor(seconds));
+    const found = LENGTHS.findIndex(([, length]) => whole >= length);
+    const large = found < 0 ? LENGTHS.length - 1 : found;
+    const [unit, length] = LENGTHS[large];
+    const [small, part] = LENGTHS[large + 1] ?? [unit, length];
+    const rest = Math.floor((whole % length) / part);
+    return `${Math.floor(whole / length)} ${unit}` + (rest > 0 ? ` ${rest} ${small}` : "");
+}
+
+function left(at) {
+    const seconds = (at - Date.now()) / 1000;
+    return seconds > 0 ? `${DATE.format(at)}, in ${duration(seconds)}` : DATE.format(at);
 }
 
 function ago(at) {
@@ -194,4 +214,5 @@ export function throttled(work, period) {
 }
 
 localise();
-setInterval(() => all('time[data-form="ago"]').forEach(show), 30_000);
+const MOVING = ["ago", "left", "worked"].map((form) => `time[data-form="${form}"]`).join();
+setInterval(() => all(MOVING).forEach(show), 30_000);

@@ -34,7 +34,7 @@ document.addEventListener("keydown", (event) => {
 const BODIES = {
     start: startBody,
     cancel: () => undefined,
-    resume: (form) => filled({ instruction: text(form, "instruction") }),
+    resume: (form) => filled({ instruction: text(form, "instruction"), ...limits(form) }),
     branch: branchBody,
     answer: answerBody,
     leave: () => undefined,
@@ -52,11 +52,21 @@ async function send(form, submitter) {
         done(kind, form, await call("POST", form.dataset.action, body, headers(kind, form, body)));
     } catch (error) {
         if (!(error instanceof Refused || error instanceof Unfit)) throw error;
-        problem.textContent = error.message;
+        problem.textContent = words(error, form);
         problem.hidden = false;
     } finally {
         busy(form, false);
     }
+}
+
+/** A refusal in the words of the form: the name of a field becomes its label. */
+function words(error, form) {
+    const name = error.code === "budget_spent" && "max_budget_usd";
+    const field = name && form.elements[name];
+    if (!field) return error.message;
+    const details = field.closest("details");
+    if (details) details.open = true;
+    return error.message.replace(name, `“${field.labels[0].textContent}”`);
 }
 
 /** The same thing sent twice makes one session: a key belongs to what is sent with it. */
@@ -114,9 +124,7 @@ function startBody(form) {
         name: text(form, "name").trim(),
         model: text(form, "model").trim(),
         permission_mode: text(form, "permission_mode"),
-        max_turns: number(form, "max_turns"),
-        max_budget_usd: number(form, "max_budget_usd"),
-        timeout_seconds: number(form, "timeout_minutes") * 60 || "",
+        ...limits(form),
         clarify: form.elements.clarify.checked || "",
         executor_tools: form.elements.executor_tools.checked || "",
     });
@@ -131,7 +139,17 @@ function branchBody(form) {
         instruction: text(form, "instruction"),
         name: form.elements.name ? text(form, "name").trim() : "",
         at: at ? Number(at) : "",
+        ...(form.elements.max_turns ? limits(form) : {}),
     });
+}
+
+/** The limits that a form gives. */
+function limits(form) {
+    return {
+        max_turns: number(form, "max_turns"),
+        max_budget_usd: number(form, "max_budget_usd"),
+        timeout_seconds: number(form, "timeout_minutes") * 60 || "",
+    };
 }
 
 function answerBody(form, submitter) {

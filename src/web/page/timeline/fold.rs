@@ -57,7 +57,7 @@ pub(super) struct Picture {
     pub(super) to: Timestamp,
     pub(super) bars: Vec<Bar>,
     pub(super) marks: Vec<Mark>,
-    /// How many of these there are among the records.
+    /// How many model calls of the main conversation, and tool calls, there are among the records.
     pub(super) turns: usize,
     pub(super) tools: usize,
 }
@@ -73,6 +73,8 @@ struct Open {
     questions: HashMap<QuestionId, Bar>,
     /// A wait of the whole session, or of its agent.
     wait: Option<Bar>,
+    /// The latest model call.
+    call: String,
     /// What the last attempt ended with.
     last_class: &'static str,
 }
@@ -151,6 +153,10 @@ impl Picture {
 
     fn take_message(&mut self, open: &mut Open, record: &Stored, message: &Message) {
         let at = record.at;
+        if let Some(call) = message.model_call().filter(|call| *call != open.call) {
+            call.clone_into(&mut open.call);
+            self.turns += 1;
+        }
         let bar = |lane, class, words: String| Bar {
             lane,
             from: at,
@@ -164,7 +170,6 @@ impl Picture {
                 let before = open.turn.replace(turn(record));
                 let is_guess = std::mem::take(&mut open.is_turn_guessed);
                 self.close(&mut before.filter(|_| !is_guess), at);
-                self.turns += 1;
             }
             Message::TurnEnded(_) => {
                 open.is_turn_guessed = false;
@@ -288,6 +293,7 @@ impl Picture {
             questions,
             wait,
             is_turn_guessed: _,
+            call: _,
             last_class: _,
         } = open;
         let left = [attempt, turn, wait]

@@ -100,7 +100,7 @@ fn the_picture_has_words_for_everything_and_no_inline_style() {
     };
     let html = render(&crash_and_question(), cut).into_string();
     assert!(
-        html.contains("2 attempts in 1m 40s") && html.contains("30s for people"),
+        html.contains("2 attempts in 1 min 40 s") && html.contains("30 s for people"),
         "{html}"
     );
     assert!(html.contains("make &lt;all&gt;") && !html.contains(" style="), "{html}");
@@ -169,7 +169,7 @@ fn a_stretch_of_the_past_has_what_reaches_into_it_and_a_scale_from_the_beginning
     let html = render(&stretch, shown).into_string();
     assert!(html.contains("Records 5 to 8"), "{html}");
     assert!(
-        html.contains("1 attempt in 55s") && html.contains(">1m 00s</text>"),
+        html.contains("1 attempt in 55 s") && html.contains(">1 min</text>"),
         "{html}"
     );
     for way in ["earlier", "later", "whole"] {
