@@ -242,6 +242,7 @@ mod tests {
             transcript_lock: directory.path().join("lock"),
             agent_session_id: Uuid::nil(),
             spool_reserve_bytes: 0,
+            umask: None,
         };
         let reached = reach(directory.path(), &plan, Path::new("/bin/false")).await;
         let error = reached.err().expect("nobody listens");

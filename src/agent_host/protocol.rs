@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::session::id::{Attempt, SessionId};
+use crate::session::umask::Umask;
 
 /// The version a host announces in its hello.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -79,6 +80,9 @@ pub struct LaunchPlan {
     pub agent_session_id: Uuid,
     /// Bytes kept allocated beyond the spool's end.
     pub spool_reserve_bytes: u64,
+    /// The umask that the agent starts with. Without one, which is how older daemons write it, the agent has the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub umask: Option<Umask>,
 }
 
 /// Which process an agent is: a pid alone may be reused.
@@ -225,6 +229,15 @@ pub enum FromHost {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_of_the_version_before_has_no_umask() {
+        let older = serde_json::json!({"session": SessionId::new(), "attempt": 1, "argv": ["claude"], "env": {}, "cwd": "/",
+            "socket": "/s", "transcript_lock": "/l", "agent_session_id": Uuid::nil(), "spool_reserve_bytes": 0});
+        let plan: LaunchPlan = serde_json::from_value(older.clone()).unwrap();
+        assert_eq!(plan.umask, None);
+        assert_eq!(serde_json::to_value(plan).unwrap(), older);
+    }
 
     #[test]
     fn a_daemon_that_says_nothing_of_nudges_does_not_nudge() {

@@ -31,3 +31,4 @@ pub(crate) mod samples;
 pub mod state;
 pub mod summary;
 pub mod turn;
+pub mod umask;

@@ -48,6 +48,7 @@ impl Place {
             transcript_lock: path("transcripts/t.lock"),
             agent_session_id: Uuid::now_v7(),
             spool_reserve_bytes: 1 << 20,
+            umask: None,
         };
         Self {
             directory,

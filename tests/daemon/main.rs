@@ -20,6 +20,7 @@ mod death;
 mod disk;
 mod doctor;
 mod faults;
+mod intake;
 mod main_job;
 mod odd_lines;
 mod odd_places;
