@@ -3,6 +3,7 @@
 //! The order is that of trust: nothing is opened before the lock of the state directory is held, and nothing is served
 //! before the journal is read. Its end touches no agent: their hosts go on without it, and the next daemon attaches.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::environment::ENCLOSING_SESSION;
 use crate::agent::launch::write_private;
+use crate::agent_host::protocol::ATTEMPT_MARK;
 use crate::config::{Environment, Flag, Paths, Settings, Sources};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::traces::Traces;
@@ -220,19 +222,44 @@ async fn run(
     outcome
 }
 
-/// A daemon that is started inside an agent must not be of its family: markers of the enclosing session would reach
-/// our agents. The environment of a running process cannot be changed safely, so the program is replaced by itself.
+/// Variables that a daemon keeps when an agent of cc-executor starts it. Everything else in an agent's environment may be
+/// its session's alone: logins, addresses, keys.
+const KEPT_OF_AGENT: [&str; 9] = [
+    "HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR",
+];
+
+/// Beginnings of the names of more such variables: locale, directories, and settings of cc-executor itself.
+const KEPT_OF_AGENT_PREFIXES: [&str; 3] = ["LC_", "XDG_", "CC_EXECUTOR__"];
+
+/// Leaves the environment of an enclosing session, which must not reach our agents. Inside an agent of cc-executor that is
+/// nearly all of the environment; inside another Claude session it is the markers of that session, and the rest is the
+/// user's own. The environment of a running process cannot be changed safely, so the program is replaced by itself.
 fn leave_enclosing_session() -> anyhow::Result<()> {
     if !ENCLOSING_SESSION.iter().any(|name| std::env::var_os(name).is_some()) {
         return Ok(());
     }
     let mut command = Command::new(own_program()?);
     command.args(std::env::args_os().skip(1));
-    ENCLOSING_SESSION.iter().for_each(|name| {
-        command.env_remove(name);
-    });
+    let is_inside_agent = std::env::var_os(ATTEMPT_MARK).is_some();
+    for (name, _) in std::env::vars_os() {
+        if !is_kept(&name, is_inside_agent) {
+            command.env_remove(name);
+        }
+    }
     let error = command.exec();
     Err(error).context("cannot start over without the enclosing session's environment")
+}
+
+/// Returns true if a daemon that is started inside a session keeps a variable of this name.
+fn is_kept(name: &OsStr, is_inside_agent: bool) -> bool {
+    let Some(name) = name.to_str() else {
+        return !is_inside_agent;
+    };
+    if !is_inside_agent {
+        return !ENCLOSING_SESSION.contains(&name);
+    }
+    let has_prefix = KEPT_OF_AGENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    has_prefix || KEPT_OF_AGENT.contains(&name)
 }
 
 /// This program, by the path it had when it started: after an upgrade that is the new one.
@@ -341,4 +368,35 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         max_budget_usd: Some(supervision.max_budget_usd).filter(|usd| *usd > 0.0),
         restart: supervision.restart_policy(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_keeps_nothing_of_an_agents_session_and_what_is_the_users_own() {
+        let kept = |inside: bool| {
+            let names = [
+                "PATH",
+                "LC_ALL",
+                "CC_EXECUTOR__LOG__LEVEL",
+                "ANTHROPIC_API_KEY",
+                "SECRET",
+                "CLAUDECODE",
+                ATTEMPT_MARK,
+            ];
+            let kept = names.into_iter().filter(|name| is_kept(OsStr::new(name), inside));
+            kept.collect::<Vec<_>>()
+        };
+        assert_eq!(kept(true), ["PATH", "LC_ALL", "CC_EXECUTOR__LOG__LEVEL"]);
+        let own = [
+            "PATH",
+            "LC_ALL",
+            "CC_EXECUTOR__LOG__LEVEL",
+            "ANTHROPIC_API_KEY",
+            "SECRET",
+        ];
+        assert_eq!(kept(false), own);
+    }
 }

@@ -10,11 +10,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::agent_host::protocol::ATTEMPT_MARK;
-use crate::session::request::{PermissionMode, Request};
+use crate::session::request::{ARGUMENT_BYTES_MAX, PermissionMode, Request, is_inline};
 use crate::session::turn::OWN_MCP_SERVER;
 
 /// Environment variables of an enclosing Claude session, which an agent of ours must not inherit.
-pub const ENCLOSING_SESSION: [&str; 8] = [
+pub const ENCLOSING_SESSION: [&str; 9] = [
     "CLAUDECODE",
     "CLAUDE_CODE_SESSION_ID",
     "CLAUDE_CODE_ENTRYPOINT",
@@ -23,10 +23,14 @@ pub const ENCLOSING_SESSION: [&str; 8] = [
     "CLAUDE_PID",
     ATTEMPT_MARK,
     DEPTH_VARIABLE,
+    GRANT_VARIABLE,
 ];
 
 /// Tells whoever an agent starts how many agents stand above it: what it asks for in turn is that deep.
 pub const DEPTH_VARIABLE: &str = "CC_EXECUTOR_DEPTH";
+
+/// Tells our relay inside an agent that the agent's session was given our tools.
+pub const GRANT_VARIABLE: &str = "CC_EXECUTOR_TOOLS";
 
 /// What the CLI is told for long unattended runs, unless the caller says otherwise.
 ///
@@ -166,15 +170,20 @@ pub fn arguments(
     let mode = request.permission_mode.unwrap_or(PermissionMode::Default);
     argv.push(format!("--permission-mode={}", mode.name()));
     argv.extend(conversation.flags());
+    let mut files = Vec::new();
     let mut flag = |name: &str, value: &str| argv.push(format!("--{name}={value}"));
-    let optional = [
-        ("model", &request.model),
-        ("append-system-prompt", &request.append_system_prompt),
-    ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            flag(name, value);
+    if let Some(model) = &request.model {
+        flag("model", model);
+    }
+    match &request.append_system_prompt {
+        Some(text) if text.len() > ARGUMENT_BYTES_MAX => {
+            let path = directory.join("system-prompt.txt");
+            flag("append-system-prompt-file", &path.to_string_lossy());
+            let text = text.clone();
+            files.push(SideFile { path, text });
         }
+        Some(text) => flag("append-system-prompt", text),
+        None => {}
     }
     if let Some(turns) = remaining.turns {
         flag("max-turns", &turns.to_string());
@@ -194,9 +203,8 @@ pub fn arguments(
         .add_dirs
         .iter()
         .for_each(|dir| flag("add-dir", &dir.to_string_lossy()));
-    let mut files = Vec::new();
     for (n, config) in request.mcp_config.iter().enumerate() {
-        let path = if config.trim_start().starts_with('{') {
+        let path = if is_inline(config) {
             let path = directory.join(format!("mcp-{n}.json"));
             files.push(SideFile {
                 path: path.clone(),
@@ -237,7 +245,7 @@ pub fn own_mcp_config(executable: &Path, state: &Path, depth: u32, mark: &str) -
     let server = json!({
         "command": executable,
         "args": ["mcp", "--state-dir", state],
-        "env": {DEPTH_VARIABLE: depth.to_string(), ATTEMPT_MARK: mark},
+        "env": {DEPTH_VARIABLE: depth.to_string(), ATTEMPT_MARK: mark, GRANT_VARIABLE: "1"},
     });
     json!({"mcpServers": {OWN_MCP_SERVER: server}}).to_string()
 }
@@ -354,6 +362,26 @@ mod tests {
             }]
         );
         assert!(argv.contains(&"--mcp-config=/work dir/servers.json".to_owned()));
+    }
+
+    #[test]
+    fn a_system_prompt_that_is_too_long_for_an_argument_goes_by_a_file() {
+        let with = |text: String| {
+            let append_system_prompt = Some(text);
+            let request = Request {
+                append_system_prompt,
+                ..request()
+            };
+            let new = Conversation::New(Uuid::nil());
+            arguments(&request, new, Remaining::default(), Path::new("/attempt"))
+        };
+        let (argv, files) = with("x".repeat(ARGUMENT_BYTES_MAX));
+        assert!(files.is_empty() && argv.iter().any(|word| word.starts_with("--append-system-prompt=x")));
+        let long = "x".repeat(ARGUMENT_BYTES_MAX + 1);
+        let (argv, files) = with(long.clone());
+        assert!(argv.contains(&"--append-system-prompt-file=/attempt/system-prompt.txt".to_owned()));
+        assert!(argv.iter().all(|word| word.len() < 100));
+        assert_eq!((files.len(), &files[0].text), (1, &long));
     }
 
     #[test]

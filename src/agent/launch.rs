@@ -243,6 +243,7 @@ mod tests {
             agent_session_id: Uuid::nil(),
             spool_reserve_bytes: 0,
             open_files: None,
+            umask: None,
         };
         let reached = reach(directory.path(), &plan, Path::new("/bin/false")).await;
         let error = reached.err().expect("nobody listens");

@@ -50,6 +50,7 @@ mod messages;
 mod pace;
 mod proc;
 mod process;
+mod program;
 pub mod protocol;
 mod reserve;
 mod socket;

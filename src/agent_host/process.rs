@@ -13,8 +13,9 @@ use std::thread;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, umask};
 
+use super::program::{self, Program};
 use super::protocol::{ATTEMPT_MARK, AgentProcess, Exit, LaunchPlan, files};
 use super::{disk, locks, log, proc};
 
@@ -77,9 +78,19 @@ pub(super) fn start(plan: &LaunchPlan, mark: &str, agent_lock: File) -> Result<L
     for lock in [&agent_lock, &transcript_lock] {
         locks::let_inherit(lock).map_err(|error| format!("cannot hand a lock to the agent: {error}"))?;
     }
-    let child = command.spawn().map_err(|error| explain(plan, &error))?;
+    let child = spawn(&mut command, plan).map_err(|error| explain(plan, &error))?;
     drop((agent_lock, transcript_lock));
     own(child)
+}
+
+/// Starts the agent with the umask of its plan. The host has its own umask again afterwards.
+fn spawn(command: &mut Command, plan: &LaunchPlan) -> io::Result<Child> {
+    let own = plan.umask.map(|mask| umask(Mode::from_raw_mode(mask.bits())));
+    let child = command.spawn();
+    if let Some(own) = own {
+        umask(own);
+    }
+    child
 }
 
 /// Waits on a thread of its own until a process has ended, then says so.
@@ -176,11 +187,17 @@ fn command(plan: &LaunchPlan, mark: &str) -> Result<Command, String> {
     let stdin =
         open_fifo(Path::new(files::STDIN)).map_err(|error| format!("cannot make the agent's stdin: {error}"))?;
     let append = |name| disk::open_append(Path::new(name)).map_err(|error| format!("cannot open {name}: {error}"));
+    let found = program::find(program, &plan.env, &plan.cwd, std::env::var_os("PATH"));
+    let (program, search_path) = match found {
+        Program::AsNamed => (PathBuf::from(program), None),
+        Program::OfDaemon { path, search_path } => (path, Some(search_path)),
+    };
     let mut command = Command::new(program);
     command
         .args(arguments)
         .env_clear()
         .envs(&plan.env)
+        .envs(search_path.map(|search_path| ("PATH", search_path)))
         .env(ATTEMPT_MARK, mark)
         .current_dir(&plan.cwd);
     command
@@ -207,7 +224,10 @@ fn explain(plan: &LaunchPlan, error: &io::Error) -> String {
         );
     }
     let program = plan.argv.first().map_or("", String::as_str);
-    format!("cannot start {program}: {error}; check that it is installed and on the PATH, or set agent.command")
+    if error.kind() == io::ErrorKind::NotFound && !program.contains('/') {
+        return program::missing(program, &plan.env, std::env::var_os("PATH"));
+    }
+    format!("cannot start {program}: {error}; check that it is installed and can be run, or set agent.command")
 }
 
 /// A child is not reaped yet, so its pid names it even if it has ended already. One that cannot be watched is ended.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::session::id::{Attempt, SessionId};
+use crate::session::umask::Umask;
 
 /// The version a host announces in its hello.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -82,6 +83,9 @@ pub struct LaunchPlan {
     /// Soft limit of open files for the agent. The daemon raises its own, which the host inherits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_files: Option<u64>,
+    /// The umask that the agent starts with. Without one, which is how older daemons write it, the agent has the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub umask: Option<Umask>,
 }
 
 /// Which process an agent is: a pid alone may be reused.
@@ -239,6 +243,15 @@ mod tests {
         let (count, youngest_ms) = (2, None);
         let children = FromHost::Children { count, youngest_ms };
         assert_eq!(serde_json::from_str::<FromHost>(older).unwrap(), children);
+    }
+
+    #[test]
+    fn a_plan_of_the_version_before_has_no_umask() {
+        let older = serde_json::json!({"session": SessionId::new(), "attempt": 1, "argv": ["claude"], "env": {}, "cwd": "/",
+            "socket": "/s", "transcript_lock": "/l", "agent_session_id": Uuid::nil(), "spool_reserve_bytes": 0});
+        let plan: LaunchPlan = serde_json::from_value(older.clone()).unwrap();
+        assert_eq!(plan.umask, None);
+        assert_eq!(serde_json::to_value(plan).unwrap(), older);
     }
 
     #[test]

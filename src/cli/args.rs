@@ -158,6 +158,9 @@ pub(crate) struct RunArgs {
     /// Text added to the system prompt
     #[arg(long, value_name = "TEXT")]
     pub(crate) append_system_prompt: Option<String>,
+    /// Read the text added to the system prompt from a file
+    #[arg(long, value_name = "FILE", conflicts_with = "append_system_prompt")]
+    pub(crate) append_system_prompt_file: Option<PathBuf>,
     /// MCP servers for the agent: JSON, or a file holding it (repeatable)
     #[arg(long, value_name = "JSON|FILE")]
     pub(crate) mcp_config: Vec<String>,

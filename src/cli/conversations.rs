@@ -1,10 +1,9 @@
 //! Going on by hand: `resume`, `fork`, `import`, `checkpoints`, `handover`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -14,7 +13,7 @@ use super::client::{Client, read, session_path};
 use super::columns::{Column, list};
 use super::exit::{Exit, Failure};
 use super::launch::find_or_start;
-use super::run::{directory, own_environment, show, show_new};
+use super::run::{OwnEnvironment, directory, own_environment, show, show_new};
 use super::screen::print;
 use super::sessions::print_object;
 use super::units;
@@ -58,6 +57,15 @@ struct Handover {
     line: String,
 }
 
+/// Body of the request for a session that goes on with a conversation.
+#[derive(Serialize)]
+struct Import<'a> {
+    #[serde(flatten)]
+    body: &'a Value,
+    #[serde(flatten)]
+    environment: &'a OwnEnvironment,
+}
+
 /// `resume`
 pub(crate) async fn resume(client: Client, args: &ResumeArgs) -> Result<Exit, Failure> {
     let limits = Limits {
@@ -93,13 +101,15 @@ pub(crate) async fn fork(client: Client, args: &ForkArgs) -> Result<Exit, Failur
 
 /// `import`
 pub(crate) async fn import(state_dir: &Path, args: &ImportArgs) -> Result<Exit, Failure> {
-    let env: BTreeMap<String, String> = own_environment();
     let cwd = args.cwd.as_deref().map(directory).transpose()?;
+    let client = find_or_start(state_dir).await?;
     let body = without_nulls(json!({
         "agent_session_id": args.agent_session_id, "instruction": args.instruction, "cwd": cwd, "name": args.name,
-        "env": env,
     }));
-    let client = find_or_start(state_dir).await?;
+    let body = Import {
+        body: &body,
+        environment: &OwnEnvironment::for_daemon(&client, own_environment()),
+    };
     let created = client.post("/api/sessions/import", &body).await?;
     show_new(client, &created, args.shown).await
 }

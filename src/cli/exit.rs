@@ -113,6 +113,13 @@ pub(crate) enum Failure {
     /// No daemon runs for this state directory.
     #[error("no daemon runs for {}: start one with `cc-executor serve`, or `cc-executor run` starts one by itself", .0.display())]
     NoDaemon(PathBuf),
+    /// No daemon runs, and this command is run by an agent, which may not start one: a person has stopped it.
+    #[error(
+        "no daemon runs for {}, and an agent does not start one: ask a person to run `cc-executor serve`, or any command \
+         that starts it",
+        .0.display()
+    )]
+    InsideAgent(PathBuf),
     /// The daemon refused.
     #[error("{0}")]
     Refused(String),
@@ -130,7 +137,7 @@ impl Failure {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::UnknownId(_) => Exit::UnknownId,
-            Self::NoDaemon(_) => Exit::NoDaemon,
+            Self::NoDaemon(_) | Self::InsideAgent(_) => Exit::NoDaemon,
             Self::Refused(_) => Exit::Refused,
             Self::Failed(_) => Exit::Failed,
             Self::BrokenPipe => Exit::Ok,

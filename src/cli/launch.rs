@@ -1,5 +1,6 @@
 //! Starting the daemon in the background.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -11,6 +12,7 @@ use super::clean::{clean, one_line};
 use super::client::Client;
 use super::exit::Failure;
 use super::screen::eprint;
+use crate::agent_host::protocol::ATTEMPT_MARK;
 
 /// How long the daemon may take to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -18,13 +20,35 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often it is looked for meanwhile.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
-/// The daemon of this state directory; started when none runs, which is said on standard error.
-pub(crate) async fn find_or_start(state_dir: &Path) -> Result<Client, Failure> {
-    find_or_start_with(state_dir, &[]).await
+/// The environment that a daemon is started with.
+#[derive(Debug)]
+pub(crate) enum DaemonEnvironment {
+    /// That of this process.
+    Inherited,
+    /// These variables and nothing else.
+    Only(Vec<(OsString, OsString)>),
 }
 
-/// The same, with further arguments for one that is started.
-pub(crate) async fn find_or_start_with(state_dir: &Path, arguments: &[String]) -> Result<Client, Failure> {
+/// Returns true if an agent of cc-executor has started this process, directly or not.
+pub(crate) fn is_inside_agent() -> bool {
+    std::env::var_os(ATTEMPT_MARK).is_some()
+}
+
+/// Returns the daemon of this state directory. If none runs, starts one and says so on standard error. Inside an agent it
+/// starts none: that would undo a `stop`, and the daemon would be the agent's child.
+pub(crate) async fn find_or_start(state_dir: &Path) -> Result<Client, Failure> {
+    match Client::find(state_dir) {
+        Err(_) if is_inside_agent() => Err(Failure::InsideAgent(state_dir.to_owned())),
+        Ok(_) | Err(_) => find_or_start_with(state_dir, &[], &DaemonEnvironment::Inherited).await,
+    }
+}
+
+/// The same, also inside an agent, with further arguments and the environment for a daemon that is started.
+pub(crate) async fn find_or_start_with(
+    state_dir: &Path,
+    arguments: &[String],
+    environment: &DaemonEnvironment,
+) -> Result<Client, Failure> {
     if let Ok(client) = Client::find(state_dir) {
         if let Some(version) = client.other_version() {
             let (version, ours) = (clean(version), env!("CARGO_PKG_VERSION"));
@@ -35,7 +59,7 @@ pub(crate) async fn find_or_start_with(state_dir: &Path, arguments: &[String]) -
         return Ok(client);
     }
     let log = state_dir.join("logs").join("daemon.log");
-    let mut child = start(state_dir, arguments, &log).map_err(|error| {
+    let mut child = start(state_dir, arguments, environment, &log).map_err(|error| {
         Failure::Failed(format!(
             "cannot start the daemon for {}: {error}; another directory can be given by --state-dir",
             state_dir.display()
@@ -53,11 +77,15 @@ pub(crate) async fn find_or_start_with(state_dir: &Path, arguments: &[String]) -
     Ok(client)
 }
 
-fn start(state_dir: &Path, arguments: &[String], log: &Path) -> io::Result<Child> {
+fn start(state_dir: &Path, arguments: &[String], environment: &DaemonEnvironment, log: &Path) -> io::Result<Child> {
     let logs = log.parent().unwrap_or(state_dir);
     DirBuilder::new().recursive(true).mode(0o700).create(logs)?;
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
-    daemon_command(state_dir, arguments, log)?.spawn()
+    let mut command = daemon_command(state_dir, arguments, log)?;
+    if let DaemonEnvironment::Only(variables) = environment {
+        command.env_clear().envs(variables.iter().cloned());
+    }
+    command.spawn()
 }
 
 /// The daemon goes on when the terminal is closed: the first thing it does is to make a session of its own, which it

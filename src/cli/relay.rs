@@ -2,6 +2,9 @@
 //! anybody's configuration, starts the daemon when none runs, and outlives daemons: a call whose stream breaks off is
 //! read on at the next one.
 //!
+//! A daemon that was stopped stays stopped until the client asks for something. Inside an agent the relay starts no daemon
+//! at all ([`inside`]).
+//!
 //! Nothing but messages of the protocol is written to standard output.
 
 use std::cell::RefCell;
@@ -49,9 +52,24 @@ const REVISION_FIELD: &str = "io.modelcontextprotocol/protocolVersion";
 /// The error of JSON-RPC for what went wrong on our side.
 const INTERNAL_ERROR: i64 = -32603;
 
+mod daemon;
+mod inside;
+
+use daemon::Need;
+use inside::Grant;
+
 /// Carries messages until the client closes its end.
 pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
-    find_or_start(state_dir).await?;
+    let parent = std::env::var(ATTEMPT_MARK).ok();
+    match &parent {
+        Some(mark) => {
+            if let Grant::Nothing(why) = inside::grant(state_dir, mark).await {
+                inside::serve_nothing(why).await;
+                return Ok(Exit::Ok);
+            }
+        }
+        None => drop(find_or_start(state_dir).await?),
+    }
     if io::stdin().is_terminal() {
         eprint("waits for MCP on standard input: clients start it, and `cc-executor mcp-config` prints how");
     }
@@ -60,7 +78,7 @@ pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
         state_dir: state_dir.to_owned(),
         directory: std::env::current_dir().ok(),
         depth: std::env::var(DEPTH_VARIABLE).ok().and_then(|depth| depth.parse().ok()),
-        parent: std::env::var(ATTEMPT_MARK).ok(),
+        parent,
         session: RefCell::default(),
         running: RefCell::default(),
         starting: Mutex::default(),
@@ -167,11 +185,17 @@ impl Relay {
                     self.running.borrow_mut().insert(id, task.abort_handle());
                 }
             }
-            _ => {
+            "notifications/initialized" => {
                 self.deliver(&message).await;
-                if method == "notifications/initialized" && !is_stateless {
+                if !is_stateless {
                     tokio::task::spawn_local(Rc::clone(self).stand());
                 }
+            }
+            _ if connection::find(&self.state_dir).is_some() => self.deliver(&message).await,
+            _ => {
+                // It waits for a daemon, which is no reason to hold up what comes behind it.
+                let relay = Rc::clone(self);
+                tokio::task::spawn_local(async move { relay.deliver(&message).await });
             }
         }
     }
@@ -186,10 +210,10 @@ impl Relay {
     }
 
     async fn try_to_carry(&self, message: &Value) -> Result<(), String> {
-        let mut answer = self.post(message).await?;
+        let mut answer = self.post(message, Need::Request).await?;
         if answer.status() == StatusCode::NOT_FOUND && self.session.borrow().id.is_some() {
             self.introduce_again().await?;
-            answer = self.post(message).await?;
+            answer = self.post(message, Need::Request).await?;
         }
         if let Some(id) = answer.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()) {
             self.session.borrow_mut().id = Some(id.to_owned());
@@ -215,7 +239,7 @@ impl Relay {
             let Some(at) = last.as_deref().filter(|_| !is_stateless(message)) else {
                 break;
             };
-            answer = self.get(Some(at)).await?;
+            answer = self.get(Some(at), Need::GoOn).await?;
         }
         Err("the connection to the daemon was lost during this call; a session it started goes on: call list_executions".into())
     }
@@ -262,7 +286,7 @@ impl Relay {
         let mut last: Option<String> = None;
         let session = self.session.borrow().id.clone();
         while self.session.borrow().id == session && session.is_some() {
-            if let Ok(mut answer) = self.get(last.as_deref()).await
+            if let Ok(mut answer) = self.get(last.as_deref(), Need::Stand).await
                 && answer.status().is_success()
                 && let Streamed::Broken(at) = self.stream(&mut answer, last.take()).await
             {
@@ -274,7 +298,7 @@ impl Relay {
 
     /// Sends a message that has no answer.
     async fn deliver(&self, message: &Value) {
-        match self.post(message).await {
+        match self.post(message, Need::GoOn).await {
             Ok(answer) if answer.status().is_success() => {}
             Ok(answer) => eprint(&format!("the daemon answered {} to a notification", answer.status())),
             Err(told) => eprint(&told),
@@ -285,7 +309,7 @@ impl Relay {
         let introduction = self.session.borrow().introduction.clone();
         let introduction = introduction.ok_or("the client has not introduced itself")?;
         self.session.borrow_mut().id = None;
-        let mut answer = self.post(&introduction).await?;
+        let mut answer = self.post(&introduction, Need::Request).await?;
         let id = answer
             .headers()
             .get("mcp-session-id")
@@ -310,10 +334,10 @@ impl Relay {
     }
 
     /// Posts a message, to a daemon that is started if need be.
-    async fn post(&self, message: &Value) -> Result<Answer, String> {
+    async fn post(&self, message: &Value, need: Need) -> Result<Answer, String> {
         let mut told = String::new();
         for _ in 0..TRIES {
-            let request = self.request(Method::POST, message).await?;
+            let request = self.request(Method::POST, message, need).await?;
             let request = request.insert_header(("Content-Type", "application/json"));
             match request.send_body(message.to_string()).await {
                 Ok(answer) => return Ok(answer),
@@ -326,10 +350,10 @@ impl Relay {
         Err(format!("the daemon does not answer: {told}"))
     }
 
-    async fn get(&self, last: Option<&str>) -> Result<Answer, String> {
+    async fn get(&self, last: Option<&str>, need: Need) -> Result<Answer, String> {
         let mut told = String::new();
         for _ in 0..TRIES {
-            let mut request = self.request(Method::GET, &Value::Null).await?;
+            let mut request = self.request(Method::GET, &Value::Null, need).await?;
             if let Some(last) = last {
                 request = request.insert_header(("Last-Event-ID", last));
             }
@@ -343,15 +367,8 @@ impl Relay {
     }
 
     /// A request with the headers that go with a message.
-    async fn request(&self, method: Method, message: &Value) -> Result<awc::ClientRequest, String> {
-        {
-            let _alone = self.starting.lock().await;
-            if connection::find(&self.state_dir).is_none() {
-                let started = find_or_start(&self.state_dir).await;
-                started.map_err(|failure| failure.to_string())?;
-            }
-        }
-        let daemon = connection::find(&self.state_dir).ok_or("no daemon runs, and none can be started")?;
+    async fn request(&self, method: Method, message: &Value, need: Need) -> Result<awc::ClientRequest, String> {
+        let daemon = self.daemon(need).await?;
         let mut request = self
             .http
             .request(method, format!("{}/mcp", daemon.base_url))

@@ -1,6 +1,8 @@
 //! `restart`: the running daemon is replaced by one of this program with the same arguments; `stop`: it is not replaced.
 //! Agents go on meanwhile.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,9 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::client::Client;
 use super::connection::is_locked;
 use super::exit::{Exit, Failure};
-use super::launch::find_or_start_with;
+use super::launch::{DaemonEnvironment, find_or_start_with, is_inside_agent};
 use super::screen::print;
 use super::serve;
+use crate::agent_host;
 use crate::config::DAEMON_LOCK;
 
 /// How long the old daemon may take to end.
@@ -28,8 +31,9 @@ pub(crate) async fn restart(state_dir: &Path) -> Result<Exit, Failure> {
     let arguments = running.serve_arguments();
     serve::check(state_dir, arguments)
         .map_err(|why| Failure::Failed(format!("the daemon goes on: another one could not start: {why}")))?;
+    let environment = environment_for_next(&running)?;
     end(&running, state_dir).await?;
-    let new = find_or_start_with(state_dir, arguments).await;
+    let new = find_or_start_with(state_dir, arguments, &environment).await;
     let new = new.map_err(|why| Failure::Failed(format!("agents go on without a daemon: {why}")))?;
     let new = new.pid();
     print(&format!(
@@ -37,6 +41,33 @@ pub(crate) async fn restart(state_dir: &Path) -> Result<Exit, Failure> {
         env!("CARGO_PKG_VERSION")
     ))?;
     Ok(Exit::Ok)
+}
+
+/// The environment of the next daemon: that of this process, but inside an agent that of the running daemon, since the
+/// agent's own is its session's.
+fn environment_for_next(running: &Client) -> Result<DaemonEnvironment, Failure> {
+    if !is_inside_agent() {
+        return Ok(DaemonEnvironment::Inherited);
+    }
+    let environ = agent_host::environment(running.pid().cast_signed());
+    let environ = environ.map_err(|error| {
+        Failure::Failed(format!(
+            "the daemon goes on: its environment cannot be read ({error}), and an agent's is not for a daemon; run this \
+             command outside of the agent"
+        ))
+    })?;
+    Ok(DaemonEnvironment::Only(variables(&environ)))
+}
+
+/// The entries of an environment as the kernel shows it, each with a zero byte behind it.
+fn variables(environ: &[u8]) -> Vec<(OsString, OsString)> {
+    let entries = environ.split(|byte| *byte == 0);
+    let named = entries.filter_map(|entry| {
+        let equals = entry.iter().skip(1).position(|byte| *byte == b'=')? + 1;
+        let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+        Some((text(&entry[..equals]), text(&entry[equals + 1..])))
+    });
+    named.collect()
 }
 
 /// `stop`
@@ -77,4 +108,16 @@ async fn wait_for_end(state_dir: &Path, pid: u32) -> Result<(), Failure> {
         tokio::time::sleep(LOOK_PERIOD).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variables_of_a_process_are_read_as_they_are() {
+        let found = variables(b"A=1\0B=x=y\0EMPTY=\0\0no variable\0");
+        let expected = [("A", "1"), ("B", "x=y"), ("EMPTY", "")];
+        assert_eq!(found, expected.map(|(name, value)| (name.into(), value.into())));
+    }
 }

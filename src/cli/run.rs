@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::session::request::Request;
+use crate::session::umask::Umask;
 
 use super::args::{RunArgs, Shown};
 use super::attach;
@@ -24,7 +25,31 @@ use super::view::View;
 struct Body<'a> {
     #[serde(flatten)]
     request: &'a Request,
-    env: &'a BTreeMap<String, String>,
+    #[serde(flatten)]
+    environment: &'a OwnEnvironment,
+}
+
+/// The environment that this process gives to a session: all of it, and the umask with it.
+#[derive(Serialize)]
+pub(crate) struct OwnEnvironment {
+    env: BTreeMap<String, String>,
+    /// `false`: the session gets nothing of the daemon's environment. A daemon of another version may not know the field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inherit_env: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    umask: Option<Umask>,
+}
+
+impl OwnEnvironment {
+    /// The environment `env` and the umask of this process, as the daemon of `client` knows them.
+    pub(crate) fn for_daemon(client: &Client, env: BTreeMap<String, String>) -> Self {
+        let is_known = client.other_version().is_none();
+        Self {
+            env,
+            inherit_env: is_known.then_some(false),
+            umask: own_umask().filter(|_| is_known),
+        }
+    }
 }
 
 /// What the daemon says about a new session besides its view.
@@ -42,7 +67,7 @@ pub(crate) async fn run(state_dir: &Path, args: &RunArgs) -> Result<Exit, Failur
     let client = find_or_start(state_dir).await?;
     let body = Body {
         request: &request,
-        env: &env,
+        environment: &OwnEnvironment::for_daemon(&client, env),
     };
     let created = client.create(&body).await?;
     show_new(client, &created, args.shown).await
@@ -94,7 +119,7 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
             .iter()
             .flat_map(|list| split_rules(list))
             .collect(),
-        append_system_prompt: args.append_system_prompt.clone(),
+        append_system_prompt: system_prompt(args)?,
         mcp_config: args
             .mcp_config
             .iter()
@@ -113,6 +138,8 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
         question_timeout_seconds: args.question_timeout,
         checkpoint_interval_seconds: args.checkpoint_interval,
         keep_background: args.keep_background,
+        // It is sent beside the request, like the environment.
+        umask: None,
         env_names: env.keys().cloned().collect(),
         clarify: args.clarify,
         executor_tools: args.with_executor,
@@ -121,6 +148,24 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
         parent: None,
         origin: None,
     })
+}
+
+/// The text that is added to the system prompt: given in words or as a file.
+fn system_prompt(args: &RunArgs) -> Result<Option<String>, Failure> {
+    let Some(file) = &args.append_system_prompt_file else {
+        return Ok(args.append_system_prompt.clone());
+    };
+    let text = std::fs::read_to_string(file);
+    let text =
+        text.map_err(|error| Failure::Usage(format!("--append-system-prompt-file: cannot read {file:?}: {error}")));
+    text.map(Some)
+}
+
+/// The umask of this process, as Linux shows it; to ask for it by the system call would change it.
+fn own_umask() -> Option<Umask> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    umask.trim().parse().ok()
 }
 
 /// The caller's own environment.
@@ -168,10 +213,20 @@ pub(crate) fn directory(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// JSON as it stands, or the whole path of a file: the daemon works elsewhere.
+/// JSON as it stands, or the whole path of a file, which the daemon reads as soon as it has the request.
 fn mcp_config(given: &str) -> Result<String, Failure> {
     let bad = |error: &dyn std::fmt::Display| Failure::Usage(format!("--mcp-config: {error}"));
-    read_json(given).map_err(|error| bad(&error))?;
+    if let Ok(metadata) = std::fs::metadata(given.strip_prefix('@').unwrap_or(given))
+        && !metadata.is_file()
+        && !is_inline_json(given)
+    {
+        return Err(bad(&format!(
+            "{given:?} is not a regular file: write the JSON into one"
+        )));
+    }
+    if !read_json(given).map_err(|error| bad(&error))?.is_object() {
+        return Err(bad(&"it holds JSON that is not an object"));
+    }
     if is_inline_json(given) {
         return Ok(given.to_owned());
     }
@@ -240,12 +295,35 @@ mod tests {
     }
 
     #[test]
+    fn the_umask_is_read_and_stays_as_it_is() {
+        let umask = own_umask().expect("Linux shows it");
+        assert_eq!(own_umask(), Some(umask));
+    }
+
+    #[test]
+    fn a_long_system_prompt_comes_from_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("prompt");
+        std::fs::write(&path, "x".repeat(160_000)).unwrap();
+        let args = args(&["t", "--append-system-prompt-file", path.to_str().unwrap()]);
+        let request = request(&args, &BTreeMap::new()).unwrap();
+        assert_eq!(request.append_system_prompt.as_deref().map(str::len), Some(160_000));
+        request.check().unwrap();
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         let failure = |line: &[&str]| request(&args(line), &BTreeMap::new()).unwrap_err();
         for (line, word) in [
             (&["x", "--cwd", "/nowhere"][..], "/nowhere"),
             (&["x", "--json-schema", "@/nowhere"], "--json-schema"),
             (&["x", "--mcp-config", "/nowhere"], "--mcp-config"),
+            (&["x", "--mcp-config", "/dev/null"], "regular file"),
+            (&["x", "--mcp-config", "[]"], "not an object"),
+            (
+                &["x", "--append-system-prompt-file", "/nowhere"],
+                "--append-system-prompt-file",
+            ),
         ] {
             let failure = failure(line);
             assert_eq!(failure.exit(), Exit::Usage);
@@ -261,11 +339,21 @@ mod tests {
             ..Request::default()
         };
         let env = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
-        let body = serde_json::to_value(Body {
-            request: &request,
-            env: &env,
-        })
-        .unwrap();
-        assert_eq!(body, serde_json::json!({"task": "t", "cwd": "/", "env": {"A": "b"}}));
+        let body = |inherit_env, umask| {
+            let environment = &OwnEnvironment {
+                env: env.clone(),
+                inherit_env,
+                umask,
+            };
+            let request = &request;
+            serde_json::to_value(Body { request, environment }).unwrap()
+        };
+        let older = serde_json::json!({"task": "t", "cwd": "/", "env": {"A": "b"}});
+        assert_eq!(body(None, None), older, "as a daemon of another version reads it");
+        let whole = body(Some(false), Some("27".parse().unwrap()));
+        assert_eq!(
+            (&whole["inherit_env"], &whole["umask"]),
+            (&false.into(), &"0027".into())
+        );
     }
 }

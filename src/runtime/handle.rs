@@ -17,7 +17,6 @@ use super::registry::Registry;
 use super::settings::RuntimeSettings;
 use super::supervisor::{ReplyReceiver, Supervisor, reply_channel};
 use crate::agent::environment::DEPTH_VARIABLE;
-use crate::agent::launch;
 use crate::agent_host::marked_session;
 use crate::agent_host::protocol::ATTEMPT_MARK;
 use crate::session::id::{QuestionId, Seq, SessionId};
@@ -31,6 +30,7 @@ use crate::store::{Filter, Health, Store, StoreError, Stored};
 mod conversations;
 mod directories;
 mod held_up;
+mod intake;
 mod meant;
 mod removal;
 
@@ -181,12 +181,24 @@ pub enum CallError {
 pub struct NewSession {
     /// What is asked for.
     pub request: Request,
-    /// The agent's environment; none for the daemon's own. Values are kept in a 0600 file of the session.
+    /// Variables for the agent; without them it gets the daemon's environment. Values are kept in a 0600 file of the
+    /// session.
     pub env: Option<BTreeMap<String, String>>,
+    /// The environment that `env` is added to.
+    pub base: EnvironmentBase,
     /// Who asks, in words for a person: `cli`, `rest`, …
     pub by: String,
     /// The caller's key, under which there may be one session only.
     pub claim: Option<Claim>,
+}
+
+/// The environment that the variables of a request are added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvironmentBase {
+    /// The daemon's environment, as it is when the request is accepted.
+    Daemon,
+    /// Nothing: the variables are the whole environment.
+    Nothing,
 }
 
 /// The door.
@@ -254,8 +266,9 @@ impl Handle {
         new.request.parent = new.request.parent.or(mark.and_then(|mark| marked_session(mark)));
         new.request.check()?;
         let settings = Arc::clone(&self.settings);
-        let (request, env) = (new.request.clone(), new.env.take());
-        new.request.cwd = blocking(move || prepare(&settings, id, &request, env)).await??;
+        let (request, env) = (new.request.clone(), new.environment());
+        new.env = None;
+        new.request.cwd = blocking(move || intake::take_in(&settings, id, &request, env)).await??;
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Create { id, new, notice, reply });
         answer.await.unwrap_or(Err(CallError::Stopping))
@@ -464,29 +477,4 @@ fn shown(health: &Health, summary: Arc<Summary>) -> Arc<Summary> {
 /// Runs what reads or writes files off the caller's thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CallError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| CallError::Stopping)
-}
-
-/// Looks at the directory and keeps the environment; answers the directory without links and dots.
-fn prepare(
-    settings: &RuntimeSettings,
-    id: SessionId,
-    request: &Request,
-    env: Option<BTreeMap<String, String>>,
-) -> Result<PathBuf, CallError> {
-    let resolved = directories::resolve(&settings.allowed_directories, request)?;
-    if let Some(env) = env {
-        let directory = settings.session_directory(id);
-        let failed = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::StorageFull => StoreError::DiskFull {
-                directory: settings.sessions.clone(),
-            },
-            _ => StoreError::Failed(format!("cannot write the session's files: {error}")),
-        };
-        launch::private_directory(&directory).map_err(failed)?;
-        let json = serde_json::to_vec(&env)
-            .map_err(std::io::Error::other)
-            .map_err(failed)?;
-        launch::write_private(&settings.environment_file(id), &json).map_err(failed)?;
-    }
-    Ok(resolved)
 }

@@ -75,6 +75,11 @@ impl RuntimeSettings {
     pub fn environment_file(&self, session: SessionId) -> PathBuf {
         self.session_directory(session).join("environment.json")
     }
+
+    /// The copy of the file that entry `n` of the request's `mcp_config` names, mode 0600.
+    pub fn mcp_config_file(&self, session: SessionId, n: usize) -> PathBuf {
+        self.session_directory(session).join(format!("mcp-config-{n}.json"))
+    }
 }
 
 #[cfg(test)]

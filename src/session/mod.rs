@@ -43,3 +43,4 @@ pub mod state;
 pub mod summary;
 pub mod turn;
 pub mod words;
+pub mod umask;

@@ -8,9 +8,14 @@ use uuid::Uuid;
 
 use super::id::SessionId;
 use super::nesting;
+use super::umask::Umask;
 
 /// The longest task text, in bytes.
 pub const TASK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The longest text that is one argument of the agent's command line, or the value of one variable, in bytes. Linux takes
+/// 131,071 with the name of the flag or variable.
+pub const ARGUMENT_BYTES_MAX: usize = 130_000;
 
 /// The longest name, in characters.
 pub const NAME_CHARS_MAX: usize = 80;
@@ -45,7 +50,8 @@ pub struct Request {
     /// Text added to the system prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub append_system_prompt: Option<String>,
-    /// MCP servers for the agent: a JSON object or the path of a file holding one.
+    /// MCP servers for the agent: a JSON object or the path of a file that holds one. The daemon reads the file when it
+    /// accepts the request, and keeps a copy for every attempt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mcp_config: Vec<String>,
     /// The most agent turns.
@@ -79,6 +85,9 @@ pub struct Request {
     /// Names of environment variables the caller gave; their values are never journalled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env_names: Vec<String>,
+    /// The umask that the agent starts with; the daemon's when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub umask: Option<Umask>,
     /// Whether the task is analysed first, and a person asked where it is ambiguous.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub clarify: bool,
@@ -270,6 +279,35 @@ pub enum InvalidRequest {
     /// A text that becomes an argument of the agent's command line holds a NUL byte.
     #[error("{0} holds a NUL byte")]
     NulByte(&'static str),
+    /// A text is longer than the system or the agent takes it.
+    #[error("{what} has {bytes} bytes, and at most {most} can be passed to the agent: shorten it")]
+    LongText {
+        /// The field of the request, or the variable.
+        what: String,
+        /// Its length.
+        bytes: usize,
+        /// The longest.
+        most: usize,
+    },
+    /// Arguments and environment together are longer than the system takes them.
+    #[error(
+        "the agent's arguments and environment have {bytes} bytes together, and this system takes {most}: give fewer or \
+         shorter rules and variables"
+    )]
+    LongCommandLine {
+        /// Their length.
+        bytes: usize,
+        /// The most.
+        most: usize,
+    },
+    /// An MCP configuration cannot be taken in.
+    #[error("mcp_config {name}: {why}")]
+    BadMcpConfig {
+        /// The path, or the number of the entry.
+        name: String,
+        /// The reason.
+        why: String,
+    },
 }
 
 impl Request {
@@ -335,6 +373,7 @@ impl Request {
                 return Err(InvalidRequest::NulByte(what));
             }
         }
+        self.check_lengths()?;
         let lists = [
             ("allowed_tools", &self.allowed_tools),
             ("disallowed_tools", &self.disallowed_tools),
@@ -361,10 +400,65 @@ impl Request {
         self.permission_mode.unwrap_or(PermissionMode::Default)
     }
 
+    /// Checks the length of each argument. The system prompt and MCP configurations go by files.
+    fn check_lengths(&self) -> Result<(), InvalidRequest> {
+        let fits = |what: &str, bytes: usize, most: usize| match bytes <= most {
+            true => Ok(()),
+            false => Err(InvalidRequest::LongText {
+                what: what.to_owned(),
+                bytes,
+                most,
+            }),
+        };
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        fits("model", length(&self.model), ARGUMENT_BYTES_MAX)?;
+        fits(
+            "append_system_prompt",
+            length(&self.append_system_prompt),
+            TASK_BYTES_MAX,
+        )?;
+        let schema = self.json_schema.as_ref().map_or(0, |schema| schema.to_string().len());
+        fits("json_schema", schema, ARGUMENT_BYTES_MAX)?;
+        for (what, texts) in [
+            ("a rule of allowed_tools", &self.allowed_tools),
+            ("a rule of disallowed_tools", &self.disallowed_tools),
+        ] {
+            texts
+                .iter()
+                .try_for_each(|text| fits(what, text.len(), ARGUMENT_BYTES_MAX))?;
+        }
+        let mut dirs = self.add_dirs.iter().map(|dir| dir.as_os_str().len());
+        dirs.try_for_each(|bytes| fits("a directory of add_dirs", bytes, ARGUMENT_BYTES_MAX))?;
+        self.check_mcp_configs()
+    }
+
+    /// Checks configurations that stand in the request itself.
+    fn check_mcp_configs(&self) -> Result<(), InvalidRequest> {
+        let inline = self.mcp_config.iter().enumerate();
+        inline
+            .filter(|(_, config)| is_inline(config))
+            .try_for_each(|(n, config)| check_mcp_config(config, || format!("number {}", n + 1)))
+    }
+
     /// The name shown: the given one, or the first words of the task.
     pub fn shown_name(&self) -> String {
         self.name.clone().unwrap_or_else(|| first_words(&self.task))
     }
+}
+
+/// Returns true if an entry of `mcp_config` is JSON itself and not the path of a file.
+pub fn is_inline(config: &str) -> bool {
+    config.trim_start().starts_with('{')
+}
+
+/// Checks that the text of an MCP configuration is a JSON object. `name` is for the error.
+pub fn check_mcp_config(text: &str, name: impl FnOnce() -> String) -> Result<(), InvalidRequest> {
+    let why = match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value) if value.is_object() => return Ok(()),
+        Ok(_) => "it holds JSON that is not an object".to_owned(),
+        Err(error) => format!("it is not JSON ({error})"),
+    };
+    Err(InvalidRequest::BadMcpConfig { name: name(), why })
 }
 
 /// The first line of a text, cut at a word after about forty characters.
@@ -432,6 +526,58 @@ mod tests {
             }
         }
         assert_eq!(PermissionMode::named("manual"), None);
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_to_pass_is_refused_with_the_limit() {
+        let long = "x".repeat(ARGUMENT_BYTES_MAX + 1);
+        let with = |change: &dyn Fn(&mut Request)| {
+            let mut request = request();
+            change(&mut request);
+            request
+        };
+        let refused = [
+            with(&|request| request.model = Some(long.clone())),
+            with(&|request| request.allowed_tools = vec!["Read".into(), long.clone()]),
+            with(&|request| request.disallowed_tools = vec![long.clone()]),
+            with(&|request| request.add_dirs = vec![long.clone().into()]),
+            with(&|request| request.json_schema = Some(serde_json::json!({ "title": long }))),
+        ];
+        for request in refused {
+            let told = request.check().unwrap_err().to_string();
+            assert!(told.contains("130000"), "{told}");
+        }
+        with(&|request| request.append_system_prompt = Some(long.clone()))
+            .check()
+            .unwrap();
+        with(&|request| request.allowed_tools = vec![long[1..].to_owned()])
+            .check()
+            .unwrap();
+    }
+
+    #[test]
+    fn an_mcp_configuration_that_is_not_an_object_is_refused() {
+        let check = |config: &str| {
+            let mcp_config = vec![config.to_owned()];
+            Request {
+                mcp_config,
+                ..request()
+            }
+            .check()
+        };
+        check(r#"{"mcpServers": {}}"#).unwrap();
+        check("servers.json").unwrap();
+        let told = check(r#"{"mcpServers": "#).unwrap_err().to_string();
+        assert!(told.starts_with("mcp_config number 1: it is not JSON"), "{told}");
+        assert!(check_mcp_config("[]", || "a.json".into()).is_err());
+    }
+
+    #[test]
+    fn a_request_of_the_version_before_has_no_umask() {
+        let older = r#"{"task":"t","cwd":"/w","mcp_config":["/w/mcp.json"]}"#;
+        let request: Request = serde_json::from_str(older).unwrap();
+        assert_eq!(request.umask, None);
+        assert_eq!(serde_json::to_string(&request).unwrap(), older);
     }
 
     #[test]

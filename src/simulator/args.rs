@@ -27,7 +27,7 @@ pub(super) struct Args {
 }
 
 /// Flags of the CLI that take a value and mean nothing here; the value must not be read as a flag.
-const IGNORED_WITH_VALUE: [&str; 14] = [
+const IGNORED_WITH_VALUE: [&str; 15] = [
     "--output-format",
     "--input-format",
     "--add-dir",
@@ -36,6 +36,7 @@ const IGNORED_WITH_VALUE: [&str; 14] = [
     "--disallowedTools",
     "--disallowed-tools",
     "--append-system-prompt",
+    "--append-system-prompt-file",
     "--system-prompt",
     "--mcp-config",
     "--settings",

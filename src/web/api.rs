@@ -21,7 +21,7 @@ use super::params::Params;
 use super::reference::parameters::{ClientHeader, CreatedSession, KeyHeader, SessionPath};
 use super::reference::schemas;
 use super::view::SessionView;
-use crate::runtime::handle::NewSession;
+use crate::runtime::handle::{EnvironmentBase, NewSession};
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::Answer;
 use crate::session::request::Request;
@@ -238,6 +238,7 @@ pub(super) fn unchecked_session(mut body: Map<String, Value>, by: String) -> Res
     }
     write_whole_numbers(&mut body);
     let env = body.remove("env").map(read_env).transpose()?;
+    let base = read_base(body.remove("inherit_env"))?;
     let mut request = Request::deserialize(&body).map_err(|error| misfit(&body, &error))?;
     let given = env.iter().flatten().map(|(name, _)| name);
     if let Some(missing) = request
@@ -248,12 +249,23 @@ pub(super) fn unchecked_session(mut body: Map<String, Value>, by: String) -> Res
         return Err(bad_body(format!("env_names has {missing:?}, which env has not")));
     }
     request.env_names = given.cloned().collect();
+    // Without the daemon's environment, no variables are an empty environment.
+    let env = env.or_else(|| (base == EnvironmentBase::Nothing).then(BTreeMap::new));
     Ok(NewSession {
         request,
         env,
+        base,
         by,
         claim: None,
     })
+}
+
+fn read_base(inherit: Option<Value>) -> Result<EnvironmentBase, Problem> {
+    match inherit {
+        None | Some(Value::Bool(true)) => Ok(EnvironmentBase::Daemon),
+        Some(Value::Bool(false)) => Ok(EnvironmentBase::Nothing),
+        Some(_) => Err(bad_body("inherit_env must be true or false")),
+    }
 }
 
 /// Values are secrets: what is wrong is told by name only.
@@ -336,6 +348,22 @@ mod tests {
     }
 
     #[test]
+    fn a_body_says_if_its_environment_is_all_there_is() {
+        let body = |more: Value| {
+            let mut body = json!({"task": "t", "cwd": "/w", "umask": "027"});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            read(body).unwrap()
+        };
+        assert_eq!(body(json!({})).request.umask.unwrap().bits(), 0o27);
+        assert_eq!(body(json!({"env": {}})).base, EnvironmentBase::Daemon);
+        let whole = body(json!({"inherit_env": false}));
+        assert_eq!(
+            (whole.base, whole.env),
+            (EnvironmentBase::Nothing, Some(BTreeMap::new()))
+        );
+    }
+
+    #[test]
     fn the_field_that_does_not_fit_is_named() {
         let wrong = [
             (json!({"task": "t", "cwd": "/w", "max_turn": 3}), "`max_turn`"),
@@ -351,6 +379,8 @@ mod tests {
             (json!({"task": "t", "cwd": "w"}), "absolute"),
             (json!({"task": "t", "cwd": "/w", "origin": {}}), "origin"),
             (json!({"task": "t", "cwd": "/w", "env": []}), "env"),
+            (json!({"task": "t", "cwd": "/w", "inherit_env": "no"}), "inherit_env"),
+            (json!({"task": "t", "cwd": "/w", "umask": "rwx"}), "octal digits"),
             (json!({"task": "t", "cwd": "/w", "env": {"A=": "x"}}), "A="),
             (json!({"task": "t", "cwd": "/w", "env_names": ["A"]}), "env_names"),
         ];

@@ -49,6 +49,7 @@ impl Place {
             agent_session_id: Uuid::now_v7(),
             spool_reserve_bytes: 1 << 20,
             open_files: None,
+            umask: None,
         };
         Self {
             directory,

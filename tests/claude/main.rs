@@ -7,6 +7,7 @@ mod as_client;
 mod clarify;
 mod cost;
 mod forms;
+mod intake;
 mod kills;
 mod limits;
 mod main_job;

@@ -1,6 +1,7 @@
 //! The command line as scripts use it: what it prints, and how it exits.
 
 mod gone;
+mod inside;
 mod names;
 #[path = "../support/mod.rs"]
 mod support;

@@ -21,6 +21,7 @@ mod disk;
 mod doctor;
 mod faults;
 mod limits;
+mod intake;
 mod main_job;
 mod odd_lines;
 mod odd_places;

@@ -17,11 +17,13 @@ struct Relay {
 
 impl Relay {
     fn start(daemon: &TestDaemon) -> Self {
+        Self::start_with(daemon, Stdio::null())
+    }
+
+    /// The same, with somewhere for what it says to a person.
+    fn start_with(daemon: &TestDaemon, errors: impl Into<Stdio>) -> Self {
         let mut command = daemon.command(&["mcp"]);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut child = command.spawn().expect("the relay starts");
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().expect("its output")).lines();
@@ -164,7 +166,7 @@ fn agents_that_wait_for_agents_leave_them_a_slot() {
     let mut daemon = TestDaemon::start_with(&[("CC_EXECUTOR__LIMITS__MAX_LIVE_AGENTS", "1")]);
     let go = daemon.root().join("go");
     let waits = format!("wait-file {} ;; say done", go.display());
-    let parent = daemon.create(&waits);
+    let parent = daemon.create_with(json!({"task": waits, "executor_tools": true}));
     daemon.wait_for(&parent, "running");
     let stranger = daemon.create("say hello");
     // As the agent's own relay, and its command line, would.
@@ -194,5 +196,119 @@ fn what_is_no_message_is_answered_as_such() {
     let mut relay = Relay::start(&daemon);
     writeln!(relay.input.as_mut().unwrap(), "hello").unwrap();
     assert_eq!(relay.answer().1["error"]["code"], -32700);
+    relay.end();
+}
+
+/// Stops the daemon in order.
+fn stop(daemon: &mut TestDaemon) {
+    let output = daemon.command(&["stop"]).output().expect("the command runs");
+    assert!(output.status.success(), "{output:?}");
+    daemon.is_replaced();
+}
+
+/// Waits until a relay with this log waits for a daemon, and sees that it has started none.
+fn wait_until_it_waits(daemon: &TestDaemon, log: &std::path::Path) {
+    until("the relay to wait", || {
+        let said = std::fs::read_to_string(log).expect("its log");
+        assert!(!said.contains("started the daemon"), "{said}");
+        said.contains("waiting for one").then_some(())
+    });
+    assert!(!daemon.state().join("daemon.json").exists(), "no daemon came back");
+}
+
+#[test]
+fn a_relay_inside_an_agent_serves_nothing_that_its_session_was_not_given() {
+    let mut daemon = TestDaemon::start();
+    let go = daemon.root().join("go");
+    let task = format!("wait-file {} ;; say done", go.display());
+    let [without, with] = [false, true].map(|tools| daemon.create_with(json!({"task": task, "executor_tools": tools})));
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let stranger = "0193e9a4-7b1c-4c2e-8f00-1d5c2a7f9b10";
+    for (session, why) in [
+        (without.as_str(), "--with-executor"),
+        (stranger, "another daemon"),
+        ("none", "not known"),
+    ] {
+        daemon.set("CC_EXECUTOR_ATTEMPT", &format!("{session}/1"));
+        let mut relay = Relay::start(&daemon);
+        let params =
+            json!({"protocolVersion": SESSIONS, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        relay.send(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}));
+        let introduced = relay.answer().1["result"].clone();
+        assert_eq!(introduced["serverInfo"]["name"], "cc-executor");
+        assert!(
+            introduced["instructions"].as_str().unwrap().contains(why),
+            "{introduced:#}"
+        );
+        relay.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        relay.send(&list);
+        assert_eq!(relay.answer().1["result"]["tools"], json!([]));
+        relay.send(&call(2, "list_executions", json!({})));
+        let refused = relay.answer().1;
+        assert!(
+            refused["error"].is_object() || refused["result"]["isError"] == true,
+            "{refused:#}"
+        );
+        relay.end();
+    }
+    daemon.set("CC_EXECUTOR_ATTEMPT", &format!("{with}/1"));
+    let mut relay = Relay::start(&daemon);
+    relay.introduce();
+    relay.send(&list);
+    assert_ne!(relay.answer().1["result"]["tools"], json!([]));
+    relay.end();
+    std::fs::write(&go, "").unwrap();
+    [without, with]
+        .iter()
+        .for_each(|id| drop(daemon.wait_for(id, "completed")));
+}
+
+#[test]
+fn a_daemon_that_was_stopped_does_not_come_back_by_a_relay_inside_an_agent() {
+    let mut daemon = TestDaemon::start();
+    let go = daemon.root().join("go");
+    let task = format!("wait-file {} ;; say done", go.display());
+    let session = daemon.create_with(json!({"task": task, "executor_tools": true}));
+    daemon.set("CC_EXECUTOR_ATTEMPT", &format!("{session}/1"));
+    let log = daemon.root().join("relay.log");
+    let mut relay = Relay::start_with(&daemon, std::fs::File::create(&log).unwrap());
+    relay.introduce();
+    stop(&mut daemon);
+    relay.send(&call(1, "list_executions", json!({})));
+    wait_until_it_waits(&daemon, &log);
+    // A relay that starts while no daemon runs serves nothing, and starts none either.
+    let mut other = Relay::start(&daemon);
+    other.introduce();
+    other.end();
+    assert!(!daemon.state().join("daemon.json").exists());
+    daemon.launch();
+    assert!(
+        relay.answer().1.to_string().contains(&session),
+        "the next daemon answers"
+    );
+    relay.end();
+    std::fs::write(&go, "").unwrap();
+    daemon.wait_for(&session, "completed");
+}
+
+#[test]
+fn a_call_waits_for_the_next_daemon_when_its_own_was_stopped() {
+    let mut daemon = TestDaemon::start();
+    let log = daemon.root().join("relay.log");
+    let mut relay = Relay::start_with(&daemon, std::fs::File::create(&log).unwrap());
+    relay.introduce();
+    let go = daemon.root().join("go");
+    let task = format!("say first ;; wait-file {} ;; say last", go.display());
+    relay.send(&call(1, "execute_resumable", json!({"task": task})));
+    let mut lines = relay.output.by_ref().map(|line| line.unwrap());
+    let line = lines.find(|line| line.contains("session_id ")).unwrap();
+    let id = line.split("session_id ").nth(1).unwrap()[..36].to_owned();
+    daemon.wait_for(&id, "running");
+    stop(&mut daemon);
+    wait_until_it_waits(&daemon, &log);
+    daemon.launch();
+    std::fs::write(&go, "").unwrap();
+    let (_, answer) = relay.answer();
+    assert_eq!(answer["result"]["structuredContent"]["result"], "last", "{answer:#}");
     relay.end();
 }

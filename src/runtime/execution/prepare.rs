@@ -126,6 +126,7 @@ pub(super) fn prepare(
         source,
     };
     launch::private_directory(&temporary).map_err(failed)?;
+    let request = &*with_kept_files(settings, session, request);
     let as_run = as_run(settings, request, summary, attempt);
     let (mut arguments, side_files) = environment::arguments(&as_run, conversation, remaining, &directory);
     if summary.effective.asks_in_plan() {
@@ -145,6 +146,7 @@ pub(super) fn prepare(
         agent_session_id,
         spool_reserve_bytes: settings.spool_reserve_bytes,
         open_files: settings.open_files,
+        umask: request.umask,
     };
     launch::prepare(&directory, &plan, &side_files)?;
     Ok(Prepared { plan, groundwork })
@@ -214,6 +216,19 @@ fn groundwork(
         groundwork.story = Some(story(store, request, summary)?);
     }
     Ok(groundwork)
+}
+
+/// The request with the copies of the files that it names. Where a daemon of the version before has kept no copy, the
+/// file itself is read.
+fn with_kept_files<'a>(settings: &RuntimeSettings, session: SessionId, request: &'a Request) -> Cow<'a, Request> {
+    let mut request = Cow::Borrowed(request);
+    for n in 0..request.mcp_config.len() {
+        let kept = settings.mcp_config_file(session, n);
+        if kept.exists() {
+            request.to_mut().mcp_config[n] = kept.to_string_lossy().into_owned();
+        }
+    }
+    request
 }
 
 /// The request as this attempt runs it, under the terms that hold by now.

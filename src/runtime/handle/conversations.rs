@@ -124,13 +124,15 @@ impl Handle {
             how: OriginHow::Fork,
         });
         let (copy, settings) = (SessionId::new(), Arc::clone(&self.settings));
-        if !blocking(move || copy_environment(&settings, id, copy)).await?? {
+        let named = request.clone();
+        if !blocking(move || intake::copy(&settings, &named, id, copy)).await?? {
             // It has none, unless it was removed meanwhile: files go after all that says that there is a session.
             self.get(id).await?;
         }
         let new = NewSession {
             request,
             env: None,
+            base: EnvironmentBase::Daemon,
             by,
             claim: fork.claim,
         };
@@ -141,7 +143,7 @@ impl Handle {
     /// is empty, in that of the conversation.
     pub async fn import(&self, agent_session_id: Uuid, mut new: NewSession) -> Result<Arc<Summary>, CallError> {
         let settings = Arc::clone(&self.settings);
-        let mut env = new.env.clone().unwrap_or_else(daemon_environment);
+        let mut env = new.environment().unwrap_or_else(daemon_environment);
         env.extend(settings.agent_env.clone());
         let cwd = new.request.cwd.clone();
         let looking = move || {
@@ -342,19 +344,6 @@ fn transcript_of(
 ) -> Result<Option<PathBuf>, CallError> {
     let env = agent_environment(settings, session).map_err(unreadable)?;
     transcript::find(&env, cwd, conversation).map_err(unreadable)
-}
-
-/// Whether there was one.
-fn copy_environment(settings: &RuntimeSettings, from: SessionId, to: SessionId) -> Result<bool, CallError> {
-    match std::fs::read(settings.environment_file(from)) {
-        Ok(json) => {
-            launch::private_directory(&settings.session_directory(to)).map_err(unreadable)?;
-            launch::write_private(&settings.environment_file(to), &json).map_err(unreadable)?;
-            Ok(true)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(unreadable(error)),
-    }
 }
 
 fn gone(conversation: Uuid) -> CallError {

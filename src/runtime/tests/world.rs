@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::agent::Script;
 use super::host::{Machine, SimulatedHosts};
 use crate::agent::launch;
-use crate::runtime::handle::{CallError, Handle, NewSession};
+use crate::runtime::handle::{CallError, EnvironmentBase, Handle, NewSession};
 use crate::runtime::outside::{Clock, Outside, Threads};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::{Publisher, Runtime};
@@ -228,11 +228,11 @@ impl World {
             ..Request::default()
         };
         change(&mut request);
-        let (env, by) = (Some(BTreeMap::new()), "a test".to_owned());
         NewSession {
             request,
-            env,
-            by,
+            env: Some(BTreeMap::new()),
+            base: EnvironmentBase::Nothing,
+            by: "a test".to_owned(),
             claim: None,
         }
     }

@@ -16,6 +16,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::record::RecordSchema;
 use crate::session::request::{OnQuestion, PermissionMode};
+use crate::session::umask::Umask;
 use crate::web::error::Code;
 use crate::web::view::SessionView;
 
@@ -83,7 +84,8 @@ pub(in crate::web) struct NewSessionSchema {
     /// Text added to the system prompt.
     #[schema(pattern = r"^[^\u0000]*$")]
     append_system_prompt: Option<String>,
-    /// MCP servers for the agent: a JSON object, or the path of a file that holds one.
+    /// MCP servers for the agent: a JSON object, or the path of a file that holds one. The file is read at once and a copy
+    /// is kept.
     #[schema(required = false, schema_with = plain_texts)]
     mcp_config: Vec<String>,
     /// The most agent turns.
@@ -119,9 +121,14 @@ pub(in crate::web) struct NewSessionSchema {
     /// Whether background shells are left running at the end.
     #[schema(required = false)]
     keep_background: bool,
-    /// The agent's environment; none for the daemon's own. Values are never shown.
+    /// The umask that the agent starts with, in octal digits; the daemon's when absent.
+    umask: Option<Umask>,
+    /// Variables for the agent, added to the daemon's environment as it is now. Values are never shown.
     #[schema(required = false, schema_with = environment)]
     env: BTreeMap<String, String>,
+    /// Whether the agent gets the daemon's environment too: with `false`, `env` is all there is.
+    #[schema(required = false, default = true)]
+    inherit_env: bool,
 }
 
 /// The conversation that a session goes on with, and what is new about it: a [`NewSessionSchema`] with the conversation

@@ -179,7 +179,11 @@ fn a_new_session_may_say_what_a_request_has() {
         assert!(properties.contains(&field), "{field}");
     }
     // What the description names is read, each on its own.
-    for property in properties.into_iter().filter(|property| *property != "env") {
+    let beside = ["env", "inherit_env"];
+    for property in properties
+        .into_iter()
+        .filter(|property| !beside.contains(&property.as_str()))
+    {
         let wrong = serde_json::json!({ property.as_str(): {"no": "such value"} });
         let told = serde_json::from_value::<Request>(wrong)
             .err()

@@ -1,0 +1,309 @@
+//! What a request brings with it: the directory, the environment and the files that it names. All of it is taken in when
+//! the request is accepted, so that what becomes of a file later changes nothing.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use rustix::process::{Resource, getrlimit};
+
+use super::{CallError, EnvironmentBase, NewSession, directories};
+use crate::agent::environment::{self, Conversation, Remaining};
+use crate::agent::launch;
+use crate::runtime::execution::{agent_environment, daemon_environment};
+use crate::runtime::settings::RuntimeSettings;
+use crate::session::id::{Attempt, SessionId};
+use crate::session::request::{
+    ARGUMENT_BYTES_MAX, InvalidRequest, Request, TASK_BYTES_MAX, check_mcp_config, is_inline,
+};
+use crate::store::StoreError;
+
+/// The longest file that is taken in, in bytes.
+const FILE_BYTES_MAX: usize = TASK_BYTES_MAX;
+
+/// The least and the most bytes of arguments and environment that Linux takes, whatever the limit of the stack is.
+const COMMAND_LINE_BYTES: (u64, u64) = (128 * 1024, 6 * 1024 * 1024);
+
+/// The bytes that are left for what each attempt adds to arguments and environment.
+const COMMAND_LINE_SPARE_BYTES: usize = 32 * 1024;
+
+impl NewSession {
+    /// The agent's whole environment where the request gives variables, otherwise nothing.
+    pub(super) fn environment(&self) -> Option<BTreeMap<String, String>> {
+        let given = self.env.clone()?;
+        let mut env = match self.base {
+            EnvironmentBase::Daemon => daemon_environment(),
+            EnvironmentBase::Nothing => BTreeMap::new(),
+        };
+        env.extend(given);
+        Some(env)
+    }
+}
+
+/// Checks the directory, and keeps environment and files in the session's own directory. Returns the working directory
+/// without links and dots.
+pub(super) fn take_in(
+    settings: &RuntimeSettings,
+    id: SessionId,
+    request: &Request,
+    env: Option<BTreeMap<String, String>>,
+) -> Result<PathBuf, CallError> {
+    let cwd = directories::resolve(&settings.allowed_directories, request)?;
+    if let Some(env) = env {
+        let json = serde_json::to_vec(&env).map_err(io::Error::other);
+        let written = json.and_then(|json| keep(settings, id, &settings.environment_file(id), &json));
+        written.map_err(|error| unwritten(settings, &error))?;
+    }
+    for (n, config) in request.mcp_config.iter().enumerate() {
+        let kept = settings.mcp_config_file(id, n);
+        // A copy of a session has the file of that one already.
+        if is_inline(config) || kept.exists() {
+            continue;
+        }
+        let text = read_mcp_config(&cwd, config)?;
+        keep(settings, id, &kept, text.as_bytes()).map_err(|error| unwritten(settings, &error))?;
+    }
+    check_command_line(settings, id, request)?;
+    Ok(cwd)
+}
+
+/// Copies what another session has taken in. Returns true if that had an environment.
+pub(super) fn copy(
+    settings: &RuntimeSettings,
+    request: &Request,
+    from: SessionId,
+    to: SessionId,
+) -> Result<bool, CallError> {
+    for n in 0..request.mcp_config.len() {
+        let (old, new) = (settings.mcp_config_file(from, n), settings.mcp_config_file(to, n));
+        copy_file(settings, to, &old, &new)?;
+    }
+    let (old, new) = (settings.environment_file(from), settings.environment_file(to));
+    copy_file(settings, to, &old, &new)
+}
+
+/// Returns true if there was such a file.
+fn copy_file(settings: &RuntimeSettings, to: SessionId, old: &Path, new: &Path) -> Result<bool, CallError> {
+    match std::fs::read(old) {
+        Ok(bytes) => {
+            keep(settings, to, new, &bytes).map_err(|error| unwritten(settings, &error))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::Failed(format!("the session's files cannot be read: {error}")).into()),
+    }
+}
+
+fn keep(settings: &RuntimeSettings, id: SessionId, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    launch::private_directory(&settings.session_directory(id))?;
+    launch::write_private(path, bytes)
+}
+
+fn unwritten(settings: &RuntimeSettings, error: &io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull => StoreError::DiskFull {
+            directory: settings.sessions.clone(),
+        },
+        _ => StoreError::Failed(format!("cannot write the session's files: {error}")),
+    }
+}
+
+/// Reads an MCP configuration; a relative path counts from the working directory.
+fn read_mcp_config(cwd: &Path, path: &str) -> Result<String, InvalidRequest> {
+    let bad = |why: String| InvalidRequest::BadMcpConfig {
+        name: path.to_owned(),
+        why,
+    };
+    let text = read_file(&cwd.join(path)).map_err(|error| bad(format!("the file cannot be read: {error}")))?;
+    let text = String::from_utf8(text).map_err(|_| bad("it is not UTF-8 text".to_owned()))?;
+    check_mcp_config(&text, || path.to_owned())?;
+    Ok(text)
+}
+
+/// Reads a regular file. A pipe, on which nobody may ever write, is refused and not waited for.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Refuses arguments and variables that the system would not take when the agent starts.
+fn check_command_line(settings: &RuntimeSettings, id: SessionId, request: &Request) -> Result<(), CallError> {
+    let env = agent_environment(settings, id);
+    let env = env.map_err(|error| StoreError::Failed(format!("the session's files cannot be used: {error}")))?;
+    let long = env.iter().find(|(_, value)| value.len() > ARGUMENT_BYTES_MAX);
+    if let Some((name, value)) = long {
+        return Err(CallError::InvalidRequest(InvalidRequest::LongText {
+            what: format!("the environment variable {name}"),
+            bytes: value.len(),
+            most: ARGUMENT_BYTES_MAX,
+        }));
+    }
+    let directory = settings.attempt_directory(id, Attempt(1));
+    let (arguments, _) =
+        environment::arguments(request, Conversation::New(id.uuid()), Remaining::default(), &directory);
+    // Each text ends in a zero byte, and a pointer leads to it.
+    let with_pointer = |bytes: usize| bytes + 1 + size_of::<usize>();
+    let words = settings
+        .agent_command
+        .iter()
+        .chain(&arguments)
+        .map(|word| with_pointer(word.len()));
+    let variables = env
+        .iter()
+        .map(|(name, value)| with_pointer(name.len() + 1 + value.len()));
+    let bytes: usize = words.chain(variables).sum();
+    let most = command_line_bytes_max();
+    if bytes > most {
+        return Err(CallError::InvalidRequest(InvalidRequest::LongCommandLine {
+            bytes,
+            most,
+        }));
+    }
+    Ok(())
+}
+
+/// The most bytes of arguments and environment that an agent can be started with: a quarter of the stack.
+fn command_line_bytes_max() -> usize {
+    let (least, most) = COMMAND_LINE_BYTES;
+    let stack = getrlimit(Resource::Stack).current;
+    let bytes = stack.map_or(most, |stack| (stack / 4).clamp(least, most));
+    usize::try_from(bytes).unwrap_or(usize::MAX) - COMMAND_LINE_SPARE_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    struct Place {
+        _root: tempfile::TempDir,
+        settings: RuntimeSettings,
+        cwd: PathBuf,
+    }
+
+    fn place() -> Place {
+        let root = tempfile::tempdir().unwrap();
+        let settings = RuntimeSettings {
+            sessions: root.path().join("sessions"),
+            ..RuntimeSettings::for_tests()
+        };
+        let cwd = root.path().canonicalize().unwrap().join("work");
+        fs::create_dir(&cwd).unwrap();
+        Place {
+            _root: root,
+            settings,
+            cwd,
+        }
+    }
+
+    impl Place {
+        fn request(&self, mcp_config: &[&str]) -> Request {
+            Request {
+                task: "t".into(),
+                cwd: self.cwd.clone(),
+                mcp_config: mcp_config.iter().map(|config| (*config).to_owned()).collect(),
+                ..Request::default()
+            }
+        }
+
+        fn take_in(&self, mcp_config: &[&str]) -> Result<SessionId, CallError> {
+            let id = SessionId::new();
+            take_in(&self.settings, id, &self.request(mcp_config), None)?;
+            Ok(id)
+        }
+    }
+
+    #[test]
+    fn the_files_that_a_request_names_are_kept_with_the_session_and_its_copies() {
+        let place = place();
+        fs::write(place.cwd.join("b.json"), r#"{"mcpServers":{}}"#).unwrap();
+        let id = place.take_in(&["{}", "b.json"]).unwrap();
+        fs::remove_file(place.cwd.join("b.json")).unwrap();
+        let kept = place.settings.mcp_config_file(id, 1);
+        assert_eq!(fs::read_to_string(&kept).unwrap(), r#"{"mcpServers":{}}"#);
+        assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!place.settings.mcp_config_file(id, 0).exists(), "that is no file");
+
+        let (other, request) = (SessionId::new(), place.request(&["{}", "b.json"]));
+        assert!(
+            !copy(&place.settings, &request, id, other).unwrap(),
+            "it has no environment"
+        );
+        take_in(&place.settings, other, &request, None).unwrap();
+        assert!(place.settings.mcp_config_file(other, 1).exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_taken_in_is_refused_by_name() {
+        let place = place();
+        fs::write(place.cwd.join("text"), "mcpServers").unwrap();
+        fs::write(place.cwd.join("list"), "[]").unwrap();
+        fs::write(place.cwd.join("long"), vec![b' '; FILE_BYTES_MAX + 1]).unwrap();
+        let pipe = place.cwd.join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        for (name, why) in [
+            ("missing", "No such file"),
+            ("text", "not JSON"),
+            ("list", "not an object"),
+            ("long", "4194304 bytes"),
+            ("pipe", "regular file"),
+            (".", "regular file"),
+        ] {
+            let told = place.take_in(&[name]).unwrap_err().to_string();
+            assert!(
+                told.starts_with(&format!("mcp_config {name}: ")) && told.contains(why),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn variables_are_added_to_the_daemons_environment_or_are_all_of_it() {
+        let new = |base| NewSession {
+            request: Request::default(),
+            env: Some([("PATH".to_owned(), "/mine".to_owned())].into()),
+            base,
+            by: String::new(),
+            claim: None,
+        };
+        let whole = new(EnvironmentBase::Nothing).environment().unwrap();
+        assert_eq!(whole, [("PATH".to_owned(), "/mine".to_owned())].into());
+        let mut added = new(EnvironmentBase::Daemon).environment().unwrap();
+        assert_eq!(added.insert("PATH".to_owned(), String::new()).unwrap(), "/mine");
+        let mut of_daemon = daemon_environment();
+        of_daemon.insert("PATH".to_owned(), String::new());
+        assert_eq!(added, of_daemon);
+    }
+
+    #[test]
+    fn what_the_system_would_not_start_is_refused_with_the_limit() {
+        let place = place();
+        let refused = |request: &Request, env: BTreeMap<String, String>| {
+            let refused = take_in(&place.settings, SessionId::new(), request, Some(env));
+            refused.unwrap_err().to_string()
+        };
+        let long = "x".repeat(ARGUMENT_BYTES_MAX + 1);
+        let told = refused(&place.request(&[]), [("LONG".to_owned(), long)].into());
+        assert!(told.contains("variable LONG") && told.contains("130000"), "{told}");
+        let rules = (0..60).map(|n| format!("{n}{}", "x".repeat(ARGUMENT_BYTES_MAX - 2)));
+        let request = Request {
+            allowed_tools: rules.collect(),
+            ..place.request(&[])
+        };
+        let told = refused(&request, BTreeMap::new());
+        assert!(told.contains(&command_line_bytes_max().to_string()), "{told}");
+    }
+}
