@@ -257,6 +257,7 @@ impl Execution {
             | Frame::Asked(_)
             | Frame::Unserved { .. }
             | Frame::AskCancelled { .. }
+            | Frame::CallEnded
             | Frame::Activity(_)
             | Frame::Alive
             | Frame::Unknown { .. } => true,

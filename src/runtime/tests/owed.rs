@@ -9,6 +9,7 @@ use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::agent::launch;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::Entry;
+use crate::session::limits::Limits;
 use crate::session::outcome::{Cause, Outcome};
 use crate::session::question::{Answer, QuestionKind};
 
@@ -316,7 +317,7 @@ fn an_agent_that_is_resumed_with_an_instruction_does_not_go_on_before_it_reads_t
         let handle = world.handle();
         let resume = |instruction: Option<&str>| {
             let instruction = instruction.map(str::to_owned);
-            handle.resume(id, instruction, None, "a test".into())
+            handle.resume(id, instruction, None, Limits::default(), "a test".into())
         };
         resume(Some("stop that")).await.unwrap();
         world
