@@ -374,7 +374,8 @@ pub struct Resumed {
     /// What holds from now on instead of the request, or besides it, where it was cut back: what held both there and at
     /// the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub terms: Option<Terms>,
+    #[schema(value_type = Option<Terms>)]
+    pub terms: Option<Box<Terms>>,
 }
 
 /// Data of `session.ended`.
