@@ -1,3 +1,5 @@
+//! The fold of the terms: what changes them, what does not, and what a cut or a copy keeps of them.
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
