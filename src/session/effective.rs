@@ -188,7 +188,7 @@ impl Effective {
         if resumed.at.is_none() {
             return;
         }
-        self.terms = resumed.terms.clone().unwrap_or_else(|| Terms {
+        self.terms = resumed.terms.as_deref().cloned().unwrap_or_else(|| Terms {
             allowed_tools: Vec::new(),
             add_dirs: Vec::new(),
             ..self.terms.clone()

@@ -375,7 +375,8 @@ pub struct Resumed {
     /// What holds from now on instead of the request, or besides it, where it was cut back: what held both there and at
     /// the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub terms: Option<Terms>,
+    #[schema(value_type = Option<Terms>)]
+    pub terms: Option<Box<Terms>>,
     /// The limits in force from here on. Turns and time count from this record, money over the whole session. In records
     /// of earlier versions this is absent: the limits before stay in force, and all of them count from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -143,7 +143,7 @@ fn resume_event(message: &Resume, request: &Request, summary: &Summary) -> Resul
     // Cut back, a session has no right that it did not have at that point.
     let terms = at.map(|at| {
         let (now, then) = (&summary.effective.terms, &at.terms.terms);
-        now.narrowed_to(then, request.asked_mode())
+        Box::new(now.narrowed_to(then, request.asked_mode()))
     });
     let resumed = Resumed {
         by: message.by.clone(),

@@ -1,3 +1,5 @@
+//! The fold of the terms: what changes them, what does not, and what a cut or a copy keeps of them.
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -290,13 +292,13 @@ fn a_session_that_is_cut_back_has_no_right_that_it_did_not_have_there_or_does_no
 #[test]
 fn a_cut_is_folded_as_it_was_recorded() {
     let (_, before, mut summary) = granted();
-    let cut = |terms| {
+    let cut = |terms: Option<Terms>| {
         Entry::SessionResumed(Resumed {
             by: "me".into(),
             instruction: None,
             at: Some(crate::session::id::Seq(2)),
             message: None,
-            terms,
+            terms: terms.map(Box::new),
             limits: None,
         })
     };

@@ -339,7 +339,7 @@ mod tests {
             let granted = question.kind.granted(&answer).unwrap();
             assert_eq!(
                 granted.iter().map(|grant| grant.words()).collect::<Vec<_>>(),
-                [words.clone()]
+                std::slice::from_ref(words)
             );
         }
         let other = ask(
