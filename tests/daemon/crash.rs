@@ -126,6 +126,12 @@ fn check(victim: Victim, moment: Moment) {
     open(&gate);
     open(&shell_gate);
     if moment == Moment::WhileAQuestionIsOpen {
+        if victim.has_agent() {
+            // An answer that is written to an agent which dies at that moment may be spent.
+            until("the death to be known", || {
+                (!daemon.records_of(&id, "attempt.ended").is_empty()).then_some(())
+            });
+        }
         let (status, view) = daemon.answer(&id, "q1", &json!({"action": "allow"}));
         assert_eq!(status, 200, "{view}");
     }

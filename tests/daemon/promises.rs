@@ -91,6 +91,12 @@ fn check_question(victim: Victim) {
     let mut daemon = TestDaemon::start();
     let (id, question) = asking(&daemon);
     victim.strike(&mut daemon, &id);
+    if matches!(victim, Victim::Agent) {
+        // An answer that is written to an agent which dies at that moment may be spent.
+        until("the death to be known", || {
+            (!daemon.records_of(&id, "attempt.ended").is_empty()).then_some(())
+        });
+    }
     let (status, view) = daemon.answer(&id, question.as_str().unwrap(), &json!({"action": "allow"}));
     assert_eq!(status, 200, "{view}");
     daemon.wait_for(&id, "completed");
