@@ -186,7 +186,9 @@ fn a_daemon_starts_on_a_full_disk_to_read_to_answer_and_to_remove() {
         let question = daemon.question(&asking)["question_id"].clone();
         let is_killed = [false, true, false, true];
         let ended = is_killed.map(|_| daemon.create(&format!("{FLOOD} ;; say the end")));
-        ended.each_ref().map(|id| daemon.wait_for(id, "completed"));
+        for id in &ended {
+            daemon.wait_for(id, "completed");
+        }
         for (round, (id, is_killed)) in ended.iter().zip(is_killed).enumerate() {
             start_on_full(daemon, disk, is_killed);
             if round == 0 {
