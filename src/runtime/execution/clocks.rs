@@ -28,6 +28,8 @@ const AGE_ERROR: Duration = Duration::from_millis(20);
 pub(super) struct Clocks {
     /// The agent's last sign of life.
     last_sign: Instant,
+    /// The last one in its output. Open calls were made before it.
+    last_said: Instant,
     /// The model was asked and has not begun to answer.
     pub requesting: bool,
     /// What the agent waits for besides people, and since when.
@@ -46,6 +48,7 @@ impl Clocks {
         let now = Instant::now();
         Self {
             last_sign: now,
+            last_said: now,
             requesting: false,
             waiting: (WaitingFor::Nothing, now),
             api_failure: String::new(),
@@ -57,6 +60,12 @@ impl Clocks {
 
     /// The agent has given a sign of life.
     pub(super) fn sign(&mut self) {
+        self.works();
+        self.last_said = self.last_sign;
+    }
+
+    /// Something beside its output shows that the agent is at work.
+    fn works(&mut self) {
         self.last_sign = Instant::now();
         self.asked_for_signs = false;
     }
@@ -209,7 +218,7 @@ impl Execution {
     /// The supervisor has said whether a session lives that a call of our own tools waits for.
     fn sessions_looked_up(&mut self, lives: bool, ctx: &mut Context<Self>) {
         if lives {
-            self.clocks.sign();
+            self.clocks.works();
             self.look_at_clocks(ctx);
         } else if self.summary.work.open_calls().has_process {
             self.send(&ToHost::CountChildren);
@@ -223,7 +232,7 @@ impl Execution {
     /// the next look interrupts it.
     pub(super) fn children_counted(&mut self, count: usize, youngest_ms: Option<u64>, ctx: &mut Context<Self>) {
         if count > 0 && self.is_of_open_call(youngest_ms) {
-            self.clocks.sign();
+            self.clocks.works();
         }
         if self.clocks.asked_for_signs {
             self.look_again_in(RESULT_GRACE, ctx);
@@ -239,8 +248,8 @@ impl Execution {
             return true;
         };
         let by_clock = self.surroundings.outside.clock.now().duration_since(since);
-        // The call is at least as old as the silence, whatever the wall clock shows.
-        let silence = self.clocks.last_sign.elapsed();
+        // The call is at least as old as the last output, whatever the wall clock shows.
+        let silence = self.clocks.last_said.elapsed();
         let called_before = Duration::try_from(by_clock).unwrap_or_default().max(silence);
         Duration::from_millis(age_ms) <= called_before + AGE_ERROR
     }
