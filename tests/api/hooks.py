@@ -1,4 +1,4 @@
-"""What a description cannot say: sessions run in a directory that exists, a key belongs to one call, and nobody waits long."""
+"""What a description cannot say: directories and files exist, a key belongs to one call, and nobody waits long."""
 
 import os
 import uuid
@@ -15,6 +15,9 @@ def before_call(context, case, kwargs):
     body = case.body
     if isinstance(body, dict) and isinstance(body.get("cwd"), str) and body["cwd"].startswith("/"):
         body["cwd"] = WORK
+    if isinstance(body, dict) and isinstance(body.get("mcp_config"), list):
+        is_path = lambda config: isinstance(config, str) and "\0" not in config
+        body["mcp_config"] = ["{}" if is_path(config) else config for config in body["mcp_config"]]
     headers = case.headers or {}
     key = headers.get("Idempotency-Key")
     if isinstance(key, str) and 0 < len(key) < 200 and all("!" <= c <= "~" for c in key):
