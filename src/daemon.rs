@@ -363,6 +363,8 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         api_hold: minutes(supervision.api_hold_minutes),
         checkpoint_interval: Duration::from_secs(supervision.checkpoint_interval_seconds),
         background_grace: Duration::from_secs(supervision.background_grace_seconds),
+        timers_max: jiff::SignedDuration::from_hours(i64::from(supervision.timers_max_hours)),
+        agent_timers: agent.timers,
         live_agents_max: limits.max_live_agents,
         queued_sessions_max: limits.queued_sessions_max,
         max_budget_usd: Some(supervision.max_budget_usd).filter(|usd| *usd > 0.0),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
-use crate::session::request::{OnQuestion, PermissionMode};
+use crate::session::request::{Background, OnQuestion, PermissionMode};
 
 use super::answer::AnswerFlags;
 use super::mcp_config::McpClient;
@@ -195,8 +195,12 @@ pub(crate) struct RunArgs {
     /// Write a checkpoint at least this often while anything happens [default: the daemon's setting]
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub(crate) checkpoint_interval: Option<u64>,
-    /// Leave the agent's background shells running at the end
-    #[arg(long)]
+    /// What happens to shells that the agent leaves in the background: end them after a grace, wait until they have
+    /// ended (at most --timeout), or keep them running
+    #[arg(long, value_name = "WHAT", default_value = "end", value_parser = background())]
+    pub(crate) background: Background,
+    /// The same as --background keep
+    #[arg(long, conflicts_with = "background")]
     pub(crate) keep_background: bool,
     /// Find out first whether the task is ambiguous, and ask if it is; nothing is changed before that
     #[arg(long)]
@@ -430,6 +434,14 @@ fn permission_modes() -> impl TypedValueParser<Value = PermissionMode> {
     })
 }
 
+fn background() -> impl TypedValueParser<Value = Background> {
+    let names = PossibleValuesParser::new(Background::ALL.map(Background::name));
+    names.map(|name| {
+        let found = Background::ALL.into_iter().find(|choice| choice.name() == name);
+        found.unwrap_or_default()
+    })
+}
+
 fn on_question() -> impl TypedValueParser<Value = OnQuestion> {
     PossibleValuesParser::new(["wait", "deny", "first_option", "allow"]).map(|name| match name.as_str() {
         "deny" => OnQuestion::Deny,
@@ -496,6 +508,8 @@ mod tests {
             &["run", "a", "--file", "b"][..],
             &["run", "a", "--permission-mode", "maybe"],
             &["run", "a", "--timeout", "soon"],
+            &["run", "a", "--background", "maybe"],
+            &["run", "a", "--background", "wait", "--keep-background"],
             &["answer", "ab12", "q1", "--allow", "--deny"],
             &["answer", "ab12", "q1", "--remember"],
             &["attach", "ab12", "--after", "1", "--tail", "2"],
@@ -504,6 +518,19 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line:?}");
         }
+    }
+
+    #[test]
+    fn background_shells_have_a_choice_and_its_older_name() {
+        let choice = |line: &[&str]| {
+            let Verb::Run(run) = parse(line).unwrap().verb else {
+                panic!()
+            };
+            (run.background, run.keep_background)
+        };
+        assert_eq!(choice(&["run", "a"]), (Background::End, false));
+        assert_eq!(choice(&["run", "a", "--background", "wait"]), (Background::Wait, false));
+        assert_eq!(choice(&["run", "a", "--keep-background"]), (Background::End, true));
     }
 
     #[test]

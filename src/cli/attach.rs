@@ -350,7 +350,8 @@ fn summary(view: &View) -> String {
         (None, _) => view.state.clone(),
     };
     let mut text = format!("■ {outcome} · {}\n", used(view).join(" · "));
-    if let Some(note) = view.note.as_deref().filter(|_| view.ended_as() != Some("completed")) {
+    let is_telling = view.ended_as() != Some("completed") || !view.cut_off.is_empty();
+    if let Some(note) = view.note.as_deref().filter(|_| is_telling) {
         text += &format!("  {}\n", one_line(note, 400));
     }
     text
@@ -418,6 +419,9 @@ mod tests {
     fn the_summary_says_how_it_ended_and_what_it_took() {
         let ended = json!({"state": "completed", "outcome": "completed", "ended_at": "2026-01-02T00:00:00Z", "active_ms": 133_000, "note": "done"});
         insta::assert_snapshot!(summary(&view(ended)), @"■ completed · 2 turns · 1.2k tokens · $0.0421 · 2 min 13 s at work");
+        let cut_off = json!({"state": "completed", "outcome": "completed", "ended_at": "2026-01-01T00:02:13Z",
+            "note": "done; cut off: a shell", "cut_off": ["a shell"]});
+        assert!(summary(&view(cut_off)).ends_with("cut off: a shell\n"));
         let failed = json!({"state": "failed", "outcome": "failed", "cause": "crashed", "ended_at": "2026-01-01T00:00:03Z", "active_ms": 3_100, "note": "the agent\u{1b}[2J died"});
         insta::assert_snapshot!(summary(&view(failed)), @r"
         ■ failed (crashed) · 2 turns · 1.2k tokens · $0.0421 · 3 s at work

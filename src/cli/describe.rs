@@ -31,6 +31,7 @@ pub(crate) fn describe(entry: &Entry) -> String {
             line.kind.as_deref().unwrap_or("not JSON")
         ),
         Entry::AgentStderr(text) | Entry::Notice(text) => text.text.clone(),
+        Entry::WorkCutOff(cut_off) => format!("cut off at the end: {}", cut_off.what.join(", ")),
         Entry::DraftDropped(draft) => format!("partial text of message {} was cut off", draft.message_id),
         Entry::Checkpoint(checkpoint) => {
             format!("{}, byte {}", units::turns(checkpoint.turns), checkpoint.offset)
@@ -160,6 +161,7 @@ pub(crate) fn describe_message(message: &Message) -> String {
         Message::TaskStarted { description, .. } => format!("begun: {description}"),
         Message::TaskEnded { status, summary, .. } => format!("{status}: {summary}"),
         Message::BackgroundTasks { tasks } => format!("{} background tasks", tasks.len()),
+        Message::Timer(change) => change.line(),
         Message::ApiRetry { .. } => describe_api_retry(message),
         Message::RateLimit { rejected: true, .. } => match message.limit_resets_at() {
             Some(at) => format!("a usage limit is reached; it is reset at {}", units::date(at)),

@@ -143,7 +143,11 @@ impl Renderer {
             Entry::QuestionAsked(_) => self.marked(&self.styles.ask.clone(), &format!("? {}", describe(entry)), out),
             Entry::TaskRefined(_) => self.marked(&self.styles.ask.clone(), &format!("✓ {}", describe(entry)), out),
             Entry::QuestionAnswered(_) => self.marked(&self.styles.ask.clone(), &format!("✓ {}", describe(entry)), out),
-            Entry::Notice(_) | Entry::RetryScheduled(_) | Entry::ContextRebuilt(_) | Entry::SessionResumed(_) => {
+            Entry::Notice(_)
+            | Entry::WorkCutOff(_)
+            | Entry::RetryScheduled(_)
+            | Entry::ContextRebuilt(_)
+            | Entry::SessionResumed(_) => {
                 self.marked(&self.styles.warn.clone(), &format!("! {}", describe(entry)), out);
             }
             Entry::AttemptEnded(end) => match end.ending {
@@ -249,6 +253,7 @@ impl Renderer {
             Message::UserText { synthetic: true, .. }
             | Message::TaskStarted { background: true, .. }
             | Message::TaskEnded { .. }
+            | Message::Timer(_)
             | Message::Compacted { .. }
             | Message::ModeChanged { .. }
             | Message::ConversationReset { .. }

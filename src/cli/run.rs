@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::session::request::Request;
+use crate::session::request::{Background, Request};
 use crate::session::umask::Umask;
 
 use super::args::{RunArgs, Shown};
@@ -137,6 +137,7 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
         on_question: args.on_question,
         question_timeout_seconds: args.question_timeout,
         checkpoint_interval_seconds: args.checkpoint_interval,
+        background_shells: Some(args.background).filter(|choice| *choice != Background::End),
         keep_background: args.keep_background,
         // It is sent beside the request, like the environment.
         umask: None,

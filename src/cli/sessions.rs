@@ -241,6 +241,16 @@ fn describe(view: &View, now: Timestamp) -> String {
             .as_ref()
             .map(|note| format!("note       {}", one_line(note, 400))),
     );
+    lines.extend(
+        view.timers
+            .iter()
+            .map(|timer| format!("timer      {}", one_line(timer, 400))),
+    );
+    lines.extend(
+        view.cut_off
+            .iter()
+            .map(|what| format!("cut off    {}", one_line(what, 400))),
+    );
     for question in view.unanswered() {
         let orphaned = if question.orphaned {
             " (its agent is gone; the answer is kept for the next one)"

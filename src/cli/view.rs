@@ -69,6 +69,12 @@ pub(crate) struct View {
     /// The sentence about its end, or about what it waits for.
     #[serde(default)]
     pub(crate) note: Option<String>,
+    /// Background shells and timers that were ended with the agent.
+    #[serde(default)]
+    pub(crate) cut_off: Vec<String>,
+    /// Timers that its agent has set.
+    #[serde(default)]
+    pub(crate) timers: Vec<String>,
     /// The number of its last record.
     #[serde(default)]
     pub(crate) head: u64,

@@ -85,6 +85,8 @@ pub struct AgentSettings {
     pub term_grace_seconds: u64,
     /// Bytes kept allocated beyond the spool's end.
     pub spool_reserve_bytes: u64,
+    /// True if agents may set timers for themselves.
+    pub timers: bool,
     /// Variables added to the environment of every agent.
     pub env: BTreeMap<String, String>,
 }
@@ -151,6 +153,8 @@ pub struct SupervisionSettings {
     pub checkpoint_interval_seconds: u64,
     /// How long background shells may go on after the last turn, in seconds.
     pub background_grace_seconds: u64,
+    /// Most time that a session waits for timers of its agent, in hours.
+    pub timers_max_hours: u32,
     /// How long an agent may wait for a usage limit's reset, in minutes.
     pub quota_hold_minutes: u64,
     /// How long an agent may ask an API that does not answer, in minutes.

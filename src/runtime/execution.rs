@@ -454,6 +454,7 @@ impl Handler<Stop> for Execution {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.tell_of_cut_off_work(ctx);
         self.begin_close(Ending::Stopped, ctx);
     }
 }

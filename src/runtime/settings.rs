@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use crate::session::id::{Attempt, SessionId};
 use crate::session::patience::Patience;
 use crate::session::restart::RestartPolicy;
@@ -45,6 +47,10 @@ pub struct RuntimeSettings {
     pub checkpoint_interval: Duration,
     /// How long background shells may go on after the result.
     pub background_grace: Duration,
+    /// Most time that a session waits for timers of its agent.
+    pub timers_max: SignedDuration,
+    /// True if an agent may set timers.
+    pub agent_timers: bool,
     /// The most agents at work at once.
     pub live_agents_max: usize,
     /// The most sessions that wait for a slot.
@@ -110,6 +116,8 @@ impl RuntimeSettings {
             api_hold: Duration::MAX,
             checkpoint_interval: Duration::MAX,
             background_grace: Duration::ZERO,
+            timers_max: SignedDuration::from_hours(24),
+            agent_timers: true,
             live_agents_max: 0,
             queued_sessions_max: 0,
             max_budget_usd: None,

@@ -73,6 +73,7 @@ impl Digest {
             | Entry::QuestionWithdrawn(_)
             | Entry::Control(_)
             | Entry::Notice(_)
+            | Entry::WorkCutOff(_)
             | Entry::ClockJumped(_)
             | Entry::RetryScheduled(_)
             | Entry::ContextRebuilt(_)

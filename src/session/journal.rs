@@ -102,6 +102,8 @@ entries! {
     /// The wall clock jumped: the machine slept, was off, or its clock was set; or nothing of a session
     /// lived for so long.
     ClockJumped(ClockJump) = "clock.jumped",
+    /// The agent is ended though work of its own still goes on.
+    WorkCutOff(CutOff) = "work.cut_off",
     /// An attempt has ended; its agent and what it left behind are gone.
     AttemptEnded(AttemptEnd) = "attempt.ended",
     /// Another attempt will follow.
@@ -311,6 +313,13 @@ pub struct ClockJump {
     pub by_ms: i64,
 }
 
+/// Data of `work.cut_off`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CutOff {
+    /// Background shells and timers that are ended with the agent, each in a line.
+    pub what: Vec<String>,
+}
+
 /// Data of `attempt.ended`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptEnd {
@@ -329,6 +338,9 @@ pub struct AttemptEnd {
     /// Questions of this attempt whose answers may have been written to the agent. Absent if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers_written: Option<Vec<QuestionId>>,
+    /// Background shells and timers that were ended with it, each in a line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut_off: Vec<String>,
 }
 
 /// Data of `retry.scheduled`.
@@ -407,6 +419,7 @@ mod tests {
                 open_tool: None,
                 leftovers: vec![],
                 answers_written: None,
+                cut_off: Vec::new(),
             }),
             Entry::SessionEnded(SessionEnd {
                 outcome: Outcome::Completed,

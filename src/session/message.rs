@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::amounts::money;
 use super::question::QuestionKind;
+use super::timers::TimerChange;
 
 /// One decoded line of an agent.
 #[derive(Clone, Debug, PartialEq)]
@@ -274,6 +275,8 @@ pub enum Message {
         /// Those that live now.
         tasks: Vec<BackgroundTask>,
     },
+    /// The agent's own timers have changed.
+    Timer(TimerChange),
     /// A request to the API failed and is tried again.
     ApiRetry {
         /// Which retry this is.

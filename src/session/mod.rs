@@ -2,8 +2,8 @@
 //!
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`] and [`umask`],
 //! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`],
-//! [`patience`], [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`], [`effective`]
-//! and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`opening`],
+//! [`patience`], [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`], [`effective`],
+//! [`timers`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`opening`],
 //! [`interruption`], [`digest`] and [`words`] (what an agent is told first), [`clarify`] (what may come before the work).
 
 mod active;
@@ -33,6 +33,7 @@ pub mod restart;
 pub(crate) mod samples;
 pub mod state;
 pub mod summary;
+pub mod timers;
 pub mod turn;
 pub mod umask;
 pub mod words;

@@ -9,7 +9,7 @@ use super::interruption::Interruption;
 use super::journal::{Entry, Input, Why};
 use super::message::InputState;
 use super::summary::Summary;
-use super::words::{own_words, with_later};
+use super::words::{is_told_by_us, own_words, with_later};
 
 /// Told to an agent that has no message of ours left to work on.
 pub const CONTINUE: &str = "Continue from where you left off. The last run of this task was interrupted; \
@@ -67,6 +67,13 @@ pub fn opening(task: &str, summary: &Summary, groundwork: &Groundwork, fresh: Uu
     });
     let unread: Vec<_> = unread.collect();
     let first = groundwork.first_message(task, summary, &unread);
+    let first = match summary.timers.tell(story.is_some()) {
+        Some(note) => Some(before(
+            &note,
+            first.or_else(|| unread.first().map(|(_, words)| (*words).to_owned())),
+        )),
+        None => first,
+    };
     for input in &pending {
         let is_unread = unread.iter().any(|(uuid, _)| *uuid == input.uuid);
         let state = match groundwork.state_of(input, !unread.is_empty()) {
@@ -136,6 +143,15 @@ impl Groundwork {
 /// What a person wrote of a message.
 fn words_of(input: &Input) -> Option<&str> {
     own_words(input.text.as_deref()?)
+}
+
+/// What is told about timers, before the rest of the first message.
+fn before(note: &str, rest: Option<String>) -> String {
+    match rest {
+        Some(rest) if is_told_by_us(&rest) => format!("{note}\n\n{rest}"),
+        Some(rest) => with_later(note, &rest),
+        None => note.to_owned(),
+    }
 }
 
 fn sent(uuid: Uuid, text: String) -> Entry {

@@ -1,6 +1,8 @@
-//! Stall clocks: how long an agent may be silent, by what it is doing.
+//! Stall clocks: how long an agent may be silent, by what it is doing, and what it may wait for.
 
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 /// How long each silence may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,4 +62,21 @@ impl Patience {
             Doing::Waiting => None,
         }
     }
+}
+
+/// What an agent waits for, besides people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitingFor {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The reset of a usage limit.
+    Quota,
+    /// An API that answers.
+    Api,
+    /// A timer that the agent has set for itself.
+    Timer,
+    /// Room on the disk. Never in a journal, which has no room for it: shown from memory.
+    Room,
 }

@@ -79,9 +79,12 @@ pub struct Request {
     /// While anything happens there is a checkpoint at least this often, in seconds; the daemon's setting when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint_interval_seconds: Option<u64>,
-    /// Whether background shells are left running at the end.
+    /// True is another name of `keep` for `background_shells`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keep_background: bool,
+    /// What happens to shells that the agent leaves in the background; `end` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background_shells: Option<Background>,
     /// Names of environment variables the caller gave; their values are never journalled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env_names: Vec<String>,
@@ -236,6 +239,33 @@ pub enum OnQuestion {
     Allow,
 }
 
+/// What happens to shells that the agent has left in the background when it is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Background {
+    /// They are ended after the daemon's `background_grace_seconds`.
+    #[default]
+    End,
+    /// The session goes on until they have ended by themselves, within its `timeout_seconds`.
+    Wait,
+    /// They are left running.
+    Keep,
+}
+
+impl Background {
+    /// Every choice, for help texts and completions.
+    pub const ALL: [Self; 3] = [Self::End, Self::Wait, Self::Keep];
+
+    /// The choice, as on every wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::Wait => "wait",
+            Self::Keep => "keep",
+        }
+    }
+}
+
 fn is_zero(depth: &u32) -> bool {
     *depth == 0
 }
@@ -273,6 +303,11 @@ pub enum InvalidRequest {
     /// A limit is zero, negative or not a number.
     #[error("{0} must be more than 0")]
     NotPositive(&'static str),
+    /// Two fields of the request contradict each other.
+    #[error(
+        "keep_background says that background shells are kept, and background_shells says otherwise: give one of them"
+    )]
+    TwoWaysForShells,
     /// The schema is nested deeper than what reads it can follow.
     #[error("json_schema has more than {} levels", nesting::LEVELS_MAX)]
     DeepSchema,
@@ -339,8 +374,21 @@ impl Request {
         {
             return Err(InvalidRequest::DeepSchema);
         }
+        if self.keep_background && self.background() != Background::Keep {
+            return Err(InvalidRequest::TwoWaysForShells);
+        }
         self.check_limits()?;
         self.check_arguments()
+    }
+
+    /// What happens to background shells at the end.
+    pub fn background(&self) -> Background {
+        let default = if self.keep_background {
+            Background::Keep
+        } else {
+            Background::End
+        };
+        self.background_shells.unwrap_or(default)
     }
 
     fn check_limits(&self) -> Result<(), InvalidRequest> {
@@ -512,6 +560,10 @@ mod tests {
         assert!(check(|r| r.checkpoint_interval_seconds = Some(0)).contains("checkpoint_interval_seconds"));
         assert!(check(|r| r.model = Some("a\0b".into())).contains("NUL"));
         assert!(check(|r| r.name = Some("x".repeat(81))).contains("name"));
+        assert!(
+            check(|r| (r.keep_background, r.background_shells) = (true, Some(Background::Wait)))
+                .contains("background_shells")
+        );
         assert!(check(|r| r.depth = DEPTH_MAX + 1).contains("do the work here"));
     }
 
@@ -578,6 +630,18 @@ mod tests {
         let request: Request = serde_json::from_str(older).unwrap();
         assert_eq!(request.umask, None);
         assert_eq!(serde_json::to_string(&request).unwrap(), older);
+    }
+
+    #[test]
+    fn a_request_of_the_version_before_keeps_its_background_shells() {
+        let background = |json: &str| serde_json::from_str::<Request>(json).unwrap().background();
+        assert_eq!(
+            background(r#"{"task": "t", "keep_background": true}"#),
+            Background::Keep
+        );
+        assert_eq!(background(r#"{"task": "t"}"#), Background::End);
+        let both = r#"{"task": "t", "keep_background": true, "background_shells": "keep"}"#;
+        assert_eq!(background(both), Background::Keep);
     }
 
     #[test]

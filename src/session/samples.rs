@@ -116,6 +116,7 @@ pub(crate) fn attempt_ended(ending: Ending) -> Entry {
         open_tool: None,
         leftovers: Vec::new(),
         answers_written: None,
+        cut_off: Vec::new(),
     })
 }
 

@@ -221,6 +221,7 @@ impl Lifecycle {
             | Entry::QuestionWithdrawn(_)
             | Entry::Control(_)
             | Entry::Notice(_)
+            | Entry::WorkCutOff(_)
             | Entry::ClockJumped(_)
             | Entry::RetryScheduled(_)
             | Entry::ContextRebuilt(_) => {}

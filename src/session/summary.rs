@@ -22,9 +22,11 @@ use super::kept::{self, Kept};
 use super::limits::{Limits, Used};
 use super::message::{InputState, Message, TurnEnd, Usage};
 use super::outcome::Ending;
+pub use super::patience::WaitingFor;
 use super::question::{Answer, Question};
 use super::request::Claim;
 use super::state::{Lifecycle, State};
+use super::timers::Timers;
 use super::turn::{Open, Turns};
 
 /// How much of a final text the summary keeps, in bytes; the record has all of it.
@@ -80,6 +82,12 @@ pub struct Summary {
     pub api_retry_at: Option<Timestamp>,
     /// What the agent of the current attempt is up to.
     pub work: Turns,
+    /// Timers that the agent has set for itself.
+    #[serde(default)]
+    pub timers: Timers,
+    /// Work of the agent's that went on at the end of the last attempt and was ended with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut_off: Vec<String>,
     /// Model calls that ended turns and ended attempts have counted; [`Summary::turns_by_now`] has all.
     pub turns: u32,
     /// What has been used so far.
@@ -156,21 +164,6 @@ pub struct Waiting {
     pub is_unused: bool,
 }
 
-/// What an agent waits for, besides people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WaitingFor {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// The reset of a usage limit.
-    Quota,
-    /// An API that answers.
-    Api,
-    /// Room on the disk. Never in a journal, which has no room for it: shown from memory.
-    Room,
-}
-
 impl Summary {
     /// The summary of a session that was just created, before any record is folded in.
     pub fn new(session_id: SessionId, created: &Created, at: Timestamp) -> Self {
@@ -195,6 +188,8 @@ impl Summary {
             quota_resets_at: None,
             api_retry_at: None,
             work: Turns::default(),
+            timers: Timers::default(),
+            cut_off: Vec::new(),
             turns: 0,
             usage: Usage::default(),
             settled: None,
@@ -243,11 +238,17 @@ impl Summary {
         if let Some(tool) = self.work.passed_tool(entry) {
             self.lifecycle.restarts.note_passed(tool);
         }
+        let call = Timers::call_of(entry).and_then(|id| self.work.tool(id));
+        self.timers.take(entry, at, call);
         self.work.note_time(at);
         self.work.take(entry);
         self.kept.take(entry);
         self.settle_terms(entry);
         self.take_entry(entry, at);
+        // The change of state behind the end of an attempt says what follows it.
+        if !matches!(entry, Entry::AttemptEnded(_)) {
+            self.note_wait_for_timers(at);
+        }
         self.keep_time(at);
     }
 
@@ -263,6 +264,7 @@ impl Summary {
             Entry::AttemptStarted(_) => {
                 self.started_at.get_or_insert(at);
                 self.through_offset = 0;
+                self.cut_off.clear();
                 if self.lifecycle.clarify == Clarify::Analysing {
                     // The verdict is the one that this attempt gives.
                     (self.result, self.structured_output) = (None, None);
@@ -285,6 +287,7 @@ impl Summary {
                 self.note_unwritten(end);
                 self.end_attempt(&end.ending);
             }
+            Entry::WorkCutOff(cut_off) => self.cut_off.clone_from(&cut_off.what),
             Entry::SessionResumed(resumed) => self.resume(resumed),
             Entry::ContextRebuilt(_) => {
                 // What was on its way is told anew, in the words of who rebuilds.
@@ -339,6 +342,10 @@ impl Summary {
                     ("waiting_quota", Some(note))
                 }
                 WaitingFor::Api => ("waiting_api", Some("the API fails; the agent asks it again")),
+                WaitingFor::Timer => {
+                    let note = "the agent waits for a timer that it has set; it goes on when that fires";
+                    ("waiting_timer", Some(note))
+                }
                 WaitingFor::Room => ("paused", None),
             },
             state @ (State::Queued
@@ -356,6 +363,7 @@ impl Summary {
             State::Running => match self.waiting_for {
                 WaitingFor::Quota => self.quota_resets_at,
                 WaitingFor::Api => self.api_retry_at,
+                WaitingFor::Timer => self.timers.next_due(),
                 WaitingFor::Nothing | WaitingFor::Room => None,
             },
             State::Queued | State::Starting | State::Asking | State::Stopping { .. } | State::Ended { .. } => None,
@@ -372,7 +380,8 @@ impl Summary {
 
     /// Whether its agent is at work, and so takes up one of the slots.
     pub fn takes_slot(&self) -> bool {
-        self.lifecycle.state.has_agent() && !self.is_waiting_for_person() && self.waiting_for != WaitingFor::Quota
+        let is_held = matches!(self.waiting_for, WaitingFor::Quota | WaitingFor::Timer);
+        self.lifecycle.state.has_agent() && !self.is_waiting_for_person() && !is_held
     }
 
     /// What is open besides the agent's own work; `busy` is whether the agent says that it works.
@@ -382,6 +391,8 @@ impl Summary {
             busy,
             queued,
             asked: !self.questions.is_empty(),
+            // Timers that were cut off are waited for no more; the analysis of a task is over with its verdict.
+            timers: !self.timers.is_empty() && self.cut_off.is_empty() && self.lifecycle.clarify != Clarify::Analysing,
         }
     }
 
@@ -432,6 +443,7 @@ impl Summary {
             | Message::TaskStarted { .. }
             | Message::TaskEnded { .. }
             | Message::BackgroundTasks { .. }
+            | Message::Timer(_)
             | Message::Compacted { .. }
             | Message::Said { .. } => {}
         }

@@ -2,7 +2,7 @@
 //!
 //! "A result came" is not enough: subagents and background shells go on after it, and a deferred or aborted turn also
 //! says success. So an attempt is finished when there is a good result for our last message, the agent is idle, no
-//! input is queued, no question is open and no background agent lives.
+//! input is queued, no question is open, no background agent lives and the agent has set no timer.
 
 use std::collections::BTreeMap;
 
@@ -49,6 +49,9 @@ pub struct Turns {
     times: (Option<Timestamp>, Option<Timestamp>),
     /// Background tasks that live.
     background: BTreeMap<String, TaskKind>,
+    /// Descriptions of background tasks.
+    #[serde(default)]
+    described: BTreeMap<String, String>,
     /// The login was refused.
     not_signed_in: bool,
     /// The kind of the CLI's own report of an error in this turn, and its words.
@@ -66,7 +69,7 @@ pub struct Turns {
 }
 
 /// What else decides whether an agent has finished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Open {
     /// The agent says that it works.
     pub busy: bool,
@@ -74,6 +77,8 @@ pub struct Open {
     pub queued: bool,
     /// A question was not answered yet, or its answer not delivered.
     pub asked: bool,
+    /// The agent has timers of its own that are still to fire.
+    pub timers: bool,
 }
 
 /// What follows from where the agent stands.
@@ -83,6 +88,8 @@ pub enum Standing {
     Working,
     /// It would be finished, but for background shells.
     OnlyShells,
+    /// It would be finished, but timers that it has set will wake it.
+    OnlyTimers,
     /// The attempt is over, though its process may live.
     Over(Ending),
 }
@@ -177,13 +184,17 @@ impl Turns {
         let Some(ending) = self.answered.as_ref().filter(|_| is_quiet) else {
             return Standing::Working;
         };
-        if *ending != Ending::Finished || self.background.is_empty() {
+        if *ending != Ending::Finished {
             return Standing::Over(ending.clone());
         }
-        if self.has_only_shells() {
-            Standing::OnlyShells
-        } else {
+        if !self.has_only_shells() {
             Standing::Working
+        } else if open.timers {
+            Standing::OnlyTimers
+        } else if self.background.is_empty() {
+            Standing::Over(Ending::Finished)
+        } else {
+            Standing::OnlyShells
         }
     }
 
@@ -195,7 +206,9 @@ impl Turns {
         // An agent that died over the answer of a person who ended its turn has ended it.
         let cut_short = || self.ended_by_person().unwrap_or(Ending::Crashed);
         match &self.answered {
-            Some(Ending::Finished) if open.queued || open.asked || self.in_turn || !self.has_only_shells() => {
+            Some(Ending::Finished)
+                if open.queued || open.asked || open.timers || self.in_turn || !self.has_only_shells() =>
+            {
                 cut_short()
             }
             Some(ending) => ending.clone(),
@@ -231,6 +244,16 @@ impl Turns {
     fn is_innermost(&self, tool_use_id: &str) -> bool {
         let mut calls = self.calls();
         calls.all(|(_, call)| call.parent.as_deref() != Some(tool_use_id))
+    }
+
+    /// The open tool call with this id, as one line.
+    pub fn tool(&self, tool_use_id: &str) -> Option<&str> {
+        self.open_tools.get(tool_use_id).map(|call| call.line.as_str())
+    }
+
+    /// True if the turn for our last message has ended well, and nothing but shells and timers goes on.
+    pub fn has_ended_well(&self) -> bool {
+        self.answered == Some(Ending::Finished) && !self.in_turn && self.has_only_shells()
     }
 
     /// The open tool call that this record says has succeeded.
@@ -284,9 +307,12 @@ impl Turns {
         self.last_answers.contains(&uuid)
     }
 
-    /// Background tasks that live.
-    pub fn background_tasks(&self) -> impl Iterator<Item = &str> {
-        self.background.keys().map(String::as_str)
+    /// Background tasks that live, each with its description and its id.
+    pub fn background_tasks(&self) -> impl Iterator<Item = String> {
+        self.background.keys().map(|id| match self.described.get(id) {
+            Some(description) if !description.is_empty() => format!("{description} ({id})"),
+            Some(_) | None => id.clone(),
+        })
     }
 
     /// Whether the agent has begun no turn.
@@ -322,16 +348,22 @@ impl Turns {
                 task_id,
                 task,
                 background: true,
-                ..
+                description,
             } => {
                 self.background.insert(task_id.clone(), *task);
+                self.described.insert(task_id.clone(), description.clone());
             }
             Message::TaskEnded { task_id, .. } => {
                 self.background.remove(task_id);
+                self.described.remove(task_id);
                 self.forget_calls_beside();
             }
             Message::BackgroundTasks { tasks } => {
                 self.background = tasks.iter().map(|task| (task.task_id.clone(), task.task)).collect();
+                let described = tasks
+                    .iter()
+                    .map(|task| (task.task_id.clone(), task.description.clone()));
+                self.described = described.collect();
                 self.forget_calls_beside();
             }
             Message::ApiRetry { error, .. } => self.not_signed_in |= error == NO_LOGIN,
@@ -356,6 +388,7 @@ impl Turns {
             | Message::ModeChanged { .. }
             | Message::PermissionDenied { .. }
             | Message::TaskStarted { background: false, .. }
+            | Message::Timer(_)
             | Message::RateLimit { .. }
             | Message::Compacted { .. }
             | Message::ConversationReset { .. }
@@ -428,6 +461,7 @@ mod tests {
 
     const OURS: Uuid = Uuid::from_u128(1);
     const QUIET: Open = Open {
+        timers: false,
         busy: false,
         queued: false,
         asked: false,

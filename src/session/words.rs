@@ -1,7 +1,7 @@
 //! A person's own words in a message to an agent, apart from what this program writes around them.
 
 use super::opening::CONTINUE;
-use super::{digest, interruption};
+use super::{digest, interruption, timers};
 
 /// Stands before a person's message where one message to the agent also holds what came before it. The agent must know
 /// the later one before it begins with the rest.
@@ -12,12 +12,19 @@ pub fn with_later(before: &str, later: &str) -> String {
     format!("{before}{LATER}{later}")
 }
 
+/// Returns true if a message begins with what this program tells.
+pub fn is_told_by_us(text: &str) -> bool {
+    [interruption::HEAD, digest::HEAD, timers::HEAD]
+        .iter()
+        .any(|head| text.starts_with(head))
+}
+
 /// Returns what a person wrote of this message, or nothing if all of it is the program's.
 pub fn own_words(text: &str) -> Option<&str> {
     if text == CONTINUE {
         return None;
     }
-    if text.starts_with(interruption::HEAD) || text.starts_with(digest::HEAD) {
+    if is_told_by_us(text) {
         // What the program tells quotes no message that was put behind it before.
         return text.split_once(LATER).map(|(_, later)| later);
     }

@@ -40,7 +40,8 @@ pub struct SessionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<OutcomeName>)]
     outcome: Option<&'static str>,
-    /// When it goes on by itself: the end of a wait before the next attempt, or the reset of a usage limit.
+    /// When it goes on by itself: the end of a wait before the next attempt, the reset of a usage limit, or the next
+    /// timer that its agent has set.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "milliseconds")]
     #[schema(value_type = Option<String>, format = DateTime)]
     waits_until: Option<Timestamp>,
@@ -102,6 +103,14 @@ pub struct SessionView<'a> {
     /// A sentence about its end, or about what it waits for.
     #[schema(required)]
     note: Option<&'a str>,
+    /// Background shells and timers that were ended with the agent, each in a line.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[schema(required = false)]
+    cut_off: &'a [String],
+    /// Timers that its agent has set and that are still to fire, each in a line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    timers: Vec<String>,
     /// The number of the last record.
     #[schema(value_type = u64)]
     head: Seq,
@@ -184,6 +193,12 @@ impl<'a> SessionView<'a> {
             result: summary.result.as_deref(),
             structured_output: summary.structured_output.as_ref(),
             note: summary.shown_note(),
+            cut_off: &summary.cut_off,
+            timers: if outcome.is_some() {
+                Vec::new()
+            } else {
+                summary.timers.described()
+            },
             head: summary.head,
         }
     }

@@ -17,3 +17,4 @@ mod recovery;
 mod resume;
 mod silence;
 mod terms;
+mod timers;

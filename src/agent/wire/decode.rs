@@ -14,6 +14,7 @@ use crate::session::message::{Delta, DeltaPart, Frame, InputState, Message};
 use crate::session::nesting;
 
 pub use self::result::usage_report;
+pub use self::timers::TIMER_TOOLS;
 
 use self::content::{assistant, user};
 use self::control::{control_request, reply};
@@ -26,6 +27,7 @@ mod control;
 mod mend;
 mod result;
 mod system;
+mod timers;
 
 /// The fields that say what a line is.
 #[derive(Deserialize)]
@@ -149,6 +151,8 @@ struct CancelRequest {
 struct Lifecycle {
     command_uuid: Uuid,
     state: String,
+    #[serde(flatten)]
+    fire: timers::Fire,
 }
 
 fn lifecycle(line: &Lifecycle) -> Vec<Frame> {
@@ -159,10 +163,15 @@ fn lifecycle(line: &Lifecycle) -> Vec<Frame> {
         "cancelled" => InputState::Cancelled,
         _ => return vec![Frame::Alive],
     };
-    vec![Frame::Input {
+    let fired = line.fire.change().map(|change| Frame::Message {
+        uuid: None,
+        message: Message::Timer(change),
+    });
+    let input = Frame::Input {
         uuid: line.command_uuid,
         state,
-    }]
+    };
+    fired.into_iter().chain([input]).collect()
 }
 
 #[derive(Deserialize)]

@@ -13,6 +13,7 @@ use crate::session::message::{Frame, InputState, Message};
 use crate::session::outcome::Ending;
 use crate::session::question::{Answer, Question, QuestionKind};
 use crate::session::samples::{denied, input, said};
+use crate::session::timers::Timers;
 use crate::session::turn::{Open, Standing, Turns};
 
 /// What the CLI printed in one recording, line by line.
@@ -182,6 +183,7 @@ fn recordings_end_as_they_ended() {
             turns.take(&said(message));
         }
         let ending = match turns.standing(Open {
+            timers: false,
             busy: false,
             queued: false,
             asked: false,
@@ -189,6 +191,7 @@ fn recordings_end_as_they_ended() {
             Standing::Over(Ending::Refused { cause, .. }) => cause.name(),
             Standing::Over(ending) => ending.name(),
             Standing::OnlyShells => "only shells",
+            Standing::OnlyTimers => "only timers",
             Standing::Working => "working",
         };
         assert_eq!(ending, expected, "{name}");
@@ -196,6 +199,32 @@ fn recordings_end_as_they_ended() {
     for (name, expected) in ENDINGS {
         check(name, expected);
     }
+}
+
+#[test]
+fn the_timers_of_recordings_are_set_fire_and_are_cancelled() {
+    // The timers that are set after each change of them.
+    let check = |name: &str, expected: &[usize]| {
+        let (mut timers, mut turns) = (Timers::default(), Turns::default());
+        let mut sets = Vec::new();
+        for message in messages(&format!("{name}.jsonl")) {
+            let is_change = matches!(message, Message::Timer(_));
+            let entry = said(message);
+            let call = Timers::call_of(&entry).and_then(|id| turns.tool(id));
+            assert!(Timers::call_of(&entry).is_none() || call.is_some(), "{name}: {entry:?}");
+            // Behind the dues of all recordings.
+            timers.take(&entry, "2026-12-24T00:00:00Z".parse().unwrap(), call);
+            turns.take(&entry);
+            if is_change {
+                sets.push(timers.described().len());
+            }
+        }
+        assert_eq!(sets, expected, "{name}");
+    };
+    check("130_wakeup", &[1, 0]);
+    check("131_jobs", &[1, 2, 2, 1, 0]);
+    check("134_shells", &[1]);
+    check("135_wakeup_stop", &[1, 1, 0, 1]);
 }
 
 /// How the recorded run ended, or was cut off while it went on.

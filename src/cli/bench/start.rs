@@ -151,6 +151,7 @@ fn appends(session_id: SessionId, messages: usize) -> Vec<Append> {
             open_tool: None,
             leftovers: vec![],
             answers_written: None,
+            cut_off: Vec::new(),
         }),
         Entry::SessionEnded(SessionEnd {
             outcome: Outcome::Completed,

@@ -132,6 +132,7 @@ impl Execution {
         let settings = Arc::clone(&self.surroundings.settings);
         let (hold, ending) = match waiting_for {
             WaitingFor::Nothing | WaitingFor::Room => return None,
+            WaitingFor::Timer => return self.left_for_timers(ctx),
             WaitingFor::Quota => {
                 let hold = if settings.restart.resume_after_quota {
                     settings.quota_hold

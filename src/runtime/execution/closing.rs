@@ -6,7 +6,8 @@ use super::*;
 use crate::agent_host::protocol::Exit;
 use crate::runtime::messages::AttemptOver;
 use crate::session::clarify::Clarify;
-use crate::session::journal::AttemptEnd;
+use crate::session::journal::{AttemptEnd, CutOff};
+use crate::session::request::Background;
 use crate::session::summary::cut;
 use crate::session::turn::Standing;
 
@@ -15,6 +16,9 @@ const LAST_WORDS_BYTES_MAX: usize = 300;
 
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
+
+/// Shortest time between two looks at timers that are overdue.
+const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
 
 /// How often a host is asked for a sign of life.
 const HOST_LOOK_PERIOD: Duration = Duration::from_secs(8);
@@ -124,18 +128,54 @@ impl Execution {
                 self.begin_close(Ending::Stalled, ctx);
             }
             Standing::Over(ending) => self.begin_close(ending, ctx),
-            Standing::OnlyShells if self.task.request.keep_background => self.begin_close(Ending::Finished, ctx),
-            Standing::OnlyShells if self.shells_timer.is_some() => {}
-            Standing::OnlyShells => {
+            // The clocks end this wait.
+            Standing::OnlyTimers => {}
+            Standing::OnlyShells => self.leave_shells(ctx),
+        }
+    }
+
+    /// Does with the background shells what the request says. Those that go on until their end are part of the work.
+    fn leave_shells(&mut self, ctx: &mut Context<Self>) {
+        match self.task.request.background() {
+            Background::Keep => self.begin_close(Ending::Finished, ctx),
+            Background::Wait => {}
+            Background::End if self.shells_timer.is_some() => {}
+            Background::End => {
                 let grace = self.surroundings.settings.background_grace;
                 let timer = ctx.run_later(grace, |act, ctx| {
-                    let tasks: Vec<_> = act.summary.work.background_tasks().map(str::to_owned).collect();
-                    act.notice(format!("background shells are ended: {}", tasks.join(", ")), ctx);
+                    act.tell_of_cut_off_work(ctx);
                     act.begin_close(Ending::Finished, ctx);
                 });
                 self.shells_timer = Some(timer);
             }
         }
+    }
+
+    /// Writes down which of the agent's own shells and timers end with it, unless an execution before has done so.
+    pub(super) fn tell_of_cut_off_work(&mut self, ctx: &mut Context<Self>) {
+        if self.closing.is_begun() || !self.summary.cut_off.is_empty() {
+            return;
+        }
+        let is_kept = self.task.request.background() == Background::Keep;
+        let shells = self.summary.work.background_tasks().filter(|_| !is_kept);
+        let shells = shells.map(|shell| format!("background shell {shell}"));
+        let what: Vec<_> = shells.chain(self.summary.timers.described()).collect();
+        if !what.is_empty() {
+            self.append(None, vec![Entry::WorkCutOff(CutOff { what })], ctx);
+        }
+    }
+
+    /// Time that the wait for timers may still last. Ends the agent, which does nothing else, when it is over.
+    pub(super) fn left_for_timers(&mut self, ctx: &mut Context<Self>) -> Option<Duration> {
+        let now = self.surroundings.outside.clock.now();
+        let ends = self.summary.timers.wait_ends(self.surroundings.settings.timers_max)?;
+        let left = Duration::try_from(ends.duration_since(now)).unwrap_or_default();
+        let standing = self.summary.work.standing(self.summary.open(self.busy));
+        if left.is_zero() && standing == Standing::OnlyTimers {
+            self.tell_of_cut_off_work(ctx);
+            self.begin_close(Ending::Finished, ctx);
+        }
+        Some(left.max(LOOK_AGAIN_MIN))
     }
 
     /// Begins to end the agent; the first reason stands.
@@ -242,7 +282,7 @@ impl Execution {
             return;
         }
         self.closing.stage = Stage::Leftovers;
-        if self.task.request.keep_background {
+        if self.task.request.background() == Background::Keep {
             return self.leftovers_ended(Vec::new(), ctx);
         }
         if self.closing.found_gone {
@@ -323,6 +363,7 @@ impl Execution {
             open_tool,
             leftovers,
             answers_written: Some(self.answers_written()),
+            cut_off: self.summary.cut_off.clone(),
         };
         let (session, attempt) = (self.task.session_id, self.task.attempt);
         self.supervisor.do_send(AttemptOver { session, attempt, end });

@@ -251,6 +251,7 @@ impl Execution {
             }
             Frame::Message { .. }
             | Frame::Input { .. }
+            | Frame::CallEnded
             | Frame::BlockStarted { .. }
             | Frame::Delta(_)
             | Frame::DraftsAbandoned { .. }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::agent::environment::{self, Conversation, DEPTH_VARIABLE, Remaining};
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::transcript::{self, Seen};
+use crate::agent::wire::decode::TIMER_TOOLS;
 use crate::agent_host::protocol::LaunchPlan;
 use crate::agent_host::{self, mark_value};
 use crate::runtime::settings::RuntimeSettings;
@@ -249,7 +250,12 @@ fn as_run<'a>(
         }
         Clarify::Unasked | Clarify::Settled => Cow::Borrowed(request),
     };
-    summary.effective.terms.applied_to(as_asked)
+    let mut as_run = summary.effective.terms.applied_to(as_asked);
+    if !settings.agent_timers {
+        let tools = TIMER_TOOLS.map(str::to_owned);
+        as_run.to_mut().disallowed_tools.extend(tools);
+    }
+    as_run
 }
 
 /// The conversation this attempt works in, as the transcripts stand.

@@ -94,6 +94,7 @@ fn a_life_is_counted() {
             open_tool: None,
             leftovers: vec!["sleep".into(), "make".into()],
             answers_written: None,
+            cut_off: Vec::new(),
         }),
     );
     life.say(10, session_ended(Outcome::Cancelled));

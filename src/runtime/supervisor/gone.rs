@@ -67,6 +67,7 @@ impl Supervisor {
                 open_tool: None,
                 leftovers,
                 answers_written: None,
+                cut_off: Vec::new(),
             };
             let analysis = None;
             act.step(id, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);

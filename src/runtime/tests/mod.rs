@@ -22,5 +22,6 @@ mod reattach;
 mod silence;
 mod slots;
 mod terms;
+mod timers;
 mod waits;
 mod world;

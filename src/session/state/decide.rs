@@ -195,7 +195,10 @@ fn attempt_ended(
         return Decision::default();
     }
     let mut decision = match life.state {
-        State::Stopping { stop_for } => ended(life, stop_for.outcome(), stop_sentence(stop_for)),
+        State::Stopping { stop_for } => {
+            let sentence = stop_sentence(stop_for).to_owned() + &told_cut_off(end);
+            ended(life, stop_for.outcome(), &sentence)
+        }
         State::Queued
         | State::Starting
         | State::Running
@@ -255,8 +258,16 @@ fn after_ending(life: &Lifecycle, end: &AttemptEnd, around: &Surroundings<'_>) -
 fn sentence_about(end: &AttemptEnd) -> String {
     match &end.exit {
         Some(exit) if end.ending == Ending::Crashed => format!("{} ({exit})", end.ending),
-        Some(_) | None => end.ending.to_string(),
+        Some(_) | None => end.ending.to_string() + &told_cut_off(end),
     }
+}
+
+/// The work that was ended with the agent, as the end of a sentence.
+fn told_cut_off(end: &AttemptEnd) -> String {
+    if end.cut_off.is_empty() {
+        return String::new();
+    }
+    format!("; this was still going on and was cut off: {}", end.cut_off.join(", "))
 }
 
 fn retry_due(life: &Lifecycle, attempt: Attempt) -> Decision {

@@ -55,6 +55,7 @@ pub(super) fn end(ending: Ending) -> AttemptEnd {
         open_tool: None,
         leftovers: vec![],
         answers_written: None,
+        cut_off: Vec::new(),
     }
 }
 

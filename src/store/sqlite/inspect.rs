@@ -8,6 +8,7 @@ use super::reader::key;
 use super::{explain, schema};
 use crate::session::id::SessionId;
 use crate::session::journal::Created;
+use crate::session::request::Background;
 use crate::session::summary::Summary;
 use crate::store::StoreError;
 
@@ -69,5 +70,5 @@ fn has_ended(connection: &Connection, session: SessionId) -> rusqlite::Result<bo
         WHERE session = ?1 AND sessions.ended = 1 AND records.seq = 1";
     let first: Option<String> = connection.query_row(sql, [key(session)], |row| row.get(0)).optional()?;
     let created = first.and_then(|body| serde_json::from_str::<Created>(&body).ok());
-    Ok(created.is_some_and(|created| !created.request.keep_background))
+    Ok(created.is_some_and(|created| created.request.background() != Background::Keep))
 }

@@ -44,6 +44,10 @@ pub(super) fn record(text: &mut String, record: &Stored) {
         Entry::SessionCreated(created) => {
             push(text, format_args!("\n## Task\n\n{}\n", created.request.task.trim_end()));
         }
+        Entry::WorkCutOff(cut_off) => {
+            let what = one_line(&cut_off.what.join(", "));
+            push(text, format_args!("\n> Cut off at the end: {what}\n"));
+        }
         Entry::AttemptStarted(start) => push(text, format_args!("\n## Attempt {}\n", start.attempt)),
         Entry::AgentMessage(said) => message(text, &said.message),
         Entry::QuestionAsked(question) => {
@@ -129,6 +133,7 @@ fn message(text: &mut String, message: &Message) {
         | Message::TaskEnded { .. }
         | Message::ModeChanged { .. }
         | Message::BackgroundTasks { .. }
+        | Message::Timer(_)
         | Message::ApiRetry { .. }
         | Message::RateLimit { .. }
         | Message::Compacted { .. }

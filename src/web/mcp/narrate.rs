@@ -195,6 +195,7 @@ impl Narrator {
             Entry::DraftDropped(_) => self.tell("[the unfinished text is dropped]"),
             Entry::Progress(progress) => self.tell(&progress.message),
             Entry::Notice(notice) => self.tell(&format!("[notice] {}", notice.text)),
+            Entry::WorkCutOff(cut_off) => self.tell(&format!("[cut off at the end] {}", cut_off.what.join(", "))),
             Entry::RetryScheduled(retry) => self.tell(&format!("[next attempt at {}] {}", retry.at, retry.cause)),
             Entry::ContextRebuilt(why) => self.tell(&format!("[told anew] {}", why.why)),
             Entry::TaskRefined(refined) => self.tell(&format!("[the task is settled] {}", refined.task)),
@@ -294,6 +295,7 @@ impl Narrator {
                 let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
                 self.tell(&format!("[a usage limit is reached{until}]"));
             }
+            Message::Timer(change) => self.tell(&format!("[{}]", change.line())),
             Message::Compacted { .. } => self.tell("[the conversation was compacted]"),
             Message::ModeChanged { permission_mode } => {
                 self.tell(&format!("[the permission mode is {permission_mode} now]"));

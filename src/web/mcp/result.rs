@@ -19,10 +19,10 @@ pub(super) struct Execution {
     session_id: String,
     /// What the caller should do about it.
     status: Status,
-    /// queued, starting, running, awaiting_input, waiting_quota, waiting_api, paused, waiting_retry, stopping, completed,
+    /// queued, starting, running, awaiting_input, waiting_quota, waiting_api, waiting_timer, paused, waiting_retry, stopping, completed,
     /// failed, cancelled or timed_out
     state: String,
-    /// When it goes on by itself: at the next attempt, or the reset of a usage limit
+    /// When it goes on by itself: at the next attempt, the reset of a usage limit, or the next timer of its agent
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_until: Option<String>,
     /// completed, failed, cancelled or timed_out; absent while it has not ended
@@ -40,6 +40,12 @@ pub(super) struct Execution {
     /// A sentence about its end, or about what it waits for
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    /// Timers that its agent has set for itself, for which the session waits
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    timers: Vec<String>,
+    /// Background shells and timers that were ended with the agent
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cut_off: Vec<String>,
     /// Questions that wait for an answer
     questions: Vec<OpenQuestion>,
     /// Which attempt this is; more than 1 after it was restarted
@@ -117,6 +123,12 @@ impl Execution {
             result: summary.result.clone(),
             structured_output: summary.structured_output.clone(),
             note: summary.note.clone(),
+            timers: if outcome.is_some() {
+                Vec::new()
+            } else {
+                summary.timers.described()
+            },
+            cut_off: summary.cut_off.clone(),
             questions,
             attempt: summary.lifecycle.attempt.0,
             turns: summary.turns_by_now(),

@@ -62,6 +62,14 @@ fn start_details() -> Markup {
                 (number_field("start", "max_budget_usd", "Most dollars", "any", NO_LIMIT))
                 (number_field("start", "timeout_minutes", "Most minutes at work", "1", NO_LIMIT))
             }
+            p.field {
+                label for="start-background" { "Shells that still run at the end" }
+                select #start-background name="background_shells" {
+                    option value="" { "Are ended after a grace" }
+                    option value="wait" { "Are waited for" }
+                    option value="keep" { "Are left running" }
+                }
+            }
             (check_field("clarify", "First look whether it is clear what is wanted, and ask where it is not"))
             (check_field("executor_tools", "Let its agent use this daemon: start sessions and follow them"))
         }

@@ -31,6 +31,7 @@ const STATES: &[&str] = &[
     "running",
     "awaiting_input",
     "waiting_quota",
+    "waiting_timer",
     "waiting_retry",
     "queued",
     "completed",

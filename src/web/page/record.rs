@@ -73,6 +73,10 @@ pub(super) fn render(item: &Item<'_>) -> Markup {
             event(item, "control", line, html! {})
         }
         Entry::Notice(said) => event(item, "notice", said.text.clone(), html! {}),
+        Entry::WorkCutOff(cut_off) => {
+            let list = html! { ul { @for what in &cut_off.what { li { (visible(what)) } } } };
+            event(item, "notice", "Cut off at the end:".to_owned(), list)
+        }
         Entry::AttemptEnded(end) => attempt_end(item, end),
         Entry::RetryScheduled(retry) => {
             let when = html! { p.when { "Next attempt at " (time(retry.at, Form::Clock)) } };

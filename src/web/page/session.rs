@@ -14,7 +14,7 @@ use super::{caller, forms, side};
 use crate::session::id::Seq;
 use crate::session::journal::Entry;
 use crate::session::outcome::Outcome;
-use crate::session::summary::Summary;
+use crate::session::summary::{Summary, WaitingFor};
 use crate::web::Faces;
 use crate::web::error::Problem;
 use crate::web::params::Params;
@@ -156,6 +156,9 @@ fn facts(summary: &Summary) -> Markup {
             span { (words::usd(summary.usage.cost_usd)) }
             span { (words::amount(summary.usage.tokens())) " tokens" }
             span { (words::active(summary, now)) " at work" }
+            @if summary.waiting_for == WaitingFor::Timer {
+                @for timer in summary.timers.described() { span { (visible(&timer)) } }
+            }
             @if let Some(until) = summary.waits_until() { span { "goes on " (time(until, Form::Left)) } }
             @if let Some(model) = &summary.model { span { (visible(model)) } }
         }

@@ -47,6 +47,7 @@ pub(super) fn state_word(state: &str) -> &str {
         "awaiting_input" => "Needs an answer",
         "waiting_quota" => "Waits for the usage limit",
         "waiting_api" => "Waits for the API",
+        "waiting_timer" => "Waits for a timer",
         "paused" => "Paused",
         "waiting_retry" => "Waits to try again",
         "stopping" => "Stopping",

@@ -15,7 +15,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::record::RecordSchema;
-use crate::session::request::{OnQuestion, PermissionMode};
+use crate::session::request::{Background, OnQuestion, PermissionMode};
 use crate::session::umask::Umask;
 use crate::web::error::Code;
 use crate::web::view::SessionView;
@@ -36,6 +36,7 @@ pub(in crate::web) enum ShownState {
     AwaitingInput,
     WaitingQuota,
     WaitingApi,
+    WaitingTimer,
     Paused,
     WaitingRetry,
     Stopping,
@@ -118,7 +119,10 @@ pub(in crate::web) struct NewSessionSchema {
     /// Whether the agent is given the tools and resources of this daemon.
     #[schema(required = false)]
     executor_tools: bool,
-    /// Whether background shells are left running at the end.
+    /// What happens to shells that the agent leaves in the background: `end` them after a grace (the default), `wait`
+    /// until they have ended by themselves, or `keep` them running.
+    background_shells: Option<Background>,
+    /// True is another name of `keep` for `background_shells`.
     #[schema(required = false)]
     keep_background: bool,
     /// The umask that the agent starts with, in octal digits; the daemon's when absent.

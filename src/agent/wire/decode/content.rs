@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::shown;
+use super::{shown, timers};
 use crate::session::message::{Frame, Message};
 
 /// A line of type `assistant`.
@@ -113,6 +113,9 @@ pub(super) struct UserLine {
     is_synthetic: Option<bool>,
     #[serde(default, rename = "isReplay")]
     is_replay: Option<bool>,
+    /// The result of a tool call in a form of its own for each tool.
+    #[serde(default)]
+    tool_use_result: Value,
 }
 
 #[derive(Deserialize)]
@@ -138,11 +141,12 @@ pub(super) fn user(uuid: Option<Uuid>, line: UserLine) -> Vec<Frame> {
         uuid,
         message: Message::UserText { text, synthetic },
     };
+    let result = line.tool_use_result;
     let blocks = match line.message.content {
         UserContent::Text(text) => return vec![user_text(text)],
         UserContent::Blocks(blocks) => blocks,
     };
-    let frame = |block: Block| match block.kind.as_str() {
+    let frames = |block: Block| match block.kind.as_str() {
         "tool_result" => {
             let text = block.content.as_ref().map(text_of).unwrap_or_default();
             let (tool_use_id, is_error) = (block.tool_use_id.unwrap_or_default(), block.is_error.unwrap_or(false));
@@ -152,14 +156,17 @@ pub(super) fn user(uuid: Option<Uuid>, line: UserLine) -> Vec<Frame> {
                 is_error,
                 parent: parent.clone(),
             };
-            Frame::Message { uuid, message }
+            // Before the result, with which the call is done.
+            let timer = timers::change(&message, &result).map(Message::Timer);
+            let messages = timer.into_iter().chain([message]);
+            messages.map(|message| Frame::Message { uuid, message }).collect()
         }
-        "text" => user_text(block.text.unwrap_or_default()),
-        other => Frame::Unknown {
+        "text" => vec![user_text(block.text.unwrap_or_default())],
+        other => vec![Frame::Unknown {
             kind: Some(format!("user/{other}")),
-        },
+        }],
     };
-    blocks.into_iter().map(frame).collect()
+    blocks.into_iter().flat_map(frames).collect()
 }
 
 /// The text of a tool result, whose content is a text or a list of blocks.

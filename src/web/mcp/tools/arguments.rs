@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::ToolError;
 use crate::session::grant::Pick;
 use crate::session::question::Answer;
-use crate::session::request::{PermissionMode, Request};
+use crate::session::request::{Background, PermissionMode, Request};
 
 /// The longest wait of `get_execution`, in seconds: above it clients give the call up.
 pub(super) const WAIT_SECONDS_MAX: u64 = 3600;
@@ -47,6 +47,10 @@ pub(super) struct Execute {
     /// While anything happens there is a checkpoint at least this often, in seconds. Default: the daemon's setting
     #[serde(alias = "checkpoint_interval_seconds")]
     pub(super) checkpoint_interval: Option<u64>,
+    /// What happens to shells that the agent leaves in the background. Default: end
+    pub(super) background_shells: Option<Shells>,
+    /// The same as background_shells "keep"
+    pub(super) keep_background: bool,
     /// Give the agent these very tools and resources, so that it can start sessions and read those of others
     pub(super) executor_tools: bool,
     /// Return at once with the session_id, and let it run
@@ -79,6 +83,28 @@ pub(super) struct Resume {
     /// Cancel the session when this call is cancelled or its connection is lost. Default: it goes on
     #[serde(default)]
     pub(super) cancel_on_disconnect: bool,
+}
+
+/// What happens to shells that the agent leaves in the background.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Shells {
+    /// They are ended after a grace
+    End,
+    /// The session goes on until they have ended by themselves
+    Wait,
+    /// They are left running
+    Keep,
+}
+
+impl Shells {
+    fn to_domain(self) -> Background {
+        match self {
+            Self::End => Background::End,
+            Self::Wait => Background::Wait,
+            Self::Keep => Background::Keep,
+        }
+    }
 }
 
 /// The permission modes, in the CLI's own words.
@@ -212,6 +238,8 @@ impl Execute {
             max_budget_usd: self.max_budget_usd,
             timeout_seconds: self.timeout_seconds,
             checkpoint_interval_seconds: self.checkpoint_interval,
+            background_shells: self.background_shells.map(Shells::to_domain),
+            keep_background: self.keep_background,
             executor_tools: self.executor_tools,
             ..Request::default()
         })

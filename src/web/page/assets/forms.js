@@ -125,6 +125,7 @@ function startBody(form) {
         model: text(form, "model").trim(),
         permission_mode: text(form, "permission_mode"),
         ...limits(form),
+        background_shells: text(form, "background_shells"),
         clarify: form.elements.clarify.checked || "",
         executor_tools: form.elements.executor_tools.checked || "",
     });

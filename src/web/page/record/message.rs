@@ -29,6 +29,7 @@ pub(super) fn render(item: &Item<'_>, message: &Message) -> Markup {
         Message::UserText { text, .. } => passed_on(item, "Told by the CLI", text),
         Message::Said { topic, text } => passed_on(item, topic, text),
         Message::BackgroundTasks { tasks } => background(item, tasks),
+        Message::Timer(change) => event(item, "muted", change.line(), html! {}),
         Message::TurnEnded(end) => turn_end(item, end),
         Message::RateLimit { .. }
         | Message::PermissionDenied { .. }
