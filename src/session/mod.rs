@@ -3,8 +3,9 @@
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`] and [`umask`],
 //! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`],
 //! [`patience`], [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`], [`effective`],
-//! [`timers`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`opening`],
-//! [`interruption`], [`digest`] and [`words`] (what an agent is told first), [`clarify`] (what may come before the work).
+//! [`timers`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written),
+//! [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is told first), [`clarify`] (what may come before
+//! the work).
 
 mod active;
 pub mod amounts;

@@ -258,7 +258,6 @@ impl Execution {
             | Frame::Asked(_)
             | Frame::Unserved { .. }
             | Frame::AskCancelled { .. }
-            | Frame::CallEnded
             | Frame::Activity(_)
             | Frame::Alive
             | Frame::Unknown { .. } => true,
