@@ -175,10 +175,10 @@ impl Remedy {
 pub(super) fn what(error: &CallError) -> String {
     match error {
         CallError::Store(store) => what_of_store(store),
-        CallError::Delayed(store) => format!(
-            "this takes effect as soon as it can be written down: {}",
-            what_of_store(store)
-        ),
+        // Their texts end with that of the store.
+        CallError::Delayed(store) | CallError::AnswerDelayed(_, store) => {
+            error.to_string().replace(&store.to_string(), &what_of_store(store))
+        }
         other => other.to_string(),
     }
 }
@@ -208,7 +208,9 @@ pub(super) fn remedy(error: &CallError) -> Option<Remedy> {
         CallError::Denied(Denied::Completed) => Some(Remedy::CopyIt),
         CallError::NotJournalled(_) => Some(Remedy::RemoveIt),
         CallError::LeftAlone(_) => Some(Remedy::Examine),
-        CallError::Delayed(store) | CallError::Store(store) => remedy_of_store(store),
+        CallError::Delayed(store) | CallError::AnswerDelayed(_, store) | CallError::Store(store) => {
+            remedy_of_store(store)
+        }
         CallError::AmbiguousId { .. }
         | CallError::AmbiguousName { .. }
         | CallError::AlreadyAnswered(_)

@@ -145,6 +145,8 @@ fn every_refusal() -> Vec<CallError> {
     all.extend(of_requests().into_iter().map(CallError::InvalidRequest));
     all.extend(of_store().into_iter().map(CallError::Store));
     all.extend(of_store().into_iter().map(CallError::Delayed));
+    let delayed = |store| CallError::AnswerDelayed(QuestionId(1), store);
+    all.extend(of_store().into_iter().map(delayed));
     all
 }
 

@@ -275,6 +275,7 @@ mod tests {
             attempt: summary.lifecycle.attempt,
             answer: None,
             granted: None,
+            is_unused: false,
         };
         summary.questions.insert(QuestionId(1), waiting);
         summary
