@@ -65,6 +65,52 @@ pub fn find(
     Ok(None)
 }
 
+/// Minimum number of hexadecimal digits in a prefix of a conversation's id.
+const PREFIX_DIGITS_MIN: usize = 4;
+
+/// True for the beginning of a conversation's id, or for a whole one.
+pub fn is_prefix(text: &str) -> bool {
+    let is_in_place = |(place, byte): (usize, u8)| match place {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    (PREFIX_DIGITS_MIN..=36).contains(&text.len()) && text.bytes().enumerate().all(is_in_place)
+}
+
+/// The conversations whose ids begin with `prefix`, under the configuration of an agent with this environment that works
+/// in this directory; in the order of their ids.
+pub fn beginning_with(
+    environment: &BTreeMap<String, String>,
+    directory: &Path,
+    prefix: &str,
+) -> io::Result<BTreeSet<Uuid>> {
+    let prefix = prefix.to_lowercase();
+    let mut found = BTreeSet::new();
+    let Some(configuration) = configuration(environment, directory) else {
+        return Ok(found);
+    };
+    let projects = match std::fs::read_dir(configuration.join("projects")) {
+        Ok(projects) => projects,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for project in projects {
+        let Ok(files) = std::fs::read_dir(project?.path()) else {
+            // A file beside the projects is none of them.
+            continue;
+        };
+        for file in files {
+            let name = file?.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
+            found.extend(
+                id.filter(|id| id.starts_with(&prefix))
+                    .and_then(|id| Uuid::try_parse(id).ok()),
+            );
+        }
+    }
+    Ok(found)
+}
+
 /// Where an agent with this environment that works in this directory keeps its files. A path that begins nowhere begins
 /// there, also one that is empty (measured).
 pub fn configuration(environment: &BTreeMap<String, String>, directory: &Path) -> Option<PathBuf> {
@@ -149,6 +195,39 @@ mod tests {
         std::fs::create_dir_all(&project).unwrap();
         std::fs::write(project.join(format!("{id}.jsonl")), "{}\n").unwrap();
         assert!(find(&env, work, id).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_conversation_is_found_by_the_beginning_of_its_id() {
+        let home = tempfile::tempdir().unwrap();
+        let env = [("HOME".to_owned(), home.path().to_string_lossy().into_owned())].into();
+        let work = Path::new("/project");
+        let first: Uuid = "ab120000-0000-4000-8000-000000000001".parse().unwrap();
+        let other: Uuid = "ab120000-0000-4000-8000-000000000002".parse().unwrap();
+        assert!(
+            beginning_with(&env, work, "ab12").unwrap().is_empty(),
+            "there is no such folder"
+        );
+        let project = home.path().join(".claude/projects/-work");
+        std::fs::create_dir_all(&project).unwrap();
+        for name in [
+            format!("{first}.jsonl"),
+            format!("{other}.jsonl"),
+            "ab12.txt".to_owned(),
+        ] {
+            std::fs::write(project.join(name), "{}\n").unwrap();
+        }
+        assert_eq!(beginning_with(&env, work, "AB12").unwrap(), [first, other].into());
+        assert_eq!(beginning_with(&env, work, &other.to_string()).unwrap(), [other].into());
+        for (text, is_one) in [
+            ("ab12", true),
+            ("ab1", false),
+            ("ab120000-0", true),
+            ("ab120000-g", false),
+            ("-ab1", false),
+        ] {
+            assert_eq!(is_prefix(text), is_one, "{text}");
+        }
     }
 
     #[test]

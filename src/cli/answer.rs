@@ -25,12 +25,14 @@ pub(crate) struct AnswerFlags {
     /// No; the reason is told to the agent
     #[arg(long, value_name = "REASON", num_args = 0..=1, group = "answer_action")]
     pub(crate) deny: Option<Option<String>>,
-    /// Choose an option by its label or its number; with several questions "question=option"
+    /// Choose an option by its label or its number, more than one where several may be chosen; with several questions
+    /// "question=option"
     #[arg(long, value_name = "X", group = "answer_action")]
     pub(crate) choice: Vec<String>,
-    /// Answer a choice in your own words
-    #[arg(long, value_name = "TEXT", group = "answer_action")]
-    pub(crate) text: Option<String>,
+    /// Answer a choice in your own words, also beside --choice where several may be chosen; with several questions
+    /// "question=text"
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["allow", "deny", "form"])]
+    pub(crate) text: Vec<String>,
     /// Fill in a form: its content as JSON, or @FILE
     #[arg(long, value_name = "JSON", group = "answer_action")]
     pub(crate) form: Option<String>,
@@ -52,11 +54,14 @@ pub(crate) enum BadAnswer {
         /// What could be typed.
         options: String,
     },
-    /// Several options of a question that takes one.
-    #[error("only one option of {0:?} can be chosen")]
+    /// Several answers to a question that takes one.
+    #[error("{0:?} takes one answer: give one --choice, or --text alone")]
     OnlyOne(String),
     /// It is not clear which of several questions is meant.
-    #[error("{0:?} does not say which question it answers: write --choice \"question=option\" for each of: {1}")]
+    #[error(
+        "{0:?} does not say which question it answers: write --choice \"question=option\" or --text \"question=text\" for \
+         each of: {1}"
+    )]
     WhichQuestion(String, String),
     /// A text cannot answer this.
     #[error("--text answers a single question with options: use {0}")]
@@ -87,12 +92,10 @@ impl AnswerFlags {
                 reason: reason.clone(),
                 interrupt: false,
             }
-        } else if !self.choice.is_empty() {
+        } else if !(self.choice.is_empty() && self.text.is_empty()) {
             Answer::Choose {
-                answers: choose(kind, &self.choice)?,
+                answers: choose(kind, &self.choice, &self.text)?,
             }
-        } else if let Some(text) = &self.text {
-            in_own_words(kind, text)?
         } else if let Some(form) = &self.form {
             Answer::Submit {
                 content: read_json(form)?,
@@ -150,24 +153,37 @@ fn suggested(offers: &[String]) -> String {
     format!("it suggests, for --grant:{lines}")
 }
 
-fn choose(kind: &QuestionKind, typed: &[String]) -> Result<BTreeMap<String, String>, BadAnswer> {
+/// What is chosen, with the words of one's own behind the labels.
+fn choose(kind: &QuestionKind, labels: &[String], texts: &[String]) -> Result<BTreeMap<String, String>, BadAnswer> {
     let QuestionKind::Choice { questions, .. } = kind else {
-        return Err(mismatch(kind));
+        return Err(match kind {
+            QuestionKind::Form { .. } if labels.is_empty() => BadAnswer::NoText("--form JSON, or --deny"),
+            _ => mismatch(kind),
+        });
     };
     let mut chosen: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for typed in typed {
-        let (question, option) = question_of(questions, typed)?;
-        let label = label_of(question, option)?;
-        let labels = chosen.entry(question.question.clone()).or_default();
-        if !labels.is_empty() && !question.multi_select {
+    let mut take = |question: &Choice, said: String| {
+        let all = chosen.entry(question.question.clone()).or_default();
+        if !all.is_empty() && !question.multi_select {
             return Err(BadAnswer::OnlyOne(question.question.clone()));
         }
-        labels.push(label);
+        all.push(said);
+        Ok(())
+    };
+    for typed in labels {
+        let (question, option) = question_of(questions, typed)?;
+        take(question, label_of(question, option)?)?;
     }
-    Ok(chosen
-        .into_iter()
-        .map(|(question, labels)| (question, labels.join(", ")))
-        .collect())
+    for typed in texts {
+        // Words for the only question may hold an equals sign.
+        let (question, text) = match questions.as_slice() {
+            [only] => (only, typed.as_str()),
+            _ => question_of(questions, typed)?,
+        };
+        take(question, text.to_owned())?;
+    }
+    let joined = chosen.into_iter().map(|(question, said)| (question, said.join(", ")));
+    Ok(joined.collect())
 }
 
 /// Which question `typed` answers, and with what.
@@ -229,19 +245,6 @@ fn label_of(question: &Choice, typed: &str) -> Result<String, BadAnswer> {
     })
 }
 
-fn in_own_words(kind: &QuestionKind, text: &str) -> Result<Answer, BadAnswer> {
-    match kind {
-        QuestionKind::Choice { questions, .. } => match questions.as_slice() {
-            [only] => Ok(Answer::Choose {
-                answers: BTreeMap::from([(only.question.clone(), text.to_owned())]),
-            }),
-            _ => Err(BadAnswer::NoText("--choice \"question=option\" for each question")),
-        },
-        QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => Err(mismatch(kind)),
-        QuestionKind::Form { .. } => Err(BadAnswer::NoText("--form JSON, or --deny")),
-    }
-}
-
 fn mismatch(kind: &QuestionKind) -> BadAnswer {
     BadAnswer::Mismatch(match kind {
         QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => AnswerMismatch::NeedsYesOrNo,
@@ -259,6 +262,9 @@ pub(crate) fn flags_for(kind: &QuestionKind) -> &'static str {
         QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => "--allow | --deny [REASON]",
         QuestionKind::Choice { questions, .. } if questions.len() > 1 => {
             "--choice \"question=option\" … | --deny [REASON]"
+        }
+        QuestionKind::Choice { questions, .. } if questions.iter().any(|question| question.multi_select) => {
+            "--choice X [--choice Y] [--text TEXT] | --deny [REASON]"
         }
         QuestionKind::Choice { .. } => "--choice X | --text TEXT | --deny [REASON]",
         QuestionKind::Form { .. } => "--form JSON | --deny [REASON]",
@@ -322,7 +328,11 @@ mod tests {
         let error = chosen(&colour(), &["Green"]).unwrap_err();
         assert!(error.contains("1. Red") && error.contains("--text"), "{error}");
         assert!(chosen(&colour(), &["0"]).is_err());
-        assert!(chosen(&colour(), &["Red", "10"]).unwrap_err().contains("only one"));
+        assert!(
+            chosen(&colour(), &["Red", "10"])
+                .unwrap_err()
+                .contains("takes one answer")
+        );
     }
 
     #[test]
@@ -375,6 +385,45 @@ mod tests {
     }
 
     #[test]
+    fn words_of_ones_own_stand_beside_the_options_where_several_may_be_chosen() {
+        let said = |kind: &QuestionKind, labels: &[&str], texts: &[&str]| {
+            let [choice, text] = [labels, texts].map(|all| all.iter().map(|one| (*one).to_owned()).collect());
+            let flags = AnswerFlags {
+                choice,
+                text,
+                ..AnswerFlags::default()
+            };
+            match flags.to_answer(kind).map_err(|error| error.to_string())? {
+                Some(Answer::Choose { answers }) => Ok::<_, String>(answers.into_values().collect::<Vec<_>>()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let fruit = choice(vec![question("Which fruit?", "Fruit", &["Apple", "Pear"], true)]);
+        assert_eq!(said(&fruit, &["Apple"], &["durian"]).unwrap(), ["Apple, durian"]);
+        assert_eq!(
+            said(&fruit, &["2", "Apple"], &["a=b", "- x"]).unwrap(),
+            ["Pear, Apple, a=b, - x"]
+        );
+        assert_eq!(said(&fruit, &[], &["durian"]).unwrap(), ["durian"]);
+        assert!(
+            said(&colour(), &["Red"], &["green"])
+                .unwrap_err()
+                .contains("takes one answer")
+        );
+        let both = choice(vec![
+            question("Which colour?", "Colour", &["Red"], false),
+            question("Which fruit?", "Fruit", &["Apple"], true),
+        ]);
+        let answers = said(&both, &["Fruit=Apple"], &["Colour=green", "Fruit=durian"]);
+        assert_eq!(answers.unwrap(), ["green", "Apple, durian"]);
+        assert!(
+            said(&both, &["Fruit=Apple"], &["green"])
+                .unwrap_err()
+                .contains("question=text")
+        );
+    }
+
+    #[test]
     fn flags_must_fit_the_question() {
         let permission = QuestionKind::Permission {
             tool: "Bash".into(),
@@ -402,7 +451,7 @@ mod tests {
             ..none.clone()
         };
         let text = AnswerFlags {
-            text: Some("green".into()),
+            text: vec!["green".into()],
             ..none.clone()
         };
         let filled = AnswerFlags {

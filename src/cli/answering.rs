@@ -108,6 +108,8 @@ fn how_to_answer(view: &View, question: &OpenQuestion) -> String {
 }
 
 async fn ask(view: &View, question: &OpenQuestion) -> Result<Prompted, Failure> {
+    let name = one_line(&view.name, 60);
+    eprint(&format!("session {} ({name}) asks:", view.session_id.short()));
     let mut asking = Asking::new(view);
     asking.ask(question.question_id, &question.kind).await?;
     Ok(asking.prompted().await?)

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::session::request::{Background, OnQuestion, PermissionMode};
 
 use super::answer::AnswerFlags;
+use super::complete::{Sessions, questions, sessions, tokens};
 use super::mcp_config::McpClient;
 use super::units::parse_seconds;
 
@@ -213,7 +214,7 @@ pub(crate) struct RunArgs {
 }
 
 /// How a session that goes on is shown.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Shown {
     /// Do not follow the session: print its id
     #[arg(long, short)]
@@ -221,6 +222,9 @@ pub(crate) struct Shown {
     /// One record a line, as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print the result alone, once the session has ended
+    #[arg(long, short, conflicts_with_all = ["detach", "json"])]
+    pub(crate) quiet: bool,
 }
 
 /// `ls`
@@ -243,7 +247,7 @@ pub(crate) struct LsArgs {
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
     /// The session: its id, the first or last digits of the short one, or its name; not needed while only one is live
-    #[arg(value_parser = id())]
+    #[arg(value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: Option<String>,
     /// One object
     #[arg(long)]
@@ -254,7 +258,7 @@ pub(crate) struct StatusArgs {
 #[derive(Args, Debug)]
 pub(crate) struct AttachArgs {
     /// The session: its id, the first or last digits of the short one, or its name; not needed while only one is live
-    #[arg(value_parser = id())]
+    #[arg(value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: Option<String>,
     /// Begin behind this record
     #[arg(long, value_name = "SEQ", conflicts_with = "tail")]
@@ -271,7 +275,7 @@ pub(crate) struct AttachArgs {
 #[derive(Args, Debug)]
 pub(crate) struct LogsArgs {
     /// The session: its id, the first or last digits of the short one, or its name; not needed while only one is live
-    #[arg(value_parser = id())]
+    #[arg(value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: Option<String>,
     /// Go on with what happens, until the session ends
     #[arg(long, short)]
@@ -291,7 +295,7 @@ pub(crate) struct LogsArgs {
 #[derive(Args, Debug)]
 pub(crate) struct WaitArgs {
     /// The sessions: their ids, the first or last digits of the short ones, or their names
-    #[arg(required = true, value_name = "ID", value_parser = id())]
+    #[arg(required = true, value_name = "ID", value_parser = id(), add = sessions(Sessions::Live))]
     pub(crate) ids: Vec<String>,
     /// For what: their end, or also a question that waits for somebody
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Until::End)]
@@ -317,9 +321,10 @@ pub(crate) enum Until {
 #[derive(Args, Debug)]
 pub(crate) struct AnswerArgs {
     /// The session: its id, digits of the short one, or its name; not needed while only one question is open
-    #[arg(value_parser = id())]
+    #[arg(value_parser = id(), add = sessions(Sessions::Live))]
     pub(crate) id: Option<String>,
     /// The question, such as q1; not needed while the session has only one
+    #[arg(add = questions())]
     pub(crate) question: Option<String>,
     #[command(flatten)]
     pub(crate) flags: AnswerFlags,
@@ -332,7 +337,7 @@ pub(crate) struct AnswerArgs {
 #[derive(Args, Debug)]
 pub(crate) struct CancelArgs {
     /// The sessions: their ids, the first or last digits of the short ones, or their names
-    #[arg(required = true, value_name = "ID", value_parser = id())]
+    #[arg(required = true, value_name = "ID", value_parser = id(), add = sessions(Sessions::Live))]
     pub(crate) ids: Vec<String>,
     /// Print each session as an object
     #[arg(long)]
@@ -343,7 +348,7 @@ pub(crate) struct CancelArgs {
 #[derive(Args, Debug)]
 pub(crate) struct OpenArgs {
     /// The session to show: its id, the first or last digits of the short one, or its name [default: all of them]
-    #[arg(value_name = "SESSION", value_parser = id())]
+    #[arg(value_name = "SESSION", value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: Option<String>,
     /// Only print the link, which can be used once
     #[arg(long)]
@@ -383,6 +388,7 @@ pub(crate) enum TokenVerb {
     /// Revoke a token; browsers that signed in with it are signed out
     Revoke {
         /// What it is called
+        #[arg(add = tokens())]
         name: String,
     },
 }
@@ -402,7 +408,8 @@ pub(crate) struct DoctorArgs {
 /// `completions`
 #[derive(Args, Debug)]
 pub(crate) struct CompletionsArgs {
-    /// The shell
+    /// The shell: put `source <(cc-executor completions bash)` into ~/.bashrc, the same with zsh into ~/.zshrc, or
+    /// `cc-executor completions fish | source` into ~/.config/fish/config.fish
     pub(crate) shell: clap_complete::Shell,
 }
 

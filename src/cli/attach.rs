@@ -13,7 +13,7 @@ use crate::session::message::Usage;
 use crate::session::question::{Answer, QuestionKind};
 
 use super::answer::flags_for;
-use super::args::AttachArgs;
+use super::args::{AttachArgs, Shown};
 use super::asking::{Asking, Prompted, is_interactive};
 use super::clean::{clean, one_line};
 use super::client::{Client, read};
@@ -44,13 +44,17 @@ pub(crate) async fn attach(client: Client, args: &AttachArgs) -> Result<Exit, Fa
     let raw = meant(&client, args.id.as_deref()).await?;
     let view: View = read(&raw)?;
     let after = begin(&view, args.after, args.tail)?;
-    follow(client, &view, after, args.json).await
+    let shown = Shown {
+        json: args.json,
+        ..Shown::default()
+    };
+    follow(client, &view, after, shown).await
 }
 
 /// Follows a session from behind the record `after` to its end, or until the person detaches.
-pub(crate) async fn follow(client: Client, view: &View, after: u64, json: bool) -> Result<Exit, Failure> {
+pub(crate) async fn follow(client: Client, view: &View, after: u64, shown: Shown) -> Result<Exit, Failure> {
     let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut session = Followed::new(client, view, after, json);
+    let mut session = Followed::new(client, view, after, shown);
     let end = session.run(&mut interrupts).await;
     // Whatever happened: no prompt, no status line, and the terminal as it was.
     let withdrawn = session.asking.withdraw().await;
@@ -76,6 +80,8 @@ struct Followed {
     id: String,
     short_id: String,
     json: bool,
+    /// Only the result is printed.
+    quiet: bool,
     interactive: bool,
     renderer: Renderer,
     screen: Screen,
@@ -92,17 +98,21 @@ struct Followed {
 }
 
 impl Followed {
-    fn new(client: Client, view: &View, after: u64, json: bool) -> Self {
+    fn new(client: Client, view: &View, after: u64, shown: Shown) -> Self {
         let id = view.session_id.to_string();
         let age = Timestamp::now().duration_since(view.created_at);
-        let mut screen = Screen::new(age.try_into().unwrap_or_default());
+        let mut screen = match shown.quiet {
+            true => Screen::without_status(),
+            false => Screen::new(age.try_into().unwrap_or_default()),
+        };
         let status = Status::new(view);
         screen.set_status(&status.to_string());
         Self {
             follow: Follow::new(client, id.clone(), after),
             id,
             short_id: view.session_id.short(),
-            json,
+            json: shown.json,
+            quiet: shown.quiet,
             interactive: is_interactive(),
             renderer: Renderer::new(console::colors_enabled()),
             screen,
@@ -168,14 +178,14 @@ impl Followed {
                 if self.json {
                     self.out += &line;
                     self.out.push('\n');
-                } else {
+                } else if !self.quiet {
                     self.renderer.record(&record, &mut self.out);
                 }
                 if let Ok(entry) = entry {
                     self.note_entry(&entry, record.seq).await?;
                 }
             }
-            Happening::Delta(delta) if !self.json => self.renderer.delta(&delta, &mut self.out),
+            Happening::Delta(delta) if !self.json && !self.quiet => self.renderer.delta(&delta, &mut self.out),
             Happening::Delta(_) => {}
             Happening::DaemonGone => self.say(DAEMON_GONE)?,
             Happening::DaemonBack => self.say(DAEMON_BACK)?,
@@ -285,6 +295,14 @@ impl Followed {
             return Ok(exit);
         }
         let mut out = String::new();
+        if self.quiet {
+            out.extend(view.result.as_deref().map(|result| clean(result.trim_end()) + "\n"));
+            self.screen.write(&out)?;
+            if exit != Exit::Ok {
+                eprint(summary(&view).trim_end());
+            }
+            return Ok(exit);
+        }
         match &view.result {
             Some(result) if !self.renderer.has_printed(result) => out += &(clean(result.trim_end()) + "\n"),
             Some(_) | None => {}

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::args::{CheckpointsArgs, ForkArgs, HandoverArgs, ImportArgs, ResumeArgs};
-use super::clean::clean;
+use super::clean::{clean, one_line};
 use super::client::{Client, read, session_path};
 use super::columns::{Column, list};
 use super::exit::{Exit, Failure};
@@ -23,6 +23,9 @@ use crate::session::message::Usage;
 
 /// How many checkpoints are asked for at a time.
 const PAGE_CHECKPOINTS: usize = 500;
+
+/// Maximum length of what a checkpoint comes after, in characters.
+const AFTER_CHARS_MAX: usize = 60;
 
 /// A page of checkpoints.
 #[derive(Deserialize)]
@@ -40,6 +43,9 @@ struct Checkpoint {
     turns: u32,
     #[serde(default)]
     usage: Usage,
+    /// An older daemon does not say.
+    #[serde(default)]
+    after: Option<String>,
     #[serde(default)]
     git: Option<Git>,
 }
@@ -172,9 +178,10 @@ fn table(checkpoints: &[Checkpoint], now: Timestamp) -> String {
             checkpoint.turns.to_string(),
             units::usd(checkpoint.usage.cost_usd),
             checkpoint.git.as_ref().map(commit).unwrap_or_default(),
+            one_line(checkpoint.after.as_deref().unwrap_or_default(), AFTER_CHARS_MAX),
         ]
     };
-    let columns = ["SEQ", "AGE", "ATTEMPT", "TURNS", "COST", "COMMIT"].map(Column::new);
+    let columns = ["SEQ", "AGE", "ATTEMPT", "TURNS", "COST", "COMMIT", "AFTER"].map(Column::new);
     list(columns, &checkpoints.iter().map(row).collect::<Vec<_>>(), None)
 }
 
@@ -192,7 +199,7 @@ mod tests {
     fn checkpoints_are_a_table() {
         let checkpoint = |seq: u64, git: Value| {
             serde_json::from_value::<Checkpoint>(json!({"seq": seq, "at": "2026-01-01T00:00:00Z", "attempt": 1,
-                "turns": 3, "git": git}))
+                "turns": 3, "git": git, "after": "Bash: make\n all"}))
             .unwrap()
         };
         let found = [
@@ -200,9 +207,9 @@ mod tests {
             checkpoint(12, Value::Null),
         ];
         insta::assert_snapshot!(table(&found, "2026-01-01T00:02:05Z".parse().unwrap()), @r"
-        SEQ  AGE        ATTEMPT  TURNS  COST   COMMIT
-        30   2 min 5 s  1        3      $0.00  0123456789ab and changes
-        12   2 min 5 s  1        3      $0.00
+        SEQ  AGE        ATTEMPT  TURNS  COST   COMMIT                    AFTER
+        30   2 min 5 s  1        3      $0.00  0123456789ab and changes  Bash: make all
+        12   2 min 5 s  1        3      $0.00                            Bash: make all
         ");
     }
 

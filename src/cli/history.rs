@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::args::HistoryArgs;
+use super::clean::clean;
 use super::client::{Client, query_string, read};
 use super::columns::width_of_stdout;
 use super::exit::{Exit, Failure};
@@ -14,6 +15,9 @@ use super::view::View;
 /// The daemon's answer.
 #[derive(Deserialize)]
 struct History {
+    /// An older daemon does not say.
+    #[serde(default)]
+    time_zone: Option<String>,
     days: Vec<Day>,
     #[serde(default)]
     next_cursor: Option<String>,
@@ -50,6 +54,9 @@ fn shown(history: &History, width: Option<usize>) -> String {
         .iter()
         .map(|day| format!("{}\n{}", day.date, table(&day.sessions, width)));
     let mut text = days.collect::<Vec<_>>().join("\n");
+    if let Some(zone) = &history.time_zone {
+        text.push_str(&format!("\ndays are counted in {}\n", clean(zone)));
+    }
     if history.next_cursor.is_some() {
         text.push_str("\nthere are more: --limit shows them, --date and --search narrow them down\n");
     }
@@ -69,10 +76,17 @@ mod tests {
         };
         let history = json!({"days": [
             {"date": "2026-01-01", "sessions": [session("one")]}, {"date": "2025-12-31", "sessions": [session("two")]},
-        ], "next_cursor": "s1"});
+        ], "next_cursor": "s1", "time_zone": "Europe/Berlin"});
         let history: History = serde_json::from_value(history).unwrap();
         let text = shown(&history, None);
-        let places = ["2026-01-01\nID", "one", "\n\n2025-12-31\nID", "two", "there are more"];
+        let places = [
+            "2026-01-01\nID",
+            "one",
+            "\n\n2025-12-31\nID",
+            "two",
+            "Europe/Berlin",
+            "there are more",
+        ];
         let found: Vec<_> = places.iter().map(|part| text.find(part).expect(part)).collect();
         assert!(found.is_sorted(), "{text}");
     }

@@ -1,9 +1,9 @@
 //! The command line: a client of the daemon like any other, and the way to start one.
 //!
-//! Read `args` first (what can be typed), then `run` and `attach` (the main job), `follow` (a stream through
-//! daemons that come and go), `output` with `draft` and `clean` (what is shown of it), `asking` and `prompt`
-//! (questions at the terminal); `demo` and `bench` run a daemon of their own in a `sandbox`. Nothing else here knows
-//! more of the daemon than its REST interface and its streams.
+//! Read `args` first (what can be typed), `texts` (which of it is text) and `complete` (what a shell is offered), then
+//! `run` and `attach` (the main job), `follow` (a stream through daemons that come and go), `output` with `draft` and
+//! `clean` (what is shown of it), `asking` and `prompt` (questions at the terminal); `demo` and `bench` run a daemon of
+//! their own in a `sandbox`. Nothing else here knows more of the daemon than its REST interface and its streams.
 
 mod answer;
 mod answering;
@@ -14,6 +14,7 @@ mod bench;
 mod clean;
 mod client;
 mod columns;
+mod complete;
 mod connection;
 mod conversations;
 mod demo;
@@ -40,8 +41,10 @@ mod screen;
 mod serve;
 mod sessions;
 mod sse;
+mod suggest;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tokens;
 mod units;
 mod view;
@@ -50,22 +53,26 @@ mod wait;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 use args::{Cli, Verb};
 use client::Client;
 use exit::Failure;
-use screen::{eprint, print};
+use screen::eprint;
+use texts::Line;
 
 pub use exit::Exit;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    complete::answer_a_shell();
+    let mut command = Cli::command();
+    command.build();
+    let typed = Line::read(&command, std::env::args_os()).into_words();
+    let cli = match Cli::try_parse_from(typed) {
         Ok(cli) => cli,
         Err(error) => {
-            let error = with_tip(error);
+            let error = suggest::with_tip(error);
             // Help and version end here too, with success. A reader that went away needs neither.
             let _ = error.print();
             return if error.use_stderr() {
@@ -86,23 +93,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The words of a task that stand without quotes look like further arguments.
-fn with_tip(mut error: clap::Error) -> clap::Error {
-    let told = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
-    let takes_words = ["[TASK]", "[INSTRUCTION]"]
-        .iter()
-        .any(|argument| told(ContextKind::Usage).contains(argument));
-    if error.kind() == ErrorKind::UnknownArgument && takes_words && !told(ContextKind::InvalidArg).starts_with('-') {
-        let tip = "several words are one argument when they stand in quotes";
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-    }
-    error
-}
-
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     match cli.verb {
         Verb::Serve(args) => serve::serve(given_state_dir(cli.state_dir.as_deref())?, args),
-        Verb::Completions(args) => completions(args.shell),
+        Verb::Completions(args) => complete::completions(args.shell),
         Verb::Prompt => prompt::main(),
         Verb::McpConfig(args) => {
             let state_dir = connection::state_dir(cli.state_dir.as_deref())?;
@@ -176,11 +170,4 @@ async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
         | Verb::Demo(_)
         | Verb::Bench(_) => Err(Failure::Usage("this verb needs no daemon".to_owned())),
     }
-}
-
-fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "cc-executor", &mut script);
-    print(&String::from_utf8_lossy(&script))?;
-    Ok(Exit::Ok)
 }

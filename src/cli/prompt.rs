@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use console::Term;
 use dialoguer::theme::ColorfulTheme;
 use dialoguer::{Confirm, Input, MultiSelect, Select};
 use serde_json::{Map, Value};
@@ -22,8 +23,11 @@ use super::screen::{eprint, print};
 /// How many lines of a plan or of a tool's input are shown.
 const LINES_MAX: usize = 200;
 
-/// How long a line of a menu may get, in characters.
-const ITEM_CHARS_MAX: usize = 100;
+/// Maximum length of an option that is explained, in characters.
+const ITEM_CHARS_MAX: usize = 2000;
+
+/// Columns of a menu's line that are marks.
+const MARK_COLUMNS: usize = 12;
 
 /// What leaves a field of choices empty.
 const LEFT_OUT: &str = "(left out)";
@@ -201,21 +205,18 @@ fn ask_choices(questions: &[Choice]) -> Given<Answer> {
 
 fn ask_choice(choice: &Choice) -> Given<String> {
     const OWN_WORDS: &str = "Something else, in my own words";
-    let prompt = one_line(&choice.question, 400);
-    let mut items: Vec<_> = choice
-        .options
-        .iter()
-        .map(|option| item(&option.label, &option.description))
-        .collect();
+    let question = one_line(&choice.question, ITEM_CHARS_MAX);
+    let options = choice.options.iter();
+    let mut items: Vec<_> = options.map(|option| item(&option.label, &option.description)).collect();
+    if !items.iter().chain([&question]).all(|line| fits(line)) {
+        clean(&explain_choice(choice)).lines().for_each(eprint);
+    }
     items.push(OWN_WORDS.to_owned());
     let chosen = if choice.multi_select {
-        let prompt = format!("{prompt} (space marks, enter answers)");
-        MultiSelect::with_theme(&theme())
-            .with_prompt(prompt)
-            .items(&items)
-            .interact_opt()?
+        eprint("(Space marks, Enter answers with what is marked)");
+        multi_select(&question, &items)?
     } else {
-        select(&prompt, &items)?.map(|index| vec![index])
+        select(&question, &items)?.map(|index| vec![index])
     };
     let Some(chosen) = chosen else { return Ok(None) };
     let mut labels: Vec<String> = chosen
@@ -264,9 +265,12 @@ fn ask_field(field: &Field<'_>) -> Given<Value> {
         None => field.title.to_owned(),
     };
     let prompt = one_line(&title, ITEM_CHARS_MAX);
+    if !fits(&prompt) {
+        eprint(&prompt);
+    }
     match &field.kind {
         FieldKind::Boolean => Ok(Confirm::with_theme(&theme())
-            .with_prompt(prompt)
+            .with_prompt(fitting(&prompt))
             .interact_opt()?
             .map(Value::Bool)),
         FieldKind::One(offers) => {
@@ -277,10 +281,7 @@ fn ask_field(field: &Field<'_>) -> Given<Value> {
         }
         FieldKind::Many(offers) => {
             let items: Vec<_> = offers.iter().map(named).collect();
-            let chosen = MultiSelect::with_theme(&theme())
-                .with_prompt(prompt)
-                .items(&items)
-                .interact_opt()?;
+            let chosen = multi_select(&prompt, &items)?;
             Ok(chosen.map(|places| places.iter().map(|place| offers[*place].value.clone()).collect()))
         }
         FieldKind::Text | FieldKind::Integer | FieldKind::Number => loop {
@@ -315,18 +316,40 @@ fn parse_field(text: &str, kind: &FieldKind) -> Result<Option<Value>, &'static s
 }
 
 fn select(prompt: &str, items: &[impl ToString]) -> dialoguer::Result<Option<usize>> {
-    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    let items: Vec<_> = items.iter().map(|item| fitting(&item.to_string())).collect();
     Select::with_theme(&theme())
-        .with_prompt(prompt)
+        .with_prompt(fitting(prompt))
         .items(&items)
         .default(0)
         .interact_opt()
 }
 
+fn multi_select(prompt: &str, items: &[String]) -> dialoguer::Result<Option<Vec<usize>>> {
+    let items: Vec<_> = items.iter().map(|item| fitting(item)).collect();
+    MultiSelect::with_theme(&theme())
+        .with_prompt(fitting(prompt))
+        .items(&items)
+        .interact_opt()
+}
+
+/// A line of a menu, cut where it would wrap: a menu that is drawn anew counts its lines, not the rows they take.
+fn fitting(line: &str) -> String {
+    console::truncate_str(line, room(), "…").into_owned()
+}
+
+fn fits(line: &str) -> bool {
+    console::measure_text_width(line) <= room()
+}
+
+fn room() -> usize {
+    let columns = usize::from(Term::stderr().size().1);
+    columns.saturating_sub(MARK_COLUMNS).max(1)
+}
+
 fn input(prompt: &str, default: Option<&Value>, allow_empty: bool) -> dialoguer::Result<String> {
     let default = default.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     Input::with_theme(&theme())
-        .with_prompt(prompt)
+        .with_prompt(fitting(prompt))
         .with_initial_text(default.unwrap_or_default())
         .allow_empty(allow_empty)
         .interact_text()

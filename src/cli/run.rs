@@ -12,13 +12,16 @@ use crate::session::umask::Umask;
 
 use super::args::{RunArgs, Shown};
 use super::attach;
-use super::clean::clean;
+use super::clean::{clean, one_line};
 use super::client::{Client, read};
 use super::exit::{Exit, Failure};
 use super::input::{is_inline_json, read_json, read_task, split_rules};
 use super::launch::find_or_start;
 use super::screen::{eprint, print};
 use super::view::View;
+
+/// Maximum length of a session's name where its id is told, in characters.
+const NAME_CHARS_MAX: usize = 60;
 
 /// Body of the request for a session.
 #[derive(Serialize)]
@@ -85,10 +88,13 @@ pub(crate) async fn show_new(client: Client, created: &RawValue, shown: Shown) -
 /// Follows a session that was just set going from behind the record `after`, or only names it.
 pub(crate) async fn show(client: Client, going: &RawValue, after: u64, shown: Shown) -> Result<Exit, Failure> {
     let view: View = read(going)?;
-    if !shown.detach {
-        return attach::follow(client, &view, after, shown.json).await;
-    }
     let short_id = view.session_id.short();
+    if !shown.detach {
+        if !shown.json && !shown.quiet {
+            eprint(&format!("session {short_id}: {}", one_line(&view.name, NAME_CHARS_MAX)));
+        }
+        return attach::follow(client, &view, after, shown).await;
+    }
     // What a resume lets it use; who follows it reads the notice.
     let granted = (after > 0).then(|| view.granted()).flatten();
     if shown.json {

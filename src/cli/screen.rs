@@ -30,6 +30,8 @@ pub(crate) struct Screen {
     /// What the status line says, and since when its clock runs.
     status: String,
     began: Instant,
+    /// There is a status line where standard error is a terminal.
+    has_status: bool,
     /// Held for what its end does.
     _echo: Option<EchoOfKeys>,
 }
@@ -75,7 +77,22 @@ impl Screen {
             held: None,
             status: String::new(),
             began: now.checked_sub(elapsed).unwrap_or(now),
+            has_status: true,
             _echo: echo,
+        }
+    }
+
+    /// A screen that has no status line.
+    pub(crate) fn without_status() -> Self {
+        Self {
+            bar: None,
+            shares_terminal: false,
+            open_line: String::new(),
+            held: None,
+            status: String::new(),
+            began: Instant::now(),
+            has_status: false,
+            _echo: None,
         }
     }
 
@@ -133,7 +150,7 @@ impl Screen {
         let Some(held) = self.held.take() else {
             return Ok(());
         };
-        if io::stderr().is_terminal() {
+        if self.has_status && io::stderr().is_terminal() {
             self.bar = Some(new_bar(self.began.elapsed(), &self.status));
         }
         self.write(&held)

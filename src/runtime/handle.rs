@@ -37,11 +37,11 @@ mod removal;
 pub use self::conversations::{Fork, Handover};
 pub use self::removal::{Gone, Sweep, SweepOf, Swept};
 
-/// Why a call was not carried out; each says what to do instead.
+/// Why a call was not carried out. A face adds what to do, where that depends on the face.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CallError {
     /// No session has this id or name, or digits that mean it.
-    #[error("there is no session {0}: `cc-executor ls --all` lists them")]
+    #[error("there is no session {0}")]
     NoSuchSession(String),
     /// Several sessions' ids end in this.
     #[error("{typed} means {count} sessions: give more digits")]
@@ -94,13 +94,13 @@ pub enum CallError {
         allowed: String,
     },
     /// The session has no such checkpoint.
-    #[error("the session has no checkpoint {0}: `cc-executor checkpoints` lists them")]
+    #[error("the session has no checkpoint {0}")]
     NoSuchCheckpoint(Seq),
     /// There is no conversation to go on with.
     #[error("{0}")]
     NoConversation(String),
     /// Another session works in this conversation.
-    #[error("conversation {agent_session_id} belongs to the live session {}: cancel that one first", owner.short())]
+    #[error("conversation {agent_session_id} belongs to the live session {}", owner.short())]
     Owned {
         /// The agent's own id of the conversation.
         agent_session_id: Uuid,
@@ -130,7 +130,7 @@ pub enum CallError {
         lock: PathBuf,
     },
     /// The output of its last agent is only in its spool.
-    #[error("not all output of session {} is in its journal: `cc-executor rm` removes it as a whole", .0.short())]
+    #[error("not all output of session {} is in its journal", .0.short())]
     NotJournalled(SessionId),
     /// Its files cannot be looked at or removed.
     #[error("the files of session {} cannot be removed: {why}", session.short())]
@@ -169,7 +169,7 @@ pub enum CallError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Its journal says that it goes on, and it was not taken up when the daemon started.
-    #[error("the beginning of session {}'s journal cannot be read, so it is left alone: `cc-executor doctor` looks for damage", .0.short())]
+    #[error("the beginning of session {}'s journal cannot be read, so it is left alone", .0.short())]
     LeftAlone(SessionId),
     /// The daemon is going down.
     #[error("the daemon is stopping: try again when it is back")]

@@ -37,6 +37,9 @@ const CLIENT_DEFAULT: &str = "rest";
 /// The longest name of a client, in bytes.
 const CLIENT_BYTES_MAX: usize = 32;
 
+/// Maximum number of sessions that a warning names.
+const WARNED_OF_MAX: usize = 5;
+
 /// A session that was just created, with what its creator should know.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CreatedSession)]
@@ -309,14 +312,26 @@ pub(super) fn bad_body(detail: impl Into<String>) -> Problem {
 
 /// What the creator of a session should know.
 fn warnings<'a>(created: &Summary, others: impl Iterator<Item = &'a Summary>) -> Vec<String> {
-    others
+    let beside: Vec<_> = others
         .filter(|other| other.session_id != created.session_id && other.cwd == created.cwd)
         .filter(|other| other.lifecycle.state.outcome().is_none())
-        .map(|other| {
-            let (id, name) = (other.session_id.short(), &other.name);
-            format!("session {id} ({name}) already works in this directory")
-        })
-        .collect()
+        .collect();
+    let named = beside.iter().take(WARNED_OF_MAX);
+    let named: Vec<_> = named
+        .map(|other| format!("{} ({})", other.session_id.short(), other.name))
+        .collect();
+    match (beside.len(), beside.len() - named.len()) {
+        (0, _) => Vec::new(),
+        (1, _) => vec![format!("session {} already works in this directory", named.concat())],
+        (count, 0) => vec![format!(
+            "{count} sessions already work in this directory: {}",
+            named.join(", ")
+        )],
+        (count, rest) => vec![format!(
+            "{count} sessions already work in this directory: {} and {rest} more",
+            named.join(", ")
+        )],
+    }
 }
 
 #[cfg(test)]
@@ -438,5 +453,12 @@ mod tests {
         let told = warnings(&new, [&new, &live, &elsewhere, &ended].into_iter());
         assert_eq!(told.len(), 1);
         assert!(told[0].contains(&live.session_id.short()), "{told:?}");
+        let many: Vec<_> = (0..9).map(|_| session("/w")).collect();
+        let told = warnings(&new, many.iter());
+        assert_eq!(told.len(), 1, "one line, however many there are");
+        assert!(
+            told[0].starts_with("9 sessions") && told[0].ends_with("and 4 more"),
+            "{told:?}"
+        );
     }
 }

@@ -15,7 +15,7 @@ use super::idempotency::{claim, once};
 use super::params::Params;
 use super::reference::parameters::{ClientHeader, CreatedSession, KeyHeader, SessionPath};
 use super::reference::schemas;
-use crate::agent::transcript::CONFIGURATION;
+use crate::agent::transcript::{CONFIGURATION, is_prefix};
 use crate::runtime::handle::{Fork, Handover, NewSession};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::id::{Attempt, Seq, SessionId};
@@ -37,6 +37,9 @@ pub(super) struct CheckpointView<'a> {
     at: String,
     #[schema(value_type = u32)]
     attempt: Attempt,
+    /// The step of the agent's work before it, in a few words: a tool call, or the beginning of a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
     #[serde(flatten)]
     #[schema(value_type = Checkpoint)]
     checkpoint: &'a Checkpoint,
@@ -125,7 +128,12 @@ pub(super) async fn checkpoints(
         .last()
         .filter(|_| found.len() == limit)
         .map(|(record, _)| record.seq);
-    let views = found.iter().map(|(record, checkpoint)| view(record, checkpoint));
+    let records = found.iter().map(|(record, _)| record.seq).collect();
+    let steps = faces.handle.steps_before(id, records).await?;
+    let views = found
+        .iter()
+        .zip(steps)
+        .map(|((record, checkpoint), after)| view(record, checkpoint, after));
     Ok(HttpResponse::Ok().json(CheckpointsView {
         checkpoints: views.collect(),
         next_before,
@@ -260,19 +268,22 @@ pub(super) async fn handover(faces: Data<Faces>, id: Path<String>) -> Result<Htt
     }))
 }
 
-fn view<'a>(record: &Stored, checkpoint: &'a Checkpoint) -> CheckpointView<'a> {
+fn view<'a>(record: &Stored, checkpoint: &'a Checkpoint, after: Option<String>) -> CheckpointView<'a> {
     CheckpointView {
         seq: record.seq,
         at: format!("{:.3}", record.at),
         attempt: record.attempt,
+        after,
         checkpoint,
     }
 }
 
-fn read_agent_session_id(given: Option<Value>) -> Result<Uuid, Problem> {
+/// The id of a conversation, or the beginning of it.
+fn read_agent_session_id(given: Option<Value>) -> Result<String, Problem> {
     let text = given.as_ref().and_then(Value::as_str);
-    text.and_then(|text| Uuid::parse_str(text).ok())
-        .ok_or_else(|| bad_body("agent_session_id must be the UUID of a claude session"))
+    text.filter(|text| is_prefix(text))
+        .map(str::to_lowercase)
+        .ok_or_else(|| bad_body("agent_session_id must be the UUID of a claude session, or its first 4 digits or more"))
 }
 
 /// A word for a shell that a person pastes it into.
@@ -298,6 +309,7 @@ mod tests {
     #[test]
     fn a_conversation_is_named_by_its_uuid() {
         assert!(read_agent_session_id(Some(json!("x"))).is_err());
+        assert_eq!(read_agent_session_id(Some(json!("AB12"))).unwrap(), "ab12");
         assert!(read_agent_session_id(None).is_err());
     }
 }

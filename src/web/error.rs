@@ -12,6 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde_json::json;
 
 use super::body::{not_json, too_large};
+use super::remedy::{Reader, Remedy, joined, remedy, what};
 use crate::runtime::handle::CallError;
 use crate::session::state::Denied;
 use crate::store::StoreError;
@@ -94,6 +95,8 @@ codes! {
 pub(super) struct Problem {
     code: Code,
     detail: String,
+    /// What can be done about it, where that depends on the place where it is read.
+    remedy: Option<Remedy>,
     /// The methods that a path has, where another was tried.
     allowed: Option<&'static str>,
 }
@@ -103,8 +106,22 @@ impl Problem {
         Self {
             code,
             detail: detail.into(),
+            remedy: None,
             allowed: None,
         }
+    }
+
+    /// The same with what can be done about it.
+    pub(super) fn with(self, remedy: Remedy) -> Self {
+        Self {
+            remedy: Some(remedy),
+            ..self
+        }
+    }
+
+    /// What happened and what to do, in the words of a place.
+    pub(super) fn told(&self, reader: Reader) -> String {
+        joined(&self.detail, self.remedy, reader)
     }
 }
 
@@ -125,7 +142,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)
+        f.write_str(&self.told(Reader::Api))
     }
 }
 
@@ -135,12 +152,19 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
+        self.respond(Reader::Api)
+    }
+}
+
+impl Problem {
+    /// The answer, in the words of the place where it is read.
+    pub(super) fn respond(&self, reader: Reader) -> HttpResponse {
         let (status, code, title) = self.code.row();
         let body = json!({
             "type": format!("urn:cc-executor:problem:{code}"),
             "title": title,
             "status": status.as_u16(),
-            "detail": self.detail,
+            "detail": self.told(reader),
             "code": code,
         });
         let mut response = HttpResponse::build(status);
@@ -160,7 +184,10 @@ impl ResponseError for Problem {
 
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
-        Self::new(code_of_call(&error), error.to_string())
+        Self {
+            remedy: remedy(&error),
+            ..Self::new(code_of_call(&error), what(&error))
+        }
     }
 }
 
@@ -270,7 +297,7 @@ mod tests {
             "application/problem+json"
         );
         let body = to_bytes(response.into_body()).await.unwrap();
-        insta::assert_snapshot!(std::str::from_utf8(&body).unwrap(), @r#"{"code":"no_such_session","detail":"there is no session abcd: `cc-executor ls --all` lists them","status":404,"title":"There is no such session","type":"urn:cc-executor:problem:no_such_session"}"#);
+        insta::assert_snapshot!(std::str::from_utf8(&body).unwrap(), @r#"{"code":"no_such_session","detail":"there is no session abcd: `GET /api/sessions` lists them","status":404,"title":"There is no such session","type":"urn:cc-executor:problem:no_such_session"}"#);
     }
 
     #[test]

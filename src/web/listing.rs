@@ -7,12 +7,12 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Faces;
+use super::days;
 use super::error::Problem;
 use super::params::{Params, bad_query};
 use super::view::{QuestionView, SessionView};
@@ -66,6 +66,8 @@ pub(super) struct Page<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = History)]
 pub(super) struct History<'a> {
+    /// The zone in which days are counted: that of the daemon.
+    time_zone: String,
     days: Vec<Day<'a>>,
     /// What to give as `cursor` for the next page, which may begin with more of the last day; none where there is none.
     #[schema(required)]
@@ -76,7 +78,7 @@ pub(super) struct History<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Day)]
 pub(super) struct Day<'a> {
-    /// The day, where the daemon is.
+    /// The day, in `time_zone`.
     #[schema(value_type = String, format = Date)]
     date: Date,
     sessions: Vec<SessionView<'a>>,
@@ -142,18 +144,20 @@ pub(super) async fn list(faces: Data<Faces>, request: HttpRequest) -> Result<Htt
 )]
 pub(super) async fn history(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let params = Params::exact(&request, HISTORY_PARAMETERS)?;
-    let zone = TimeZone::system();
     let mut filter = filter(&params)?;
     if let Some(text) = params.text("date") {
         let date: Date = text
             .parse()
             .map_err(|_| bad_query(format!("date is {text:?}, not a day such as 2027-01-31")))?;
-        filter.since = Some(beginning(date, &zone)?);
-        filter.until = date.tomorrow().ok().map(|next| beginning(next, &zone)).transpose()?;
+        filter.since = Some(beginning(date)?);
+        filter.until = days::end(date);
     }
     let (found, next_cursor) = page(&faces, &params, filter).await?;
-    let days = by_days(&found, &zone);
-    Ok(HttpResponse::Ok().json(History { days, next_cursor }))
+    Ok(HttpResponse::Ok().json(History {
+        time_zone: days::zone_name(),
+        days: by_days(&found),
+        next_cursor,
+    }))
 }
 
 /// `GET /api/questions`: what people are waited for.
@@ -242,23 +246,21 @@ fn time(params: &Params, name: &str) -> Result<Option<Timestamp>, Problem> {
         return Ok(Some(at));
     }
     match text.parse::<Date>() {
-        Ok(date) if text.len() == "2027-01-31".len() => beginning(date, &TimeZone::system()).map(Some),
+        Ok(date) if text.len() == "2027-01-31".len() => beginning(date).map(Some),
         Ok(_) | Err(_) => Err(bad_query(format!(
             "{name} is {text:?}, neither a time as in RFC 3339 nor a day such as 2027-01-31"
         ))),
     }
 }
 
-fn beginning(date: Date, zone: &TimeZone) -> Result<Timestamp, Problem> {
-    let zoned = date.to_zoned(zone.clone());
-    let zoned = zoned.map_err(|error| bad_query(format!("there is no day {date}: {error}")))?;
-    Ok(zoned.timestamp())
+fn beginning(date: Date) -> Result<Timestamp, Problem> {
+    days::beginning(date).ok_or_else(|| bad_query(format!("there is no day {date}")))
 }
 
-fn by_days<'a>(newest_first: &'a [Arc<Summary>], zone: &TimeZone) -> Vec<Day<'a>> {
-    let mut days: Vec<Day<'a>> = Vec::new();
+fn by_days(newest_first: &[Arc<Summary>]) -> Vec<Day<'_>> {
+    let mut days: Vec<Day<'_>> = Vec::new();
     for summary in newest_first {
-        let date = summary.created_at.to_zoned(zone.clone()).date();
+        let date = days::of(summary.created_at);
         let session = SessionView::of(summary);
         match days.last_mut().filter(|day| day.date == date) {
             Some(day) => day.sessions.push(session),

@@ -82,7 +82,7 @@ fn the_history_has_days() {
     let (_, same) = daemon.get(&format!("/api/history?date={date}&q=hello"));
     assert_eq!(same, history);
     let (_, none) = daemon.get("/api/history?date=2020-01-01");
-    assert_eq!(none, json!({"days": [], "next_cursor": null}));
+    assert_eq!(none["days"], json!([]));
     let output = daemon.command(&["history", "--date", date]).output().expect("it runs");
     assert!(String::from_utf8_lossy(&output.stdout).starts_with(date));
 }

@@ -186,6 +186,44 @@ fn a_form_is_filled_in_until_it_fits() {
 }
 
 #[test]
+fn a_menu_that_is_drawn_anew_leaves_no_stale_line_in_a_narrow_terminal() {
+    let daemon = TestDaemon::start();
+    let question = "Which of these fruits shall stand on the table when all guests have come?";
+    let apple = "An apple of the tall old tree behind the house";
+    let task = format!("question --multi {question} | {apple} | Pear ;; say done");
+    let columns = 40;
+    let mut terminal = Terminal::start(&daemon, columns, &format!("exec \"$CC\" run '{task}'"));
+    terminal.wait_for("Something else");
+    terminal.press_for(" ", "Something else");
+    terminal.press_for(DOWN, "Something else");
+    terminal.press_for(DOWN, "Something else");
+    terminal.press_for(" ", "Something else");
+    terminal.press_for(ENTER, "In your own words");
+    terminal.press(&format!("durian{ENTER}"));
+    let (code, seen) = terminal.end();
+    assert_eq!(code, Some(0), "{seen}");
+    let seen = console::strip_ansi_codes(&seen).replace('\r', "\n");
+    let menu: Vec<&str> = seen.lines().filter(|line| line.contains('\u{2b1a}')).collect();
+    assert!(menu.len() >= 8, "drawn anew: {seen}");
+    for line in menu {
+        assert!(
+            console::measure_text_width(line) <= usize::from(columns),
+            "it wraps: {line:?}"
+        );
+    }
+    assert!(
+        seen.contains(question) && seen.contains(apple),
+        "what is cut in the menu stands above it: {seen}"
+    );
+    let id = out(&run(&daemon, &["ls", "--quiet"]));
+    let answers = daemon.records_of(id.trim(), "question.answered");
+    assert_eq!(
+        answers[0]["data"]["answer"]["answers"][question],
+        format!("{apple}, durian")
+    );
+}
+
+#[test]
 fn what_reads_standard_input_says_so_at_a_terminal_or_does_without() {
     let daemon = TestDaemon::start();
     let (code, seen) = Terminal::start(&daemon, 80, "exec \"$CC\" run").end();

@@ -157,7 +157,7 @@ fn a_session_that_lives_is_not_removed_nor_swept() {
     let (status, problem) = remove(&daemon, &id);
     assert_eq!((status, &problem["code"]), (409, &json!("still_live")), "{problem}");
     assert!(
-        problem["detail"].as_str().unwrap().contains("cancel it first"),
+        problem["detail"].as_str().unwrap().contains("/cancel` ends it"),
         "{problem}"
     );
     let swept = gc(&daemon, &json!({"older_than_seconds": 0}));
@@ -446,7 +446,7 @@ fn a_full_disk_gets_its_room_back_by_a_sweep() {
         let refused = daemon.post("/api/sessions", &json!({"task": "say hello", "cwd": daemon.work()}));
         assert_eq!(refused.0, 507, "{refused:?}");
         let detail = refused.1["detail"].as_str().unwrap();
-        assert!(detail.contains("cc-executor gc"), "{detail}");
+        assert!(detail.contains("POST /api/gc"), "{detail}");
         disk.fill();
         gc(&daemon, &json!({"older_than_seconds": 0}));
         for id in old {

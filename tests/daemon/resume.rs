@@ -407,17 +407,18 @@ fn the_verbs_answer_with_their_exit_codes() {
     let (code, said) = run(&["import", "22222222-2222-4222-8222-222222222222"]);
     assert_eq!(code, Some(5), "{said}");
     begin_outside(&daemon, "33333333-3333-4333-8333-333333333333");
-    let (code, said) = run(&[
-        "import",
-        "33333333-3333-4333-8333-333333333333",
-        "say mine",
-        "--cwd",
-        ".",
-    ]);
+    let (code, said) = run(&["import", "33333333-3333-4333", "say mine", "--cwd", "."]);
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = run(&["checkpoints", &id]);
     assert_eq!(code, Some(0));
-    assert!(said.contains("SEQ"), "{said}");
+    assert!(
+        said.contains("SEQ") && said.contains("better now"),
+        "it says what each comes after: {said}"
+    );
+    assert_eq!(run(&["import", "333"]).0, Some(2), "too few digits");
+    let (code, said) = run(&["import", "4444"]);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("begins with 4444"), "{said}");
 }
 
 #[test]

@@ -43,13 +43,14 @@ fn sessions_can_be_read_in_every_way_that_is_listed() {
         );
         let session = read(&client, &format!("resource://cc-executor/session/{id}"));
         assert_eq!(session["result"], "hello");
-        let day = &session["created_at"].as_str().unwrap()[..10];
+        let day = daemon.get("/api/history").1["days"][0]["date"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let history = read(&client, &format!("resource://cc-executor/history/{day}"));
         assert!(history.to_string().contains(&id));
-        assert_eq!(
-            read(&client, "resource://cc-executor/history/2001-01-01"),
-            json!({"sessions": []})
-        );
+        let none = read(&client, "resource://cc-executor/history/2001-01-01");
+        assert_eq!((&none["sessions"], &none["date"]), (&json!([]), &json!("2001-01-01")));
         let log = read(&client, &format!("resource://cc-executor/session/{id}/log?after=1"));
         assert_eq!((&log["records"][0]["seq"], &log["next"]), (&json!(2), &Value::Null));
         let checkpoints = read(&client, &format!("resource://cc-executor/session/{id}/checkpoints"));
@@ -161,4 +162,41 @@ fn ids_and_days_are_completed_and_prompts_are_filled_in() {
     }
     daemon.cancel(&id);
     daemon.wait_for(&id, "cancelled");
+}
+
+#[test]
+fn days_are_those_of_the_daemons_zone_on_every_face() {
+    // In one of these zones it is another day than in UTC, whatever the time.
+    let is_late = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).hour() >= 11;
+    let (zone, name) = if is_late {
+        ("XXX-14", "UTC+14")
+    } else {
+        ("XXX+12", "UTC-12")
+    };
+    let daemon = TestDaemon::start_with(&[("TZ", zone)]);
+    let id = daemon.create("say hello");
+    let created = daemon.wait_for(&id, "completed")["created_at"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (_, history) = daemon.get("/api/history");
+    let day = history["days"][0]["date"].as_str().unwrap().to_owned();
+    assert_ne!(day, created[..10], "the test's own zone");
+    let client = Client::connect(&daemon, SESSIONS);
+    let read_day = |day: &str| read(&client, &format!("resource://cc-executor/history/{day}"));
+    let of_day = read_day(&day);
+    assert_eq!(of_day["sessions"][0]["session_id"], id.as_str());
+    assert_eq!(read_day(&created[..10])["sessions"], json!([]));
+    let templates = client.request("resources/templates/list", json!({}));
+    let printed = daemon.command(&["history", "--date", &day]).output().expect("it runs");
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    assert!(printed.starts_with(&day) && printed.contains("say hello"), "{printed}");
+    for told in [
+        history["time_zone"].to_string(),
+        of_day["time_zone"].to_string(),
+        templates.to_string(),
+        printed,
+    ] {
+        assert!(told.contains(name), "{told}");
+    }
 }

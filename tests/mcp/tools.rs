@@ -70,6 +70,14 @@ fn the_first_progress_message_names_the_session() {
             .as_str()
             .unwrap();
         assert_eq!(told(&messages)[0]["message"], format!("session_id {id}"));
+        // A client of the session era shows log messages without having asked for them.
+        let logs = messages
+            .iter()
+            .filter(|message| message["method"] == "notifications/message");
+        let logs: Vec<String> = logs.map(|log| log["params"]["data"].to_string()).collect();
+        let expected = usize::from(client.session.is_some());
+        assert_eq!(logs.iter().filter(|log| log.contains(id)).count(), expected, "{logs:?}");
+        assert!(logs.iter().all(|log| log.contains("get_execution")), "{logs:?}");
     });
 }
 
@@ -101,7 +109,46 @@ fn a_session_in_the_background_is_looked_at_waited_for_and_listed() {
             "only what happened after the record that was named"
         );
         let listed = client.call("list_executions", json!({"state": "completed"}));
-        assert!(listed["structuredContent"]["sessions"].to_string().contains(&id));
+        let sessions = listed["structuredContent"]["sessions"].as_array().unwrap();
+        let found = sessions
+            .iter()
+            .find(|session| session["session_id"] == id.as_str())
+            .unwrap();
+        assert_eq!(found["directory"], json!(daemon.work()));
+        for field in ["name", "task", "created_at", "started_at", "ended_at"] {
+            assert!(found[field].is_string(), "{field}: {found:#}");
+        }
+    });
+}
+
+#[test]
+fn a_list_says_who_waits_for_what_and_a_long_answer_is_read_piece_by_piece() {
+    in_both_eras(|daemon, client| {
+        let text = |result: &Value| result["content"][0]["text"].as_str().unwrap().to_owned();
+        let id = daemon.create("ask-permission touch it ;; say done");
+        daemon.question(&id);
+        let listed = text(&client.call("list_executions", json!({"state": "awaiting_input"})));
+        assert!(
+            listed.contains(&id) && listed.contains("to answer q1: Bash: touch it"),
+            "{listed}"
+        );
+        daemon.answer(&id, "q1", &json!({"action": "allow"}));
+        let words = "word ".repeat(1200);
+        let task = json!({"task": format!("say {words}and the end"), "cwd": daemon.work()});
+        let told = text(&client.call("execute_with_streaming", task));
+        let shown = &told[..2048];
+        assert!(
+            shown.contains("completed") && shown.contains("and the end") && shown.contains("result_from: 0"),
+            "{shown}"
+        );
+        let long = shown.lines().next().unwrap().trim_start_matches("session_id: ");
+        let piece = client.call("get_execution", json!({"session_id": long, "result_from": 0}));
+        assert!(
+            text(&piece).len() < 2048 && text(&piece).contains("read on with result_from: "),
+            "{piece:#}"
+        );
+        assert_eq!(piece["structuredContent"]["result"].as_str().unwrap(), &words[..1500]);
+        daemon.wait_for(&id, "completed");
     });
 }
 
@@ -198,7 +245,7 @@ fn what_cannot_be_done_is_answered_with_what_to_do() {
             )
             .contains("max_turn")
         );
-        assert!(told("get_execution", json!({"session_id": "ffffffff"})).contains("ls --all"));
+        assert!(told("get_execution", json!({"session_id": "ffffffff"})).contains("list_executions with `all: true`"));
         assert!(told("answer_question", json!({"session_id": "ffffffff", "action": "allow"})).contains("ffffffff"));
         let error = client.refused("tools/call", json!({"name": "no_such_tool", "arguments": {}}));
         assert_eq!(error["code"], -32602, "{error:#}");

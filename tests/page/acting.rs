@@ -22,7 +22,11 @@ fn a_permission_is_shown_in_full_and_answered() {
     let id = daemon.create(&format!(
         "ask-permission {command}\nask-permission rm -r everything\nsay over"
     ));
-    Script::run(&daemon, "permission", &json!({"session": id, "command": command}));
+    Script::run(
+        &daemon,
+        "permission",
+        &json!({"session": id, "command": command, "token": daemon.token()}),
+    );
     daemon.wait_for(&id, "completed");
     let said = std::fs::read_to_string(daemon.work().join("said")).expect("what was allowed ran");
     assert_eq!(said.lines().count(), 200);
@@ -48,7 +52,10 @@ fn a_choice_is_answered_on_the_list_of_sessions() {
         answers[0]["data"]["answer"]["answers"],
         json!({"Which colour?": "green"})
     );
-    assert_eq!(answers[1]["data"]["answer"]["answers"], json!({"Which sizes?": "s, l"}));
+    assert_eq!(
+        answers[1]["data"]["answer"]["answers"],
+        json!({"Which sizes?": "s, l, huge"})
+    );
 }
 
 #[test]

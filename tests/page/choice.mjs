@@ -16,6 +16,7 @@ signedIn(async (page) => {
     const sizes = page.getByRole("group", { name: "Which sizes?" });
     await sizes.getByRole("checkbox", { name: /^s\b/ }).check();
     await sizes.getByRole("checkbox", { name: /^l\b/ }).check();
+    await sizes.getByLabel("Something else").fill("huge");
     await page.getByRole("button", { name: "Answer" }).click();
     await page.locator(`.session-row[data-session="${given.session}"][data-state="completed"]`).waitFor();
     await page.locator("#questions").waitFor({ state: "hidden" });

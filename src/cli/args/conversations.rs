@@ -5,18 +5,19 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Shown, id};
+use crate::cli::complete::{Sessions, checkpoints, sessions};
 use crate::cli::units::parse_seconds;
 
 /// `resume`
 #[derive(Args, Debug)]
 pub(crate) struct ResumeArgs {
     /// The session: its id, the first or last digits of the short one, or its name
-    #[arg(value_parser = id())]
+    #[arg(value_parser = id(), add = sessions(Sessions::Ended))]
     pub(crate) id: String,
     /// What the agent is told [default: to go on]
     pub(crate) instruction: Option<String>,
     /// Cut the conversation at this checkpoint; files stay as they are
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", add = checkpoints())]
     pub(crate) at: Option<u64>,
     /// The most agent turns from here on [default: as many as before]
     #[arg(long, value_name = "N")]
@@ -35,12 +36,12 @@ pub(crate) struct ResumeArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ForkArgs {
     /// The session to copy: its id, the first or last digits of the short one, or its name
-    #[arg(value_parser = id())]
+    #[arg(value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: String,
     /// What the agent is told [default: to go on]
     pub(crate) instruction: Option<String>,
     /// Copy the conversation up to this checkpoint only
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", add = checkpoints())]
     pub(crate) at: Option<u64>,
     /// What a person calls the copy
     #[arg(long)]
@@ -53,7 +54,7 @@ pub(crate) struct ForkArgs {
 #[derive(Args, Debug)]
 pub(crate) struct CheckpointsArgs {
     /// The session: its id, the first or last digits of the short one, or its name
-    #[arg(value_parser = id())]
+    #[arg(value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: String,
     /// An array of objects
     #[arg(long)]
@@ -63,9 +64,9 @@ pub(crate) struct CheckpointsArgs {
 /// `import`
 #[derive(Args, Debug)]
 pub(crate) struct ImportArgs {
-    /// The id of the Claude session, as `claude --resume` takes it
+    /// The id of the Claude session, as `claude --resume` takes it, or its first digits
     #[arg(value_parser = agent_session_id)]
-    pub(crate) agent_session_id: uuid::Uuid,
+    pub(crate) agent_session_id: String,
     /// What the agent is told [default: to go on]
     pub(crate) instruction: Option<String>,
     /// The directory the agent works in [default: that of the Claude session]
@@ -82,14 +83,15 @@ pub(crate) struct ImportArgs {
 #[derive(Args, Debug)]
 pub(crate) struct HandoverArgs {
     /// The session: its id, the first or last digits of the short one, or its name
-    #[arg(value_parser = id())]
+    #[arg(value_parser = id(), add = sessions(Sessions::Ended))]
     pub(crate) id: String,
     /// One object
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-fn agent_session_id(text: &str) -> Result<uuid::Uuid, String> {
-    text.parse()
-        .map_err(|_| "it is a whole UUID, which `claude --resume` shows and its transcript is named after".to_owned())
+fn agent_session_id(text: &str) -> Result<String, String> {
+    crate::agent::transcript::is_prefix(text).then(|| text.to_lowercase()).ok_or_else(|| {
+        "give the UUID that `claude --resume` shows and its transcript is named after, or its first 4 digits or more".to_owned()
+    })
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::complete::{Sessions, sessions};
+
 /// Which sessions are listed.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Wanted {
@@ -48,7 +50,7 @@ pub(crate) struct HistoryArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
     /// The session: its id, the first or last digits of the short one, or its name
-    #[arg(value_parser = super::id())]
+    #[arg(value_parser = super::id(), add = sessions(Sessions::All))]
     pub(crate) id: String,
     /// The form: one record a line, one object, or a text for people
     #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::cli::complete::{Sessions, sessions};
+
 use super::parse_seconds;
 
 /// What `rm --help` and `gc --help` say behind their flags.
@@ -14,7 +16,7 @@ const WHAT_STAYS: &str = "Transcripts that Claude itself keeps (under CLAUDE_CON
 #[command(after_help = WHAT_STAYS)]
 pub(crate) struct RmArgs {
     /// The sessions: their ids, the first or last digits of the short ones, or their names
-    #[arg(required = true, value_name = "ID", value_parser = super::id())]
+    #[arg(required = true, value_name = "ID", value_parser = super::id(), add = sessions(Sessions::Ended))]
     pub(crate) ids: Vec<String>,
     /// One object a line
     #[arg(long)]

@@ -14,13 +14,21 @@ use crate::session::checkpoint::Checkpoint;
 use crate::session::effective::Effective;
 use crate::session::journal::Entry;
 use crate::session::limits::Limits;
+use crate::session::message::Message;
 use crate::session::opening::CONTINUE;
 use crate::session::outcome::Outcome;
+use crate::session::question::headline_of_input;
 use crate::session::request::{NAME_CHARS_MAX, Origin, OriginHow, TASK_BYTES_MAX};
 use crate::store::PAGE_RECORDS_MAX;
 
 /// How many earlier checkpoints are tried where the last message of one never reached the transcript.
 const CHECKPOINTS_TRIED: usize = 50;
+
+/// Maximum number of messages that are read to name the step before a checkpoint.
+const STEP_MESSAGES: usize = 8;
+
+/// Maximum length of the words for a step that was text, in characters.
+const STEP_CHARS_MAX: usize = 200;
 
 /// What a copy of a session is to do.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +66,23 @@ impl Handle {
         self.get(id).await?;
         let store = Arc::clone(&self.store);
         blocking(move || checkpoints(&*store, id, before, limit)).await?
+    }
+
+    /// For each of these records the step of the agent's work that came before it, in a few words, where one is known.
+    pub async fn steps_before(&self, id: SessionId, records: Vec<Seq>) -> Result<Vec<Option<String>>, CallError> {
+        let store = Arc::clone(&self.store);
+        let looking = move || {
+            let step = |seq: Seq| {
+                Ok(step(&store.latest_of_kind(
+                    id,
+                    "agent.message",
+                    Some(seq),
+                    STEP_MESSAGES,
+                )?))
+            };
+            records.into_iter().map(step).collect()
+        };
+        blocking(looking).await?
     }
 
     /// Goes on with an ended session, from its end or from the checkpoint `at`, with new `limits`; answered when that is on
@@ -105,7 +130,7 @@ impl Handle {
         };
         let mut request = self.request_of(id).await?;
         summary.limits_in_force(&request).put_into(&mut request);
-        let name = fork.name.unwrap_or_else(|| format!("fork of {}", summary.name));
+        let name = fork.name.unwrap_or_else(|| name_of_fork(&summary.name));
         request.name = Some(name.chars().take(NAME_CHARS_MAX).collect());
         request.task = instruction.unwrap_or_else(|| CONTINUE.to_owned());
         let then = cut.as_ref().map_or(&before, |cut| &cut.terms);
@@ -140,17 +165,24 @@ impl Handle {
     }
 
     /// Begins a session that goes on with a conversation begun outside, in the directory of the request or, where that
-    /// is empty, in that of the conversation.
-    pub async fn import(&self, agent_session_id: Uuid, mut new: NewSession) -> Result<Arc<Summary>, CallError> {
+    /// is empty, in that of the conversation. `conversation` is the conversation's id or the beginning of it.
+    pub async fn import(&self, conversation: String, mut new: NewSession) -> Result<Arc<Summary>, CallError> {
         let settings = Arc::clone(&self.settings);
         let mut env = new.environment().unwrap_or_else(daemon_environment);
         env.extend(settings.agent_env.clone());
         let cwd = new.request.cwd.clone();
         let looking = move || {
-            let path = transcript::find(&env, &cwd, agent_session_id).map_err(unreadable)?;
-            Ok::<_, CallError>(path.map(|path| transcript::directory(&path)))
+            let id = match conversation.parse() {
+                Ok(id) => id,
+                Err(_) => the_one(
+                    &conversation,
+                    &transcript::beginning_with(&env, &cwd, &conversation).map_err(unreadable)?,
+                )?,
+            };
+            let path = transcript::find(&env, &cwd, id).map_err(unreadable)?;
+            Ok::<_, CallError>((id, path.map(|path| transcript::directory(&path))))
         };
-        let found = blocking(looking).await??;
+        let (agent_session_id, found) = blocking(looking).await??;
         let directory = found.ok_or(CallError::NoConversation(format!(
             "there is no transcript of {agent_session_id} under CLAUDE_CONFIG_DIR or HOME/.claude: is it the id of a \
              session of this user?"
@@ -289,6 +321,30 @@ fn checked(instruction: Option<String>) -> Result<Option<String>, CallError> {
     }
 }
 
+/// The name of a copy; a copy of a copy says so once.
+fn name_of_fork(name: &str) -> String {
+    const MARK: &str = "fork of ";
+    let mut original = name;
+    while let Some(rest) = original.strip_prefix(MARK) {
+        original = rest;
+    }
+    format!("{MARK}{original}")
+}
+
+/// The only conversation whose id begins with `prefix`.
+fn the_one(prefix: &str, found: &BTreeSet<Uuid>) -> Result<Uuid, CallError> {
+    let mut found = found.iter();
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(*only),
+        (None, _) => Err(CallError::NoConversation(format!(
+            "no transcript under CLAUDE_CONFIG_DIR or HOME/.claude has a name that begins with {prefix}"
+        ))),
+        (Some(one), Some(other)) => Err(CallError::NoConversation(format!(
+            "several conversations have an id that begins with {prefix}, such as {one} and {other}: give more digits"
+        ))),
+    }
+}
+
 /// The supervisor decides; this only spares looking at files for nothing.
 fn refuse_unless_resumable(summary: &Summary) -> Result<(), Denied> {
     let state = &summary.lifecycle.state;
@@ -336,6 +392,37 @@ fn effective_at(store: &dyn Store, id: SessionId, at: Seq) -> Result<Effective, 
         .ok_or(CallError::NoSuchSession(id.to_string()))
 }
 
+/// The last step that messages tell of; they come the latest first.
+fn step(messages: &[Stored]) -> Option<String> {
+    let read = |record: &Stored| match record.entry() {
+        Ok(Entry::AgentMessage(said)) => Some(said.message),
+        Ok(_) | Err(_) => None,
+    };
+    let messages: Vec<Message> = messages.iter().filter_map(read).collect();
+    let call = |id: &str| {
+        messages.iter().find_map(|message| match message {
+            Message::ToolUse {
+                tool_use_id,
+                name,
+                input,
+                ..
+            } if tool_use_id == id => Some(format!("{name}: {}", headline_of_input(input))),
+            _ => None,
+        })
+    };
+    messages.iter().find_map(|message| match message {
+        Message::ToolResult { tool_use_id, .. } => call(tool_use_id).or_else(|| Some("a tool's result".to_owned())),
+        Message::Text { text, .. } => first_words(text),
+        Message::TurnEnded(end) => first_words(&end.result),
+        _ => None,
+    })
+}
+
+fn first_words(text: &str) -> Option<String> {
+    let line = text.lines().find(|line| !line.trim().is_empty())?;
+    Some(line.chars().take(STEP_CHARS_MAX).collect())
+}
+
 fn transcript_of(
     settings: &RuntimeSettings,
     session: SessionId,
@@ -352,4 +439,33 @@ fn gone(conversation: Uuid) -> CallError {
 
 fn unreadable(error: impl fmt::Display) -> CallError {
     StoreError::Failed(format!("the session's files cannot be used: {error}")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_copy_is_called_a_copy_once() {
+        assert_eq!(name_of_fork("tidy up"), "fork of tidy up");
+        assert_eq!(name_of_fork("fork of tidy up"), "fork of tidy up");
+        assert_eq!(
+            name_of_fork("fork of fork of tidy up"),
+            "fork of tidy up",
+            "of an earlier version"
+        );
+    }
+
+    #[test]
+    fn a_prefix_means_one_conversation_or_says_why_not() {
+        let [one, other] = [1, 2].map(Uuid::from_u128);
+        assert_eq!(the_one("0000", &[one].into()).unwrap(), one);
+        let told = |found: &[Uuid]| {
+            the_one("0000", &found.iter().copied().collect())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(told(&[]).contains("0000"));
+        assert!(told(&[one, other]).contains("give more digits"));
+    }
 }

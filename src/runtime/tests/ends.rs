@@ -106,11 +106,11 @@ fn a_conversation_is_taken_over_once_though_two_ask_for_it_at_once() {
             while world.only_session().is_none() {
                 pass(SECOND).await;
             }
-            let second = handle.import(conversation, world.new_session(|_| {})).await;
+            let second = handle.import(conversation.to_string(), world.new_session(|_| {})).await;
             world.acknowledge();
             second
         };
-        let first = handle.import(conversation, world.new_session(|_| {}));
+        let first = handle.import(conversation.to_string(), world.new_session(|_| {}));
         let (first, second) = tokio::join!(first, second);
         let id = first.unwrap().session_id;
         let agent_session_id = conversation;
@@ -155,7 +155,12 @@ fn a_conversation_is_not_given_back_while_a_session_waits_to_take_it_over() {
         };
         let world = World::with(script(play), |settings| settings.live_agents_max = 1);
         let conversation = world.conversation_from_outside();
-        let import = async || world.handle().import(conversation, world.new_session(|_| {})).await;
+        let import = async || {
+            world
+                .handle()
+                .import(conversation.to_string(), world.new_session(|_| {}))
+                .await
+        };
         let first = import().await.unwrap().session_id;
         world.ended(first).await;
         assert!(world.handle().handover(first).await.is_ok());
@@ -363,7 +368,7 @@ fn a_session_is_not_resumed_while_another_one_works_in_its_conversation() {
         let handle = world.handle();
         handle.cancel(id, "a test".into()).await.unwrap();
         world.ended(id).await;
-        let importing = handle.import(agent_session_id, world.new_session(|_| {}));
+        let importing = handle.import(agent_session_id.to_string(), world.new_session(|_| {}));
         let owner = importing.await.unwrap().session_id;
         world.shown(owner, "running").await;
         let resume = async || {

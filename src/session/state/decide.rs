@@ -98,10 +98,10 @@ pub enum Denied {
     #[error("the session has already ended: {}", .0.name())]
     AlreadyEnded(Outcome),
     /// It has not ended.
-    #[error("the session is still {0}: cancel it first, or wait for its end")]
+    #[error("the session is still {0}")]
     StillLive(StateName),
     /// It was completed.
-    #[error("the session is completed: fork it, or start another one")]
+    #[error("the session is completed")]
     Completed,
 }
 

@@ -5,7 +5,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
+use actix_web::{Error, HttpMessage, HttpResponse};
 use jiff::Timestamp;
 
 use super::audit::Note;
@@ -17,6 +17,7 @@ use super::token::Fingerprint;
 use super::{Access, pages};
 use crate::runtime::Handle;
 use crate::web::error::{Code, Problem};
+use crate::web::remedy::{Reader, Remedy};
 
 /// The paths that need no token, beside those of assets.
 const PUBLIC_PATHS: &[&str] = &["/healthz", "/readyz", "/sign-in"];
@@ -107,10 +108,7 @@ impl Access {
 
 /// The refusal of whom nothing lets in.
 pub(super) fn unauthorized() -> Problem {
-    Problem::new(
-        Code::Unauthorized,
-        "send `Authorization: Bearer TOKEN`; `cc-executor token` shows the token, `cc-executor open` opens the page",
-    )
+    Problem::new(Code::Unauthorized, "the token is missing or wrong, or its time is over").with(Remedy::SignIn)
 }
 
 /// The token of the `Authorization` header.
@@ -175,11 +173,22 @@ pub(in crate::web) async fn guard<B: MessageBody + 'static>(
             Err(error) => note.finish(&error.as_response_error().error_response()).await,
         }
     }
-    let answer = answered?.map_into_boxed_body();
+    let answer = in_its_words(answered?.map_into_boxed_body());
     if is_read && !lease.holds() {
-        return Ok(answer.into_response(unauthorized().error_response()));
+        let reader = Reader::of(answer.request());
+        return Ok(answer.into_response(unauthorized().respond(reader)));
     }
     Ok(lease.bound(answer))
+}
+
+/// The same answer; a refusal names the remedies of the place where it is read.
+fn in_its_words(answer: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let reader = Reader::of(answer.request());
+    let problem = answer.response().error().and_then(|error| error.as_error::<Problem>());
+    match problem.map(|problem| problem.respond(reader)) {
+        Some(refusal) => answer.into_response(refusal),
+        None => answer,
+    }
 }
 
 /// What is to be kept of a call, where it changes something. Those of MCP are kept by their face, which alone
@@ -200,7 +209,7 @@ fn refuse(request: &ServiceRequest, refusal: &Refusal) -> HttpResponse {
         let to = request.uri().path_and_query().map_or("/", |to| to.as_str());
         return pages::sign_in_page(None, to);
     }
-    refusal.problem.error_response()
+    refusal.problem.respond(Reader::of(request.request()))
 }
 
 fn wants_page(request: &ServiceRequest) -> bool {

@@ -17,6 +17,7 @@ use crate::web::Faces;
 use crate::web::body::{Optional, read_fields};
 use crate::web::error::{Code, Problem};
 use crate::web::params::Params;
+use crate::web::remedy::Remedy;
 
 /// How many entries a page of the audit log has when the caller does not say, and at most.
 const PAGE_ENTRIES: usize = 50;
@@ -138,13 +139,10 @@ pub(in crate::web) async fn revoke_token(faces: Data<Faces>, name: Path<String>)
     let revoked = web::block(move || access.0.tokens.revoke(&revoked)).await;
     match revoked.map_err(|_| stopping())? {
         Ok(true) => Ok(HttpResponse::NoContent().finish()),
-        Ok(false) => Err(Problem::new(
-            Code::NoSuchToken,
-            format!(
-                "there is no token {:?}: `cc-executor token ls` lists them",
-                name.as_str()
-            ),
-        )),
+        Ok(false) => {
+            let told = format!("there is no token {:?}", name.as_str());
+            Err(Problem::new(Code::NoSuchToken, told).with(Remedy::ListTokens))
+        }
         Err(error) => Err(not_made(NotMade::Unwritten(error))),
     }
 }

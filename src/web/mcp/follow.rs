@@ -11,7 +11,7 @@ use rmcp::service::{RequestContext, ServiceError};
 use tokio::time::Instant;
 
 use super::caller::{Caller, Era};
-use super::forms::{self, Reply};
+use super::forms::{self, Asker, Reply};
 use super::log::{self, Level};
 use super::narrate::{Narrator, Told, Turn};
 use super::progress::{Progress, Scale};
@@ -83,6 +83,8 @@ struct Following<'a> {
     /// The last record when the stream began: questions are looked at from there on.
     head: Option<Seq>,
     open: BTreeMap<QuestionId, Question>,
+    /// Who asks, in words for a form.
+    asker: Asker,
     /// The form that the caller's person has before him.
     asking: Option<(QuestionId, BoxFuture<'a, Result<ElicitResult, ServiceError>>)>,
     /// Questions that the person put off: they wait for whoever answers them elsewhere.
@@ -97,7 +99,7 @@ pub(super) async fn follow(
     what: Follow,
 ) -> Result<Followed, CallError> {
     let reader = door.handle.stream(what.session, what.told.begins_after()).await?;
-    let open = open_questions(&*door.handle.get(what.session).await?);
+    let summary = door.handle.get(what.session).await?;
     let mut following = Following {
         door,
         context,
@@ -107,7 +109,8 @@ pub(super) async fn follow(
         narrator: Narrator::again(what.told),
         progress: Progress::of(context, &door.limits, what.scale),
         head: None,
-        open,
+        open: open_questions(&summary),
+        asker: Asker::of(&summary),
         asking: None,
         put_off: Vec::new(),
     };
@@ -127,6 +130,11 @@ impl<'a> Following<'a> {
     async fn run(&mut self) -> Stop {
         let first = format!("session_id {}", self.what.session);
         self.progress.send(&first, self.narrator.todo()).await;
+        if self.what.questions == Questions::Ask && self.what.told == Told::default() {
+            let told =
+                format!("{first}: should this call end early, the session goes on; get_execution waits for its end");
+            log::send_unasked(self.door, self.context, self.caller, &told).await;
+        }
         let deadline = self.what.wait.map(|wait| Instant::now() + wait);
         loop {
             if let Some(stop) = self.look_at_questions() {
@@ -213,7 +221,7 @@ impl<'a> Following<'a> {
             .find(|question| !self.put_off.contains(&question.question_id))
         {
             Some(question) => {
-                let asking = self.context.peer.create_elicitation(forms::form(question));
+                let asking = self.context.peer.create_elicitation(forms::form(&self.asker, question));
                 self.asking = Some((question.question_id, asking.boxed()));
                 None
             }

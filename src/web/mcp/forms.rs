@@ -8,13 +8,16 @@ use sha2::{Digest, Sha256};
 
 use crate::session::grant::{Pick, Suggestion};
 use crate::session::question::{Answer, AnswerMismatch, Choice, Question, QuestionKind};
-use crate::session::summary::cut;
+use crate::session::summary::{Summary, cut};
 
 /// How much of a tool's input or of a plan a form shows, in bytes.
 const SHOWN_BYTES_MAX: usize = 8 * 1024;
 
 /// How the fields begin by which a right is granted.
 const GRANT_FIELD: &str = "grant_";
+
+/// Maximum bytes of a session's name in a form.
+const NAME_BYTES_MAX: usize = 120;
 
 /// What a person wants to be done about a question.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +28,20 @@ pub(super) enum Reply {
     Later,
 }
 
+/// The session that asks, as a form names it: a person may have several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asker(String);
+
+impl Asker {
+    /// Names a session.
+    pub(super) fn of(summary: &Summary) -> Self {
+        let (id, name) = (summary.session_id.short(), cut(&summary.name, NAME_BYTES_MAX));
+        Self(format!("Session {id} \"{name}\" in {}", summary.cwd.display()))
+    }
+}
+
 /// The form for a question.
-pub(super) fn form(question: &Question) -> ElicitRequestParams {
+pub(super) fn form(asker: &Asker, question: &Question) -> ElicitRequestParams {
     let (message, fields) = match &question.kind {
         QuestionKind::Permission {
             tool, input, reason, ..
@@ -55,7 +70,7 @@ pub(super) fn form(question: &Question) -> ElicitRequestParams {
     let schema = serde_json::from_value(fields).unwrap_or_else(|_| free_text());
     ElicitRequestParams::FormElicitationParams {
         meta: None,
-        message,
+        message: format!("{}\n{message}", asker.0),
         requested_schema: schema,
     }
 }
@@ -165,7 +180,10 @@ fn choices(questions: &[Choice]) -> Value {
             json!({"type": "string", "oneOf": options})
         };
         fields.insert(name.clone(), with(base, kind));
-        let other = format!("Instead of the options of {title:?}");
+        let other = match choice.multi_select {
+            true => format!("In your own words, beside the options of {title:?}"),
+            false => format!("In your own words, instead of the options of {title:?}"),
+        };
         fields.insert(
             format!("{name}_other"),
             json!({"type": "string", "title": "Other", "description": other}),
@@ -185,11 +203,14 @@ fn option(option: &crate::session::question::ChoiceOption) -> Value {
 fn chosen(questions: &[Choice], content: &Value) -> BTreeMap<String, String> {
     let one = |(n, choice): (usize, &Choice)| {
         let other = text_of(&content[format!("{}_other", field(n))]);
-        let picked = match &content[field(n)] {
-            Value::Array(labels) => Some(labels.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
-            label => text_of(label),
+        let answer = match &content[field(n)] {
+            Value::Array(labels) => {
+                let said = labels.iter().filter_map(Value::as_str).map(str::to_owned).chain(other);
+                said.collect::<Vec<_>>().join(", ")
+            }
+            label => other.or_else(|| text_of(label))?,
         };
-        Some((choice.question.clone(), other.or(picked)?))
+        Some((choice.question.clone(), answer))
     };
     questions.iter().enumerate().filter_map(one).collect()
 }
@@ -248,6 +269,10 @@ mod tests {
         }
     }
 
+    fn asker() -> Asker {
+        Asker("Session 1234abcd \"tidy up\" in /w".to_owned())
+    }
+
     fn fill(question: &Question, content: Value) -> Result<Reply, AnswerMismatch> {
         reply(
             question,
@@ -264,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_choice_has_titled_options_and_takes_words_of_ones_own() {
-        let shown = serde_json::to_value(form(&choice())).unwrap();
+        let shown = serde_json::to_value(form(&asker(), &choice())).unwrap();
         let fields = &shown["requestedSchema"]["properties"];
         assert_eq!(
             fields["q1"]["oneOf"][1],
@@ -283,20 +308,34 @@ mod tests {
             answers("green")
         );
         assert!(fill(&choice(), json!({"q1": "Red"})).is_err(), "a question is left out");
+        let said = |content: Value| match fill(&choice(), content) {
+            Ok(Reply::Answer(Answer::Choose { answers })) => answers["Which sizes?"].clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            said(json!({"q1": "Red", "q2": ["S"], "q2_other": "huge"})),
+            "S, huge",
+            "beside the options"
+        );
+        assert_eq!(said(json!({"q1": "Red", "q2": [], "q2_other": "huge"})), "huge");
+        assert_eq!(said(json!({"q1": "Red", "q2_other": "huge"})), "huge");
     }
 
     #[test]
     fn a_permission_is_allowed_denied_or_left() {
         let question =
             ask(json!({"ask": "permission", "tool": "Bash", "input": {"command": "ls"}, "suggestions": [{}]}));
-        let no_box = serde_json::to_value(form(&question)).unwrap()["requestedSchema"]["properties"].clone();
+        let no_box = serde_json::to_value(form(&asker(), &question)).unwrap()["requestedSchema"]["properties"].clone();
         assert_eq!(
             no_box.as_object().unwrap().len(),
             2,
             "what is not understood cannot be granted"
         );
-        let shown = serde_json::to_value(form(&question)).unwrap();
-        assert_eq!(shown["message"], "Claude asks to use Bash:\nls");
+        let shown = serde_json::to_value(form(&asker(), &question)).unwrap();
+        assert_eq!(
+            shown["message"],
+            "Session 1234abcd \"tidy up\" in /w\nClaude asks to use Bash:\nls"
+        );
         assert_eq!(
             fill(&question, json!({"decision": "allow", "remember": true})),
             Ok(Reply::Answer(Answer::allow()))
@@ -325,7 +364,7 @@ mod tests {
                 {"type": "setMode", "mode": "acceptEdits"},
             ]}),
         );
-        let shown = serde_json::to_value(form(&question)).unwrap();
+        let shown = serde_json::to_value(form(&asker(), &question)).unwrap();
         let boxes = shown["requestedSchema"]["properties"].as_object().unwrap().iter();
         let boxes = boxes.filter(|(_, field)| field["type"] == "boolean");
         let boxes: Vec<_> = boxes
@@ -359,7 +398,7 @@ mod tests {
         let flat = json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]});
         let question = ask(json!({"ask": "form", "server": "s", "message": "m", "schema": flat}));
         assert_eq!(
-            serde_json::to_value(form(&question)).unwrap()["requestedSchema"]["properties"]["name"]["type"],
+            serde_json::to_value(form(&asker(), &question)).unwrap()["requestedSchema"]["properties"]["name"]["type"],
             "string"
         );
         let submit = |content: Value| Ok(Reply::Answer(Answer::Submit { content }));

@@ -23,6 +23,7 @@ use crate::agent::launch::write_private;
 use crate::runtime::Handle;
 use crate::runtime::feed::Item;
 use crate::session::id::{Seq, SessionId};
+use crate::web::remedy::told_to_model;
 
 /// How many calls are noted, and how long.
 const BOUNDS: Bounds = Bounds {
@@ -117,7 +118,7 @@ pub(super) fn rest(handle: Handle, notes: Notes, call: Interrupted) -> BoxStream
                 })
             }
             Err(error) => {
-                let error = ErrorData::internal_error(error.to_string(), None);
+                let error = ErrorData::internal_error(told_to_model(&error), None);
                 JsonRpcMessage::Error(JsonRpcError::new(Some(id), error))
             }
         };

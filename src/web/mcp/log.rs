@@ -47,6 +47,14 @@ impl Levels {
         };
     }
 
+    /// True for a client that has not said which messages it wants. A client of the session era is then told what
+    /// matters; one of the stateless era is told nothing.
+    fn may_be_told_unasked(&self, caller: &Caller) -> bool {
+        let session = caller.mcp_session.as_ref().filter(|_| caller.era == Era::Sessions);
+        let levels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        session.is_some_and(|session| !levels.contains_key(session))
+    }
+
     fn of(&self, caller: &Caller) -> Option<Level> {
         match caller.era {
             Era::Stateless => caller.log_level,
@@ -61,9 +69,21 @@ impl Levels {
 /// Sends a message to the caller if it wants messages of this level.
 pub(super) async fn send(door: &Door, context: &RequestContext<RoleServer>, caller: &Caller, level: Level, text: &str) {
     let wanted = door.levels.of(caller);
-    if wanted.is_none_or(|wanted| level < wanted) {
-        return;
+    if wanted.is_some_and(|wanted| level >= wanted) {
+        deliver(context, level, text).await;
     }
+}
+
+/// Sends a message that a client needs to find its session again, also to one that has not said what it wants.
+pub(super) async fn send_unasked(door: &Door, context: &RequestContext<RoleServer>, caller: &Caller, text: &str) {
+    if door.levels.may_be_told_unasked(caller) {
+        deliver(context, Level::Notice, text).await;
+    } else {
+        send(door, context, caller, Level::Notice, text).await;
+    }
+}
+
+async fn deliver(context: &RequestContext<RoleServer>, level: Level, text: &str) {
     let data = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
     let message = LoggingMessageNotificationParam::new(level.on_the_wire(), data).with_logger("cc-executor");
     if let Err(error) = tell(context, message).await {

@@ -121,6 +121,12 @@ pub(super) async fn handle(faces: web::Data<Faces>, request: HttpRequest, payloa
     faces.mcp.handle(request, payload).await
 }
 
+/// The names of the tools.
+#[cfg(test)]
+pub(super) fn tool_names() -> Vec<String> {
+    tools::all().into_iter().map(|tool| tool.name.into_owned()).collect()
+}
+
 /// How long the key of the seal is.
 const SEAL_KEY_BYTES: usize = 32;
 

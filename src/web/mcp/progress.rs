@@ -101,7 +101,7 @@ impl Scale {
 }
 
 /// The end of a text, from a character on, with a mark where something is left out.
-fn end_of(text: &str, bytes: usize) -> String {
+pub(super) fn end_of(text: &str, bytes: usize) -> String {
     if text.len() <= bytes {
         return text.to_owned();
     }

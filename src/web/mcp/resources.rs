@@ -3,7 +3,6 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use rmcp::ErrorData;
 use rmcp::model::{
     ListResourceTemplatesResult, ListResourcesResult, ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
@@ -14,6 +13,8 @@ use super::server::Door;
 use crate::runtime::handle::CallError;
 use crate::session::id::{Seq, SessionId};
 use crate::session::summary::{Summary, cut};
+use crate::web::days;
+use crate::web::remedy::told_to_model;
 use crate::web::view::SessionView;
 
 /// How every address of ours begins.
@@ -46,7 +47,7 @@ pub(super) enum Address {
     Active,
     /// All sessions; the first page, or those before one.
     Sessions,
-    /// The sessions that were begun on a day, in UTC.
+    /// The sessions that were begun on a day, as the daemon counts days.
     History(Date),
     /// One session.
     Session(String),
@@ -134,7 +135,10 @@ pub(super) fn templates() -> ListResourceTemplatesResult {
         template(
             "history/{date}",
             "history",
-            "The sessions that were begun on a day (UTC), such as 2027-01-31",
+            &format!(
+                "The sessions that were begun on a day, in {}, such as 2027-01-31",
+                days::zone_name()
+            ),
         ),
     ];
     ListResourceTemplatesResult {
@@ -183,9 +187,8 @@ async fn content(door: &Door, address: &Address) -> Result<Value, CallError> {
 
 /// The sessions that were begun on a day. Ids grow with time, so the pages before the day's end have them first.
 async fn history(door: &Door, date: Date) -> Result<Value, CallError> {
-    let bounds = |date: Date| date.to_zoned(TimeZone::UTC).map(|start| start.timestamp()).ok();
-    let begin = bounds(date).unwrap_or(Timestamp::MIN);
-    let end = date.tomorrow().ok().and_then(bounds).unwrap_or(Timestamp::MAX);
+    let begin = days::beginning(date).unwrap_or(Timestamp::MIN);
+    let end = days::end(date).unwrap_or(Timestamp::MAX);
     let mut before = first_at(end);
     let mut of_day = Vec::new();
     while of_day.len() < DAY_SESSIONS_MAX {
@@ -201,7 +204,10 @@ async fn history(door: &Door, date: Date) -> Result<Value, CallError> {
             break;
         }
     }
-    Ok(sessions(of_day.iter().map(|summary| &**summary)))
+    let mut answer = sessions(of_day.iter().map(|summary| &**summary));
+    answer["date"] = json!(date);
+    answer["time_zone"] = json!(days::zone_name());
+    Ok(answer)
 }
 
 /// An id before which stand those of all sessions that were begun before this moment: their first 48 bits are
@@ -260,9 +266,9 @@ fn bad_cursor(cursor: &str) -> ErrorData {
 pub(super) fn refused(error: CallError) -> ErrorData {
     match error {
         CallError::NoSuchSession(_) | CallError::AmbiguousId { .. } | CallError::AmbiguousName { .. } => {
-            ErrorData::invalid_params(error.to_string(), None)
+            ErrorData::invalid_params(told_to_model(&error), None)
         }
-        other => ErrorData::internal_error(other.to_string(), None),
+        other => ErrorData::internal_error(told_to_model(&other), None),
     }
 }
 

@@ -7,16 +7,45 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::narrate::Narrator;
+use super::progress::end_of;
 use crate::session::amounts::money;
 use crate::session::outcome::{Cause, Outcome};
 use crate::session::question::{Question, QuestionKind};
-use crate::session::summary::Summary;
+use crate::session::summary::{Summary, cut};
+
+/// Maximum bytes of what stands first in an answer. Some clients show a model little more than 2 KB.
+const ABOUT_BYTES_MAX: usize = 1800;
+
+/// Maximum bytes of the end of a long answer that stand first.
+const END_BYTES_MAX: usize = 900;
+
+/// Maximum bytes of a note or of the words of a question there.
+const LINE_BYTES_MAX: usize = 300;
+
+/// Maximum bytes of a name there.
+const NAME_BYTES_MAX: usize = 120;
+
+/// Maximum bytes of a piece of an answer that is read on.
+const PIECE_BYTES_MAX: usize = 1500;
 
 /// A session, for a model to read.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Execution {
+    /// How it stands, the end of its answer, and how to read on: all that matters, in less than 2 KB
+    about: String,
     /// Names the session in every other tool.
     session_id: String,
+    /// What a person calls it
+    name: String,
+    /// The beginning of its task
+    task: String,
+    /// The directory it works in
+    directory: String,
+    /// When it was asked for
+    created_at: String,
+    /// When it ended
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
     /// What the caller should do about it.
     status: Status,
     /// queued, starting, running, awaiting_input, waiting_quota, waiting_api, waiting_timer, paused, waiting_retry, stopping, completed,
@@ -113,8 +142,15 @@ impl Execution {
             (None, false) => Status::AwaitingInput,
             (None, true) => Status::Running,
         };
+        let next = next_step(summary, status, outcome);
         Self {
+            about: about(summary, &questions, &next),
             session_id: summary.session_id.to_string(),
+            name: summary.name.clone(),
+            task: cut(&summary.task, LINE_BYTES_MAX).to_owned(),
+            directory: summary.cwd.display().to_string(),
+            created_at: format!("{:.0}", summary.created_at),
+            ended_at: summary.ended_at.map(|at| format!("{at:.0}")),
             status,
             state: summary.shown_state().to_owned(),
             waits_until: summary.waits_until().map(|until| until.to_string()),
@@ -122,7 +158,7 @@ impl Execution {
             cause: outcome.and_then(Outcome::cause).map(|cause| cause.name().to_owned()),
             result: summary.result.clone(),
             structured_output: summary.structured_output.clone(),
-            note: summary.note.clone(),
+            note: summary.shown_note().map(str::to_owned),
             timers: if outcome.is_some() {
                 Vec::new()
             } else {
@@ -139,7 +175,7 @@ impl Execution {
             log,
             log_omitted,
             after,
-            next: next_step(summary, status, outcome),
+            next,
         }
     }
 
@@ -162,25 +198,72 @@ impl Execution {
         self.outcome.as_deref().is_some_and(|outcome| outcome != "completed")
     }
 
+    /// What matters first, then the answer where that does not hold all of it.
     fn to_text(&self) -> String {
-        let mut text = String::new();
-        if let Some(result) = &self.result {
-            text.push_str(result);
-            text.push_str("\n\n");
+        match &self.result {
+            Some(result) if !self.about.ends_with(result.as_str()) => {
+                format!("{}\n\nThe answer:\n{result}", self.about)
+            }
+            Some(_) | None => self.about.clone(),
         }
-        text.push_str(&format!("session_id: {}\nstate: {}", self.session_id, self.state));
-        if let Some(note) = &self.note {
-            text.push_str(&format!(" ({note})"));
-        }
-        for question in &self.questions {
-            let (id, headline, how) = (&question.question_id, &question.headline, &question.how_to_answer);
-            text.push_str(&format!(
-                "\nstatus: awaiting_input\nquestion {id}: {headline}\nto answer: {how}"
-            ));
-        }
-        text.push_str(&format!("\n{}", self.next));
-        text
     }
+
+    /// The same with a piece of its answer, from this byte on, in place of the whole.
+    pub(super) fn read_on(mut self, from: usize) -> Self {
+        let whole = self.result.take().unwrap_or_default();
+        let begin = whole.ceil_char_boundary(from.min(whole.len()));
+        let piece = cut(&whole[begin..], PIECE_BYTES_MAX).to_owned();
+        let (end, bytes) = (begin + piece.len(), whole.len());
+        let next = match bytes - end {
+            0 => "that is its end".to_owned(),
+            _ => format!("read on with result_from: {end}"),
+        };
+        self.about = format!(
+            "session_id: {}\nstate: {}\nthe answer, bytes {begin} to {end} of {bytes}; {next}\n\n{piece}",
+            self.session_id, self.state
+        );
+        self.next = next;
+        self.result = Some(piece);
+        self
+    }
+}
+
+/// What a model needs first: how the session stands, what to do, and the end of the answer.
+fn about(summary: &Summary, questions: &[OpenQuestion], next: &str) -> String {
+    let id = summary.session_id;
+    let mut text = format!("session_id: {id}\nstate: {}", summary.shown_state());
+    if let Some(cause) = summary.lifecycle.state.outcome().and_then(Outcome::cause) {
+        text.push_str(&format!(", cause: {}", cause.name()));
+    }
+    if let Some(note) = summary.shown_note() {
+        text.push_str(&format!(" ({})", cut(note, LINE_BYTES_MAX)));
+    }
+    let name = cut(&summary.name, NAME_BYTES_MAX);
+    text.push_str(&format!("\nname: {name}\ndirectory: {}", summary.cwd.display()));
+    for question in questions {
+        let (id, headline, how) = (&question.question_id, &question.headline, &question.how_to_answer);
+        let headline = cut(headline, LINE_BYTES_MAX);
+        text.push_str(&format!(
+            "\nstatus: awaiting_input\nquestion {id}: {headline}\nto answer: {how}"
+        ));
+    }
+    text.push_str(&format!("\n{next}"));
+    let end = summary.result.as_deref().map(end_of_answer).unwrap_or_default();
+    let room = ABOUT_BYTES_MAX.saturating_sub(end.len());
+    format!("{}{end}", cut(&text, room))
+}
+
+/// A short answer as it is, or the end of a long one and how to read all of it.
+fn end_of_answer(result: &str) -> String {
+    if result.len() <= END_BYTES_MAX {
+        return format!("\n\n{result}");
+    }
+    format!(
+        "\n\nThe end of the answer, which has {} bytes (get_execution with result_from: 0 reads all of it, piece by \
+         piece):\n{}",
+        result.len(),
+        end_of(result, END_BYTES_MAX)
+    )
 }
 
 impl OpenQuestion {
@@ -238,3 +321,6 @@ fn next_step(summary: &Summary, status: Status, outcome: Option<Outcome>) -> Str
 pub(super) fn failure(told: impl std::fmt::Display) -> CallToolResult {
     CallToolResult::error(vec![ContentBlock::text(told.to_string())])
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,9 +19,10 @@ use crate::web::access::audit::Audit;
 
 /// Told to models that are given our tools.
 const INSTRUCTIONS: &str = "Runs Claude Code on this machine for hours and does not lose the work. Start a task with \
-    execute_with_streaming (or execute_resumable for long ones, smart_execution where it is not clear what is meant); every session has a session_id and goes on when this \
-    call or connection ends. With background: true a call returns at once; then use get_execution with wait_seconds. \
-    A session that needs a person is awaiting_input: ask the user and call answer_question.";
+    execute_with_streaming (or execute_resumable for long ones, smart_execution where it is not clear what is meant). \
+    Every session has a session_id and goes on when this call or connection ends: after a timeout do not start the task \
+    again, but find it with list_executions and wait with get_execution and wait_seconds. With background: true a call \
+    returns at once. A session that needs a person is awaiting_input: ask the user and call answer_question.";
 
 /// The methods with parameters that both eras have; one that only the other era has is unknown.
 const METHODS: [&str; 8] = [

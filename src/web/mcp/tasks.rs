@@ -10,7 +10,7 @@ use rmcp::model::{
 use serde_json::{Map, Value};
 
 use super::caller::Caller;
-use super::forms::{self, Reply};
+use super::forms::{self, Asker, Reply};
 use super::resources::refused;
 use super::result::Execution;
 use super::server::Door;
@@ -107,8 +107,9 @@ fn open(summary: &Summary) -> impl Iterator<Item = &Question> {
 }
 
 fn requests(summary: &Summary) -> InputRequests {
+    let asker = Asker::of(summary);
     let request = |question: &Question| {
-        let form = InputRequest::Elicitation(ElicitRequest::new(forms::form(question)));
+        let form = InputRequest::Elicitation(ElicitRequest::new(forms::form(&asker, question)));
         (QuestionId::to_string(&question.question_id), form)
     };
     open(summary).map(request).collect()

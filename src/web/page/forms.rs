@@ -128,10 +128,12 @@ fn is_limited(summary: &Summary) -> bool {
 /// The dialogs of a session's page: to confirm a cancel, and to go on from a checkpoint.
 pub(super) fn dialogs(summary: &Summary) -> Markup {
     let id = summary.session_id;
+    let name = visible(&summary.name);
     html! {
         dialog #cancel-dialog aria-labelledby="cancel-title" {
             form data-cancel data-action={ "/api/sessions/" (id) "/cancel" } novalidate {
                 h2 #cancel-title { "Cancel this session?" }
+                p.hint { (name) }
                 p { "Its agent is ended. What it has written is kept, and the session can be resumed." }
                 p.buttons {
                     button.danger type="submit" { "Cancel the session" }
@@ -141,10 +143,12 @@ pub(super) fn dialogs(summary: &Summary) -> Markup {
             }
         }
         (branch_dialog("resume", "Resume from a checkpoint", "Resume", &format!("/api/sessions/{id}/resume"), html! {
+            p.hint { (name) }
             p { "The conversation is cut back to this checkpoint; files in the directory stay as they are now." }
             (limits("resume-dialog", summary))
         }))
         (branch_dialog("fork", "Fork the session", "Fork", &format!("/api/sessions/{id}/fork"), html! {
+            p.hint { (name) }
             p { "A new session begins with a copy of the conversation; this one stays as it is. Both work in the same directory." }
             p.field {
                 label for="fork-name" { "Name" }
@@ -286,6 +290,9 @@ fn hint(field: &Field<'_>) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::id::SessionId;
+    use crate::session::journal::Created;
+    use crate::session::request::Request;
     use serde_json::json;
 
     #[test]
@@ -314,6 +321,26 @@ mod tests {
         assert!(html.find("Large") < html.find("Your"), "in the order asked for: {html}");
         assert!(html.contains("type=\"number\"") && html.contains("checked"), "{html}");
         assert_eq!(html.matches(" required").count(), 1, "{html}");
+    }
+
+    #[test]
+    fn every_dialog_names_its_session() {
+        let created = Created {
+            request: Request {
+                task: "t".into(),
+                name: Some("tidy <up>".into()),
+                ..Request::default()
+            },
+            by: "a test".into(),
+            claim: None,
+        };
+        let summary = Summary::new(SessionId::new(), &created, jiff::Timestamp::UNIX_EPOCH);
+        let html = dialogs(&summary).into_string();
+        assert_eq!(
+            html.matches("<dialog").count(),
+            html.matches("tidy &lt;up&gt;").count(),
+            "{html}"
+        );
     }
 
     #[test]

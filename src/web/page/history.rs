@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
 use super::caller;
@@ -20,6 +18,7 @@ use crate::session::id::SessionId;
 use crate::session::summary::Summary;
 use crate::store::Filter;
 use crate::web::Faces;
+use crate::web::days;
 use crate::web::error::{Code, Problem};
 use crate::web::params::Params;
 
@@ -116,8 +115,6 @@ impl Search {
     /// A text that begins like a path means the directory.
     fn filter(&self) -> Filter {
         let is_path = self.text.starts_with('/');
-        let begin = |day: Date| day.to_zoned(TimeZone::system()).ok().map(|begin| begin.timestamp());
-        let end = |day: Date| day.tomorrow().ok().and_then(begin);
         Filter {
             states: Some(self.state.clone())
                 .filter(|state| !state.is_empty())
@@ -125,8 +122,8 @@ impl Search {
                 .collect(),
             name: None,
             directory: is_path.then(|| PathBuf::from(&self.text)),
-            since: self.since.and_then(begin),
-            until: self.until.and_then(end),
+            since: self.since.and_then(days::beginning),
+            until: self.until.and_then(days::end),
             search: Some(self.text.clone()).filter(|text| !text.is_empty() && !is_path),
         }
     }
@@ -157,6 +154,7 @@ impl Search {
 fn render(search: &Search, found: &Found) -> Markup {
     html! {
         h1 { "History" }
+        p.hint { "Days are counted in the zone " (days::zone_name()) "." }
         (form(search))
         div #results {
             @if found.sessions.is_empty() {
@@ -210,11 +208,9 @@ fn day_field(name: &str, label: &str, day: Option<Date>) -> Markup {
 
 /// Days as this machine counts them; sessions come newest first.
 fn by_day(sessions: &[Arc<Summary>]) -> Vec<(Date, &[Arc<Summary>])> {
-    let zone = TimeZone::system();
-    let day = |at: Timestamp| at.to_zoned(zone.clone()).date();
     sessions
-        .chunk_by(|one, next| day(one.created_at) == day(next.created_at))
-        .filter_map(|chunk| Some((day(chunk.first()?.created_at), chunk)))
+        .chunk_by(|one, next| days::of(one.created_at) == days::of(next.created_at))
+        .filter_map(|chunk| Some((days::of(chunk.first()?.created_at), chunk)))
         .collect()
 }
 

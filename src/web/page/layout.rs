@@ -9,6 +9,7 @@ use super::caller::Reader;
 use super::text::sentence;
 use crate::web::access::pages::PAGE_POLICY;
 use crate::web::error::Problem;
+use crate::web::remedy;
 
 /// Which place of the site a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub(super) fn answer(request: &HttpRequest, shown: Result<HttpResponse, Problem>
         main: html! {
             div.refusal {
                 h1 { "This cannot be shown" }
-                p { (sentence(&problem.to_string())) }
+                p { (sentence(&problem.told(remedy::Reader::Page))) }
                 p { a href="/" { "All sessions" } }
             }
         },

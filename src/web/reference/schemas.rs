@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type,
-};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -188,7 +186,7 @@ pub(in crate::web) struct RecordsSchema {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem, example = json!({
     "type": "urn:cc-executor:problem:no_such_session", "title": "There is no such session", "status": 404,
-    "detail": "there is no session abcd: `cc-executor ls --all` lists them", "code": "no_such_session"
+    "detail": "there is no session abcd: `GET /api/sessions` lists them", "code": "no_such_session"
 }))]
 pub(in crate::web) struct ProblemSchema {
     r#type: String,
@@ -247,12 +245,13 @@ pub(in crate::web) enum DeltaPartSchema {
     ToolInput,
 }
 
+/// The beginning of a UUID, from 4 digits on.
+const ID_PREFIX: &str = "^([0-9a-fA-F]{4,8}|[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){0,2}[0-9a-fA-F]{0,4}|[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{0,12})$";
+
 fn agent_session_id() -> RefOr<Schema> {
     let text = ObjectBuilder::new().schema_type(Type::String);
-    let description = "The id of the Claude session, as `claude --resume` takes it.";
-    text.format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
-        .description(Some(description))
-        .into()
+    let description = "The id of the Claude session, as `claude --resume` takes it, or its first 4 digits or more.";
+    text.pattern(Some(ID_PREFIX)).description(Some(description)).into()
 }
 
 fn instruction() -> RefOr<Schema> {

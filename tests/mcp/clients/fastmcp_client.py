@@ -43,7 +43,7 @@ async def main(mode, how, directory, where):
         result = await client.call_tool("execute_with_streaming", arguments, progress_handler=progress)
         structured = result.structured_content
         assert structured["outcome"] == "completed" and structured["result"] == "done", structured
-        assert asked == ["Claude asks:\nWhich colour?"], asked
+        assert [message.split("\n", 1)[1] for message in asked] == ["Claude asks:\nWhich colour?"], asked
         assert structured["session_id"] in told[0][1], told
         # A question that is asked by 2026-07-28 divides the call into two requests, each with progress of its own.
         for (earlier, _), (step, message) in zip(told, told[1:]):

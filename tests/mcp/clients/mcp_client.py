@@ -46,7 +46,7 @@ async def main(mode, how, directory, where):
         structured = result.structured_content
         assert structured["outcome"] == "completed" and structured["result"] == "done", structured
         assert not result.is_error
-        assert asked == ["Claude asks:\nWhich colour?"], asked
+        assert [message.split("\n", 1)[1] for message in asked] == ["Claude asks:\nWhich colour?"], asked
         assert structured["session_id"] in told[0][1], told
         uri = "resource://cc-executor/session/" + structured["session_id"]
         read = await client.read_resource(uri)

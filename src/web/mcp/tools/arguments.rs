@@ -137,6 +137,9 @@ pub(super) struct Get {
     /// Wait until the session has ended or asks something, at most so many seconds (up to 3600)
     #[serde(default)]
     pub(super) wait_seconds: Option<u64>,
+    /// Read a long answer piece by piece: 0 gives its beginning, and each piece says what to give for the next one
+    #[serde(default)]
+    pub(super) result_from: Option<usize>,
 }
 
 /// `list_executions`
@@ -177,7 +180,8 @@ pub(super) struct AnswerQuestion {
     /// For allow: grant these lines of the question's offers as well, for the rest of the session
     #[serde(default)]
     pub(super) grant: Vec<String>,
-    /// For choose: for each question's text the chosen label, or words of one's own; several labels joined by ", "
+    /// For choose: for each question's text the chosen label, or words of one's own. Where several may be chosen, join
+    /// labels, and words of one's own beside them, by ", "
     #[serde(default)]
     pub(super) answers: BTreeMap<String, String>,
     /// For submit: the form's content

@@ -19,7 +19,7 @@ use crate::session::question::Question;
 use crate::session::summary::Summary;
 use crate::web::mcp::caller::{Caller, Era};
 use crate::web::mcp::follow::{Follow, Followed, Questions, Stop, follow};
-use crate::web::mcp::forms::{self, Reply};
+use crate::web::mcp::forms::{self, Asker, Reply};
 use crate::web::mcp::narrate::{Narrator, Told};
 use crate::web::mcp::progress::Scale;
 use crate::web::mcp::result::{Execution, failure};
@@ -222,18 +222,17 @@ impl Call<'_> {
             noted.done();
         }
         match stop {
-            Stop::Asked(questions) if self.caller.can_fill_forms && self.caller.era == Era::Stateless => self.ask(
-                tool,
-                questions,
-                Kept {
+            Stop::Asked(questions) if self.caller.can_fill_forms && self.caller.era == Era::Stateless => {
+                let kept = Kept {
                     told: told.told(),
                     scale,
                     ..kept
-                },
-            ),
+                };
+                self.ask(tool, questions, kept).await
+            }
             Stop::Ended | Stop::Asked(_) | Stop::TimeUp => self.finish(kept.session, told).await,
             Stop::Left | Stop::CutOff => Ok(failure(format!(
-                "the call was interrupted; the session goes on. Resume with session_id {}: call get_execution",
+                "the call was interrupted; session_id {} goes on: call get_execution with it and wait_seconds",
                 kept.session
             ))
             .into()),
@@ -241,9 +240,10 @@ impl Call<'_> {
     }
 
     /// Asks a client of the stateless era: it shows the forms and calls again.
-    fn ask(self, tool: &str, questions: Vec<Question>, kept: Kept) -> Result<CallToolResponse, ToolError> {
+    async fn ask(self, tool: &str, questions: Vec<Question>, kept: Kept) -> Result<CallToolResponse, ToolError> {
+        let asker = Asker::of(&*self.door.handle.get(kept.session).await?);
         let named = |question: Question| {
-            let form = ElicitRequest::new(forms::form(&question));
+            let form = ElicitRequest::new(forms::form(&asker, &question));
             (
                 QuestionId::to_string(&question.question_id),
                 InputRequest::Elicitation(form),

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock};
-use schemars::JsonSchema;
-use serde::Serialize;
+use rmcp::model::CallToolResponse;
 
 use super::ToolError;
-use super::arguments::{AnswerQuestion, Control, ControlAction, Get, List, WAIT_SECONDS_MAX};
+use super::arguments::{AnswerQuestion, Control, ControlAction, Get, WAIT_SECONDS_MAX};
 use super::execute::Call;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::web::mcp::caller::Caller;
@@ -17,21 +15,6 @@ use crate::web::mcp::progress::Scale;
 use crate::web::mcp::result::Execution;
 use crate::web::mcp::server::Door;
 
-/// How many sessions are listed when the caller does not say.
-const LISTED: usize = 20;
-
-/// The most that are listed.
-const LISTED_MAX: usize = 100;
-
-/// Sessions, newest first.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Listed {
-    sessions: Vec<Execution>,
-    /// What to give as `before` for more; absent where there is no more
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_before: Option<String>,
-}
-
 type Answered = Result<CallToolResponse, ToolError>;
 
 /// `get_execution`
@@ -40,8 +23,13 @@ pub(super) async fn get(call: Call<'_>, arguments: Result<Get, ToolError>) -> An
         session_id,
         after,
         wait_seconds,
+        result_from,
     } = arguments?;
     let session = call.door.handle.resolve(&session_id).await?;
+    if let Some(from) = result_from {
+        let summary = call.door.handle.get(session).await?;
+        return Ok(Execution::brief(&summary).read_on(from).into_result(false).into());
+    }
     let what = Follow {
         session,
         told: Told::up_to(Seq(after)),
@@ -52,37 +40,6 @@ pub(super) async fn get(call: Call<'_>, arguments: Result<Get, ToolError>) -> An
     let Followed { told, .. } = follow(call.door, call.context, call.caller, what).await?;
     let summary = call.door.handle.get(session).await?;
     Ok(Execution::new(&summary, told).into_result(false).into())
-}
-
-/// `list_executions`
-pub(super) async fn list(door: &Door, arguments: Result<List, ToolError>) -> Answered {
-    let List {
-        state,
-        all,
-        before,
-        limit,
-    } = arguments?;
-    let limit = limit.unwrap_or(LISTED).clamp(1, LISTED_MAX);
-    let before = match before {
-        Some(id) => Some(door.handle.resolve(&id).await?),
-        None => None,
-    };
-    let mut next_before = None;
-    let found = if all || before.is_some() {
-        let found = door.handle.recent(before, limit).await?;
-        next_before = found
-            .last()
-            .filter(|_| found.len() == limit)
-            .map(|last| last.session_id.to_string());
-        found
-    } else {
-        door.handle.list().await?
-    };
-    let wanted = found
-        .iter()
-        .filter(|summary| state.as_deref().is_none_or(|state| state == summary.shown_state()));
-    let sessions: Vec<Execution> = wanted.take(limit).map(|summary| Execution::brief(summary)).collect();
-    Ok(shown(&Listed { sessions, next_before }).into())
 }
 
 /// `answer_question`
@@ -120,11 +77,4 @@ async fn only_question(door: &Door, session: SessionId) -> Result<QuestionId, To
             open.iter().map(QuestionId::to_string).collect::<Vec<_>>().join(", "),
         )),
     }
-}
-
-fn shown(listed: &Listed) -> CallToolResult {
-    let structured = serde_json::to_value(listed).unwrap_or_default();
-    let mut result = CallToolResult::success(vec![ContentBlock::text(structured.to_string())]);
-    result.structured_content = Some(structured);
-    result
 }

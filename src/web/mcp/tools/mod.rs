@@ -5,6 +5,7 @@
 
 mod arguments;
 mod execute;
+mod list;
 mod look;
 
 use rmcp::handler::server::common::{schema_for_output, schema_for_type};
@@ -21,6 +22,7 @@ use super::schema::plain;
 use super::server::Door;
 use crate::runtime::handle::CallError;
 use crate::session::id::SessionId;
+use crate::web::remedy::told_to_model;
 
 /// Why a tool was not carried out; each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +31,7 @@ pub(super) enum ToolError {
     #[error("the arguments do not fit: {0}; tools/list has the schema")]
     Arguments(String),
     /// The runtime refused.
-    #[error(transparent)]
+    #[error("{}", told_to_model(.0))]
     Refused(#[from] CallError),
     /// It is not known where the agent is to work.
     #[error("say in which directory to work: give `cwd` as an absolute path")]
@@ -73,17 +75,21 @@ const TOOLS: &[Entry] = &[
         name: "execute_with_streaming",
         title: "Run a task with Claude Code",
         description: "Runs a task with a Claude Code agent and waits for its end, with progress as it goes. The agent \
-            works in a directory of this machine and can use its tools there. The session survives a lost connection. \
-            For work of more than some minutes prefer background: true and get_execution.",
+            works in a directory of this machine and can use its tools there. For work of more than some minutes prefer \
+            background: true, which returns the session_id at once, and get_execution. If this call times out or is cut \
+            off, the session goes on: do not start it again. Its session_id came with the first progress and log \
+            message, and list_executions finds it by task, directory and time; get_execution with wait_seconds then \
+            waits for its end.",
         input: schema_for_type::<arguments::Execute>,
         effect: Effect::Runs,
     },
     Entry {
         name: "execute_resumable",
         title: "Run a long task that can be resumed",
-        description: "As execute_with_streaming, for long tasks: the first progress message carries the session_id, \
-            checkpoints are written as it goes, and should this call be interrupted the session can be resumed or read \
-            on by that id.",
+        description: "As execute_with_streaming, for long tasks: the first progress message and the first log message \
+            carry the session_id, and checkpoints are written as it goes. If this call times out or is cut off, the \
+            session goes on: list_executions finds it, get_execution with wait_seconds waits for its end, and \
+            resume_execution goes on with it once it has ended.",
         input: schema_for_type::<arguments::Execute>,
         effect: Effect::Runs,
     },
@@ -92,7 +98,8 @@ const TOOLS: &[Entry] = &[
         title: "Find out what is meant, then run the task",
         description: "As execute_with_streaming, for a task that may be ambiguous: the agent first looks at what is \
             there without changing anything; if the task can be understood in more than one way, the user is asked; \
-            then the task is run as it was settled.",
+            then the task is run as it was settled. If this call times out, go on with list_executions and \
+            get_execution.",
         input: schema_for_type::<arguments::Execute>,
         effect: Effect::Runs,
     },
@@ -100,7 +107,8 @@ const TOOLS: &[Entry] = &[
         name: "resume_execution",
         title: "Go on with a session that was interrupted",
         description: "Goes on with a session that has failed, was cancelled or timed out, with all that its agent knew, \
-            and waits for its end as execute_with_streaming does.",
+            and waits for its end as execute_with_streaming does. If this call times out, the session goes on: call \
+            get_execution with its session_id and wait_seconds.",
         input: schema_for_type::<arguments::Resume>,
         effect: Effect::Runs,
     },
@@ -108,14 +116,18 @@ const TOOLS: &[Entry] = &[
         name: "get_execution",
         title: "Look at a session, or wait for it",
         description: "How a session stands: state, result, open questions, and what happened after record `after`. With \
-            wait_seconds it waits until the session has ended or asks something, at most so long.",
+            wait_seconds it waits until the session has ended or asks something, at most so long; if this call times \
+            out, call again with less. A long answer is shown by its end: result_from: 0 reads all of it, piece by \
+            piece.",
         input: schema_for_type::<arguments::Get>,
         effect: Effect::Looks,
     },
     Entry {
         name: "list_executions",
         title: "List sessions",
-        description: "Sessions, newest first: those that live and those that ended lately, or with `all` every one.",
+        description: "Sessions, newest first: those that live and those that ended lately, or with `all` every one. Each \
+            has its name, task, directory and times, and what it waits for: a call that was cut off is found again \
+            here.",
         input: schema_for_type::<arguments::List>,
         effect: Effect::Looks,
     },
@@ -157,7 +169,7 @@ impl Entry {
             Effect::Looks => ToolAnnotations::new().read_only(true).open_world(false),
         };
         let output = if self.name == "list_executions" {
-            schema_for_output::<look::Listed>()
+            schema_for_output::<list::Listed>()
         } else {
             schema_for_output::<Execution>()
         };
@@ -181,7 +193,7 @@ pub(super) async fn call(
         "execute_with_streaming" | "execute_resumable" | SMART => call.execute(params, &name).await,
         "resume_execution" => call.resume(params, &name).await,
         "get_execution" => look::get(call, read(params.arguments)).await,
-        "list_executions" => look::list(door, read(params.arguments)).await,
+        "list_executions" => list::list(door, read(params.arguments)).await,
         "answer_question" => look::answer(door, caller, read(params.arguments)).await,
         "control_execution" => look::control(door, caller, read(params.arguments)).await,
         _ => return Err(ErrorData::invalid_params(format!("there is no tool {name:?}"), None)),

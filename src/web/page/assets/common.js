@@ -14,9 +14,28 @@ export const all = (selector, root = document) => [...root.querySelectorAll(sele
 
 const csrf = () => one('meta[name="csrf-token"]')?.content;
 
-/** Calls the API; answers JSON, or throws a Refused. */
+/** Calls the API; answers JSON, or throws a Refused. Somebody who signed in again meanwhile has another CSRF token. */
 export async function call(method, path, body, headers = {}) {
-    const sent = { "X-CC-Executor-Client": "page", ...headers };
+    try {
+        return await send(method, path, body, headers);
+    } catch (error) {
+        if (error.code !== "csrf" || !(await renewCsrf())) throw error;
+        return send(method, path, body, headers);
+    }
+}
+
+async function renewCsrf() {
+    const response = await reach("/", { headers: { Accept: "text/html" } });
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const fresh = one('meta[name="csrf-token"]', page)?.content;
+    const known = one('meta[name="csrf-token"]');
+    if (!fresh || !known || fresh === known.content) return false;
+    known.content = fresh;
+    return true;
+}
+
+async function send(method, path, body, headers) {
+    const sent = { ...headers };
     if (csrf()) sent["X-CSRF-Token"] = csrf();
     if (body !== undefined) sent["Content-Type"] = "application/json";
     const response = await reach(path, { method, headers: sent, body: body && JSON.stringify(body) });
@@ -35,7 +54,8 @@ export async function part(path) {
 async function reach(path, options) {
     let response;
     try {
-        response = await fetch(path, { cache: "no-store", ...options });
+        const headers = { "X-CC-Executor-Client": "page", ...options.headers };
+        response = await fetch(path, { cache: "no-store", ...options, headers });
     } catch {
         throw new Refused(0, { detail: "The daemon does not answer. What you typed is still here: try again." });
     }

@@ -14,6 +14,9 @@ const AHEAD = 1_200;
 // How near to the end the reader counts as following.
 const FOLLOWING = 60;
 
+// How much stays free above a question, in pixels.
+const MARGIN = 12;
+
 // Further behind than this, the page jumps to the end instead of fetching all that lies between.
 const BEHIND_MAX = 400;
 
@@ -211,8 +214,13 @@ export class Transcript {
         return this.end.getBoundingClientRect().bottom - this.viewBottom;
     }
 
+    /** Shows the end, or the beginning of a question that would not fit above it. */
     follow() {
-        if (this.isFollowing && this.gap > 0) this.scroller.scrollTop += this.gap;
+        if (!this.isFollowing) return;
+        const question = one('#question-list .question:not([data-status="answered"])', this.section);
+        const room = question ? question.getBoundingClientRect().top - this.viewTop - MARGIN : Infinity;
+        const distance = Math.min(this.gap, room);
+        if (distance > 0) this.scroller.scrollTop += distance;
     }
 
     scrolled() {
