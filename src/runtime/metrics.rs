@@ -25,13 +25,14 @@ use crate::session::summary::Summary;
 use crate::store::{Commit, lock};
 
 /// All states as they are shown, so that a state without sessions is 0 and not missing.
-const SHOWN_STATES: [&str; 13] = [
+const SHOWN_STATES: [&str; 14] = [
     "queued",
     "starting",
     "running",
     "awaiting_input",
     "waiting_quota",
     "waiting_api",
+    "waiting_login",
     "paused",
     "waiting_retry",
     "stopping",

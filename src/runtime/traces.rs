@@ -249,7 +249,7 @@ impl Open {
                 self.waiting = (now != WaitingFor::Nothing).then_some((now, over.at));
                 Some(over.within(waited_for(before), since))
             }
-            (None, WaitingFor::Quota | WaitingFor::Api | WaitingFor::Room) => {
+            (None, WaitingFor::Quota | WaitingFor::Api | WaitingFor::Login | WaitingFor::Room) => {
                 self.waiting = Some((now, over.at));
                 None
             }
@@ -361,6 +361,7 @@ fn waited_for(waiting_for: WaitingFor) -> &'static str {
         WaitingFor::Nothing => "waiting",
         WaitingFor::Quota => "waiting for quota",
         WaitingFor::Api => "waiting for the API",
+        WaitingFor::Login => "waiting for the login",
         WaitingFor::Room => "waiting for room on the disk",
     }
 }

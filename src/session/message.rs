@@ -284,6 +284,9 @@ pub enum Message {
         status: Option<u16>,
         /// The kind of failure, in the CLI's words.
         error: String,
+        /// Time until which a refused login is tried again. Present only if the login was accepted earlier in the session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        login_until: Option<Timestamp>,
     },
     /// What the usage limits say.
     RateLimit {
@@ -317,6 +320,16 @@ pub enum Message {
         topic: String,
         /// The text.
         text: String,
+        /// Why nothing follows the text in this turn, if a hook or the CLI stopped the turn with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stopped: Option<String>,
+    },
+    /// Output of a slash command that the CLI ran itself, such as `/context`. The model did not write it.
+    CommandOutput {
+        /// The text.
+        text: String,
+        /// The command failed, or the CLI does not have it.
+        failed: bool,
     },
     /// A turn has ended.
     TurnEnded(Box<TurnEnd>),
@@ -331,6 +344,12 @@ impl Message {
         resets_at.and_then(|seconds| Timestamp::from_second(seconds).ok())
     }
 }
+
+/// Status of a task that ended well, in [`Message::TaskEnded`].
+pub const TASK_COMPLETED: &str = "completed";
+
+/// Status of a task that failed, in [`Message::TaskEnded`].
+pub const TASK_FAILED: &str = "failed";
 
 /// Kinds of background task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -404,6 +423,12 @@ impl TurnEnd {
     /// Whether there was a turn: the refusal to resume is an error too, and answers nobody.
     pub fn is_of_turn(&self) -> bool {
         !self.is_error || !self.answers.is_empty()
+    }
+
+    /// Returns true if the model worked in the turn and the turn ended well. A slash command that only prints has no model
+    /// rounds.
+    pub fn is_work(&self) -> bool {
+        !self.is_error && !self.synthetic && self.turns > 0
     }
 
     /// What the session has used, when it had used `before` at its last result.

@@ -2,13 +2,9 @@
 //!
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`], [`message`],
 //! [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`patience`],
-//! [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`], [`effective`] and [`kept`]
-//! (folds of a journal), [`opening`], [`interruption`] and [`digest`] (what an agent is told first), [`clarify`] (what may come
-//! before the work).
-//! [`question`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`], [`patience`],
-//! [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`] and [`kept`] (folds of a
-//! journal), [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is told first), [`clarify`] (what may
-//! come before the work).
+//! [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`], [`effective`], [`kept`] and
+//! [`login`] (folds of a journal), [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is told first),
+//! [`clarify`] (what may come before the work).
 
 mod active;
 mod answers;
@@ -23,6 +19,7 @@ mod inputs;
 pub mod interruption;
 pub mod journal;
 pub mod kept;
+pub mod login;
 pub mod message;
 pub mod nesting;
 pub mod opening;

@@ -1,5 +1,6 @@
 //! How sessions look in JSON, the same over REST, MCP and in `--json`.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -94,7 +95,7 @@ pub struct SessionView<'a> {
     structured_output: Option<&'a Value>,
     /// A sentence about its end, or about what it waits for.
     #[schema(required)]
-    note: Option<&'a str>,
+    note: Option<Cow<'a, str>>,
     /// The number of the last record.
     #[schema(value_type = u64)]
     head: Seq,

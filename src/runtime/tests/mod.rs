@@ -13,6 +13,7 @@ mod faults;
 mod host;
 mod hours;
 mod lines;
+mod login;
 mod meant;
 mod owed;
 mod policy;

@@ -1,5 +1,7 @@
 //! What a tool answers: a session as it stands, what was told of it, and what can be done next.
 
+use std::borrow::Cow;
+
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,8 +19,8 @@ pub(super) struct Execution {
     session_id: String,
     /// What the caller should do about it.
     status: Status,
-    /// queued, starting, running, awaiting_input, waiting_quota, waiting_api, paused, waiting_retry, stopping, completed,
-    /// failed, cancelled or timed_out
+    /// queued, starting, running, awaiting_input, waiting_quota, waiting_api, waiting_login, paused, waiting_retry,
+    /// stopping, completed, failed, cancelled or timed_out
     state: String,
     /// When it goes on by itself: at the next attempt, or the reset of a usage limit
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,7 +109,7 @@ impl Execution {
             cause: outcome.and_then(Outcome::cause).map(|cause| cause.name().to_owned()),
             result: summary.result.clone(),
             structured_output: summary.structured_output.clone(),
-            note: summary.note.clone(),
+            note: summary.shown_note().map(Cow::into_owned),
             questions,
             attempt: summary.lifecycle.attempt.0,
             turns: summary.turns,

@@ -31,6 +31,8 @@ const STATES: &[&str] = &[
     "running",
     "awaiting_input",
     "waiting_quota",
+    "waiting_api",
+    "waiting_login",
     "waiting_retry",
     "queued",
     "completed",

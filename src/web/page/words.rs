@@ -1,5 +1,7 @@
 //! Amounts, times and states in words.
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
@@ -42,6 +44,7 @@ pub(super) fn state_word(state: &str) -> &str {
         "awaiting_input" => "Needs an answer",
         "waiting_quota" => "Waits for the usage limit",
         "waiting_api" => "Waits for the API",
+        "waiting_login" => "Waits for the login",
         "paused" => "Paused",
         "waiting_retry" => "Waits to try again",
         "stopping" => "Stopping",
@@ -94,10 +97,11 @@ pub(super) fn doing(summary: &Summary) -> Option<String> {
         return Some(markdown::plain(result, DOING_CHARS_MAX));
     }
     let tool = summary.work.open_tool().filter(|_| outcome.is_none());
-    let note = summary.shown_note();
-    tool.or(note.filter(|_| summary.shown_state() != "running"))
+    let note = summary.shown_note().filter(|_| summary.shown_state() != "running");
+    tool.map(Cow::Borrowed)
+        .or(note)
         .filter(|text| !text.is_empty())
-        .map(str::to_owned)
+        .map(Cow::into_owned)
 }
 
 #[cfg(test)]

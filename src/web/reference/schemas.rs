@@ -35,6 +35,7 @@ pub(in crate::web) enum ShownState {
     AwaitingInput,
     WaitingQuota,
     WaitingApi,
+    WaitingLogin,
     Paused,
     WaitingRetry,
     Stopping,
