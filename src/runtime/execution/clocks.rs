@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::runtime::messages::IsAwaited;
+use crate::session::login;
+use crate::session::message::Message;
 use crate::session::patience::Doing;
 use crate::session::summary::WaitingFor;
 
@@ -180,6 +182,18 @@ impl Execution {
             self.begin_close(Ending::NotSignedIn { message, until }, ctx);
         }
         Some(left)
+    }
+
+    /// Notes in a refusal of the login until when the login is tried again.
+    pub(super) fn hold_login(&mut self, message: &mut Message) {
+        let is_refusal = login::is_refusal(message);
+        if let Message::ApiRetry { login_until, .. } = message
+            && is_refusal
+        {
+            let now = self.surroundings.outside.clock.now();
+            *login_until = self.intake.login.refused(now, self.surroundings.settings.login_hold());
+        }
+        self.intake.login.take_message(message);
     }
 
     /// Until when a session whose agent has given up on the login tries it again, if it does.

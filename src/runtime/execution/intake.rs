@@ -8,7 +8,7 @@ use crate::agent::wire::decode::{decode, usage_report};
 use crate::agent::wire::lines::{Line, Lines};
 use crate::agent::wire::plan;
 use crate::session::journal::{DroppedDraft, Input, Said, UnknownLine, Withdrawn};
-use crate::session::login::{self, Login};
+use crate::session::login::Login;
 use crate::session::message::{Activity, Asked, Delta, Frame, Message};
 use crate::session::question::{Question, QuestionKind};
 use crate::session::summary::cut;
@@ -44,7 +44,7 @@ pub(super) struct Intake {
     /// The permission mode that the agent told of last.
     mode: Option<String>,
     /// The agent's login, by all lines that were read.
-    login: Login,
+    pub login: Login,
     pub send_inputs_when_acknowledged: bool,
 }
 
@@ -359,18 +359,6 @@ impl Execution {
         if is_step {
             self.ask_for_count_if_due();
         }
-    }
-
-    /// Notes in a refusal of the login until when the login is tried again.
-    fn hold_login(&mut self, message: &mut Message) {
-        let is_refusal = login::is_refusal(message);
-        if let Message::ApiRetry { login_until, .. } = message
-            && is_refusal
-        {
-            let now = self.surroundings.outside.clock.now();
-            *login_until = self.intake.login.refused(now, self.surroundings.settings.login_hold());
-        }
-        self.intake.login.take_message(message);
     }
 
     /// A question that a resumed agent asks again keeps its name, and takes the answer that waits for it. Where an agent may
