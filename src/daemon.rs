@@ -361,6 +361,7 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         },
         quota_hold: minutes(supervision.quota_hold_minutes),
         api_hold: minutes(supervision.api_hold_minutes),
+        login_hold: minutes(supervision.login_hold_minutes),
         checkpoint_interval: Duration::from_secs(supervision.checkpoint_interval_seconds),
         background_grace: Duration::from_secs(supervision.background_grace_seconds),
         timers_max: jiff::SignedDuration::from_hours(i64::from(supervision.timers_max_hours)),

@@ -178,7 +178,8 @@ pub(crate) fn describe_message(message: &Message) -> String {
             units::tokens(*post_tokens)
         ),
         Message::ConversationReset { .. } => "the conversation was cleared".to_owned(),
-        Message::Said { topic, text } => format!("{topic}: {text}"),
+        Message::Said { topic, text, .. } => format!("{topic}: {text}"),
+        Message::CommandOutput { text, .. } => text.clone(),
         Message::TurnEnded(end) => describe_turn_end(end),
     }
 }
@@ -190,13 +191,19 @@ fn describe_api_retry(message: &Message) -> String {
         delay_ms,
         status,
         error,
+        login_until,
     } = message
     else {
         return String::new();
     };
     let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
     let seconds = delay_ms.div_ceil(1000);
-    format!("the API failed ({status}, {error}): retry {retry} of {retries_max} in {seconds} s")
+    let what = if login_until.is_some() {
+        "the login is refused"
+    } else {
+        "the API failed"
+    };
+    format!("{what} ({status}, {error}): retry {retry} of {retries_max} in {seconds} s")
 }
 
 fn describe_turn_end(end: &TurnEnd) -> String {

@@ -213,6 +213,12 @@ impl Renderer {
             } => {
                 self.quiet(&format!("  │ {}", one_line(text, LINE_CHARS_MAX)), out);
             }
+            Message::CommandOutput { text, .. } => {
+                self.close_line(out);
+                self.text(text, out);
+                self.close_line(out);
+                text.clone_into(&mut self.last_text);
+            }
             Message::Thinking { text, .. } if text.trim().is_empty() => {}
             Message::Thinking { text, .. } => self.quiet(&format!("✻ {}", one_line(text, THOUGHT_CHARS_MAX)), out),
             Message::ToolUse {

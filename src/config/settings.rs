@@ -159,6 +159,8 @@ pub struct SupervisionSettings {
     pub quota_hold_minutes: u64,
     /// How long an agent may ask an API that does not answer, in minutes.
     pub api_hold_minutes: u64,
+    /// Minutes for which a refused login is tried again that worked earlier in the session; 0 to fail at once.
+    pub login_hold_minutes: u64,
     /// Stall clock of the first message, in seconds.
     pub first_message_seconds: u64,
     /// Stall clock of a started answer, in seconds.

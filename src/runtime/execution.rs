@@ -205,7 +205,7 @@ impl Execution {
         let task_summary = Arc::clone(&task.summary);
         let closing = Closing::new(task.end_with.clone());
         Self {
-            intake: Intake::starting_at(summary.through_offset),
+            intake: Intake::after(&summary),
             task,
             surroundings,
             supervisor,

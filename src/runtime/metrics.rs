@@ -26,7 +26,7 @@ use crate::session::summary::Summary;
 use crate::store::{Commit, lock};
 
 /// All states as they are shown, so that a state without sessions is 0 and not missing.
-const SHOWN_STATES: [&str; 14] = [
+const SHOWN_STATES: [&str; 15] = [
     "queued",
     "starting",
     "running",
@@ -34,6 +34,7 @@ const SHOWN_STATES: [&str; 14] = [
     "waiting_quota",
     "waiting_api",
     "waiting_timer",
+    "waiting_login",
     "paused",
     "waiting_retry",
     "stopping",

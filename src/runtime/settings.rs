@@ -43,6 +43,8 @@ pub struct RuntimeSettings {
     pub quota_hold: Duration,
     /// How long an agent may ask an API that does not answer before it is ended.
     pub api_hold: Duration,
+    /// Time for which a refused login is tried again that worked earlier in the session.
+    pub login_hold: Duration,
     /// While anything happens there is a checkpoint at least this often.
     pub checkpoint_interval: Duration,
     /// How long background shells may go on after the result.
@@ -62,6 +64,11 @@ pub struct RuntimeSettings {
 }
 
 impl RuntimeSettings {
+    /// Time for which a refused login is tried again, to be added to a point in time.
+    pub fn login_hold(&self) -> SignedDuration {
+        SignedDuration::try_from(self.login_hold).unwrap_or(SignedDuration::MAX)
+    }
+
     /// The directory of a session.
     pub fn session_directory(&self, session: SessionId) -> PathBuf {
         self.sessions.join(session.to_string())
@@ -114,6 +121,7 @@ impl RuntimeSettings {
             },
             quota_hold: Duration::MAX,
             api_hold: Duration::MAX,
+            login_hold: Duration::from_secs(300),
             checkpoint_interval: Duration::MAX,
             background_grace: Duration::ZERO,
             timers_max: SignedDuration::from_hours(24),

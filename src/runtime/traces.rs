@@ -250,7 +250,7 @@ impl Open {
                 self.waiting = (now != WaitingFor::Nothing).then_some((now, over.at));
                 Some(over.within(waited_for(before), since))
             }
-            (None, WaitingFor::Quota | WaitingFor::Api | WaitingFor::Timer | WaitingFor::Room) => {
+            (None, WaitingFor::Quota | WaitingFor::Api | WaitingFor::Login | WaitingFor::Timer | WaitingFor::Room) => {
                 self.waiting = Some((now, over.at));
                 None
             }
@@ -363,6 +363,7 @@ fn waited_for(waiting_for: WaitingFor) -> &'static str {
         WaitingFor::Quota => "waiting for quota",
         WaitingFor::Api => "waiting for the API",
         WaitingFor::Timer => "waiting for a timer",
+        WaitingFor::Login => "waiting for the login",
         WaitingFor::Room => "waiting for room on the disk",
     }
 }

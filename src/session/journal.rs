@@ -396,7 +396,7 @@ pub struct Resumed {
 }
 
 /// Data of `session.ended`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct SessionEnd {
     /// How.
     #[serde(flatten)]

@@ -290,6 +290,9 @@ pub enum Message {
         status: Option<u16>,
         /// The kind of failure, in the CLI's words.
         error: String,
+        /// Time until which a refused login is tried again. Present only if the login was accepted earlier in the session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        login_until: Option<Timestamp>,
     },
     /// What the usage limits say.
     RateLimit {
@@ -323,6 +326,16 @@ pub enum Message {
         topic: String,
         /// The text.
         text: String,
+        /// Why nothing follows the text in this turn, if a hook or the CLI stopped the turn with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stopped: Option<String>,
+    },
+    /// Output of a slash command that the CLI ran itself, such as `/context`. The model did not write it.
+    CommandOutput {
+        /// The text.
+        text: String,
+        /// The command failed, or the CLI does not have it.
+        failed: bool,
     },
     /// A turn has ended.
     TurnEnded(Box<TurnEnd>),
@@ -361,6 +374,12 @@ impl Message {
         resets_at.and_then(|seconds| Timestamp::from_second(seconds).ok())
     }
 }
+
+/// Status of a task that ended well, in [`Message::TaskEnded`].
+pub const TASK_COMPLETED: &str = "completed";
+
+/// Status of a task that failed, in [`Message::TaskEnded`].
+pub const TASK_FAILED: &str = "failed";
 
 /// Kinds of background task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -442,6 +461,12 @@ impl TurnEnd {
     /// Model calls that this result counts.
     pub fn model_calls(&self) -> u32 {
         self.calls.unwrap_or(self.turns)
+    }
+
+    /// Returns true if the model worked in the turn and the turn ended well. A slash command that only prints has no model
+    /// rounds.
+    pub fn is_work(&self) -> bool {
+        !self.is_error && !self.synthetic && self.turns > 0
     }
 
     /// What the session has used, when it had used `before` at its last result.

@@ -3,7 +3,7 @@
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`] and [`umask`],
 //! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`],
 //! [`patience`], [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`], [`effective`],
-//! [`timers`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written),
+//! [`timers`], [`login`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written),
 //! [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is told first), [`clarify`] (what may come before
 //! the work).
 
@@ -22,6 +22,7 @@ pub mod interruption;
 pub mod journal;
 pub mod kept;
 pub mod limits;
+pub mod login;
 pub mod message;
 pub mod nesting;
 pub mod opening;

@@ -24,6 +24,9 @@ pub enum Ending {
         /// Its own words, where it had any.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         message: String,
+        /// Time until which the session tries the login again. Absent if the session fails at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// A usage limit is reached.
     Quota {
@@ -73,6 +76,12 @@ impl Ending {
         }
     }
 
+    /// Returns true if the agent refused what it was told before the model saw it.
+    pub fn is_before_model(&self) -> bool {
+        let causes = [Cause::PromptBlocked, Cause::CommandFailed];
+        matches!(self, Self::Refused { cause, .. } if causes.contains(cause))
+    }
+
     /// Whether a restart after it counts against the restart budget.
     pub fn is_charged(&self) -> bool {
         match self {
@@ -94,8 +103,15 @@ impl fmt::Display for Ending {
             Self::Finished => f.write_str("the task is done"),
             Self::Refused { cause, message } if message.is_empty() => write!(f, "{cause}"),
             Self::Refused { cause, message } => write!(f, "{cause}: {message}"),
-            Self::NotSignedIn { message } => {
-                f.write_str("the agent is not signed in: run `claude` once and log in, or set its API key")?;
+            Self::NotSignedIn { message, until } => {
+                match until {
+                    Some(until) => write!(
+                        f,
+                        "the login is refused, and tried again until {until:.0}; if it has run out"
+                    )?,
+                    None => f.write_str("the agent is not signed in")?,
+                }
+                f.write_str(": run `claude` once and log in, or set its API key")?;
                 if message.is_empty() {
                     return Ok(());
                 }
@@ -130,6 +146,10 @@ pub enum Cause {
     ModelRefusal,
     /// The agent gave no answer that fits the JSON Schema of the request.
     NoStructuredOutput,
+    /// A hook or a plugin stopped the prompt before the model saw it.
+    PromptBlocked,
+    /// The slash command that is the task failed before or without the model, or the CLI does not have it.
+    CommandFailed,
     /// The turn ended in an error that says no more.
     AgentError,
     /// The agent is not signed in.
@@ -154,6 +174,8 @@ impl Cause {
             Self::PromptTooLong => "prompt_too_long",
             Self::ModelRefusal => "model_refusal",
             Self::NoStructuredOutput => "no_structured_output",
+            Self::PromptBlocked => "prompt_blocked",
+            Self::CommandFailed => "command_failed",
             Self::AgentError => "agent_error",
             Self::Auth => "auth",
             Self::Quota => "quota",
@@ -173,6 +195,8 @@ impl fmt::Display for Cause {
             Self::PromptTooLong => "the conversation is too long for the model",
             Self::ModelRefusal => "the model refused",
             Self::NoStructuredOutput => "the agent gave no answer that fits the JSON Schema",
+            Self::PromptBlocked => "a hook stopped the prompt before the model saw it",
+            Self::CommandFailed => "the slash command failed",
             Self::AgentError => "the agent ended its turn with an error",
             Self::Auth => "the agent is not signed in",
             Self::Quota => "a usage limit is reached",

@@ -75,6 +75,8 @@ pub enum WaitingFor {
     Quota,
     /// An API that answers.
     Api,
+    /// An API that accepts the login, which it accepted before.
+    Login,
     /// A timer that the agent has set for itself.
     Timer,
     /// Room on the disk. Never in a journal, which has no room for it: shown from memory.

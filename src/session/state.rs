@@ -21,8 +21,9 @@ use uuid::Uuid;
 pub use self::decide::{Decision, Denied, Effect, Event, decide};
 use super::clarify::Clarify;
 use super::id::Attempt;
-use super::journal::{AttemptEnd, Entry, StateChange};
-use super::message::Message;
+use super::journal::{AttemptEnd, Entry, SessionEnd, StateChange};
+use super::login::Login;
+use super::message::{Message, TASK_COMPLETED};
 use super::outcome::{Ending, Outcome, StopFor};
 use super::restart::Restarts;
 
@@ -166,6 +167,12 @@ pub struct Lifecycle {
     /// How far the clarification of its task has come.
     #[serde(default)]
     pub clarify: Clarify,
+    /// The agent's login, as far as the session has used it.
+    #[serde(default)]
+    pub login: Login,
+    /// How the session ended last. None before the first end, and again once the model has worked on it since.
+    #[serde(default)]
+    pub last_end: Option<SessionEnd>,
 }
 
 impl Default for Lifecycle {
@@ -176,6 +183,8 @@ impl Default for Lifecycle {
             agent_session_id: None,
             restarts: Restarts::default(),
             clarify: Clarify::Unasked,
+            login: Login::default(),
+            last_end: None,
         }
     }
 }
@@ -183,6 +192,7 @@ impl Default for Lifecycle {
 impl Lifecycle {
     /// Takes one journal entry into account; entries that say nothing about the lifecycle change nothing.
     pub fn apply(&mut self, entry: &Entry, at: Timestamp) {
+        self.login.take(entry);
         match entry {
             Entry::SessionState(change) => self.change_state(change),
             Entry::AttemptStarted(start) => {
@@ -193,6 +203,7 @@ impl Lifecycle {
             Entry::SessionResumed(_) => {
                 self.restarts = Restarts::default();
                 self.analyse_again();
+                self.know_last_end();
             }
             Entry::SessionCreated(created) if created.request.clarify => self.clarify = Clarify::Analysing,
             Entry::QuestionAsked(question) if self.is_asking() => {
@@ -201,12 +212,11 @@ impl Lifecycle {
                 };
             }
             Entry::TaskRefined(_) => self.clarify = Clarify::Settled,
-            Entry::SessionEnded(end) => self.state = State::Ended { outcome: end.outcome },
-            Entry::AgentMessage(said) => match &said.message {
-                Message::ConversationReset { agent_session_id } => self.agent_session_id = Some(*agent_session_id),
-                Message::TurnEnded(end) if !end.is_error => self.restarts.note_progress(),
-                _ => {}
-            },
+            Entry::SessionEnded(end) => {
+                self.state = State::Ended { outcome: end.outcome };
+                self.last_end = Some(end.clone());
+            }
+            Entry::AgentMessage(said) => self.take_message(&said.message),
             Entry::SessionCreated(_)
             | Entry::Input(_)
             | Entry::AgentUnknown(_)
@@ -225,6 +235,36 @@ impl Lifecycle {
             | Entry::ClockJumped(_)
             | Entry::RetryScheduled(_)
             | Entry::ContextRebuilt(_) => {}
+        }
+    }
+
+    /// A session that ended under an earlier version has its outcome alone.
+    fn know_last_end(&mut self) {
+        if let State::Ended { outcome } = self.state {
+            let summary = || {
+                outcome
+                    .cause()
+                    .map_or_else(|| outcome.name().to_owned(), |cause| cause.to_string())
+            };
+            self.last_end.get_or_insert_with(|| SessionEnd {
+                outcome,
+                summary: summary(),
+            });
+        }
+    }
+
+    fn take_message(&mut self, message: &Message) {
+        match message {
+            Message::ConversationReset { agent_session_id } => self.agent_session_id = Some(*agent_session_id),
+            Message::TurnEnded(end) if !end.is_error => {
+                self.restarts.note_progress();
+                if end.is_work() {
+                    self.last_end = None;
+                }
+            }
+            // A slash command that runs as a fork is a task of its own, and its turn has no rounds.
+            Message::TaskEnded { status, .. } if status == TASK_COMPLETED => self.last_end = None,
+            _ => {}
         }
     }
 
@@ -262,12 +302,12 @@ impl Lifecycle {
             ending if ending.is_charged() => {
                 self.restarts.count_charged(ending.name(), end.open_tool.as_deref(), at);
             }
-            Ending::Quota { .. } | Ending::ApiDown { .. } => {
+            Ending::Quota { .. } | Ending::ApiDown { .. } | Ending::NotSignedIn { until: Some(_), .. } => {
                 self.restarts.count_uncharged();
             }
             Ending::Finished
             | Ending::Refused { .. }
-            | Ending::NotSignedIn { .. }
+            | Ending::NotSignedIn { until: None, .. }
             | Ending::Crashed
             | Ending::Panicked
             | Ending::Stalled

@@ -324,13 +324,16 @@ impl Summary {
     }
 
     /// A sentence about the state as it is shown.
-    pub fn shown_note(&self) -> Option<&str> {
-        self.shown().1.or(self.note.as_deref())
+    pub fn shown_note(&self) -> Option<Cow<'_, str>> {
+        self.shown().1.or(self.note.as_deref().map(Cow::Borrowed))
     }
 
     /// The state as it is shown, and what is to be said about it where that is another one than the journal's.
-    fn shown(&self) -> (&'static str, Option<&'static str>) {
-        let asked = ("awaiting_input", Some("it goes on when its question is answered"));
+    fn shown(&self) -> (&'static str, Option<Cow<'static, str>>) {
+        let asked = (
+            "awaiting_input",
+            Some("it goes on when its question is answered".into()),
+        );
         match &self.lifecycle.state {
             state if self.waiting_for == WaitingFor::Room && state.outcome().is_none() => ("paused", None),
             State::Starting | State::Running if self.is_waiting_for_person() => asked,
@@ -339,12 +342,13 @@ impl Summary {
                 WaitingFor::Nothing => ("running", None),
                 WaitingFor::Quota => {
                     let note = "its usage limit is reached; it goes on when that is reset";
-                    ("waiting_quota", Some(note))
+                    ("waiting_quota", Some(note.into()))
                 }
-                WaitingFor::Api => ("waiting_api", Some("the API fails; the agent asks it again")),
+                WaitingFor::Api => ("waiting_api", Some("the API fails; the agent asks it again".into())),
+                WaitingFor::Login => ("waiting_login", Some(self.lifecycle.login.note().into())),
                 WaitingFor::Timer => {
                     let note = "the agent waits for a timer that it has set; it goes on when that fires";
-                    ("waiting_timer", Some(note))
+                    ("waiting_timer", Some(note.into()))
                 }
                 WaitingFor::Room => ("paused", None),
             },
@@ -362,7 +366,7 @@ impl Summary {
             State::WaitingRetry { at } => Some(at),
             State::Running => match self.waiting_for {
                 WaitingFor::Quota => self.quota_resets_at,
-                WaitingFor::Api => self.api_retry_at,
+                WaitingFor::Api | WaitingFor::Login => self.api_retry_at,
                 WaitingFor::Timer => self.timers.next_due(),
                 WaitingFor::Nothing | WaitingFor::Room => None,
             },
@@ -406,6 +410,8 @@ impl Summary {
         // No result will tell of the rest any more.
         self.settled = None;
         self.turns = self.turns.saturating_add(self.work.take_uncounted_rounds());
+        // The model has seen nothing of the task: a next attempt gives it the task again.
+        self.is_told &= !ending.is_before_model() || self.turns > 0;
         if let Ending::LostContext { message } = ending {
             self.lost = Some(message.clone());
             self.cut = None;
@@ -422,8 +428,14 @@ impl Summary {
             }
             // While it waits out a usage limit the CLI goes on announcing retries.
             Message::ApiRetry { error, .. } if error == "rate_limit" && self.waiting_for == WaitingFor::Quota => {}
-            Message::ApiRetry { delay_ms, .. } => {
-                self.waiting_for = WaitingFor::Api;
+            Message::ApiRetry {
+                delay_ms, login_until, ..
+            } => {
+                self.waiting_for = if login_until.is_some() {
+                    WaitingFor::Login
+                } else {
+                    WaitingFor::Api
+                };
                 self.api_retry_at = Some(moved(at, i64::try_from(*delay_ms).unwrap_or(i64::MAX)));
             }
             Message::RateLimit { rejected: true, .. } => {
@@ -445,6 +457,7 @@ impl Summary {
             | Message::BackgroundTasks { .. }
             | Message::Timer(_)
             | Message::Compacted { .. }
+            | Message::CommandOutput { .. }
             | Message::Said { .. } => {}
         }
     }
@@ -488,8 +501,10 @@ pub fn cut(text: &str, bytes: usize) -> &str {
 mod tests {
     use super::*;
     use crate::session::journal::{Answered, QuestionRef};
+    use crate::session::outcome::Cause;
     use crate::session::question::QuestionKind;
-    use crate::session::samples::{created, said, text};
+    use crate::session::samples::{attempt_ended, created, good_turn, input, said, text, turn_ended};
+    use jiff::SignedDuration;
 
     fn at() -> Timestamp {
         Timestamp::from_second(1_800_000_000).unwrap()
@@ -527,7 +542,74 @@ mod tests {
         assert_eq!(about(WaitingFor::Quota), quota);
         summary.waiting_for = WaitingFor::Nothing;
         summary.apply(&question(), at());
-        assert_eq!(summary.shown_note(), Some("it goes on when its question is answered"));
+        let asked = "it goes on when its question is answered";
+        assert_eq!(summary.shown_note().as_deref(), Some(asked));
+    }
+
+    #[test]
+    fn a_refused_login_is_shown_with_the_time_until_which_it_is_tried_again() {
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
+        summary.lifecycle.state = State::Running;
+        let retry = Message::ApiRetry {
+            retry: 1,
+            retries_max: 300,
+            delay_ms: 500,
+            status: Some(401),
+            error: "authentication_failed".into(),
+            login_until: Some(at()),
+        };
+        summary.apply(&said(retry), at());
+        assert_eq!(summary.shown_state(), "waiting_login");
+        let note = summary.shown_note().unwrap();
+        assert!(
+            note.contains("tries it again until 2027-01-15T08:00:00Z") && note.contains("run `claude`"),
+            "{note}"
+        );
+        summary.apply(&said(text("m", "It works.")), at());
+        assert_eq!(summary.shown_state(), "running");
+    }
+
+    #[test]
+    fn a_login_is_known_to_work_by_what_was_used_too() {
+        let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
+        let hold = SignedDuration::from_mins(5);
+        assert_eq!(summary.login().refused(at(), hold), None);
+        summary.usage.output_tokens = 1;
+        assert_eq!(summary.login().refused(at(), hold), Some(at() + hold));
+    }
+
+    #[test]
+    fn a_task_that_the_model_never_saw_is_told_again() {
+        let is_told_after = |turns: u32, ending: Ending| {
+            let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
+            summary.lifecycle.state = State::Running;
+            let task = Uuid::from_u128(1);
+            summary.apply(&input(task, InputState::Sent, Some("tidy up")), at());
+            let answers = vec![task];
+            summary.apply(
+                &said(turn_ended(TurnEnd {
+                    turns,
+                    answers,
+                    ..good_turn()
+                })),
+                at(),
+            );
+            summary.apply(&input(task, InputState::Completed, None), at());
+            summary.apply(&attempt_ended(ending), at());
+            assert_eq!(summary.pending().count(), 0);
+            summary.is_told
+        };
+        let refused = |cause| Ending::Refused {
+            cause,
+            message: String::new(),
+        };
+        assert!(!is_told_after(0, refused(Cause::PromptBlocked)));
+        assert!(!is_told_after(0, refused(Cause::CommandFailed)));
+        assert!(
+            is_told_after(2, refused(Cause::PromptBlocked)),
+            "an earlier turn had it"
+        );
+        assert!(is_told_after(0, refused(Cause::BadRequest)));
     }
 
     #[test]
@@ -540,6 +622,7 @@ mod tests {
             delay_ms: 90_000,
             status: Some(529),
             error: "overloaded".into(),
+            login_until: None,
         };
         summary.apply(&said(retry), at());
         assert_eq!(

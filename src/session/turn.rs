@@ -11,17 +11,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::calls::{OWN_MCP_SERVER, OpenCalls};
+pub use self::result::first_paragraph;
 
 use self::calls::{Call, is_shown_by_heartbeats};
 use self::result::{NO_CONVERSATION, classify, interrupted, is_interrupted, line_of};
 use super::journal::{ClockJump, Entry, Input};
-use super::message::{InputState, Message, TaskKind, TurnEnd};
-use super::outcome::Ending;
+use super::login::{NO_LOGIN, is_refusal};
+use super::message::{InputState, Message, TASK_FAILED, TaskKind, TurnEnd};
+use super::outcome::{Cause, Ending};
 use super::question::Answer;
-
-/// The CLI's word for a login that is missing or refused: in a retry, or, where there is nothing to try with, in the text
-/// that it writes in the model's place.
-const NO_LOGIN: &str = "authentication_failed";
 
 /// What the agent of the current attempt is up to: a fold of that attempt's records, so that a daemon that comes back
 /// knows it as well as the one before.
@@ -52,8 +50,11 @@ pub struct Turns {
     /// Descriptions of background tasks.
     #[serde(default)]
     described: BTreeMap<String, String>,
-    /// The login was refused.
+    /// The login was refused, and the agent does not try it any longer, or must not.
     not_signed_in: bool,
+    /// Why the message under way is not done if its turn ends without a round of the model, and the CLI's words.
+    #[serde(default)]
+    failure: Option<(Cause, String)>,
     /// The kind of the CLI's own report of an error in this turn, and its words.
     #[serde(default)]
     reported: Option<(String, String)>,
@@ -353,11 +354,7 @@ impl Turns {
                 self.background.insert(task_id.clone(), *task);
                 self.described.insert(task_id.clone(), description.clone());
             }
-            Message::TaskEnded { task_id, .. } => {
-                self.background.remove(task_id);
-                self.described.remove(task_id);
-                self.forget_calls_beside();
-            }
+            Message::TaskEnded { task_id, status, .. } => self.end_task(task_id, status),
             Message::BackgroundTasks { tasks } => {
                 self.background = tasks.iter().map(|task| (task.task_id.clone(), task.task)).collect();
                 let described = tasks
@@ -366,14 +363,22 @@ impl Turns {
                 self.described = described.collect();
                 self.forget_calls_beside();
             }
-            Message::ApiRetry { error, .. } => self.not_signed_in |= error == NO_LOGIN,
+            Message::ApiRetry { login_until, .. } => {
+                self.not_signed_in |= login_until.is_none() && is_refusal(message);
+            }
             Message::Text {
                 error: Some(error),
                 text,
+                parent,
                 ..
             } => {
-                self.not_signed_in |= error == NO_LOGIN;
+                // A refusal that a subagent meets is a failed tool call to its caller.
+                self.not_signed_in |= error == NO_LOGIN && parent.is_none();
                 self.reported = Some((error.clone(), line_of(text)));
+            }
+            Message::Said { stopped: Some(why), .. } => self.failure = Some((Cause::PromptBlocked, line_of(why))),
+            Message::CommandOutput { text, failed: true } => {
+                self.failure = Some((Cause::CommandFailed, line_of(&first_paragraph(text))));
             }
             Message::TurnEnded(end) => self.end_turn(end),
             Message::Text {
@@ -392,7 +397,18 @@ impl Turns {
             | Message::RateLimit { .. }
             | Message::Compacted { .. }
             | Message::ConversationReset { .. }
-            | Message::Said { .. } => {}
+            | Message::CommandOutput { failed: false, .. }
+            | Message::Said { stopped: None, .. } => {}
+        }
+    }
+
+    fn end_task(&mut self, task_id: &str, status: &str) {
+        let was_background = self.background.remove(task_id).is_some();
+        self.described.remove(task_id);
+        self.forget_calls_beside();
+        if !was_background && status == TASK_FAILED {
+            // A slash command that runs as a fork; its words are in the result.
+            self.failure = Some((Cause::CommandFailed, String::new()));
         }
     }
 
@@ -407,6 +423,7 @@ impl Turns {
         let message = self.reported.as_ref().map(|(_, words)| words.clone());
         Ending::NotSignedIn {
             message: message.unwrap_or_default(),
+            until: None,
         }
     }
 
@@ -433,17 +450,32 @@ impl Turns {
             Some(uuid) => end.answers.contains(&uuid) || (end.answers.is_empty() && !end.synthetic),
             None => false,
         };
-        if is_ours || (end.is_error && end.answers.is_empty()) {
-            let reported = self.reported.as_ref().map(|(kind, _)| kind.as_str());
-            // A turn that a signal from outside has interrupted was not ended by anybody who may.
-            let is_cut_off = is_interrupted(end) && !self.is_to_be_interrupted;
-            self.answered = Some(if is_cut_off {
-                Ending::Crashed
-            } else {
-                classify(end, reported)
-            });
+        let failure = self.failure.take().filter(|_| end.turns == 0 && !end.is_error);
+        // An error of a turn in which nothing happened does not undo what was done before it.
+        let is_empty_error = end.is_error && end.turns == 0;
+        let is_undone = is_empty_error && self.answered == Some(Ending::Finished);
+        if (is_ours || (end.is_error && end.answers.is_empty())) && !is_undone {
+            self.answered = Some(self.ending_of_turn(end, failure));
         }
         self.is_to_be_interrupted = false;
+    }
+
+    fn ending_of_turn(&self, end: &TurnEnd, failure: Option<(Cause, String)>) -> Ending {
+        // A turn that a signal from outside has interrupted was not ended by anybody who may.
+        if is_interrupted(end) && !self.is_to_be_interrupted {
+            return Ending::Crashed;
+        }
+        match failure {
+            Some((cause, words)) => Ending::Refused {
+                cause,
+                message: if words.is_empty() {
+                    line_of(&first_paragraph(&end.result))
+                } else {
+                    words
+                },
+            },
+            None => classify(end, self.reported.as_ref().map(|(kind, _)| kind.as_str())),
+        }
     }
 }
 
@@ -588,18 +620,122 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_login_ends_the_attempt_at_once() {
-        let retry = Message::ApiRetry {
+    fn a_refused_login_ends_the_attempt_at_once_unless_it_is_held() {
+        let retry = |login_until| Message::ApiRetry {
             retry: 1,
             retries_max: 10,
             delay_ms: 500,
             status: Some(401),
             error: "authentication_failed".into(),
+            login_until,
         };
+        let busy = Open { busy: true, ..QUIET };
+        let (message, until) = (String::new(), None);
         assert_eq!(
-            after(&[retry]).standing(Open { busy: true, ..QUIET }),
-            Standing::Over(Ending::NotSignedIn { message: String::new() })
+            after(&[retry(None)]).standing(busy),
+            Standing::Over(Ending::NotSignedIn { message, until })
         );
+        let held = retry(Some(jiff::Timestamp::UNIX_EPOCH));
+        assert_eq!(after(std::slice::from_ref(&held)).standing(busy), Standing::Working);
+        let passed = [held.clone(), text("m", "It works."), result(good())];
+        assert_eq!(after(&passed).standing(QUIET), Standing::Over(Ending::Finished));
+        let died = after(&[held]).ending_of_gone(QUIET);
+        assert_eq!(died, Ending::Crashed, "an agent that dies of something else meanwhile");
+    }
+
+    /// A turn in which the model had no round.
+    fn without_rounds() -> TurnEnd {
+        TurnEnd {
+            terminal_reason: None,
+            result: "the CLI's words".into(),
+            ..good()
+        }
+    }
+
+    fn stopped(why: &str) -> Message {
+        Message::Said {
+            topic: "informational".into(),
+            text: "UserPromptSubmit operation blocked by hook".into(),
+            stopped: Some(why.into()),
+        }
+    }
+
+    fn printed(text: &str, failed: bool) -> Message {
+        let text = text.to_owned();
+        Message::CommandOutput { text, failed }
+    }
+
+    fn task_failed() -> Message {
+        let (task_id, status, summary) = ("t".into(), "failed".into(), "/forked".into());
+        Message::TaskEnded {
+            task_id,
+            status,
+            summary,
+        }
+    }
+
+    #[test]
+    fn what_never_reached_the_model_has_failed_in_the_words_of_the_cli() {
+        let ending = |before: &[Message]| {
+            let messages = [before, &[result(without_rounds())]].concat();
+            let Standing::Over(ending) = after(&messages).standing(QUIET) else {
+                panic!("it is over: {before:?}")
+            };
+            ending
+        };
+        let refused = |cause, message: &str| Ending::Refused {
+            cause,
+            message: message.into(),
+        };
+        let blocked = refused(Cause::PromptBlocked, "not today");
+        assert_eq!(ending(&[stopped("not today")]), blocked);
+        assert_eq!(
+            blocked.to_string(),
+            "a hook stopped the prompt before the model saw it: not today"
+        );
+        let failed = refused(Cause::CommandFailed, "ls: no such file");
+        assert_eq!(ending(&[printed("ls:\nno such file\n\nand more", true)]), failed);
+        assert_eq!(failed.to_string(), "the slash command failed: ls: no such file");
+        let forked = [task_failed(), printed("API Error: 500", false)];
+        assert_eq!(ending(&forked), refused(Cause::CommandFailed, "the CLI's words"));
+        assert_eq!(ending(&[printed("## Context Usage", false)]), Ending::Finished);
+    }
+
+    #[test]
+    fn what_is_stopped_beside_the_work_of_the_model_does_not_fail_it() {
+        let worked = || result(TurnEnd { turns: 1, ..good() });
+        let messages = [
+            stopped("a follow-up"),
+            task_failed(),
+            text("m", "All is done."),
+            worked(),
+        ];
+        let mut turns = after(&messages);
+        assert_eq!(turns.standing(QUIET), Standing::Over(Ending::Finished));
+        turns.take(&said(result(without_rounds())));
+        let next = Standing::Over(Ending::Finished);
+        assert_eq!(turns.standing(QUIET), next, "it is forgotten with its turn");
+    }
+
+    #[test]
+    fn an_error_without_rounds_does_not_undo_a_good_result() {
+        let error = |turns| {
+            let (is_error, subtype) = (true, "error_during_execution".into());
+            result(TurnEnd {
+                subtype,
+                is_error,
+                turns,
+                ..TurnEnd::default()
+            })
+        };
+        let over = |messages: &[Message]| after(messages).ending_of_gone(QUIET).name();
+        assert_eq!(over(&[result(good()), error(0)]), "finished");
+        assert_eq!(over(&[result(good()), error(1)]), "refused", "the model had begun");
+        assert_eq!(over(&[error(0)]), "refused", "there is nothing to undo");
+        let mut turns = after(&[result(good())]);
+        sent(&mut turns, Uuid::from_u128(2));
+        turns.take(&said(error(0)));
+        assert_eq!(turns.ending_of_gone(QUIET).name(), "refused", "another message waits");
     }
 
     #[test]
@@ -654,7 +790,7 @@ mod tests {
         };
         let told = |error| after(&[text(error)]).standing(QUIET);
         let message = "Not logged in \u{b7} Please run /login".to_owned();
-        let not_signed_in = Ending::NotSignedIn { message };
+        let not_signed_in = Ending::NotSignedIn { message, until: None };
         assert_eq!(told(Some(NO_LOGIN)), Standing::Over(not_signed_in.clone()));
         assert_eq!(told(Some("rate_limit")), Standing::Working);
         assert_eq!(told(None), Standing::Working, "an agent may say so of something else");

@@ -43,6 +43,7 @@ const LIVE: &[&str] = &[
     "awaiting_input",
     "waiting_quota",
     "waiting_api",
+    "waiting_login",
     "paused",
     "waiting_timer",
     "waiting_retry",
@@ -112,7 +113,7 @@ pub(super) struct Asked<'a> {
     get, path = "/api/sessions", tag = "sessions", operation_id = "listSessions",
     params(
         ("state" = Option<String>, Query, description = "States as they are shown, `live` or `ended`, apart by commas",
-            pattern = "^(queued|starting|running|awaiting_input|waiting_quota|waiting_api|waiting_timer|paused|waiting_retry|stopping|completed|failed|cancelled|timed_out|live|ended)(,(queued|starting|running|awaiting_input|waiting_quota|waiting_api|waiting_timer|paused|waiting_retry|stopping|completed|failed|cancelled|timed_out|live|ended))*$"),
+            pattern = "^(queued|starting|running|awaiting_input|waiting_quota|waiting_api|waiting_login|waiting_timer|paused|waiting_retry|stopping|completed|failed|cancelled|timed_out|live|ended)(,(queued|starting|running|awaiting_input|waiting_quota|waiting_api|waiting_login|waiting_timer|paused|waiting_retry|stopping|completed|failed|cancelled|timed_out|live|ended))*$"),
         ("directory" = Option<String>, Query, description = "The directory that a session works in, or one above", pattern = "^/"),
         ("since" = Option<String>, Query, format = DateTime, description = "Created then or later; a date means its beginning, where the daemon is"),
         ("until" = Option<String>, Query, format = DateTime, description = "Created before that"),

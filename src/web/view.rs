@@ -1,5 +1,6 @@
 //! How sessions look in JSON, the same over REST, MCP and in `--json`.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -102,7 +103,7 @@ pub struct SessionView<'a> {
     structured_output: Option<&'a Value>,
     /// A sentence about its end, or about what it waits for.
     #[schema(required)]
-    note: Option<&'a str>,
+    note: Option<Cow<'a, str>>,
     /// Background shells and timers that were ended with the agent, each in a line.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     #[schema(required = false)]

@@ -320,6 +320,66 @@ fn a_limit_beyond_which_usage_is_paid_for_stops_nothing() {
     assert!(rejected(false) && !rejected(true));
 }
 
+/// The one message of a line.
+fn message_of(line: &str) -> Message {
+    match decode(line.as_bytes()).as_slice() {
+        [Frame::Message { message, .. }] => message.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_prompt_that_is_stopped_is_told_by_its_structure_and_not_by_its_words() {
+    let informational = |fields: &str| {
+        let line = format!(r#"{{"type":"system","subtype":"informational","level":"warning"{fields}}}"#);
+        match message_of(&line) {
+            Message::Said { stopped, .. } => stopped,
+            other => panic!("{other:?}"),
+        }
+    };
+    let words =
+        r#","content":"UserPromptSubmit operation blocked by hook:\n[check]: not today\n\nOriginal prompt: work""#;
+    assert_eq!(informational(words), None, "the words alone say nothing");
+    let ending = |kind: &str| {
+        let outcome = format!(r#"{{"kind":"{kind}","prompt_kept":false,"reason":"not\ntoday"}}"#);
+        informational(&format!(r#"{words},"prompt_submit_outcome":{outcome}"#))
+    };
+    assert_eq!(ending("blocked_by_hook").as_deref(), Some("not today"));
+    assert_eq!(ending("stopped_by_hook").as_deref(), Some("not today"));
+    assert_eq!(
+        ending("of_a_later_version"),
+        None,
+        "as the CLI asks its hosts to take it"
+    );
+    let of_a_fork = informational(&format!(r#"{words},"prevent_continuation":true"#));
+    let told = "UserPromptSubmit operation blocked by hook: [check]: not today";
+    assert_eq!(of_a_fork.as_deref(), Some(told));
+}
+
+#[test]
+fn what_a_command_prints_is_no_text_of_the_model() {
+    let printed = |source: &str, outcome: &str| {
+        let message =
+            r#"{"id":"m","model":"<synthetic>","role":"assistant","content":[{"type":"text","text":"words"}]}"#;
+        let line = format!(r#"{{"type":"assistant","message":{message}{source}{outcome}}}"#);
+        message_of(&line)
+    };
+    let stdout = r#","local_command_source":"<local-command-stdout>words</local-command-stdout>""#;
+    let stderr = r#","local_command_source":"<local-command-stderr>words</local-command-stderr>""#;
+    let outcome = |kind: &str| format!(r#","local_command_outcome":{{"kind":"{kind}"}}"#);
+    let output = |failed| {
+        let text = "words".to_owned();
+        Message::CommandOutput { text, failed }
+    };
+    assert_eq!(printed(stdout, ""), output(false));
+    assert_eq!(printed(stderr, ""), output(true), "of a version that gives no outcome");
+    for kind in ["failed", "unavailable_headless", "unknown"] {
+        assert_eq!(printed(stdout, &outcome(kind)), output(true), "{kind}");
+    }
+    assert_eq!(printed(stdout, &outcome("restart_required")), output(false));
+    assert!(matches!(printed("", ""), Message::Text { error: None, .. }));
+}
+
 #[test]
 fn what_is_no_json_is_unknown_and_an_empty_line_is_nothing() {
     assert_eq!(decode(b"Segmentation fault"), [Frame::Unknown { kind: None }]);

@@ -5,10 +5,13 @@
 //! host for it. MCP servers and earlier background shells began before. A call of our own tools is at work as long as
 //! the session that it waits for: the daemon asks the supervisor for it.
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::*;
 use crate::runtime::messages::IsAwaited;
+use crate::session::login;
+use crate::session::message::Message;
 use crate::session::patience::Doing;
 use crate::session::summary::WaitingFor;
 
@@ -36,6 +39,10 @@ pub(super) struct Clocks {
     waiting: (WaitingFor, Instant),
     /// How the API failed last.
     api_failure: String,
+    /// Until when a refused login is tried again, by the journal and by the monotonic clock.
+    login: Option<(Timestamp, Instant)>,
+    /// The refused login was tried for long enough.
+    is_login_over: bool,
     /// The agent was interrupted because of its silence.
     interrupted: bool,
     /// The daemon has asked since the last sign for signs that the agent's output does not show.
@@ -52,6 +59,8 @@ impl Clocks {
             requesting: false,
             waiting: (WaitingFor::Nothing, now),
             api_failure: String::new(),
+            login: None,
+            is_login_over: false,
             interrupted: false,
             asked_for_signs: false,
             timer: None,
@@ -133,6 +142,7 @@ impl Execution {
         let (hold, ending) = match waiting_for {
             WaitingFor::Nothing | WaitingFor::Room => return None,
             WaitingFor::Timer => return self.left_for_timers(ctx),
+            WaitingFor::Login => return self.look_at_login(now, ctx),
             WaitingFor::Quota => {
                 let hold = if settings.restart.resume_after_quota {
                     settings.quota_hold
@@ -160,6 +170,50 @@ impl Execution {
             self.begin_close(ending, ctx);
         }
         Some(left)
+    }
+
+    /// How long a refused login may still be tried again; ends the agent when that is over. The hold does not begin anew
+    /// with an attempt or with a daemon, and a clock that jumps makes it neither longer nor shorter.
+    fn look_at_login(&mut self, now: Instant, ctx: &mut Context<Self>) -> Option<Duration> {
+        let until = self.summary.lifecycle.login.held_until()?;
+        let deadline = match self.clocks.login {
+            Some((known, deadline)) if known == until => deadline,
+            Some(_) | None => {
+                let left = Duration::try_from(until.duration_since(self.surroundings.outside.clock.now()));
+                let left = left.unwrap_or_default().min(self.surroundings.settings.login_hold);
+                now.checked_add(left)?
+            }
+        };
+        self.clocks.login = Some((until, deadline));
+        let left = deadline.saturating_duration_since(now);
+        if left.is_zero() {
+            self.clocks.is_login_over = true;
+            let (message, until) = (self.clocks.api_failure.clone(), None);
+            self.begin_close(Ending::NotSignedIn { message, until }, ctx);
+        }
+        Some(left)
+    }
+
+    /// Notes in a refusal of the login until when the login is tried again.
+    pub(super) fn hold_login(&mut self, message: &mut Message) {
+        let is_refusal = login::is_refusal(message);
+        if let Message::ApiRetry { login_until, .. } = message
+            && is_refusal
+        {
+            let now = self.surroundings.outside.clock.now();
+            *login_until = self.intake.login.refused(now, self.surroundings.settings.login_hold());
+        }
+        self.intake.login.take_message(message);
+    }
+
+    /// Until when a session whose agent has given up on the login tries it again, if it does.
+    pub(super) fn login_is_tried_until(&self) -> Option<Timestamp> {
+        let now = self.surroundings.outside.clock.now();
+        let until = self
+            .summary
+            .login()
+            .refused(now, self.surroundings.settings.login_hold());
+        until.filter(|until| *until > now && !self.clocks.is_login_over)
     }
 
     /// How long the silence may still last; acts when it has lasted too long.

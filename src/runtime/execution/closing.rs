@@ -326,8 +326,8 @@ impl Execution {
         self.completed_by_what_is_known(self.closing.ending.clone().unwrap_or_else(own))
     }
 
-    /// A result does not say when a usage limit is reset, which the agent has told before; nor whether it has what the
-    /// request asked for.
+    /// A result does not say when a usage limit is reset, which the agent has told before; nor until when a refused login
+    /// is tried again; nor whether it has what the request asked for.
     fn completed_by_what_is_known(&self, ending: Ending) -> Ending {
         let Summary {
             lifecycle,
@@ -341,6 +341,10 @@ impl Execution {
             Ending::Quota { resets_at: None } => Ending::Quota {
                 resets_at: *quota_resets_at,
             },
+            Ending::NotSignedIn { message, until: None } => {
+                let until = self.login_is_tried_until();
+                Ending::NotSignedIn { message, until }
+            }
             Ending::Finished if lacks_output => Ending::Refused {
                 cause: Cause::NoStructuredOutput,
                 message: String::new(),

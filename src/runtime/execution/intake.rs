@@ -8,6 +8,7 @@ use crate::agent::wire::decode::{decode, usage_report};
 use crate::agent::wire::lines::{Line, Lines};
 use crate::agent::wire::plan;
 use crate::session::journal::{DroppedDraft, Input, Said, UnknownLine, Withdrawn};
+use crate::session::login::Login;
 use crate::session::message::{Activity, Asked, Delta, Frame, Message};
 use crate::session::question::{Question, QuestionKind};
 use crate::session::summary::cut;
@@ -42,11 +43,14 @@ pub(super) struct Intake {
     plan: plan::Draft,
     /// The permission mode that the agent told of last.
     mode: Option<String>,
+    /// The agent's login, by all lines that were read.
+    pub login: Login,
     pub send_inputs_when_acknowledged: bool,
 }
 
 impl Intake {
-    pub(super) fn starting_at(offset: u64) -> Self {
+    pub(super) fn after(summary: &Summary) -> Self {
+        let offset = summary.through_offset;
         Self {
             lines: Lines::starting_at(offset),
             handed: offset,
@@ -61,6 +65,7 @@ impl Intake {
             asking: Vec::new(),
             plan: plan::Draft::default(),
             mode: None,
+            login: summary.login(),
             send_inputs_when_acknowledged: false,
         }
     }
@@ -327,6 +332,7 @@ impl Execution {
             _ => {}
         }
         self.intake.plan.note(&message);
+        self.hold_login(&mut message);
         if let Message::TurnEnded(end) = &mut message {
             self.drop_drafts();
             // A result of no turn leaves the calls so far to the next one.

@@ -20,7 +20,7 @@ const JUMP_MS_MIN: i64 = 5000;
 
 /// Something that becomes due.
 enum Due {
-    Event(Event),
+    Event(Box<Event>),
     Unanswered(QuestionId),
 }
 
@@ -190,7 +190,7 @@ impl Session {
             let attempt = self.life.attempt;
             deadlines.push((
                 self.retry_at(at, now, monotonic),
-                Due::Event(Event::RetryDue { attempt }),
+                Due::Event(Box::new(Event::RetryDue { attempt })),
             ));
         }
         let is_going = matches!(self.life.state, State::Starting | State::Running);
@@ -202,7 +202,7 @@ impl Session {
             let left_ms = seconds
                 .saturating_mul(1000)
                 .saturating_sub(self.summary.used_until(now).active_ms);
-            deadlines.push((after_ms(now, left_ms), Due::Event(Event::TimeUp)));
+            deadlines.push((after_ms(now, left_ms), Due::Event(Box::new(Event::TimeUp))));
         }
         if is_going || self.life.state == State::Asking {
             deadlines.extend(

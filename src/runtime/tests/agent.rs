@@ -429,7 +429,7 @@ impl Agent {
         self.end(Exit::Code { code: 0 });
     }
 
-    fn end_turn(&self, result: impl Fn(&[Uuid]) -> Value) {
+    pub(super) fn end_turn(&self, result: impl Fn(&[Uuid]) -> Value) {
         let inputs = std::mem::take(&mut self.conversation().turn);
         self.print(result(&inputs));
         for input in inputs {

@@ -14,6 +14,7 @@ mod host;
 mod hours;
 mod limits;
 mod lines;
+mod login;
 mod meant;
 mod owed;
 mod policy;

@@ -157,11 +157,19 @@ fn waits_for_the_api_are_spans_of_their_attempt() {
         delay_ms: 1,
         status: Some(529),
         error: "overloaded".into(),
+        login_until: None,
     };
     world.message(2, retry());
     world.message(4, retry());
     world.message(6, calls("a"));
-    world.end(8, Attempt(1), Ending::NotSignedIn { message: String::new() });
+    world.end(
+        8,
+        Attempt(1),
+        Ending::NotSignedIn {
+            message: String::new(),
+            until: None,
+        },
+    );
     let cause = Cause::Auth;
     world.finish(9, Attempt(1), Outcome::Failed { cause });
     let waits = world.spans().into_iter().find(|span| span.0 == "waiting for the API");

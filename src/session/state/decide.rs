@@ -220,8 +220,16 @@ fn after_ending(life: &Lifecycle, end: &AttemptEnd, around: &Surroundings<'_>) -
     let sentence = sentence_about(end);
     let failed = |cause| ended(life, Outcome::Failed { cause }, &sentence);
     match &end.ending {
-        Ending::Finished => ended(life, Outcome::Completed, &sentence),
+        Ending::Finished => match &life.last_end {
+            // Only a slash command ran since the session was resumed, so the task stands where it stood.
+            Some(last) => ended(life, last.outcome, &last.summary),
+            None => ended(life, Outcome::Completed, &sentence),
+        },
         Ending::Refused { cause, .. } => failed(*cause),
+        Ending::NotSignedIn { until: Some(until), .. } if *until > now => {
+            let in_row = life.restarts.clone().count_uncharged();
+            wait(life, later(now, api_delay(in_row, jitter)).min(*until), &sentence)
+        }
         Ending::NotSignedIn { .. } => failed(Cause::Auth),
         Ending::NotStarted { .. } => failed(Cause::NotStarted),
         Ending::Quota { .. } if !policy.resume_after_quota => failed(Cause::Quota),

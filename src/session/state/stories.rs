@@ -5,7 +5,8 @@ use super::*;
 use crate::session::message::TurnEnd;
 use crate::session::outcome::Cause;
 use crate::session::restart::RestartPolicy;
-use crate::session::samples::{said, turn_ended};
+use crate::session::samples::{good_turn, said, turn_ended};
+use jiff::SignedDuration;
 
 /// Follows a list of events from a new session, the clock standing still, and answers the end.
 fn follow(policy: &RestartPolicy, events: &[Event]) -> Lifecycle {
@@ -200,4 +201,115 @@ fn waits_grow_with_each_failure_in_a_row_and_a_good_turn_begins_a_new_row() {
         [1000, 2000, 4000],
         "progress makes no crash loop quicker"
     );
+}
+
+/// A session whose first attempt ended like this, and that somebody resumed since.
+fn resumed(ending: Ending) -> Lifecycle {
+    let ended = Event::AttemptEnded {
+        attempt: Attempt(1),
+        analysis: None,
+        end: end(ending),
+    };
+    let attempt = Attempt(2);
+    follow(
+        &policy(),
+        &[slot(), ended, resume(), slot(), Event::AgentUp { attempt }],
+    )
+}
+
+/// How it ends when that attempt finishes, with the sentence about it.
+fn finished(life: &Lifecycle) -> (Outcome, String) {
+    let event = Event::AttemptEnded {
+        attempt: life.attempt,
+        analysis: None,
+        end: end(Ending::Finished),
+    };
+    let decision = decide(life, &event, &policy(), now(0), 0.0).unwrap();
+    let Some(Entry::SessionEnded(ended)) = decision.entries.last() else {
+        panic!("it ends: {decision:?}")
+    };
+    (ended.outcome, ended.summary.clone())
+}
+
+#[test]
+fn a_session_in_which_only_a_command_ran_since_it_ended_ends_as_before() {
+    let (cause, message) = (Cause::BadRequest, "400".to_owned());
+    let life = resumed(Ending::Refused { cause, message });
+    let as_before = (Outcome::Failed { cause }, "the API refused the request: 400".to_owned());
+    assert_eq!(finished(&life), as_before);
+    let after = |message: Message| {
+        let mut life = life.clone();
+        life.apply(&said(message), now(0));
+        finished(&life).0
+    };
+    let turn = |turns, is_error, synthetic| {
+        after(turn_ended(TurnEnd {
+            turns,
+            is_error,
+            synthetic,
+            ..good_turn()
+        }))
+    };
+    assert_eq!(turn(1, false, false), Outcome::Completed, "the model has worked");
+    assert_eq!(turn(0, false, false), as_before.0, "a command prints");
+    assert_eq!(turn(1, true, false), as_before.0, "a turn that fails is no work");
+    assert_eq!(turn(1, false, true), as_before.0, "nor is a notice");
+    let task = |status: &str| {
+        after(Message::TaskEnded {
+            task_id: "t".into(),
+            status: status.into(),
+            summary: "/forked".into(),
+        })
+    };
+    assert_eq!(task("completed"), Outcome::Completed, "a command that runs as a fork");
+    assert_eq!(task("failed"), as_before.0);
+}
+
+#[test]
+fn a_session_that_ended_under_the_version_before_ends_as_before_too() {
+    let life = follow(&policy(), &[Event::Cancel { by: "me".into() }]);
+    let mut row = serde_json::to_value(&life).unwrap();
+    for field in ["last_end", "login"] {
+        row.as_object_mut().unwrap().remove(field);
+    }
+    let mut life: Lifecycle = serde_json::from_value(row).unwrap();
+    for event in [resume(), slot()] {
+        let decision = decide(&life, &event, &policy(), now(0), 0.0).unwrap();
+        decision.entries.iter().for_each(|entry| life.apply(entry, now(0)));
+    }
+    assert_eq!(finished(&life), (Outcome::Cancelled, "cancelled".to_owned()));
+}
+
+#[test]
+fn a_refused_login_is_tried_again_until_its_hold_is_over_and_not_charged() {
+    let refused = |until: Option<Timestamp>| {
+        let message = "401".to_owned();
+        Event::AttemptEnded {
+            attempt: Attempt(1),
+            analysis: None,
+            end: end(Ending::NotSignedIn { message, until }),
+        }
+    };
+    let life = follow(&policy(), &[slot(), refused(Some(now(30)))]);
+    // Half of the shortest ceiling of a failing API.
+    assert_eq!(
+        life.state,
+        State::WaitingRetry {
+            at: now(0) + SignedDuration::from_millis(7500)
+        }
+    );
+    assert_eq!(life.restarts.in_window(&policy(), now(0)), 0);
+    assert_eq!(life.login.held_until(), Some(now(30)));
+    let soon = now(0) + SignedDuration::from_secs(1);
+    let life = follow(&policy(), &[slot(), refused(Some(soon))]);
+    assert_eq!(
+        life.state,
+        State::WaitingRetry { at: soon },
+        "the last try is at its end"
+    );
+    let outcome = Outcome::Failed { cause: Cause::Auth };
+    for over in [None, Some(now(0))] {
+        let life = follow(&policy(), &[slot(), refused(over)]);
+        assert_eq!(life.state, State::Ended { outcome });
+    }
 }

@@ -10,10 +10,11 @@ use super::*;
 use crate::session::clarify::{Analysis, Clarify, Verdict};
 use crate::session::id::{Attempt, QuestionId, Seq};
 use crate::session::journal::{Answered, AttemptEnd, Entry, Input, Resumed};
-use crate::session::message::InputState;
+use crate::session::message::{InputState, TurnEnd};
 use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
 use crate::session::question::Answer;
 use crate::session::restart::{RestartPolicy, Restarts};
+use crate::session::samples::{good_turn, said, turn_ended};
 
 /// A session as the walk sees it, with what the outside world would know.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -82,13 +83,18 @@ pub(super) fn resume() -> Event {
 
 /// Everything that can happen, to the current attempt and to the one before it.
 fn alphabet(life: &Lifecycle) -> Vec<Event> {
+    let not_signed_in = |until| Ending::NotSignedIn {
+        message: String::new(),
+        until,
+    };
     let endings = [
         Ending::Finished,
         Ending::Refused {
             cause: Cause::MaxTurns,
             message: String::new(),
         },
-        Ending::NotSignedIn { message: String::new() },
+        not_signed_in(None),
+        not_signed_in(Some(now(6))),
         Ending::Quota { resets_at: None },
         Ending::Quota {
             resets_at: Some(now(-1)),
@@ -390,25 +396,54 @@ fn check_promises(before: &Node, event: &Event, after: &Node, context: &str) {
     ) && was_live
     {
         assert!(
-            matches!(event, Event::AttemptEnded { end, .. } if end.ending == Ending::Finished),
-            "nothing but a finish completes: {context}"
+            is_finish(event) && before.life.last_end.is_none(),
+            "nothing but a finish completes, and no session in which only a command ran since it ended: {context}"
         );
     }
+    let last = before.life.last_end.as_ref().filter(|_| is_finish(event));
+    let keeps = |outcome| last.is_some_and(|last| last.outcome == outcome);
     let has_stopped = |stop_for| before.life.state == State::Stopping { stop_for };
     match after.life.state.outcome().filter(|_| was_live) {
         Some(Outcome::Cancelled) => {
             let is_asked = matches!(event, Event::Cancel { .. } | Event::Answer { .. });
             assert!(
-                is_asked || has_stopped(StopFor::Cancelled),
+                is_asked || has_stopped(StopFor::Cancelled) || keeps(Outcome::Cancelled),
                 "nobody is told of a cancel that nobody asked for: {context}"
             );
         }
         Some(Outcome::TimedOut) => assert!(
-            matches!(event, Event::TimeUp) || has_stopped(StopFor::TimedOut),
+            matches!(event, Event::TimeUp) || has_stopped(StopFor::TimedOut) || keeps(Outcome::TimedOut),
             "only time that is up times out: {context}"
         ),
         Some(Outcome::Completed | Outcome::Failed { .. }) | None => {}
     }
+}
+
+/// No edge depends on why a session failed before. States that differ in that alone are one, to keep the walk short.
+fn forget_cause(life: &mut Lifecycle) {
+    let Some(last) = &mut life.last_end else { return };
+    last.summary.clear();
+    if let Outcome::Failed { cause } = &mut last.outcome {
+        *cause = Cause::AgentError;
+    }
+}
+
+fn is_finish(event: &Event) -> bool {
+    matches!(event, Event::AttemptEnded { end, .. } if end.ending == Ending::Finished)
+}
+
+/// The same session after a good turn of the model, where that makes a difference.
+fn after_work(node: &Node) -> Option<Node> {
+    if node.life.state != State::Running || node.life.last_end.is_none() {
+        return None;
+    }
+    let mut after = node.clone();
+    let turn = TurnEnd {
+        turns: 1,
+        ..good_turn()
+    };
+    after.life.apply(&said(turn_ended(turn)), now(node.ticks));
+    Some(after)
 }
 
 #[test]
@@ -443,6 +478,8 @@ fn walk_from(clarify: Clarify) -> HashSet<StateName> {
     let mut names = HashSet::new();
     while let Some(node) = queue.pop_front() {
         names.insert(node.life.state.name());
+        let worked = after_work(&node).filter(|after| seen.insert(after.clone()));
+        queue.extend(worked);
         for event in alphabet(&node.life) {
             let at = now(node.ticks);
             let Ok(decision) = decide(&node.life, &event, &policy(), at, 0.5) else {
@@ -454,6 +491,7 @@ fn walk_from(clarify: Clarify) -> HashSet<StateName> {
             }
             check_edge(&node, &event, &decision, &mut after);
             after.ticks += i64::from(!decision.entries.is_empty());
+            forget_cause(&mut after.life);
             if after.ticks <= TICKS_MAX && seen.insert(after.clone()) {
                 queue.push_back(after);
             }

@@ -41,7 +41,10 @@ pub(super) fn classify(end: &TurnEnd, reported: Option<&str>) -> Ending {
         _ => {}
     }
     match (end.api_status, reason) {
-        (Some(401 | 403), _) => Ending::NotSignedIn { message: words_of(end) },
+        (Some(401 | 403), _) => Ending::NotSignedIn {
+            message: words_of(end),
+            until: None,
+        },
         (Some(400 | 404 | 413 | 422), _) => refused(Cause::BadRequest),
         (Some(408 | 429 | 500..=599), _) => Ending::ApiDown { message: words_of(end) },
         (None, Some("api_error")) if is_of_link(reported, &words_of(end)) => Ending::ApiDown { message: words_of(end) },
@@ -92,6 +95,12 @@ fn words_of(end: &TurnEnd) -> String {
     let errors = errors.map(String::as_str).collect::<Vec<_>>().join("; ");
     let words = [meant, &errors, end.result.as_str(), reason, end.subtype.as_str()];
     line_of(words.into_iter().find(|words| !words.is_empty()).unwrap_or_default())
+}
+
+/// The first paragraph of a text, as one line.
+pub fn first_paragraph(text: &str) -> String {
+    let lines = text.trim().lines().map(str::trim);
+    lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// The first line of a text, cut where it is long.

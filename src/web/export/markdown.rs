@@ -100,7 +100,9 @@ pub(super) fn record(text: &mut String, record: &Stored) {
 
 fn message(text: &mut String, message: &Message) {
     match message {
-        Message::Text { text: said, .. } => push(text, format_args!("\n{}\n", said.trim_end())),
+        Message::Text { text: said, .. } | Message::CommandOutput { text: said, .. } => {
+            push(text, format_args!("\n{}\n", said.trim_end()))
+        }
         Message::Thinking { text: thought, .. } if thought.trim().is_empty() => {}
         Message::Thinking { text: thought, .. } => {
             push(text, format_args!("\n*Thinking*\n"));

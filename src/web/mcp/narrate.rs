@@ -286,9 +286,15 @@ impl Narrator {
                 retry,
                 retries_max,
                 error,
+                login_until,
                 ..
             } => {
-                self.tell(&format!("[the API failed: {error}; retry {retry} of {retries_max}]"));
+                let what = if login_until.is_some() {
+                    "the login is refused"
+                } else {
+                    "the API failed"
+                };
+                self.tell(&format!("[{what}: {error}; retry {retry} of {retries_max}]"));
             }
             Message::RateLimit { rejected: true, .. } => {
                 let until = message.limit_resets_at();
@@ -300,7 +306,7 @@ impl Narrator {
             Message::ModeChanged { permission_mode } => {
                 self.tell(&format!("[the permission mode is {permission_mode} now]"));
             }
-            Message::Said { text, .. } => self.tell(text),
+            Message::Said { text, .. } | Message::CommandOutput { text, .. } => self.tell(text),
             Message::TurnStarted { .. }
             | Message::Thinking { .. }
             | Message::ToolResult { is_error: false, .. }

@@ -66,7 +66,7 @@ pub(super) async fn get(door: &Door, params: GetPromptRequestParams) -> Result<G
 
 fn resume_text(summary: &Summary) -> String {
     let (id, state) = (summary.session_id, summary.shown_state());
-    let note = summary.shown_note().unwrap_or("nothing more is known");
+    let note = summary.shown_note().unwrap_or("nothing more is known".into());
     format!(
         "Session {id} of cc-executor worked on this in {}:\n\n{}\n\nIt is {state}: {note}.\n\nLook at it with \
          get_execution. If it has ended without being completed, go on with it by resume_execution; if it asks \

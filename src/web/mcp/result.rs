@@ -1,5 +1,7 @@
 //! What a tool answers: a session as it stands, what was told of it, and what can be done next.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use rmcp::model::{CallToolResult, ContentBlock};
 use schemars::JsonSchema;
@@ -48,8 +50,8 @@ pub(super) struct Execution {
     ended_at: Option<String>,
     /// What the caller should do about it.
     status: Status,
-    /// queued, starting, running, awaiting_input, waiting_quota, waiting_api, waiting_timer, paused, waiting_retry, stopping, completed,
-    /// failed, cancelled or timed_out
+    /// queued, starting, running, awaiting_input, waiting_quota, waiting_api, waiting_login, waiting_timer, paused,
+    /// waiting_retry, stopping, completed, failed, cancelled or timed_out
     state: String,
     /// When it goes on by itself: at the next attempt, the reset of a usage limit, or the next timer of its agent
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,7 +160,7 @@ impl Execution {
             cause: outcome.and_then(Outcome::cause).map(|cause| cause.name().to_owned()),
             result: summary.result.clone(),
             structured_output: summary.structured_output.clone(),
-            note: summary.shown_note().map(str::to_owned),
+            note: summary.shown_note().map(Cow::into_owned),
             timers: if outcome.is_some() {
                 Vec::new()
             } else {
@@ -236,7 +238,7 @@ fn about(summary: &Summary, questions: &[OpenQuestion], next: &str) -> String {
         text.push_str(&format!(", cause: {}", cause.name()));
     }
     if let Some(note) = summary.shown_note() {
-        text.push_str(&format!(" ({})", cut(note, LINE_BYTES_MAX)));
+        text.push_str(&format!(" ({})", cut(&note, LINE_BYTES_MAX)));
     }
     let name = cut(&summary.name, NAME_BYTES_MAX);
     text.push_str(&format!("\nname: {name}\ndirectory: {}", summary.cwd.display()));

@@ -30,6 +30,8 @@ const STATES: &[&str] = &[
     "running",
     "awaiting_input",
     "waiting_quota",
+    "waiting_api",
+    "waiting_login",
     "waiting_timer",
     "waiting_retry",
     "queued",

@@ -1,5 +1,6 @@
 //! Amounts, times and states in words.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -48,6 +49,7 @@ pub(super) fn state_word(state: &str) -> &str {
         "waiting_quota" => "Waits for the usage limit",
         "waiting_api" => "Waits for the API",
         "waiting_timer" => "Waits for a timer",
+        "waiting_login" => "Waits for the login",
         "paused" => "Paused",
         "waiting_retry" => "Waits to try again",
         "stopping" => "Stopping",
@@ -106,10 +108,11 @@ pub(super) fn doing(summary: &Summary) -> Option<String> {
         return Some(markdown::plain(result, DOING_CHARS_MAX));
     }
     let tool = summary.work.open_tool().filter(|_| outcome.is_none());
-    let note = summary.shown_note();
-    tool.or(note.filter(|_| summary.shown_state() != "running"))
+    let note = summary.shown_note().filter(|_| summary.shown_state() != "running");
+    tool.map(Cow::Borrowed)
+        .or(note)
         .filter(|text| !text.is_empty())
-        .map(str::to_owned)
+        .map(Cow::into_owned)
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub(in crate::web) enum ShownState {
     WaitingQuota,
     WaitingApi,
     WaitingTimer,
+    WaitingLogin,
     Paused,
     WaitingRetry,
     Stopping,

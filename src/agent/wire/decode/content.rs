@@ -20,6 +20,31 @@ pub(super) struct AssistantLine {
     error: Option<String>,
     #[serde(default)]
     timestamp: Option<Value>,
+    #[serde(default)]
+    local_command_source: Option<String>,
+    #[serde(default)]
+    local_command_outcome: Option<CommandOutcome>,
+}
+
+/// How a slash command went that the CLI ran itself.
+#[derive(Deserialize)]
+struct CommandOutcome {
+    #[serde(default)]
+    kind: Option<String>,
+}
+
+/// Marks output of a failed command in `local_command_source`.
+const COMMAND_STDERR: &str = "<local-command-stderr>";
+
+impl AssistantLine {
+    /// Returns true if the command failed or does not exist here; none if the line is not the output of a command.
+    fn command_failed(&self) -> Option<bool> {
+        let source = self.local_command_source.as_deref()?;
+        let outcome = self.local_command_outcome.as_ref();
+        let kind = outcome.and_then(|outcome| outcome.kind.as_deref());
+        let has_failed = matches!(kind, Some("failed" | "unavailable_headless" | "unknown"));
+        Some(has_failed || source.starts_with(COMMAND_STDERR))
+    }
 }
 
 #[derive(Deserialize)]
@@ -53,12 +78,14 @@ struct Block {
 
 /// The frames of an `assistant` line: one for each content block, and there is one as a rule.
 pub(super) fn assistant(uuid: Option<Uuid>, line: AssistantLine) -> Vec<Frame> {
+    let command_failed = line.command_failed();
     let AssistantLine {
         message,
         parent_tool_use_id: parent,
         aborted,
         error,
         timestamp,
+        ..
     } = line;
     let called_at = timestamp.as_ref().and_then(|at| at.as_str()?.parse::<Timestamp>().ok());
     let (aborted, id) = (aborted.unwrap_or(false), message.id);
@@ -68,13 +95,16 @@ pub(super) fn assistant(uuid: Option<Uuid>, line: AssistantLine) -> Vec<Frame> {
         let message = match block.kind.as_str() {
             "text" => {
                 let text = block.text.unwrap_or_default();
-                Message::Text {
-                    block: block_index,
-                    message_id,
-                    text,
-                    parent,
-                    aborted,
-                    error: error.clone(),
+                match command_failed {
+                    Some(failed) => Message::CommandOutput { text, failed },
+                    None => Message::Text {
+                        block: block_index,
+                        message_id,
+                        text,
+                        parent,
+                        aborted,
+                        error: error.clone(),
+                    },
                 }
             }
             "thinking" | "redacted_thinking" => Message::Thinking {

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::read;
 use crate::session::message::{Activity, BackgroundTask, Frame, Message, TaskKind};
+use crate::session::turn::first_paragraph;
 
 /// The frames of a `system` line, none where its subtype is not known.
 pub(super) fn system(subtype: &str, uuid: Option<Uuid>, line: &[u8]) -> serde_json::Result<Option<Vec<Frame>>> {
@@ -119,6 +120,7 @@ fn api_retry(line: ApiRetry) -> Message {
         delay_ms,
         status: error_status,
         error,
+        login_until: None,
     }
 }
 
@@ -136,9 +138,17 @@ fn said(topic: &str, line: Content) -> Message {
         .into_iter()
         .flatten()
         .find(|text| !text.is_empty());
+    let text = text.unwrap_or_default();
+    let ending = line.prompt_submit_outcome.filter(PromptOutcome::is_known);
+    // If a hook ends a command that runs as a fork, the line has no outcome. Its first paragraph says why, and the prompt
+    // follows.
+    let has_ended = line.prevent_continuation || ending.is_some();
+    let reason = ending.and_then(|ending| ending.reason).unwrap_or_default();
+    let stopped = has_ended.then(|| first_paragraph(if reason.is_empty() { &text } else { &reason }));
     Message::Said {
         topic: topic.to_owned(),
-        text: text.unwrap_or_default(),
+        text,
+        stopped,
     }
 }
 
@@ -257,6 +267,33 @@ struct Content {
     content: Option<String>,
     #[serde(default)]
     title: Option<String>,
+    #[serde(default)]
+    prevent_continuation: bool,
+    #[serde(default)]
+    prompt_submit_outcome: Option<PromptOutcome>,
+}
+
+/// How the CLI ended a prompt before it called the model.
+#[derive(Deserialize)]
+struct PromptOutcome {
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+impl PromptOutcome {
+    /// The CLI asks its hosts to take an unknown kind for no outcome.
+    fn is_known(&self) -> bool {
+        const KINDS: [&str; 5] = [
+            "blocked_by_hook",
+            "stopped_by_hook",
+            "dropped_by_hook",
+            "not_passed_on",
+            "no_verdict",
+        ];
+        self.kind.as_deref().is_some_and(|kind| KINDS.contains(&kind))
+    }
 }
 
 fn background_task(task: Task) -> BackgroundTask {

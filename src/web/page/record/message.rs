@@ -27,7 +27,8 @@ pub(super) fn render(item: &Item<'_>, message: &Message) -> Markup {
         Message::Text { .. } | Message::Thinking { .. } => spoken(item, message),
         Message::ToolUse { .. } | Message::ToolResult { .. } => tool_step(item, message),
         Message::UserText { text, .. } => passed_on(item, "Told by the CLI", text),
-        Message::Said { topic, text } => passed_on(item, topic, text),
+        Message::Said { topic, text, .. } => passed_on(item, topic, text),
+        Message::CommandOutput { text, failed } => command_output(item, text, *failed),
         Message::BackgroundTasks { tasks } => background(item, tasks),
         Message::Timer(change) => event(item, "muted", change.line(), html! {}),
         Message::TurnEnded(end) => turn_end(item, end),
@@ -61,12 +62,18 @@ fn told(message: &Message) -> Option<(&'static str, String)> {
             delay_ms,
             status,
             error,
+            login_until,
         } => {
             let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
             let seconds = i64::try_from(delay_ms.div_ceil(1000)).unwrap_or(i64::MAX);
             let wait = words::duration(SignedDuration::from_secs(seconds));
             let next = format!("retry {retry} of {retries_max} in {wait}");
-            ("waiting", format!("The API failed ({status}, {error}): {next}"))
+            let what = if login_until.is_some() {
+                "The login is refused"
+            } else {
+                "The API failed"
+            };
+            ("waiting", format!("{what} ({status}, {error}): {next}"))
         }
         Message::RateLimit { rejected: true, .. } => ("waiting", "A usage limit is reached".to_owned()),
         Message::Compacted {
@@ -87,6 +94,16 @@ fn told(message: &Message) -> Option<(&'static str, String)> {
 fn passed_on(item: &Item<'_>, topic: &str, text: &str) -> Markup {
     let line = format!("{topic}: {}", one_line(text, LINE_CHARS_MAX));
     folded(item, "muted", line, text::block(text, item.room))
+}
+
+/// Output of a slash command, in full: the output is what the task asked for.
+fn command_output(item: &Item<'_>, text: &str, failed: bool) -> Markup {
+    let marks = Marks {
+        class: "said",
+        is_error: failed,
+        ..Marks::default()
+    };
+    element(item, marks, said(item, text, false, false))
 }
 
 fn turn_start(item: &Item<'_>, model: &str, mode: &str, failed: &[String]) -> Markup {

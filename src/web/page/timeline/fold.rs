@@ -197,9 +197,10 @@ impl Picture {
                 }
             }
             Message::Text { .. } | Message::Thinking { .. } => self.close(&mut open.wait, at),
-            Message::ApiRetry { error, .. } => {
+            Message::ApiRetry { error, login_until, .. } => {
+                let what = if login_until.is_some() { "login" } else { "API" };
                 open.wait
-                    .get_or_insert_with(|| bar(Lane::Waits, "api", format!("Waits for the API: {error}")));
+                    .get_or_insert_with(|| bar(Lane::Waits, "api", format!("Waits for the {what}: {error}")));
             }
             Message::RateLimit { rejected: true, .. } => {
                 self.close(&mut open.wait, at);
