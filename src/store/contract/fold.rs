@@ -80,7 +80,7 @@ fn record(stored: Stored) -> Record {
 #[derive(Clone, Debug)]
 enum Sketch {
     NextAttempt,
-    Entry(Entry),
+    Entry(Box<Entry>),
 }
 
 impl Sketch {
@@ -90,7 +90,7 @@ impl Sketch {
                 *attempt += 1;
                 started(*attempt)
             }
-            Self::Entry(entry) => entry,
+            Self::Entry(entry) => *entry,
         }
     }
 }
@@ -125,5 +125,5 @@ fn any_entry() -> impl Strategy<Value = Sketch> {
         Just(ended()),
         Just(resumed()),
     ];
-    prop_oneof![1 => Just(Sketch::NextAttempt), 9 => entry.prop_map(Sketch::Entry)]
+    prop_oneof![1 => Just(Sketch::NextAttempt), 9 => entry.prop_map(|entry| Sketch::Entry(Box::new(entry)))]
 }
