@@ -74,12 +74,13 @@ fn sessions(daemon: &TestDaemon) -> Vec<String> {
         fork,
         run(daemon, "refuse"),
         run(daemon, "usage-limit 1 ;; say on"),
+        run(daemon, "background 10000000 ;; say done"),
     ]
 }
 
 #[test]
 fn records_of_every_kind_are_as_they_are_described() {
-    let daemon = TestDaemon::start();
+    let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__SUPERVISION__BACKGROUND_GRACE_SECONDS", "1")]);
     let records: Vec<Value> = sessions(&daemon).iter().flat_map(|id| daemon.records(id)).collect();
     let seen: BTreeSet<_> = records
         .iter()
