@@ -17,7 +17,7 @@ use self::calls::{Call, is_shown_by_heartbeats};
 use self::result::{NO_CONVERSATION, classify, interrupted, is_interrupted, line_of};
 use super::journal::{ClockJump, Entry, Input};
 use super::login::{NO_LOGIN, is_refusal};
-use super::message::{InputState, Message, TASK_FAILED, TaskKind, TurnEnd};
+use super::message::{BackgroundTask, InputState, Message, TASK_FAILED, TaskKind, TurnEnd};
 use super::outcome::{Cause, Ending};
 use super::question::Answer;
 
@@ -355,14 +355,7 @@ impl Turns {
                 self.described.insert(task_id.clone(), description.clone());
             }
             Message::TaskEnded { task_id, status, .. } => self.end_task(task_id, status),
-            Message::BackgroundTasks { tasks } => {
-                self.background = tasks.iter().map(|task| (task.task_id.clone(), task.task)).collect();
-                let described = tasks
-                    .iter()
-                    .map(|task| (task.task_id.clone(), task.description.clone()));
-                self.described = described.collect();
-                self.forget_calls_beside();
-            }
+            Message::BackgroundTasks { tasks } => self.set_background(tasks),
             Message::ApiRetry { login_until, .. } => {
                 self.not_signed_in |= login_until.is_none() && is_refusal(message);
             }
@@ -400,6 +393,16 @@ impl Turns {
             | Message::CommandOutput { failed: false, .. }
             | Message::Said { stopped: None, .. } => {}
         }
+    }
+
+    /// The background tasks are exactly these now.
+    fn set_background(&mut self, tasks: &[BackgroundTask]) {
+        self.background = tasks.iter().map(|task| (task.task_id.clone(), task.task)).collect();
+        let described = tasks
+            .iter()
+            .map(|task| (task.task_id.clone(), task.description.clone()));
+        self.described = described.collect();
+        self.forget_calls_beside();
     }
 
     fn end_task(&mut self, task_id: &str, status: &str) {
@@ -486,7 +489,6 @@ mod result;
 mod tests {
     use super::*;
     use crate::session::journal::{DroppedDraft, Text};
-    use crate::session::message::BackgroundTask;
     use crate::session::samples::{
         attempt_started, denied, good_turn, input, said, text, tool_use, turn_ended as result,
     };

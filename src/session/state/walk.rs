@@ -6,15 +6,17 @@ use std::collections::{HashSet, VecDeque};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use self::alphabet::alphabet;
 use super::*;
-use crate::session::clarify::{Analysis, Clarify, Verdict};
-use crate::session::id::{Attempt, QuestionId, Seq};
-use crate::session::journal::{Answered, AttemptEnd, Entry, Input, Resumed};
+use crate::session::clarify::Clarify;
+use crate::session::id::{Attempt, QuestionId};
+use crate::session::journal::{AttemptEnd, Entry, Input, Resumed};
 use crate::session::message::{InputState, TurnEnd};
 use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
-use crate::session::question::Answer;
 use crate::session::restart::{RestartPolicy, Restarts};
 use crate::session::samples::{good_turn, said, turn_ended};
+
+mod alphabet;
 
 /// A session as the walk sees it, with what the outside world would know.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -78,99 +80,6 @@ pub(super) fn resume() -> Event {
         resumed,
         input: Some(input),
         notices: vec![],
-    }
-}
-
-/// Everything that can happen, to the current attempt and to the one before it.
-fn alphabet(life: &Lifecycle) -> Vec<Event> {
-    let not_signed_in = |until| Ending::NotSignedIn {
-        message: String::new(),
-        until,
-    };
-    let endings = [
-        Ending::Finished,
-        Ending::Refused {
-            cause: Cause::MaxTurns,
-            message: String::new(),
-        },
-        not_signed_in(None),
-        not_signed_in(Some(now(6))),
-        Ending::Quota { resets_at: None },
-        Ending::Quota {
-            resets_at: Some(now(-1)),
-        },
-        Ending::ApiDown { message: String::new() },
-        Ending::Crashed,
-        Ending::LostContext { message: String::new() },
-        Ending::NotStarted { message: String::new() },
-        Ending::Stopped,
-    ];
-    let mut events = vec![
-        Event::SlotFree {
-            fresh: Uuid::from_u128(7),
-            checkpoint: Some(Seq(1)),
-        },
-        Event::Cancel { by: "a person".into() },
-        Event::TimeUp,
-        resume(),
-    ];
-    for attempt in [life.attempt, Attempt(life.attempt.0.saturating_sub(1))] {
-        events.push(Event::AgentUp { attempt });
-        events.push(Event::RetryDue { attempt });
-        events.extend(endings.iter().map(|e| Event::AttemptEnded {
-            attempt,
-            end: end(e.clone()),
-            analysis: analysis(life, None),
-        }));
-        events.extend([AMBIGUOUS, CLEAR].map(|verdict| Event::AttemptEnded {
-            attempt,
-            end: end(Ending::Finished),
-            analysis: analysis(life, Some(verdict)),
-        }));
-    }
-    for question_id in [QuestionId(1), QuestionId(2)] {
-        events.extend(answers().map(|answer| settle(question_id, answer)));
-    }
-    events
-}
-
-const AMBIGUOUS: &str =
-    r#"{"ambiguous": true, "questions": [{"question": "Which?", "options": [{"label": "A"}, {"label": "B"}]}]}"#;
-const CLEAR: &str = r#"{"ambiguous": false}"#;
-
-/// The end of an analysis, as the supervisor reports it for a session that is being clarified.
-fn analysis(life: &Lifecycle, verdict: Option<&str>) -> Option<Box<Analysis>> {
-    let is_analysing = life.clarify == Clarify::Analysing;
-    let asked = u32::from(life.restarts != Restarts::default());
-    is_analysing.then(|| {
-        Box::new(Analysis {
-            verdict: Verdict::read(None, verdict),
-            task: "tidy up".into(),
-            question_id: QuestionId(1 + asked),
-            uuid: Uuid::from_u128(8),
-        })
-    })
-}
-
-fn answers() -> [Answer; 3] {
-    let deny = |interrupt| Answer::Deny {
-        reason: None,
-        interrupt,
-    };
-    let answers = [("Which?".to_owned(), "A".to_owned())].into();
-    [Answer::Choose { answers }, deny(false), deny(true)]
-}
-
-fn settle(question_id: QuestionId, answer: Answer) -> Event {
-    Event::Answer {
-        answered: Answered {
-            question_id,
-            answer,
-            by: "a person".into(),
-            granted: Vec::new(),
-        },
-        task: "tidy up".into(),
-        uuid: Uuid::from_u128(8),
     }
 }
 
