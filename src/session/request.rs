@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::id::SessionId;
+use super::limits::Limits;
 use super::nesting;
 use super::umask::Umask;
 
@@ -272,15 +273,7 @@ impl Request {
     }
 
     fn check_limits(&self) -> Result<(), InvalidRequest> {
-        if self.max_turns == Some(0) {
-            return Err(InvalidRequest::NotPositive("max_turns"));
-        }
-        if self.max_budget_usd.is_some_and(|usd| !(usd > 0.0 && usd.is_finite())) {
-            return Err(InvalidRequest::NotPositive("max_budget_usd"));
-        }
-        if self.timeout_seconds == Some(0) {
-            return Err(InvalidRequest::NotPositive("timeout_seconds"));
-        }
+        Limits::of(self).check()?;
         if self.question_timeout_seconds == Some(0) {
             return Err(InvalidRequest::NotPositive("question_timeout_seconds"));
         }

@@ -7,9 +7,10 @@ use super::id::{Attempt, QuestionId};
 use super::journal::{Answered, AttemptEnd, AttemptStart, Created, Entry, Input, Said, SessionEnd, StateChange};
 use super::message::{InputState, Message, TurnEnd};
 use super::outcome::{Ending, Outcome};
-use super::question::Answer;
+use super::question::{Answer, Question, QuestionKind};
 use super::request::Request;
 use super::state::StateName;
+use super::summary::Summary;
 
 /// A session with this task, asked for by a test.
 pub(crate) fn created(task: &str) -> Created {
@@ -41,6 +42,23 @@ pub(crate) fn text(message_id: &str, text: &str) -> Message {
         aborted: false,
         error: None,
     }
+}
+
+/// The session's agent asks for leave to run this command in Bash.
+pub(crate) fn ask_permission(summary: &mut Summary, command: &str) {
+    let kind = QuestionKind::Permission {
+        tool: "Bash".into(),
+        input: json!({"command": command}),
+        reason: None,
+        suggestions: vec![],
+    };
+    let question = Question {
+        question_id: QuestionId(1),
+        request_id: "r".into(),
+        tool_use_id: None,
+        kind,
+    };
+    summary.apply(&Entry::QuestionAsked(question), summary.created_at);
 }
 
 /// A call of Bash.

@@ -276,11 +276,10 @@ pub(super) fn milliseconds<S: Serializer>(at: &Option<Timestamp>, serializer: S)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::id::QuestionId;
     use crate::session::journal::Created;
     use crate::session::outcome::{Cause, Outcome};
-    use crate::session::question::QuestionKind;
     use crate::session::request::Request;
+    use crate::session::samples::ask_permission;
 
     fn summary() -> Summary {
         let request = Request {
@@ -301,30 +300,6 @@ mod tests {
         )
     }
 
-    fn ask(summary: &mut Summary) {
-        let kind = QuestionKind::Permission {
-            tool: "Bash".into(),
-            input: serde_json::json!({"command": "ls"}),
-            reason: None,
-            suggestions: vec![],
-        };
-        let question = Question {
-            question_id: QuestionId(1),
-            request_id: "r".into(),
-            tool_use_id: None,
-            kind,
-        };
-        let waiting = Waiting {
-            question,
-            asked_at: summary.created_at,
-            attempt: summary.lifecycle.attempt,
-            answer: None,
-            granted: None,
-            is_unused: false,
-        };
-        summary.questions.insert(QuestionId(1), waiting);
-    }
-
     fn json(summary: &Summary) -> Value {
         serde_json::to_value(SessionView::of(summary)).unwrap()
     }
@@ -334,7 +309,7 @@ mod tests {
         let mut summary = summary();
         summary.lifecycle.state = State::Running;
         summary.lifecycle.attempt = Attempt(1);
-        ask(&mut summary);
+        ask_permission(&mut summary, "ls");
         let text = serde_json::to_string_pretty(&SessionView::of(&summary)).unwrap();
         insta::assert_snapshot!(text, @r#"
         {
@@ -388,7 +363,7 @@ mod tests {
     fn a_question_is_orphaned_while_no_agent_waits_for_its_answer() {
         let mut summary = summary();
         summary.lifecycle.state = State::Running;
-        ask(&mut summary);
+        ask_permission(&mut summary, "ls");
         let orphaned = |summary: &Summary| json(summary)["questions"][0]["orphaned"].clone();
         assert_eq!(orphaned(&summary), false);
         summary.lifecycle.state = State::WaitingRetry { at: summary.created_at };

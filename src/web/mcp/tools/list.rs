@@ -233,11 +233,10 @@ fn waits_for(summary: &Summary) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::id::{QuestionId, SessionId};
+    use crate::session::id::SessionId;
     use crate::session::journal::Created;
-    use crate::session::question::{Question, QuestionKind};
     use crate::session::request::Request;
-    use crate::session::summary::Waiting;
+    use crate::session::samples::ask_permission;
 
     fn summary(name: &str) -> Summary {
         let request = Request {
@@ -257,27 +256,7 @@ mod tests {
     fn asking(name: &str) -> Summary {
         let mut summary = summary(name);
         summary.lifecycle.state = State::Running;
-        let kind = QuestionKind::Permission {
-            tool: "Bash".into(),
-            input: serde_json::json!({"command": "make install"}),
-            reason: None,
-            suggestions: vec![],
-        };
-        let question = Question {
-            question_id: QuestionId(1),
-            request_id: "r".into(),
-            tool_use_id: None,
-            kind,
-        };
-        let waiting = Waiting {
-            question,
-            asked_at: summary.created_at,
-            attempt: summary.lifecycle.attempt,
-            answer: None,
-            granted: None,
-            is_unused: false,
-        };
-        summary.questions.insert(QuestionId(1), waiting);
+        ask_permission(&mut summary, "make install");
         summary
     }
 
