@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 use super::clarify::Clarify;
 use super::grant::Grant;
-use super::journal::{Answered, Entry, Resumed};
-use super::message::Message;
+use super::journal::{Answered, Entry, Input, Resumed};
+use super::message::{InputState, Message};
 use super::request::{PermissionMode, Request};
 use super::summary::{Summary, Waiting};
 
@@ -22,6 +22,13 @@ const RULES_MAX: usize = 256;
 
 /// Maximum directories granted in a session that a next attempt is started with.
 const DIRECTORIES_MAX: usize = 64;
+
+/// The command of the CLI that switches the model. Its argument is a model as the CLI takes one at its start.
+const MODEL_COMMAND: &str = "/model";
+
+/// How the CLI's answer to that command begins if the model is switched. It names the model as a person knows it, which
+/// is no name that the CLI takes.
+const MODEL_IS_SET: &str = "Set model to ";
 
 /// What holds in a session instead of, or besides, what its request says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -168,6 +175,12 @@ impl Effective {
         }
     }
 
+    /// The model was switched by name. The next turn runs with what the name stands for, which is no further switch.
+    fn take_switch(&mut self, model: &str) {
+        self.terms.model = Some(model.to_owned());
+        self.turn = None;
+    }
+
     fn take_grant(&mut self, grant: &Grant) {
         match grant {
             Grant::Rules { rules } => {
@@ -249,8 +262,21 @@ impl Summary {
                 }
             }
             Message::ModeChanged { permission_mode } if !is_analysis => self.effective.take_mode(permission_mode),
+            Message::CommandOutput { text, failed: false } if text.starts_with(MODEL_IS_SET) => {
+                if let Some(model) = self.model_commanded().map(str::to_owned) {
+                    self.effective.take_switch(&model);
+                }
+            }
             _ => {}
         }
+    }
+
+    /// The model that the message under way asks for, if that message is the command that switches models.
+    fn model_commanded(&self) -> Option<&str> {
+        let started = |input: &&Input| input.state == InputState::Started;
+        let command = self.inputs.iter().rfind(started)?.text.as_deref()?;
+        let (name, model) = command.split_once(char::is_whitespace)?;
+        Some(model.trim()).filter(|model| name == MODEL_COMMAND && !model.is_empty())
     }
 }
 

@@ -145,3 +145,35 @@ fn a_plan_that_was_approved_stays_approved() {
         (&json!({"permission_mode": "default"}), json!("default"))
     );
 }
+
+#[test]
+fn a_model_that_an_instruction_switched_to_holds_for_the_next_agent() {
+    let api = MessagesApi::start();
+    let mut daemon = with_claude(&api);
+    let never = crate::support::wait::shell_until_exists(&daemon.root().join("never"));
+    let task = format!("FAKE: bash {never} ;; say never");
+    let id = daemon.create_with(json!({"task": task, "allowed_tools": ["Bash"], "model": "claude-opus-4-5"}));
+    until("the tool", || {
+        (!messages(&daemon, &id, "tool_use").is_empty()).then_some(())
+    });
+    daemon.cancel(&id);
+    daemon.wait_for(&id, "cancelled");
+    let resume = |daemon: &TestDaemon, instruction: &str| {
+        let body = json!({"instruction": instruction});
+        let (status, view) = daemon.post(&format!("/api/sessions/{id}/resume"), &body);
+        assert_eq!(status, 202, "{view}");
+    };
+    resume(&daemon, "/model claude-sonnet-4-5");
+    until("the switch", || {
+        let ended = daemon.records_of(&id, "session.ended");
+        (ended.len() == 2).then_some(())
+    });
+    daemon.kill();
+    daemon.launch();
+    assert_eq!(daemon.view(&id)["terms"], json!({"model": "claude-sonnet-4-5"}));
+    resume(&daemon, "FAKE: say the end");
+    let view = daemon.wait_for(&id, "completed");
+    assert_eq!((&view["attempt"], &view["result"]), (&json!(3), &json!("the end")));
+    let last = api.model_requests().pop().expect("a request");
+    assert_eq!(last["model"], "claude-sonnet-4-5", "{view}");
+}

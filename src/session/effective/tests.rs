@@ -8,7 +8,7 @@ use crate::session::id::{QuestionId, SessionId};
 use crate::session::journal::{Answered, Created, QuestionRef, Refined};
 use crate::session::outcome::Ending;
 use crate::session::question::{Answer, Question, QuestionKind};
-use crate::session::samples::{attempt_ended, attempt_started, created, said};
+use crate::session::samples::{attempt_ended, attempt_started, created, input, said};
 use PermissionMode::{AcceptEdits, BypassPermissions, Plan};
 
 fn at() -> Timestamp {
@@ -237,6 +237,37 @@ fn a_model_that_was_switched_to_holds_and_one_that_a_start_chose_does_not() {
     );
     summary.settles(&turn("claude-opus-5", "plan"));
     assert_eq!(summary.next_runs(&created).model, None, "a model for plans");
+}
+
+#[test]
+fn a_model_that_a_command_names_holds_for_an_attempt_without_a_turn_behind_it() {
+    let switched = |command: &str, output: &str, failed: bool| {
+        let (created, mut summary) = begun(|request| request.model = Some("opus".into()));
+        let task = uuid::Uuid::from_u128(1);
+        summary.settles(&turn("opus", "default"));
+        summary.settles(&input(task, InputState::Sent, Some(command)));
+        summary.settles(&input(task, InputState::Started, None));
+        summary.settles(&turn("opus", "default"));
+        let text = output.to_owned();
+        summary.settles(&said(Message::CommandOutput { text, failed }));
+        let next = summary.next_runs(&created).model;
+        // What the name stands for is no switch of its own.
+        summary.settles(&input(task, InputState::Completed, None));
+        summary.settles(&turn("sonnet-4-5", "default"));
+        (next, summary.next_runs(&created).model)
+    };
+    let name = |name: &str| Some(name.to_owned());
+    let set = "Set model to `Sonnet 4.5` for this session only";
+    assert_eq!(switched("/model sonnet", set, false), (name("sonnet"), name("sonnet")));
+    for (command, output, failed) in [
+        ("/model", "Current model: `Opus`", false),
+        ("/model x", "Model 'x' not found", false),
+        ("/model x", set, true),
+        ("/echo x", set, false),
+    ] {
+        let (next, _) = switched(command, output, failed);
+        assert_eq!(next, name("opus"), "{command}: {output}");
+    }
 }
 
 #[test]
