@@ -105,8 +105,11 @@ mod tests {
     use super::*;
     use crate::session::id::SessionId;
     use crate::session::journal::{Entry, QuestionRef, StateChange};
+    use crate::session::message::TurnEnd;
     use crate::session::outcome::Ending;
-    use crate::session::samples::{attempt_ended, attempt_started, created, denied, said, tool_result};
+    use crate::session::samples::{
+        attempt_ended, attempt_started, created, denied, good_turn, said, tool_result, turn_ended,
+    };
     use crate::session::state::StateName;
     use serde_json::json;
 
@@ -206,6 +209,30 @@ mod tests {
         assert_eq!(after(&ended).acted_before(&permission()), None);
         let asked = [&died[..], &[asks()]].concat();
         assert_eq!(after(&asked).acted_before(&permission()), None, "a person is asked");
+    }
+
+    #[test]
+    fn an_answer_that_was_taken_is_remembered_over_a_turn_in_which_the_api_failed() {
+        let delivered = Entry::QuestionDelivered(QuestionRef { question_id: ASKED });
+        let next = [attempt_started(2), goes_to(StateName::Running)];
+        let died = [&[allows(), delivered][..], &dies(), &next].concat();
+        let after_turn = |end: TurnEnd| {
+            let answers = vec![uuid::Uuid::from_u128(1)];
+            let ended = said(turn_ended(TurnEnd { answers, ..end }));
+            after(&[&died[..], &[ended]].concat()).acted_before(&permission())
+        };
+        let failed = TurnEnd {
+            turns: 1,
+            is_error: true,
+            terminal_reason: Some("api_error".into()),
+            ..good_turn()
+        };
+        assert_eq!(after_turn(failed), Some(ASKED));
+        let worked = TurnEnd {
+            turns: 1,
+            ..good_turn()
+        };
+        assert_eq!(after_turn(worked), None);
     }
 
     #[test]

@@ -466,10 +466,10 @@ impl Summary {
         self.waiting_for = WaitingFor::Nothing;
         self.turns = self.turns.saturating_add(end.model_calls());
         self.usage = end.used_after(self.settled.take().unwrap_or(self.usage));
-        if end.is_of_turn() {
-            // It has begun a branch behind the cut.
-            self.cut = None;
-            // Its agent has gone past what the one before did.
+        // A turn begins a branch behind the cut.
+        self.cut = self.cut.filter(|_| !end.is_of_turn());
+        if end.is_work() {
+            // Its agent has gone past what the one before did. One that the API failed has not.
             self.acting.clear();
         }
         self.end_turn_of_inputs(end);
