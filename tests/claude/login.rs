@@ -31,27 +31,42 @@ fn a_login_that_is_refused_amid_the_work_is_tried_again_by_the_same_agent() {
     );
 }
 
-#[test]
-fn a_login_that_the_agent_gives_up_on_is_tried_again_by_the_next_one() {
+/// A session whose agent gives up on its second request, in which the API fails `status`. Kills the daemon while the
+/// session waits for its next attempt, and returns the note that it waits with.
+fn given_up_on(status: u16) -> String {
     let api = MessagesApi::start();
     let environment = [
         ("CLAUDE_CODE_MAX_RETRIES", "1"),
         ("CC_EXECUTOR__SUPERVISION__RESTARTS_TOTAL_MAX", "0"),
     ];
     let mut daemon = with_claude_and(&api, &environment);
-    let task = "FAKE: bash true ;; error 401 2 ;; say the end";
+    let task = format!("FAKE: bash true ;; error {status} 2 ;; say the end");
     let id = daemon.create_with(json!({"task": task, "allowed_tools": ["Bash"]}));
-    let waiting = daemon.wait_for(&id, "waiting_retry");
-    let note = waiting["note"].as_str().unwrap();
-    assert!(
-        note.starts_with("the login is refused, and tried again until"),
-        "{note}"
-    );
+    let note = daemon.wait_for(&id, "waiting_retry")["note"].to_string();
     daemon.kill();
     daemon.launch();
     let view = daemon.wait_for(&id, "completed");
-    assert_eq!(view["attempt"], 2);
-    assert!(daemon.texts(&id).contains(&"the end".to_owned()), "{view:#}");
+    assert_eq!((&view["attempt"], &view["result"]), (&json!(2), &json!("the end")));
+    // The call, the two failures, and one turn of the next agent.
+    assert_eq!(api.model_requests().len(), 4, "{view:#}");
+    let begun = messages(&daemon, &id, "turn_started");
+    assert_eq!(begun.len(), 2, "{begun:?}");
+    note
+}
+
+#[test]
+fn a_login_that_the_agent_gives_up_on_is_tried_again_in_one_turn_of_the_next_one() {
+    let note = given_up_on(401);
+    assert!(
+        note.starts_with("\"the login is refused, and tried again until"),
+        "{note}"
+    );
+}
+
+#[test]
+fn an_api_that_the_agent_gives_up_on_is_asked_again_in_one_turn_of_the_next_one() {
+    let note = given_up_on(500);
+    assert!(note.contains("500"), "{note}");
 }
 
 #[test]
