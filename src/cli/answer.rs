@@ -16,11 +16,12 @@ pub(crate) struct AnswerFlags {
     /// Yes, go ahead (a permission, a plan)
     #[arg(long, group = "answer_action")]
     pub(crate) allow: bool,
-    /// With --allow: grant all rules that the question suggests, for this session only: the like is not asked again
-    #[arg(long, requires = "allow")]
+    /// With --allow: grant all rules that the question suggests, for this session only. The agent no longer asks for
+    /// what these rules cover
+    #[arg(long, requires = "allow", conflicts_with_all = ["deny", "choice", "text", "form"])]
     pub(crate) remember: bool,
     /// With --allow: grant this suggestion of the question, by the number that `status` shows, for this session only
-    #[arg(long, value_name = "N", requires = "allow")]
+    #[arg(long, value_name = "N", requires = "allow", conflicts_with_all = ["deny", "choice", "text", "form"])]
     pub(crate) grant: Vec<usize>,
     /// No; the reason is told to the agent
     #[arg(long, value_name = "REASON", num_args = 0..=1, group = "answer_action")]
@@ -67,7 +68,7 @@ pub(crate) enum BadAnswer {
     #[error("--text answers a single question with options: use {0}")]
     NoText(&'static str),
     /// No suggestion has this number.
-    #[error("--grant {number}: {}", suggested(.offers))]
+    #[error("the question has no suggestion {number} for --grant: {}", suggested(.offers))]
     NoSuchGrant {
         /// What was typed.
         number: usize,
@@ -75,7 +76,7 @@ pub(crate) enum BadAnswer {
         offers: Vec<String>,
     },
     /// The question suggests no rule.
-    #[error("--remember: the question suggests no rule; {}", suggested(.0))]
+    #[error("the question suggests no rule for --remember to grant: {}", suggested(.0))]
     NothingToRemember(Vec<String>),
     /// The form's content is not JSON.
     #[error("--form: {0}")]
@@ -150,7 +151,7 @@ fn suggested(offers: &[String]) -> String {
     }
     let line = |(place, words): (usize, &String)| format!("\n  {}. {}", place + 1, one_line(words, 200));
     let lines: String = offers.iter().enumerate().map(line).collect();
-    format!("it suggests, for --grant:{lines}")
+    format!("it suggests{lines}")
 }
 
 /// What is chosen, with the words of one's own behind the labels.

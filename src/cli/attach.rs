@@ -300,6 +300,7 @@ impl Followed {
             self.screen.write(&out)?;
             if exit != Exit::Ok {
                 eprint(summary(&view).trim_end());
+                self.advise(&view);
             }
             return Ok(exit);
         }
@@ -309,14 +310,19 @@ impl Followed {
         }
         out += &summary(&view);
         self.screen.write(&out)?;
+        self.advise(&view);
+        Ok(exit)
+    }
+
+    /// Names the command that goes on with a session that failed.
+    fn advise(&self, view: &View) {
         if matches!(view.ended_as(), Some("failed" | "timed_out")) {
             eprint(&format!(
                 "go on with `cc-executor resume {}{}`",
                 self.short_id,
-                raise(&view)
+                raise(view)
             ));
         }
-        Ok(exit)
     }
 
     async fn detach(&mut self, interrupts: &mut Signal) -> Result<Exit, Failure> {

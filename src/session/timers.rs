@@ -91,7 +91,7 @@ impl TimerChange {
         match self {
             Self::Set {
                 due: Some(due), timer, ..
-            } => format!("{} set for {due}", timer.name()),
+            } => format!("{} set for {}", timer.name(), shown(*due)),
             Self::Set { timer, .. } => format!("{} set", timer.name()),
             Self::Cancelled { id } => format!("timer {id} cancelled"),
             Self::Fired { timer, .. } => format!("{} fired", timer.name()),
@@ -121,14 +121,19 @@ pub struct Timer {
     purpose: String,
 }
 
+/// A time as people and agents read it, to the second and with its zone.
+fn shown(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 impl Timer {
     /// The timer as a person reads it.
     fn describe(&self) -> String {
         let mut text = self.kind.name().to_owned();
         match (&self.schedule, self.due) {
             (Some(schedule), _) if self.repeats => drop(write!(text, ", {schedule}")),
-            (_, Some(due)) if self.kind == TimerKind::Watch => drop(write!(text, " until {due}")),
-            (_, Some(due)) => drop(write!(text, " for {due}")),
+            (_, Some(due)) if self.kind == TimerKind::Watch => drop(write!(text, " until {}", shown(due))),
+            (_, Some(due)) => drop(write!(text, " for {}", shown(due))),
             (_, None) => {}
         }
         if !self.purpose.is_empty() {
@@ -401,7 +406,7 @@ mod tests {
         let mut timers = after(&twice);
         assert_eq!(
             timers.described(),
-            [format!("wakeup for {} (look at the build)", at(9))]
+            ["wakeup for 2027-01-15 08:09:00 UTC (look at the build)"]
         );
         timers.take(&fired(TimerKind::Wakeup, Some(5)), at(5), None);
         assert_eq!(timers.next_due(), Some(at(9)), "a newer one is still to come");

@@ -94,7 +94,11 @@ fn run_says_its_id_and_quiet_prints_the_result_alone() {
     assert_eq!(quiet.status.code(), Some(0));
     let failed = run(&daemon, &["run", "--quiet", "max-turns"]);
     assert_eq!(failed.status.code(), Some(1));
-    assert!(err(&failed).contains("max_turns"), "{}", err(&failed));
+    let short = out(&run(&daemon, &["ls", "-q"]));
+    let short = short.split_whitespace().next().expect("an id");
+    for told in ["max_turns", &format!("go on with `cc-executor resume {short}`")] {
+        assert!(err(&failed).contains(told), "{}", err(&failed));
+    }
     let twice = run(&daemon, &["run", "-q", "--json", "say hello"]);
     assert_eq!(twice.status.code(), Some(2), "{}", err(&twice));
 }

@@ -22,7 +22,7 @@ signedIn(async (page) => {
     await resume.getByRole("alert").getByText("as “Most dollars in all”").waitFor();
     await resume.getByLabel("Most dollars in all").fill("2.5");
     await resume.getByLabel("Most turns from here on").fill("7");
-    await resume.getByLabel("Most minutes at work from here on").fill("10");
+    await resume.getByLabel("Most minutes from here on").fill("10");
     await resume.getByRole("button", { name: "Resume" }).click();
     await says(page, "resumed");
     await stands(page, "completed");

@@ -110,9 +110,12 @@ fn limits(form: &str, summary: &Summary) -> Markup {
             div.row {
                 (number_field(form, "max_turns", "Most turns from here on", "1", &turns))
                 (number_field(form, "max_budget_usd", "Most dollars in all", "any", &money))
-                (number_field(form, "timeout_minutes", "Most minutes at work from here on", "1", &minutes))
+                (number_field(form, "timeout_minutes", "Most minutes from here on", "1", &minutes))
             }
-            p.hint { "A field left empty grants as much as before. Money is counted over the whole session." }
+            p.hint {
+                "If you leave a field empty, the session gets as many turns or minutes again. Money counts over the whole \
+                 session: raise a budget that is spent."
+            }
         }
     }
 }
