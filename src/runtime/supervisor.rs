@@ -325,13 +325,23 @@ impl Session {
     }
 
     /// Takes a summary that is newer than the one it has. What the agent has said may be part of the lifecycle: where no
-    /// decision is on its way to the disk, that stands as in the journal.
+    /// decision is on its way to the disk, that stands as in the journal. A decision about an agent that goes on living
+    /// changes the state alone, so that all else stands as in the journal also while such a decision is on its way.
     fn take(&mut self, summary: &Arc<Summary>) {
         if summary.head > self.summary.head {
             self.summary = Arc::clone(summary);
         }
-        if self.deciding == 0 && self.life != self.summary.lifecycle {
-            self.life = self.summary.lifecycle.clone();
+        let journalled = &self.summary.lifecycle;
+        if self.deciding == 0 {
+            if self.life != *journalled {
+                self.life = journalled.clone();
+            }
+        } else if self.life.attempt == journalled.attempt && self.life.state.has_agent() && journalled.state.has_agent()
+        {
+            self.life = Lifecycle {
+                state: self.life.state.clone(),
+                ..journalled.clone()
+            };
         }
     }
 }

@@ -8,9 +8,11 @@ use super::world::{SECOND, World, pass, simulate};
 use crate::runtime::handle::CallError;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::Entry;
+use crate::session::limits::Limits;
 use crate::session::message::InputState;
 use crate::session::outcome::Outcome;
 use crate::session::request::{OnQuestion, Request};
+use crate::session::state::State;
 use crate::store::StoreError;
 use crate::store::memory::Fault;
 
@@ -224,6 +226,37 @@ fn an_agent_that_ends_before_its_result_is_known_to_be_on_disk_has_finished() {
                 let id = world.create(|_| {}).await;
                 assert_eq!(world.ended(id).await.0, Outcome::Completed, "{nth}");
                 assert_eq!(world.endings(id), ["finished"], "{nth}");
+            };
+            acknowledged_late(&world, looking).await;
+        });
+    }
+}
+
+#[test]
+fn work_that_is_done_while_a_decision_is_on_its_way_to_the_disk_counts() {
+    for nth in 1..=10 {
+        simulate(async {
+            let world = World::new(script(|agent: Agent| async move {
+                agent.says_a_line();
+                if agent.is_first("work") {
+                    std::future::pending::<()>().await;
+                }
+                agent.finishes();
+                agent.exits();
+            }));
+            let id = world.create(|_| {}).await;
+            world
+                .until(id, |summary| summary.lifecycle.state == State::Running)
+                .await;
+            world.handle().cancel(id, "test".to_owned()).await.unwrap();
+            assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
+            world.fail_at(nth, Fault::AcknowledgedLate);
+            let looking = async {
+                let handle = world.handle();
+                let resumed = handle.resume(id, None, None, Limits::default(), "test".into()).await;
+                resumed.unwrap();
+                world.until(id, |summary| summary.lifecycle.attempt == Attempt(2)).await;
+                assert_eq!(world.ended(id).await.0, Outcome::Completed, "{nth}");
             };
             acknowledged_late(&world, looking).await;
         });

@@ -2,6 +2,7 @@
 //! each edge.
 
 use std::collections::{HashSet, VecDeque};
+use std::fmt;
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -84,7 +85,7 @@ pub(super) fn resume() -> Event {
 }
 
 fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Node) {
-    let context = format!("{:?} on {:?} gave {decision:?}", event, before.life);
+    let context = format_args!("{event:?} on {:?} gave {decision:?}", before.life);
     if let Event::AttemptEnded { attempt, end, .. } = event
         && before.live.contains(attempt)
         && !decision.entries.is_empty()
@@ -134,14 +135,14 @@ fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Nod
         !after.live.is_empty(),
         "the state knows of every agent: {context}"
     );
-    check_budget(before, event, after, &context);
-    check_goes_on(before, event, decision, after, &context);
-    check_promises(before, event, after, &context);
-    check_clarifying(before, event, decision, after, &context);
+    check_budget(before, event, after, context);
+    check_goes_on(before, event, decision, after, context);
+    check_promises(before, event, after, context);
+    check_clarifying(before, event, decision, after, context);
 }
 
 /// A charged ending is followed by a restart only within the budget, in all and in its window.
-fn check_budget(before: &Node, event: &Event, after: &Node, context: &str) {
+fn check_budget(before: &Node, event: &Event, after: &Node, context: fmt::Arguments<'_>) {
     let policy = policy();
     let is_charged = matches!(event, Event::AttemptEnded { end, .. } if end.ending.is_charged());
     if !is_charged || !matches!(after.life.state, State::WaitingRetry { .. }) {
@@ -160,7 +161,7 @@ fn check_budget(before: &Node, event: &Event, after: &Node, context: &str) {
 }
 
 /// Whatever state a session comes into, something follows of which it is left again; what is late changes nothing.
-fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node, context: &str) {
+fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node, context: fmt::Arguments<'_>) {
     let of_attempt = match event {
         Event::AgentUp { attempt } | Event::RetryDue { attempt } | Event::AttemptEnded { attempt, .. } => {
             Some(*attempt)
@@ -219,7 +220,7 @@ fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node
 }
 
 /// Promises about a task that is clarified before it is run.
-fn check_clarifying(before: &Node, event: &Event, decision: &Decision, after: &mut Node, context: &str) {
+fn check_clarifying(before: &Node, event: &Event, decision: &Decision, after: &mut Node, context: fmt::Arguments<'_>) {
     for entry in &decision.entries {
         match entry {
             Entry::QuestionAsked(question) => {
@@ -287,7 +288,7 @@ fn check_clarifying(before: &Node, event: &Event, decision: &Decision, after: &m
 }
 
 /// Promises about where an edge leads.
-fn check_promises(before: &Node, event: &Event, after: &Node, context: &str) {
+fn check_promises(before: &Node, event: &Event, after: &Node, context: fmt::Arguments<'_>) {
     let was_live = before.life.state.outcome().is_none();
     if after.cancelled {
         let stays = match &after.life.state {
