@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::execution::Surroundings;
 use super::feed::{Feeds, Reader};
-use super::messages::{AnswerQuestion, Cancel, Create, Get, List};
+use super::messages::{AnswerQuestion, Cancel, Create, Get, Heard, List};
 use super::metrics::Metrics;
 use super::registry::Registry;
 use super::settings::RuntimeSettings;
@@ -282,6 +282,8 @@ impl Handle {
     /// The answer of the supervisor to what needs a record of this session; while that waits for room on the disk the
     /// caller is not kept waiting too.
     async fn written(&self, id: SessionId, answer: ReplyReceiver) -> Result<Arc<Summary>, CallError> {
+        // A refusal needs no record: it is there as soon as the supervisor has looked.
+        self.supervisor.send(Heard).await.ok();
         let mut health = self.store.health();
         tokio::select! {
             biased;

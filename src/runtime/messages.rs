@@ -74,6 +74,11 @@ pub(super) struct CheckOwner {
     pub conversation: Uuid,
 }
 
+/// To the supervisor: answered when it has looked at every message that was sent before this one.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Heard;
+
 /// Where a conversation is cut.
 pub(super) struct CutAt {
     /// The record of the checkpoint.

@@ -58,7 +58,8 @@ pub(crate) fn ask_permission(summary: &mut Summary, command: &str) {
         tool_use_id: None,
         kind,
     };
-    summary.apply(&Entry::QuestionAsked(question), summary.created_at);
+    let at = summary.created_at;
+    summary.ask(&question, at);
 }
 
 /// A call of Bash.

@@ -99,6 +99,36 @@ fn ended_sessions_of_before_are_shown_exported_resumed_and_forked() {
 }
 
 #[test]
+fn an_agent_of_before_that_became_narrower_is_followed_by_one_that_is_as_narrow() {
+    let mut daemon = daemon_of_before();
+    let database = rusqlite::Connection::open(daemon.state().join("journal.sqlite3")).unwrap();
+    // The agent had gone over to plan mode, which only its records say.
+    let change =
+        "UPDATE records SET body = replace(body, '\"permission_mode\":\"default\"', '\"permission_mode\":\"plan\"')
+        WHERE kind = 'agent.message' AND session = (SELECT session FROM listing WHERE name = 'works')";
+    assert!(database.execute(change, []).unwrap() > 0);
+    drop(database);
+    daemon.launch();
+    let ids = ids(&daemon);
+    for (name, mode) in [("works", Some("plan")), ("asks", None)] {
+        let plan = daemon.state().join(format!("sessions/{}/2/launch.json", ids[name]));
+        let plan: Value = until("the next attempt", || {
+            serde_json::from_slice(&fs::read(&plan).ok()?).ok()
+        });
+        let arguments = plan["argv"].as_array().unwrap().iter().filter_map(Value::as_str);
+        let given = arguments
+            .filter_map(|argument| argument.strip_prefix("--permission-mode="))
+            .next_back();
+        assert!(
+            given == mode || (mode.is_none() && given == Some("default")),
+            "{plan:#}"
+        );
+        daemon.cancel(&ids[name]);
+        daemon.wait_for(&ids[name], "cancelled");
+    }
+}
+
+#[test]
 fn live_sessions_of_before_go_on_once_and_ask_again() {
     let mut daemon = daemon_of_before();
     daemon.launch();

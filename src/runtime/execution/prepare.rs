@@ -18,6 +18,7 @@ use crate::runtime::spans::span_of;
 use crate::session::amounts::{money, usd};
 use crate::session::clarify::{self, Clarify};
 use crate::session::digest::Digest;
+use crate::session::effective::Effective;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::interruption::Interruption;
 use crate::session::journal::Entry;
@@ -128,9 +129,10 @@ pub(super) fn prepare(
     };
     launch::private_directory(&temporary).map_err(failed)?;
     let request = &*with_kept_files(settings, session, request);
-    let as_run = as_run(settings, request, summary, attempt);
+    let effective = effective(store, summary)?;
+    let as_run = as_run(settings, request, summary, &effective, attempt);
     let (mut arguments, side_files) = environment::arguments(&as_run, conversation, remaining, &directory);
-    if summary.effective.asks_in_plan() {
+    if effective.asks_in_plan() {
         environment::ask_in_plan(&mut arguments, &settings.agent_command);
     }
     let mut env = environment::environment(agent_env, &settings.agent_env, conversation, &temporary);
@@ -232,11 +234,22 @@ fn with_kept_files<'a>(settings: &RuntimeSettings, session: SessionId, request: 
     request
 }
 
+/// The terms that hold in a session. A row of a version that did not keep them says nothing; there the journal tells.
+fn effective<'a>(store: &dyn Store, summary: &'a Summary) -> Result<Cow<'a, Effective>, StoreError> {
+    let kept = Cow::Borrowed(&summary.effective);
+    if summary.effective.asked_mode().is_some() {
+        return Ok(kept);
+    }
+    let told = effective_at(store, summary.session_id, summary.head)?;
+    Ok(told.map_or(kept, Cow::Owned))
+}
+
 /// The request as this attempt runs it, under the terms that hold by now.
 fn as_run<'a>(
     settings: &RuntimeSettings,
     request: &'a Request,
     summary: &Summary,
+    effective: &Effective,
     attempt: Attempt,
 ) -> Cow<'a, Request> {
     let as_asked = match summary.lifecycle.clarify {
@@ -250,7 +263,7 @@ fn as_run<'a>(
         }
         Clarify::Unasked | Clarify::Settled => Cow::Borrowed(request),
     };
-    let mut as_run = summary.effective.terms.applied_to(as_asked);
+    let mut as_run = effective.terms.applied_to(as_asked);
     if !settings.agent_timers {
         let tools = TIMER_TOOLS.map(str::to_owned);
         as_run.to_mut().disallowed_tools.extend(tools);
@@ -359,6 +372,31 @@ fn take_tail(store: &dyn Store, session: SessionId, head: Seq, mut take: impl Fn
             .filter_map(|record| record.entry().ok())
             .for_each(|entry| take(&entry));
     }
+}
+
+/// The terms that held in a session at the record `at`, as its journal tells them. Returns none if it has no journal.
+pub(in crate::runtime) fn effective_at(
+    store: &dyn Store,
+    id: SessionId,
+    at: Seq,
+) -> Result<Option<Effective>, StoreError> {
+    let mut summary: Option<Summary> = None;
+    let mut after = Seq::default();
+    while after < at {
+        let page = store.records(id, after, PAGE_RECORDS_MAX)?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        for record in page.iter().filter(|record| record.seq <= at) {
+            match (record.entry(), &mut summary) {
+                (Ok(Entry::SessionCreated(created)), None) => {
+                    summary = Some(Summary::new(id, &created, record.at));
+                }
+                (Ok(entry), Some(summary)) => summary.apply(&entry, record.at),
+                (Ok(_) | Err(_), _) => {}
+            }
+        }
+    }
+    Ok(summary.map(|summary| summary.effective))
 }
 
 /// The environment that agents of this session get before what each attempt adds: the one its creator gave, or the

@@ -8,10 +8,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::agent::transcript;
-use crate::runtime::execution::{agent_environment, daemon_environment};
+use crate::runtime::execution::{agent_environment, daemon_environment, effective_at};
 use crate::runtime::messages::{CheckOwner, CutAt, Resume};
 use crate::session::checkpoint::Checkpoint;
-use crate::session::effective::Effective;
 use crate::session::journal::Entry;
 use crate::session::limits::Limits;
 use crate::session::message::Message;
@@ -19,7 +18,6 @@ use crate::session::opening::CONTINUE;
 use crate::session::outcome::Outcome;
 use crate::session::question::headline_of_input;
 use crate::session::request::{NAME_CHARS_MAX, Origin, OriginHow, TASK_BYTES_MAX};
-use crate::store::PAGE_RECORDS_MAX;
 
 /// How many earlier checkpoints are tried where the last message of one never reached the transcript.
 const CHECKPOINTS_TRIED: usize = 50;
@@ -269,7 +267,7 @@ impl Handle {
             let notice = (seq != at).then(|| {
                 format!("the last message of checkpoint {at} did not reach the transcript: cut at checkpoint {seq}")
             });
-            let terms = effective_at(&*store, id, seq)?;
+            let terms = effective_at(&*store, id, seq)?.ok_or_else(|| CallError::NoSuchSession(id.to_string()))?;
             let cut = CutAt {
                 seq,
                 message,
@@ -367,29 +365,6 @@ fn checkpoints(
         Ok(_) | Err(_) => None,
     };
     Ok(records.into_iter().filter_map(read).collect())
-}
-
-/// The terms that held in a session at the record `at`, as its journal tells them.
-fn effective_at(store: &dyn Store, id: SessionId, at: Seq) -> Result<Effective, CallError> {
-    let mut summary: Option<Summary> = None;
-    let mut after = Seq::default();
-    while after < at {
-        let page = store.records(id, after, PAGE_RECORDS_MAX)?;
-        let Some(last) = page.last() else { break };
-        after = last.seq;
-        for record in page.iter().filter(|record| record.seq <= at) {
-            match (record.entry(), &mut summary) {
-                (Ok(Entry::SessionCreated(created)), None) => {
-                    summary = Some(Summary::new(id, &created, record.at));
-                }
-                (Ok(entry), Some(summary)) => summary.apply(&entry, record.at),
-                (Ok(_) | Err(_), _) => {}
-            }
-        }
-    }
-    summary
-        .map(|summary| summary.effective)
-        .ok_or(CallError::NoSuchSession(id.to_string()))
 }
 
 /// The last step that messages tell of; they come the latest first.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::agent::wire::encode;
 use crate::agent_host::protocol::LINE_BYTES_MAX;
+use crate::runtime::messages::Heard;
 use crate::session::clarify::{Analysis, Clarify, Verdict};
 use crate::session::grant::Grant;
 use crate::session::question::{Answer, AnswerMismatch};
@@ -35,6 +36,12 @@ impl Handler<AnswerQuestion> for Supervisor {
             Err(error) => answer_call(Some(reply), Err(error)),
         }
     }
+}
+
+impl Handler<Heard> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Heard: Heard, _: &mut Self::Context) -> Self::Result {}
 }
 
 impl Supervisor {
