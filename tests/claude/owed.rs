@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::main_job::{answer, with_claude, with_claude_and};
-use super::recovery::{kill_agent, resume, tool, wait_for_call};
+use super::recovery::{kill_agent, resume, tool, wait_for_call, wait_for_transcript};
 use crate::support::daemon::{TestDaemon, signal};
 use crate::support::messages_api::MessagesApi;
 use crate::support::victim::Victim;
@@ -145,6 +145,8 @@ fn an_answer_that_the_daemon_wrote_before_it_went_away_is_not_spent_a_second_tim
         }
         signal(agent, Signal::CONT);
         until("the push", || (pushed() == 1).then_some(()));
+        // Its successor repeats the call only where the transcript has it.
+        wait_for_transcript(&daemon, &id, "echo push >>");
         signal(agent, Signal::KILL);
         daemon.launch();
 

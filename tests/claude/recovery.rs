@@ -81,12 +81,16 @@ fn an_instruction_whose_turn_was_cut_is_not_sent_again() {
 /// Waits until the CLI has written down the call of this tool.
 pub(crate) fn wait_for_call(daemon: &TestDaemon, id: &str, name: &str) {
     wait_for_tool(daemon, name);
-    let call = format!("touch {};", daemon.root().join(name).display());
+    wait_for_transcript(daemon, id, &format!("touch {};", daemon.root().join(name).display()));
+}
+
+/// Waits until the transcript has a tool call with this text. The CLI writes it a moment after the call has begun.
+pub(crate) fn wait_for_transcript(daemon: &TestDaemon, id: &str, call: &str) {
     until("the call in the transcript", || {
         let text = std::fs::read_to_string(transcript(daemon, id)?).ok()?;
         let mut lines = text.lines();
         lines
-            .any(|line| line.contains("\"tool_use\"") && line.contains(&call))
+            .any(|line| line.contains("\"tool_use\"") && line.contains(call))
             .then_some(())
     });
 }
