@@ -1,6 +1,7 @@
 //! `cc-executor mcp`: the same, over standard input and output.
 
 use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
@@ -116,18 +117,26 @@ fn a_client_of_2026_07_28_is_served_without_a_session() {
     relay.end();
 }
 
+/// Begins a call whose session says its last word once the returned file is there, and waits until the session runs.
+fn begin_call(daemon: &TestDaemon, relay: &mut Relay) -> PathBuf {
+    let go = daemon.root().join("go");
+    let task = format!("say first ;; wait-file {} ;; say last", go.display());
+    relay.send(&call(1, "execute_resumable", json!({"task": task})));
+    let mut lines = relay.output.by_ref().map(|line| line.expect("the relay writes text"));
+    let line = lines
+        .find(|line| line.contains("session_id "))
+        .expect("a line with the id");
+    let id = line.split("session_id ").nth(1).expect("the id")[..36].to_owned();
+    daemon.wait_for(&id, "running");
+    go
+}
+
 #[test]
 fn a_call_outlives_the_daemon_that_took_it() {
     let mut daemon = TestDaemon::start();
     let mut relay = Relay::start(&daemon);
     relay.introduce();
-    let go = daemon.root().join("go");
-    let task = format!("say first ;; wait-file {} ;; say last", go.display());
-    relay.send(&call(1, "execute_resumable", json!({"task": task})));
-    let mut lines = relay.output.by_ref().map(|line| line.unwrap());
-    let line = lines.find(|line| line.contains("session_id ")).unwrap();
-    let id = line.split("session_id ").nth(1).unwrap()[..36].to_owned();
-    daemon.wait_for(&id, "running");
+    let go = begin_call(&daemon, &mut relay);
     daemon.kill();
     std::fs::write(&go, "").unwrap();
     let (_, answer) = relay.answer();
@@ -297,13 +306,7 @@ fn a_call_waits_for_the_next_daemon_when_its_own_was_stopped() {
     let log = daemon.root().join("relay.log");
     let mut relay = Relay::start_with(&daemon, std::fs::File::create(&log).unwrap());
     relay.introduce();
-    let go = daemon.root().join("go");
-    let task = format!("say first ;; wait-file {} ;; say last", go.display());
-    relay.send(&call(1, "execute_resumable", json!({"task": task})));
-    let mut lines = relay.output.by_ref().map(|line| line.unwrap());
-    let line = lines.find(|line| line.contains("session_id ")).unwrap();
-    let id = line.split("session_id ").nth(1).unwrap()[..36].to_owned();
-    daemon.wait_for(&id, "running");
+    let go = begin_call(&daemon, &mut relay);
     stop(&mut daemon);
     wait_until_it_waits(&daemon, &log);
     daemon.launch();

@@ -154,17 +154,23 @@ fn a_daemon_that_reads_past_an_answer_knows_that_it_was_taken() {
     });
 }
 
+/// A session whose first question is allowed a second before the daemon goes away. Its agent goes on and dies while there
+/// is no daemon.
+async fn allowed_before_the_daemon_goes(end: End) -> (World, SessionId, Arc<AtomicU32>) {
+    let (script, pushed) = pushes(end);
+    let mut world = World::new(script);
+    let id = world.create(|_| {}).await;
+    world.shown(id, "awaiting_input").await;
+    answer(&world, id, 1, allow()).await;
+    pass(SECOND).await;
+    world.is_without_daemon_for(5 * MINUTE).await;
+    (world, id, pushed)
+}
+
 #[test]
 fn an_answer_whose_result_is_in_the_output_that_nobody_has_read_is_taken() {
     simulate(async {
-        let (script, pushed) = pushes(End::AfterResult);
-        let mut world = World::new(script);
-        let id = world.create(|_| {}).await;
-        world.shown(id, "awaiting_input").await;
-        answer(&world, id, 1, allow()).await;
-        pass(SECOND).await;
-        // It goes on and dies while there is no daemon.
-        world.is_without_daemon_for(5 * MINUTE).await;
+        let (world, id, pushed) = allowed_before_the_daemon_goes(End::AfterResult).await;
         assert_eq!(remark_of_second(&world, id).await, None);
         assert_eq!(
             (count(&world, id, "question.delivered"), pushed.load(Ordering::Relaxed)),
@@ -178,13 +184,7 @@ fn an_answer_whose_result_is_in_the_output_that_nobody_has_read_is_taken() {
 #[test]
 fn an_answer_that_nobody_knows_to_be_taken_is_not_given_to_the_next_agent() {
     simulate(async {
-        let (script, pushed) = pushes(End::Silent);
-        let mut world = World::new(script);
-        let id = world.create(|_| {}).await;
-        world.shown(id, "awaiting_input").await;
-        answer(&world, id, 1, allow()).await;
-        pass(SECOND).await;
-        world.is_without_daemon_for(5 * MINUTE).await;
+        let (world, id, pushed) = allowed_before_the_daemon_goes(End::Silent).await;
         assert!(remark_of_second(&world, id).await.is_some());
         pass(HOUR).await;
         assert_eq!(pushed.load(Ordering::Relaxed), 1);
