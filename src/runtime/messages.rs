@@ -88,7 +88,9 @@ pub(super) struct CutAt {
     /// What a person should know about it.
     pub notice: Option<String>,
     /// The terms of the session at this record.
-    pub terms: Effective,
+    pub then: Effective,
+    /// Its terms now.
+    pub now: Effective,
 }
 
 /// To the supervisor: answer a question.

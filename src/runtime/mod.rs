@@ -38,6 +38,7 @@ mod registry;
 mod spans;
 mod spools;
 mod supervisor;
+mod terms;
 #[cfg(test)]
 mod tests;
 

@@ -13,10 +13,19 @@ use crate::support::wait::until;
 /// The folder in the fixtures' paths that stands for the test's own.
 const FOLDER: &str = "/home/user";
 
+/// How the ids of all sessions in the fixtures begin.
+const IDS: &str = "01a22e8e";
+
 /// A stopped daemon with the older version's journal and transcripts.
 fn daemon_of_before() -> TestDaemon {
     let daemon = TestDaemon::stopped(&[]);
     let root = daemon.root().display().to_string();
+    // Leftovers are known by the ids of their sessions, and tests run beside each other: each has ids of its own.
+    let ids = format!("01a2{}", &uuid::Uuid::new_v4().simple().to_string()[..4]);
+    let own = |text: &str| {
+        let text = text.replace(FOLDER, &root).replace(IDS, &ids);
+        text.replace(&IDS.to_uppercase(), &ids.to_uppercase())
+    };
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/before");
     fs::DirBuilder::new()
         .recursive(true)
@@ -26,7 +35,7 @@ fn daemon_of_before() -> TestDaemon {
     let journal = daemon.state().join("journal.sqlite3");
     let dump = fs::read_to_string(format!("{fixtures}/journal.sql")).unwrap();
     let database = rusqlite::Connection::open(&journal).unwrap();
-    database.execute_batch(&dump.replace(FOLDER, &root)).unwrap();
+    database.execute_batch(&own(&dump)).unwrap();
     drop(database);
     fs::set_permissions(&journal, fs::Permissions::from_mode(0o600)).unwrap();
 
@@ -35,8 +44,9 @@ fn daemon_of_before() -> TestDaemon {
     fs::create_dir_all(&transcripts).unwrap();
     for entry in fs::read_dir(format!("{fixtures}/transcripts")).unwrap() {
         let path = entry.unwrap().path();
-        let text = fs::read_to_string(&path).unwrap().replace(FOLDER, &root);
-        fs::write(transcripts.join(path.file_name().unwrap()), text).unwrap();
+        let text = own(&fs::read_to_string(&path).unwrap());
+        let name = own(&path.file_name().unwrap().to_string_lossy());
+        fs::write(transcripts.join(name), text).unwrap();
     }
     daemon
 }
@@ -99,33 +109,49 @@ fn ended_sessions_of_before_are_shown_exported_resumed_and_forked() {
 }
 
 #[test]
-fn an_agent_of_before_that_became_narrower_is_followed_by_one_that_is_as_narrow() {
+fn an_agent_of_before_that_became_narrower_is_followed_and_copied_by_one_that_is_as_narrow() {
     let mut daemon = daemon_of_before();
     let database = rusqlite::Connection::open(daemon.state().join("journal.sqlite3")).unwrap();
-    // The agent had gone over to plan mode, which only its records say.
+    // The agents had gone over to plan mode, which only their records say.
     let change =
         "UPDATE records SET body = replace(body, '\"permission_mode\":\"default\"', '\"permission_mode\":\"plan\"')
-        WHERE kind = 'agent.message' AND session = (SELECT session FROM listing WHERE name = 'works')";
+        WHERE kind = 'agent.message' AND session IN (SELECT session FROM listing WHERE name IN ('works', 'finished'))";
     assert!(database.execute(change, []).unwrap() > 0);
     drop(database);
     daemon.launch();
     let ids = ids(&daemon);
     for (name, mode) in [("works", Some("plan")), ("asks", None)] {
-        let plan = daemon.state().join(format!("sessions/{}/2/launch.json", ids[name]));
-        let plan: Value = until("the next attempt", || {
-            serde_json::from_slice(&fs::read(&plan).ok()?).ok()
-        });
-        let arguments = plan["argv"].as_array().unwrap().iter().filter_map(Value::as_str);
-        let given = arguments
-            .filter_map(|argument| argument.strip_prefix("--permission-mode="))
-            .next_back();
+        let given = mode_of_attempt(&daemon, &ids[name], 2);
         assert!(
-            given == mode || (mode.is_none() && given == Some("default")),
-            "{plan:#}"
+            given.as_deref() == mode || (mode.is_none() && given.as_deref() == Some("default")),
+            "{given:?}"
         );
         daemon.cancel(&ids[name]);
         daemon.wait_for(&ids[name], "cancelled");
     }
+    let (status, fork) = daemon.post(
+        &format!("/api/sessions/{}/fork", ids["finished"]),
+        &json!({"instruction": "say a copy"}),
+    );
+    assert_eq!(status, 201, "{fork}");
+    let fork = fork["session_id"].as_str().unwrap();
+    assert_eq!(mode_of_attempt(&daemon, fork, 1).as_deref(), Some("plan"));
+    daemon.wait_for(fork, "completed");
+}
+
+/// The permission mode that an attempt's agent is started with.
+fn mode_of_attempt(daemon: &TestDaemon, session: &str, attempt: u32) -> Option<String> {
+    let plan = daemon.state().join(format!("sessions/{session}/{attempt}/launch.json"));
+    let plan: Value = until("the attempt's plan", || {
+        serde_json::from_slice(&fs::read(&plan).ok()?).ok()
+    });
+    let arguments = plan["argv"]
+        .as_array()
+        .expect("an argv")
+        .iter()
+        .filter_map(Value::as_str);
+    let modes = arguments.filter_map(|argument| argument.strip_prefix("--permission-mode="));
+    modes.map(str::to_owned).next_back()
 }
 
 #[test]

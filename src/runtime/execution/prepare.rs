@@ -15,6 +15,7 @@ use crate::agent_host::protocol::LaunchPlan;
 use crate::agent_host::{self, mark_value};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::spans::span_of;
+use crate::runtime::terms;
 use crate::session::amounts::{money, usd};
 use crate::session::clarify::{self, Clarify};
 use crate::session::digest::Digest;
@@ -129,7 +130,7 @@ pub(super) fn prepare(
     };
     launch::private_directory(&temporary).map_err(failed)?;
     let request = &*with_kept_files(settings, session, request);
-    let effective = effective(store, summary)?;
+    let effective = terms::in_force(store, summary)?;
     let as_run = as_run(settings, request, summary, &effective, attempt);
     let (mut arguments, side_files) = environment::arguments(&as_run, conversation, remaining, &directory);
     if effective.asks_in_plan() {
@@ -232,16 +233,6 @@ fn with_kept_files<'a>(settings: &RuntimeSettings, session: SessionId, request: 
         }
     }
     request
-}
-
-/// The terms that hold in a session. A row of a version that did not keep them says nothing; there the journal tells.
-fn effective<'a>(store: &dyn Store, summary: &'a Summary) -> Result<Cow<'a, Effective>, StoreError> {
-    let kept = Cow::Borrowed(&summary.effective);
-    if summary.effective.asked_mode().is_some() {
-        return Ok(kept);
-    }
-    let told = effective_at(store, summary.session_id, summary.head)?;
-    Ok(told.map_or(kept, Cow::Owned))
 }
 
 /// The request as this attempt runs it, under the terms that hold by now.
@@ -372,31 +363,6 @@ fn take_tail(store: &dyn Store, session: SessionId, head: Seq, mut take: impl Fn
             .filter_map(|record| record.entry().ok())
             .for_each(|entry| take(&entry));
     }
-}
-
-/// The terms that held in a session at the record `at`, as its journal tells them. Returns none if it has no journal.
-pub(in crate::runtime) fn effective_at(
-    store: &dyn Store,
-    id: SessionId,
-    at: Seq,
-) -> Result<Option<Effective>, StoreError> {
-    let mut summary: Option<Summary> = None;
-    let mut after = Seq::default();
-    while after < at {
-        let page = store.records(id, after, PAGE_RECORDS_MAX)?;
-        let Some(last) = page.last() else { break };
-        after = last.seq;
-        for record in page.iter().filter(|record| record.seq <= at) {
-            match (record.entry(), &mut summary) {
-                (Ok(Entry::SessionCreated(created)), None) => {
-                    summary = Some(Summary::new(id, &created, record.at));
-                }
-                (Ok(entry), Some(summary)) => summary.apply(&entry, record.at),
-                (Ok(_) | Err(_), _) => {}
-            }
-        }
-    }
-    Ok(summary.map(|summary| summary.effective))
 }
 
 /// The environment that agents of this session get before what each attempt adds: the one its creator gave, or the

@@ -8,9 +8,11 @@ use uuid::Uuid;
 
 use super::*;
 use crate::agent::transcript;
-use crate::runtime::execution::{agent_environment, daemon_environment, effective_at};
+use crate::runtime::execution::{agent_environment, daemon_environment};
 use crate::runtime::messages::{CheckOwner, CutAt, Resume};
+use crate::runtime::terms;
 use crate::session::checkpoint::Checkpoint;
+use crate::session::effective::Effective;
 use crate::session::journal::Entry;
 use crate::session::limits::Limits;
 use crate::session::message::Message;
@@ -118,7 +120,7 @@ impl Handle {
     pub async fn fork(&self, id: SessionId, fork: Fork, by: String) -> Result<Arc<Summary>, CallError> {
         let instruction = checked(fork.instruction)?;
         let summary = self.get(id).await?;
-        let before = summary.effective.clone();
+        let before = self.terms_in_force(&summary).await?;
         let (agent_session_id, cut) = match fork.at {
             Some(at) => {
                 let (conversation, cut) = self.find_cut(&summary, at, Branch::Any).await?;
@@ -131,7 +133,7 @@ impl Handle {
         let name = fork.name.unwrap_or_else(|| name_of_fork(&summary.name));
         request.name = Some(name.chars().take(NAME_CHARS_MAX).collect());
         request.task = instruction.unwrap_or_else(|| CONTINUE.to_owned());
-        let then = cut.as_ref().map_or(&before, |cut| &cut.terms);
+        let then = cut.as_ref().map_or(&before, |cut| &cut.then);
         request = before
             .for_copy(then, &request)
             .applied_to(Cow::Owned(request))
@@ -234,12 +236,17 @@ impl Handle {
         found.map(|_| conversation).ok_or_else(|| gone(conversation))
     }
 
+    async fn terms_in_force(&self, summary: &Summary) -> Result<Effective, CallError> {
+        let (store, summary) = (Arc::clone(&self.store), summary.clone());
+        blocking(move || Ok(terms::in_force(&*store, &summary)?.into_owned())).await?
+    }
+
     /// The place where the conversation is cut for the checkpoint `at`: its last message, or that of an earlier one
     /// where it never reached the transcript.
     async fn find_cut(&self, summary: &Summary, at: Seq, branch: Branch) -> Result<(Uuid, CutAt), CallError> {
         let (store, settings) = (Arc::clone(&self.store), Arc::clone(&self.settings));
         let (id, current) = (summary.session_id, summary.lifecycle.agent_session_id);
-        let cwd = summary.cwd.clone();
+        let summary = summary.clone();
         let finding = move || {
             let upto = checkpoints(&*store, id, Some(at.next()), CHECKPOINTS_TRIED)?;
             let Some((_, wanted)) = upto.first().filter(|(record, _)| record.seq == at) else {
@@ -251,7 +258,7 @@ impl Handle {
                     "checkpoint {at} is of a conversation that was given up: fork the session there"
                 )));
             }
-            let path = transcript_of(&settings, id, &cwd, conversation)?.ok_or_else(|| gone(conversation))?;
+            let path = transcript_of(&settings, id, &summary.cwd, conversation)?.ok_or_else(|| gone(conversation))?;
             let same = upto
                 .iter()
                 .filter(|(_, checkpoint)| checkpoint.agent_session_id == conversation);
@@ -267,12 +274,14 @@ impl Handle {
             let notice = (seq != at).then(|| {
                 format!("the last message of checkpoint {at} did not reach the transcript: cut at checkpoint {seq}")
             });
-            let terms = effective_at(&*store, id, seq)?.ok_or_else(|| CallError::NoSuchSession(id.to_string()))?;
+            let then = terms::at(&*store, id, seq)?.ok_or_else(|| CallError::NoSuchSession(id.to_string()))?;
+            let now = terms::in_force(&*store, &summary)?.into_owned();
             let cut = CutAt {
                 seq,
                 message,
                 notice,
-                terms,
+                then,
+                now,
             };
             Ok((conversation, cut))
         };
@@ -387,13 +396,13 @@ fn step(messages: &[Stored]) -> Option<String> {
     };
     messages.iter().find_map(|message| match message {
         Message::ToolResult { tool_use_id, .. } => call(tool_use_id).or_else(|| Some("a tool's result".to_owned())),
-        Message::Text { text, .. } => first_words(text),
-        Message::TurnEnded(end) => first_words(&end.result),
+        Message::Text { text, .. } => first_line(text),
+        Message::TurnEnded(end) => first_line(&end.result),
         _ => None,
     })
 }
 
-fn first_words(text: &str) -> Option<String> {
+fn first_line(text: &str) -> Option<String> {
     let line = text.lines().find(|line| !line.trim().is_empty())?;
     Some(line.chars().take(STEP_CHARS_MAX).collect())
 }

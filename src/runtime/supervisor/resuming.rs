@@ -142,7 +142,7 @@ fn resume_event(message: &Resume, request: &Request, summary: &Summary) -> Resul
     let at = message.at.as_ref();
     // Cut back, a session has no right that it did not have at that point.
     let terms = at.map(|at| {
-        let (now, then) = (&summary.effective.terms, &at.terms.terms);
+        let (now, then) = (&at.now.terms, &at.then.terms);
         Box::new(now.narrowed_to(then, request.asked_mode()))
     });
     let resumed = Resumed {
