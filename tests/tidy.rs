@@ -1,13 +1,13 @@
 //! Keeps the repository as its design says: imports one way, short files and functions, no sleeps in tests, commented
-//! settings, free licences, no traces of one machine.
+//! settings, free dependencies, each once, no traces of one machine.
 //!
 //! Each check is a function from text to complaints, and is tried on a bad sample beside it, so that none passes for
 //! want of looking.
 
+#[path = "tidy/dependencies.rs"]
+mod dependencies;
 #[path = "tidy/imports.rs"]
 mod imports;
-#[path = "tidy/licences.rs"]
-mod licences;
 #[path = "tidy/promises.rs"]
 mod promises;
 #[path = "tidy/shape.rs"]
@@ -171,6 +171,6 @@ fn no_text_speaks_of_one_machine() {
 }
 
 #[test]
-fn all_dependencies_have_free_licences() {
-    assert_tidy(licences::complaints(&root().join("Cargo.toml")));
+fn all_dependencies_are_free_pinned_and_there_once() {
+    assert_tidy(dependencies::complaints(&root().join("Cargo.toml")));
 }
