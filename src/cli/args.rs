@@ -26,7 +26,7 @@ pub(crate) use self::removal::{GcArgs, RmArgs};
 const EXIT_CODES: &str = "Exit codes: 0 completed or detached, 1 failed, 2 usage, 3 unknown id, 4 no daemon, 5 refused, \
                           124 timed out, 130 cancelled";
 
-/// Runs Claude Code on this machine for hours and does not lose the work
+/// Runs Claude Code on this machine for hours without losing the work
 #[derive(Debug, Parser)]
 #[command(name = "cc-executor", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -42,60 +42,59 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Run the daemon in the foreground
     Serve(ServeArgs),
-    /// Run a task and follow it; starts the daemon when none runs
+    /// Run a task and follow it; starts the daemon if none runs
     Run(Box<RunArgs>),
     /// List sessions
     #[command(aliases = ["ps", "list"])]
     Ls(LsArgs),
-    /// List sessions by the day they were created on
+    /// List sessions by the day of their creation
     History(HistoryArgs),
     /// Show one session
     Status(StatusArgs),
-    /// Follow a session: what it has written, then live
+    /// Follow a session: its output so far, then live
     Attach(AttachArgs),
-    /// Print a session's records, one a line
+    /// Print a session's records, one per line
     Logs(LogsArgs),
-    /// Print a whole session, for keeping or for reading elsewhere
+    /// Export a whole session
     Export(ExportArgs),
-    /// Wait until sessions have ended; exits as the worst of them
+    /// Wait until sessions have ended; the exit code is the worst of theirs
     Wait(WaitArgs),
     /// Answer a question of a session
     Answer(AnswerArgs),
     /// Cancel sessions
     #[command(alias = "kill")]
     Cancel(CancelArgs),
-    /// Remove ended sessions, with their journals and all of their files
+    /// Delete ended sessions, with their journals and files
     Rm(RmArgs),
-    /// Remove what ended long ago: nothing else ever removes it
+    /// Delete sessions that ended long ago; nothing is deleted by itself
     Gc(GcArgs),
-    /// Speak MCP on standard input and output, for a client that starts its servers itself; starts the daemon when none
-    /// runs
+    /// Serve MCP on stdin and stdout, for a client that starts its servers itself; starts the daemon if none runs
     Mcp,
-    /// Print what adds this program to an MCP client
+    /// Print the configuration that adds this program to an MCP client
     McpConfig(McpConfigArgs),
-    /// Go on with a session that has ended, from its last message or from a checkpoint
+    /// Resume an ended session, from its last message or from a checkpoint
     Resume(ResumeArgs),
-    /// Begin a session in a copy of another one's conversation
+    /// Start a session in a copy of another session's conversation
     Fork(ForkArgs),
-    /// List the checkpoints of a session, the latest first
+    /// List the checkpoints of a session, newest first
     Checkpoints(CheckpointsArgs),
-    /// Take over a Claude session that was begun outside
+    /// Take over a conversation that was started with `claude`
     Import(ImportArgs),
-    /// Print how to go on with an ended session in `claude` itself
+    /// Print the command that continues an ended session in `claude`
     Handover(HandoverArgs),
-    /// Open the page in a browser, signed in; starts the daemon when none runs
+    /// Open the page in a browser, signed in; starts the daemon if none runs
     Open(OpenArgs),
     /// Print the daemon's own token, or manage tokens of others
     Token(TokenArgs),
-    /// Replace the running daemon by one of this program; agents go on
+    /// Replace the running daemon by this version; agents keep running
     Restart,
-    /// Stop the daemon; agents go on and are found again by the next one
+    /// Stop the daemon; agents keep running, and the next daemon attaches to them
     Stop,
-    /// Look for what is in the daemon's way
+    /// Find problems of the daemon's environment
     Doctor(DoctorArgs),
-    /// Show what it is for: an agent works, its daemon is killed, and nothing is lost
+    /// Run a demo: the daemon is killed while an agent works, and nothing is lost
     Demo(DemoArgs),
-    /// Measure it on this machine
+    /// Run benchmarks on this machine
     Bench(BenchArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
@@ -135,7 +134,7 @@ pub(crate) struct ServeArgs {
 /// `run`
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// What the agent is to do; - reads it from standard input, as nothing does in a pipe
+    /// The task. Use - to read it from stdin; in a pipe this is the default
     #[arg(conflicts_with = "file")]
     pub(crate) task: Option<String>,
     /// Read the task from a file
@@ -165,22 +164,22 @@ pub(crate) struct RunArgs {
     /// MCP servers for the agent: JSON, or a file holding it (repeatable)
     #[arg(long, value_name = "JSON|FILE")]
     pub(crate) mcp_config: Vec<String>,
-    /// The most agent turns
-    #[arg(long, value_name = "N")]
+    /// Maximum number of agent turns
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_turns: Option<u32>,
-    /// The most money, in US dollars
+    /// Maximum cost, in US dollars
     #[arg(long, value_name = "USD")]
     pub(crate) max_budget_usd: Option<f64>,
-    /// A further directory the agent may work in (repeatable)
+    /// Another directory that the agent may work in (repeatable)
     #[arg(long, value_name = "DIR")]
     pub(crate) add_dir: Vec<PathBuf>,
     /// A JSON Schema the final answer must fit: JSON, or @FILE
     #[arg(long, value_name = "JSON|@FILE")]
     pub(crate) json_schema: Option<String>,
-    /// The most active time, such as 30m or 10h
+    /// Maximum active time, such as 30m or 10h
     #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
     pub(crate) timeout: Option<u64>,
-    /// What a person calls the session [default: the task's first words]
+    /// Name of the session [default: the task's first words]
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// An environment variable for the agent: K=V, or K for its value here. The whole environment is sent anyway;
@@ -246,7 +245,7 @@ pub(crate) struct LsArgs {
 /// `status`
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
-    /// The session: its id, the first or last digits of the short one, or its name; not needed while only one is live
+    /// The session: its id, a unique prefix or suffix of the short one, or its name; not needed while only one is live
     #[arg(value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: Option<String>,
     /// One object
@@ -257,7 +256,7 @@ pub(crate) struct StatusArgs {
 /// `attach`
 #[derive(Args, Debug)]
 pub(crate) struct AttachArgs {
-    /// The session: its id, the first or last digits of the short one, or its name; not needed while only one is live
+    /// The session: its id, a unique prefix or suffix of the short one, or its name; not needed while only one is live
     #[arg(value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: Option<String>,
     /// Begin behind this record
@@ -274,7 +273,7 @@ pub(crate) struct AttachArgs {
 /// `logs`
 #[derive(Args, Debug)]
 pub(crate) struct LogsArgs {
-    /// The session: its id, the first or last digits of the short one, or its name; not needed while only one is live
+    /// The session: its id, a unique prefix or suffix of the short one, or its name; not needed while only one is live
     #[arg(value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: Option<String>,
     /// Go on with what happens, until the session ends
@@ -294,7 +293,7 @@ pub(crate) struct LogsArgs {
 /// `wait`
 #[derive(Args, Debug)]
 pub(crate) struct WaitArgs {
-    /// The sessions: their ids, the first or last digits of the short ones, or their names
+    /// The sessions: their ids, unique prefixes or suffixes of the short ones, or their names
     #[arg(required = true, value_name = "ID", value_parser = id(), add = sessions(Sessions::Live))]
     pub(crate) ids: Vec<String>,
     /// For what: their end, or also a question that waits for somebody
@@ -336,7 +335,7 @@ pub(crate) struct AnswerArgs {
 /// `cancel`
 #[derive(Args, Debug)]
 pub(crate) struct CancelArgs {
-    /// The sessions: their ids, the first or last digits of the short ones, or their names
+    /// The sessions: their ids, unique prefixes or suffixes of the short ones, or their names
     #[arg(required = true, value_name = "ID", value_parser = id(), add = sessions(Sessions::Live))]
     pub(crate) ids: Vec<String>,
     /// Print each session as an object
@@ -347,7 +346,7 @@ pub(crate) struct CancelArgs {
 /// `open`
 #[derive(Args, Debug)]
 pub(crate) struct OpenArgs {
-    /// The session to show: its id, the first or last digits of the short one, or its name [default: all of them]
+    /// The session to show: its id, a unique prefix or suffix of the short one, or its name [default: all of them]
     #[arg(value_name = "SESSION", value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: Option<String>,
     /// Only print the link, which can be used once
@@ -481,6 +480,14 @@ mod tests {
                 "{exit:?}: {}",
                 exit.meaning()
             );
+        }
+    }
+
+    #[test]
+    fn no_turns_at_all_are_refused_by_the_name_of_the_flag() {
+        for line in [["run", "x", "--max-turns", "0"], ["resume", "x", "--max-turns", "0"]] {
+            let refused = parse(&line).unwrap_err().to_string();
+            assert!(refused.contains("--max-turns"), "{refused}");
         }
     }
 

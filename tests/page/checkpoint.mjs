@@ -19,10 +19,10 @@ signedIn(async (page) => {
     await resume.getByLabel("What to do").fill("say resumed");
     await resume.getByRole("button", { name: "Resume" }).click();
     // Nothing is left of its budget, which the refusal says in the words of the form.
-    await resume.getByRole("alert").getByText("as “Most dollars in all”").waitFor();
-    await resume.getByLabel("Most dollars in all").fill("2.5");
-    await resume.getByLabel("Most turns from here on").fill("7");
-    await resume.getByLabel("Most minutes from here on").fill("10");
+    await resume.getByRole("alert").getByText("as “Maximum cost in all, USD”").waitFor();
+    await resume.getByLabel("Maximum cost in all, USD").fill("2.5");
+    await resume.getByLabel("Maximum turns from now on").fill("7");
+    await resume.getByLabel("Maximum minutes from now on").fill("10");
     await resume.getByRole("button", { name: "Resume" }).click();
     await says(page, "resumed");
     await stands(page, "completed");

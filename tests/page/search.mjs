@@ -23,6 +23,6 @@ signedIn(async (page) => {
 
     await page.getByLabel("Search").fill("no such words");
     await page.keyboard.press("Enter");
-    await page.getByText("Nothing fits.").waitFor();
+    await page.getByText("No matches.").waitFor();
     assert.deepEqual(await found(), []);
 });

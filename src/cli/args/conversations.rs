@@ -11,21 +11,21 @@ use crate::cli::units::parse_seconds;
 /// `resume`
 #[derive(Args, Debug)]
 pub(crate) struct ResumeArgs {
-    /// The session: its id, the first or last digits of the short one, or its name
+    /// The session: its id, a unique prefix or suffix of the short one, or its name
     #[arg(value_parser = id(), add = sessions(Sessions::Ended))]
     pub(crate) id: String,
-    /// What the agent is told [default: to go on]
+    /// Instruction for the agent [default: to go on]
     pub(crate) instruction: Option<String>,
     /// Cut the conversation at this checkpoint; files stay as they are
     #[arg(long, value_name = "SEQ", add = checkpoints())]
     pub(crate) at: Option<u64>,
-    /// The most agent turns from here on [default: as many as before]
-    #[arg(long, value_name = "N")]
+    /// Maximum number of agent turns from now on [default: as many as before]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_turns: Option<u32>,
-    /// The most money for the whole session, in US dollars: more than it has cost so far [default: as before]
+    /// Maximum cost of the whole session, in US dollars; must be above the cost so far [default: as before]
     #[arg(long, value_name = "USD")]
     pub(crate) max_budget_usd: Option<f64>,
-    /// The most active time from here on, such as 30m or 10h [default: as much as before]
+    /// Maximum active time from now on, such as 30m or 10h [default: as much as before]
     #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
     pub(crate) timeout: Option<u64>,
     #[command(flatten)]
@@ -35,10 +35,10 @@ pub(crate) struct ResumeArgs {
 /// `fork`
 #[derive(Args, Debug)]
 pub(crate) struct ForkArgs {
-    /// The session to copy: its id, the first or last digits of the short one, or its name
+    /// The session to copy: its id, a unique prefix or suffix of the short one, or its name
     #[arg(value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: String,
-    /// What the agent is told [default: to go on]
+    /// Instruction for the agent [default: to go on]
     pub(crate) instruction: Option<String>,
     /// Copy the conversation up to this checkpoint only
     #[arg(long, value_name = "SEQ", add = checkpoints())]
@@ -53,7 +53,7 @@ pub(crate) struct ForkArgs {
 /// `checkpoints`
 #[derive(Args, Debug)]
 pub(crate) struct CheckpointsArgs {
-    /// The session: its id, the first or last digits of the short one, or its name
+    /// The session: its id, a unique prefix or suffix of the short one, or its name
     #[arg(value_parser = id(), add = sessions(Sessions::All))]
     pub(crate) id: String,
     /// An array of objects
@@ -67,7 +67,7 @@ pub(crate) struct ImportArgs {
     /// The id of the Claude session, as `claude --resume` takes it, or its first digits
     #[arg(value_parser = agent_session_id)]
     pub(crate) agent_session_id: String,
-    /// What the agent is told [default: to go on]
+    /// Instruction for the agent [default: to go on]
     pub(crate) instruction: Option<String>,
     /// The directory the agent works in [default: that of the Claude session]
     #[arg(long, value_name = "DIR")]
@@ -82,7 +82,7 @@ pub(crate) struct ImportArgs {
 /// `handover`
 #[derive(Args, Debug)]
 pub(crate) struct HandoverArgs {
-    /// The session: its id, the first or last digits of the short one, or its name
+    /// The session: its id, a unique prefix or suffix of the short one, or its name
     #[arg(value_parser = id(), add = sessions(Sessions::Ended))]
     pub(crate) id: String,
     /// One object

@@ -49,7 +49,7 @@ pub(crate) struct HistoryArgs {
 /// `export`
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
-    /// The session: its id, the first or last digits of the short one, or its name
+    /// The session: its id, a unique prefix or suffix of the short one, or its name
     #[arg(value_parser = super::id(), add = sessions(Sessions::All))]
     pub(crate) id: String,
     /// The form: one record a line, one object, or a text for people

@@ -15,7 +15,7 @@ const WHAT_STAYS: &str = "Transcripts that Claude itself keeps (under CLAUDE_CON
 #[derive(Args, Debug)]
 #[command(after_help = WHAT_STAYS)]
 pub(crate) struct RmArgs {
-    /// The sessions: their ids, the first or last digits of the short ones, or their names
+    /// The sessions: their ids, unique prefixes or suffixes of the short ones, or their names
     #[arg(required = true, value_name = "ID", value_parser = super::id(), add = sessions(Sessions::Ended))]
     pub(crate) ids: Vec<String>,
     /// One object a line

@@ -58,20 +58,20 @@ fn start_details() -> Markup {
             summary { "Name, limits and more" }
             div.row {
                 (text_field("name", "Name", "Made from the task"))
-                (number_field("start", "max_turns", "Most turns", "1", NO_LIMIT))
-                (number_field("start", "max_budget_usd", "Most dollars", "any", NO_LIMIT))
-                (number_field("start", "timeout_minutes", "Most minutes at work", "1", NO_LIMIT))
+                (number_field("start", "max_turns", "Maximum turns", "1", NO_LIMIT))
+                (number_field("start", "max_budget_usd", "Maximum cost, USD", "any", NO_LIMIT))
+                (number_field("start", "timeout_minutes", "Maximum minutes at work", "1", NO_LIMIT))
             }
             p.field {
-                label for="start-background" { "Shells that still run at the end" }
+                label for="start-background" { "Background shells at the end" }
                 select #start-background name="background_shells" {
-                    option value="" { "Are ended after a grace" }
-                    option value="wait" { "Are waited for" }
-                    option value="keep" { "Are left running" }
+                    option value="" { "End them after 60 s" }
+                    option value="wait" { "Wait for them" }
+                    option value="keep" { "Keep them running" }
                 }
             }
-            (check_field("clarify", "First look whether it is clear what is wanted, and ask where it is not"))
-            (check_field("executor_tools", "Let its agent use this daemon: start sessions and follow them"))
+            (check_field("clarify", "Check the task first, and ask me if it is unclear"))
+            (check_field("executor_tools", "Let the agent start and follow sessions of this daemon"))
         }
     }
 }
@@ -108,9 +108,9 @@ fn limits(form: &str, summary: &Summary) -> Markup {
         details open[is_limited(summary)] {
             summary { "New limits" }
             div.row {
-                (number_field(form, "max_turns", "Most turns from here on", "1", &turns))
-                (number_field(form, "max_budget_usd", "Most dollars in all", "any", &money))
-                (number_field(form, "timeout_minutes", "Most minutes from here on", "1", &minutes))
+                (number_field(form, "max_turns", "Maximum turns from now on", "1", &turns))
+                (number_field(form, "max_budget_usd", "Maximum cost in all, USD", "any", &money))
+                (number_field(form, "timeout_minutes", "Maximum minutes from now on", "1", &minutes))
             }
             p.hint {
                 "If you leave a field empty, the session gets as many turns or minutes again. Money counts over the whole \

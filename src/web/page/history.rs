@@ -160,7 +160,7 @@ fn render(search: &Search, found: &Found) -> Markup {
         (form(search))
         div #results {
             @if found.sessions.is_empty() {
-                p.empty { @if search.is_narrowed() { "Nothing fits." } @else { "Nothing has run yet." } }
+                p.empty { @if search.is_narrowed() { "No matches." } @else { "No sessions yet." } }
             }
             @for (day, sessions) in by_day(&found.sessions) {
                 section aria-label=(day) {

@@ -19,7 +19,8 @@ use crate::session::summary::{Summary, Waiting};
 /// A question in the transcript.
 pub(super) fn asked(item: &Item<'_>, question: &Question) -> Markup {
     let line = format!("Question {}: {}", question.question_id, question.kind.headline());
-    let more = html! { details { summary { "What is asked" } (content(&question.kind, item.room)) (offered(&question.kind)) } };
+    let more =
+        html! { details { summary { "Details" } (content(&question.kind, item.room)) (offered(&question.kind)) } };
     event(item, "asking", line, more)
 }
 
@@ -184,11 +185,7 @@ fn offered(kind: &QuestionKind) -> Markup {
 
 /// What stands above the questions that wait.
 pub(super) fn heading(may_act: bool) -> &'static str {
-    if may_act {
-        "Waits for you"
-    } else {
-        "Waits for an answer"
-    }
+    if may_act { "Needs you" } else { "Waits for an answer" }
 }
 
 fn form(session: SessionId, name: &str, question: &Question) -> Markup {
@@ -215,7 +212,7 @@ fn permission(name: &str, input: &Value, offers: &[Suggestion]) -> Markup {
             label for={ (name) "-interrupt" } { "If you deny: stop the turn as well" }
         }
         details {
-            summary { "Change what is run" }
+            summary { "Edit before allowing" }
             label.visually-hidden for={ (name) "-input" } { "The input of the tool, as JSON" }
             textarea.mono id={ (name) "-input" } name="updated_input" rows="6" spellcheck="false" {
                 (serde_json::to_string_pretty(input).unwrap_or_default())
@@ -304,7 +301,7 @@ fn filled(name: &str, schema: &Value, order: &[String]) -> Markup {
                     label for={ (name) "-content" } { "The content, as JSON" }
                     textarea.mono id={ (name) "-content" } name="content" rows="8" spellcheck="false" { "{}" }
                 }
-                details { summary { "Its schema" } (tool::json(schema, Room::WHOLE)) }
+                details { summary { "Schema" } (tool::json(schema, Room::WHOLE)) }
             }
         }
         p.buttons {

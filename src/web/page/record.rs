@@ -189,7 +189,7 @@ fn rebuilt(item: &Item<'_>, why: &str) -> Markup {
 }
 
 fn created_line(created: &Created) -> String {
-    format!("Asked for by {} in {}", created.by, created.request.cwd.display())
+    format!("Created by {} in {}", created.by, created.request.cwd.display())
 }
 
 /// What was asked for, without the task: that is the first message.
@@ -201,7 +201,7 @@ fn request(created: &Created) -> Markup {
     }
     html! {
         @if rest.as_object().is_some_and(|fields| !fields.is_empty()) {
-            details { summary { "Its terms" } (tool::json(&rest, Room::WHOLE)) }
+            details { summary { "Options" } (tool::json(&rest, Room::WHOLE)) }
         }
     }
 }

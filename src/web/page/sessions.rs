@@ -133,7 +133,7 @@ fn lists(sessions: &[Arc<Summary>]) -> Markup {
         }
         section #ended aria-labelledby="ended-title" {
             h2 #ended-title { "Ended lately" }
-            @if ended.is_empty() { p.empty { "Nothing has run yet." } }
+            @if ended.is_empty() { p.empty { "No sessions yet." } }
             (list(ended.iter().take(ENDED_MAX).map(|summary| &***summary)))
             @if !ended.is_empty() { p.more { a href="/history" { "All of the past" } } }
         }

@@ -24,7 +24,7 @@ pub(super) async fn render(handle: &Handle, summary: &Summary, may_act: bool) ->
     Ok(html! {
         aside #side aria-label="About this session" {
             section { h2 { "About" } (about(summary)) }
-            section #export { h2 { "Take along" } (exports(summary)) }
+            section #export { h2 { "Export" } (exports(summary)) }
             section #checkpoints { h2 { "Checkpoints" } (checkpoints(&found, may_act)) }
         }
     })
@@ -36,8 +36,8 @@ fn about(summary: &Summary) -> Markup {
         dl.about {
             dt { "Directory" } dd.mono { (visible(&summary.cwd.display().to_string())) }
             dt { "Id" } dd.mono { (summary.session_id) }
-            dt { "Asked for" } dd { (time(summary.created_at, Form::Date)) }
-            @if let Some(started) = summary.started_at { dt { "Begun" } dd { (time(started, Form::Date)) } }
+            dt { "Created" } dd { (time(summary.created_at, Form::Date)) }
+            @if let Some(started) = summary.started_at { dt { "Started" } dd { (time(started, Form::Date)) } }
             @if let Some(ended) = summary.ended_at { dt { "Ended" } dd { (time(ended, Form::Date)) } }
             @if let Some(model) = &summary.model { dt { "Model" } dd { (visible(model)) } }
             (terms(&summary.effective))
@@ -72,14 +72,14 @@ fn terms(effective: &Effective) -> Markup {
             }
         }
         @if !allowed_tools.is_empty() {
-            dt { "Not asked again" }
+            dt { "Allowed without asking" }
             dd { ul { @for rule in allowed_tools { li.mono { (visible(rule)) } } } }
         }
         @if !add_dirs.is_empty() {
-            dt { "May also work in" }
+            dt { "Added directories" }
             dd { ul { @for directory in add_dirs { li.mono { (visible(&directory.display().to_string())) } } } }
         }
-        @if let Some(model) = model { dt { "Switched to" } dd { (visible(model)) } }
+        @if let Some(model) = model { dt { "Current model" } dd { (visible(model)) } }
     }
 }
 
