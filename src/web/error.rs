@@ -58,6 +58,7 @@ codes! {
     ForbiddenRole = FORBIDDEN, "forbidden_role", "The token's role is not enough";
     Csrf = FORBIDDEN, "csrf", "The call does not come from the page";
     DirectoryNotAllowed = FORBIDDEN, "directory_not_allowed", "No session may work in this directory";
+    ForeignUser = FORBIDDEN, "foreign_user", "The process at the other end of the socket may not call";
     ForeignHost = FORBIDDEN, "foreign_host", "The Host header names another host";
     ForeignOrigin = FORBIDDEN, "foreign_origin", "The call comes from another site's page";
     NoSuchRoute = NOT_FOUND, "no_such_route", "There is nothing at this path";

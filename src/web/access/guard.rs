@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use super::audit::Note;
 use super::caller::{Caller, is_reading, needed};
 use super::lease::{Lease, SignedBy};
-use super::origin::single;
+use super::origin::{Way, single};
+use super::peer::{Peer, caller_of};
 use super::sign_ins::csrf_token;
 use super::token::Fingerprint;
 use super::{Access, pages};
@@ -52,11 +53,16 @@ impl From<Problem> for Refusal {
 impl Access {
     /// Who calls, and by which token; none at public paths.
     fn admit(&self, request: &ServiceRequest) -> Result<Option<(Caller, SignedBy)>, Refusal> {
-        self.0.origins.check(request.method(), request.headers())?;
+        let by_socket = request.conn_data::<Peer>().map(caller_of).transpose()?;
+        let way = match by_socket {
+            Some(_) => Way::Socket,
+            None => Way::Port,
+        };
+        self.0.origins.check(way, request.request())?;
         if is_public(request.path()) {
             return Ok(None);
         }
-        let (caller, signed_by) = self.identify(request, Timestamp::now())?;
+        let (caller, signed_by) = self.identify(request, by_socket, Timestamp::now())?;
         match may_call(&caller, request) {
             Ok(()) => Ok(Some((caller, signed_by))),
             Err(problem) => Err(Refusal {
@@ -66,14 +72,31 @@ impl Access {
         }
     }
 
-    /// A token decides where there is one, else the cookie.
-    fn identify(&self, request: &ServiceRequest, now: Timestamp) -> Result<(Caller, SignedBy), Problem> {
-        let found = if request.headers().contains_key(AUTHORIZATION) {
-            bearer(request.headers()).and_then(|token| self.of_token(Fingerprint::of(token), now))
-        } else {
-            self.of_cookie(request, now)
+    /// On the socket the peer decides; the owner may give a token there to act as its holder. On the port a token decides
+    /// where there is one, else the cookie.
+    fn identify(
+        &self,
+        request: &ServiceRequest,
+        by_socket: Option<Caller>,
+        now: Timestamp,
+    ) -> Result<(Caller, SignedBy), Problem> {
+        let has_token = request.headers().contains_key(AUTHORIZATION);
+        let found = match by_socket {
+            Some(caller) if !(caller.is_owner() && has_token) => Some((caller, self.signed_by_owner())),
+            Some(_) | None if has_token => {
+                bearer(request.headers()).and_then(|token| self.of_token(Fingerprint::of(token), now))
+            }
+            Some(_) | None => self.of_cookie(request, now),
         };
         found.ok_or_else(unauthorized)
+    }
+
+    /// What lets a peer of the socket in holds as long as the daemon: its connection ends with it.
+    fn signed_by_owner(&self) -> SignedBy {
+        SignedBy {
+            token: self.0.owner,
+            cookie: None,
+        }
     }
 
     fn of_token(&self, token: Fingerprint, now: Timestamp) -> Option<(Caller, SignedBy)> {

@@ -1,7 +1,7 @@
 //! Who may call, what each may do, and what is kept of it.
 //!
 //! Read in this order: `caller` (who there is, and what each role may do), `origin` (what no page of another site may),
-//! `guard` (all of it, at each request), `lease` (for how long), `token`, `named`, `sign_ins` (what opens), `pages` (how a browser signs in),
+//! `peer` (who calls by the Unix socket), `guard` (all of it, at each request), `lease` (for how long), `token`, `named`, `sign_ins` (what opens), `pages` (how a browser signs in),
 //! `manage` (tokens and links over REST), `audit` (what was done, and by whom).
 
 pub(super) mod audit;
@@ -13,6 +13,7 @@ pub(super) mod manage;
 mod named;
 mod origin;
 pub(super) mod pages;
+pub(crate) mod peer;
 mod sign_ins;
 mod token;
 

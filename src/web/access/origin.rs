@@ -1,8 +1,9 @@
 //! From where a call may come: not from a page of another site, not even by DNS rebinding, where its name suddenly means
 //! this machine. A browser then still tells `Host`, `Origin` and `Sec-Fetch-Site`.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
+use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 
@@ -21,18 +22,27 @@ pub(super) struct Origins {
     pub(super) port: u16,
 }
 
+/// By which of the daemon's doors a call comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The TCP port, which browsers reach.
+    Port,
+    /// The Unix socket. No browser reaches it by itself, but something of the user's may carry it to a port.
+    Socket,
+}
+
 impl Origins {
     /// Refuses what comes from elsewhere.
-    pub(super) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-        self.check_host(headers)?;
-        self.check_origin(headers)?;
-        check_site(method, headers)
+    pub(super) fn check(&self, way: Way, request: &HttpRequest) -> Result<(), Problem> {
+        self.check_host(way, request)?;
+        self.check_origin(way, request.headers())?;
+        check_site(request.method(), request.headers())
     }
 
-    fn check_host(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let host = single(headers, &HOST).ok().flatten();
-        match host.and_then(split_authority) {
-            Some((name, port)) if is_this_machine(name) && port.is_none_or(|port| port == self.port) => Ok(()),
+    fn check_host(&self, way: Way, request: &HttpRequest) -> Result<(), Problem> {
+        let is_ours = |port: Option<u16>| way == Way::Socket || port.is_none_or(|port| port == self.port);
+        match host_of(request).and_then(split_authority) {
+            Some((name, port)) if is_this_machine(name) && is_ours(port) => Ok(()),
             _ => Err(Problem::new(
                 Code::ForeignHost,
                 format!("call this daemon as http://127.0.0.1:{}", self.port),
@@ -40,17 +50,26 @@ impl Origins {
         }
     }
 
-    /// An origin without a port is another server's: ours would have to be 80.
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    /// An origin without a port is another server's: ours would have to be 80. No page is served by the socket.
+    fn check_origin(&self, way: Way, headers: &HeaderMap) -> Result<(), Problem> {
         let origin = match single(headers, &ORIGIN) {
             Ok(None) => return Ok(()),
             Ok(Some(origin)) => origin.strip_prefix("http://").and_then(split_authority),
             Err(Repeated) => None,
         };
-        match origin {
+        match origin.filter(|_| way == Way::Port) {
             Some((name, port)) if is_this_machine(name) && port.unwrap_or(80) == self.port => Ok(()),
             _ => Err(foreign()),
         }
+    }
+}
+
+/// The authority that a request names: that of its target where the target is a whole URL, and then the `Host` header
+/// says nothing (RFC 9112, section 3.2.2); else the header's.
+fn host_of(request: &HttpRequest) -> Option<&str> {
+    match request.uri().authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => single(request.headers(), &HOST).ok().flatten(),
     }
 }
 
@@ -98,30 +117,42 @@ fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
     };
     let (host, rest) = authority.split_at(port_from);
     match rest.strip_prefix(':') {
-        Some(port) => Some((host, Some(port.parse().ok()?))),
+        Some(port) => Some((host, Some(port_of(port)?))),
         None if rest.is_empty() => Some((host, None)),
         None => None,
     }
 }
 
+/// A port has digits and nothing else: to a number's parser, `+80` is one too.
+fn port_of(digits: &str) -> Option<u16> {
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten()
+}
+
 /// Whether a name cannot mean another machine: `localhost`, or a loopback address as a literal.
 fn is_this_machine(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let address = address.unwrap_or(host).parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    let is_loopback = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
+        None => host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback()),
+    };
+    is_loopback || host.eq_ignore_ascii_case("localhost")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::http::header::HeaderValue;
+    use actix_web::test::TestRequest;
 
     fn check_by(method: &Method, given: &[(&'static str, &str)]) -> bool {
-        let mut headers = HeaderMap::new();
-        for (name, value) in given {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-        }
-        Origins { port: 8005 }.check(method, &headers).is_ok()
+        check_at(Way::Port, method, "/", given)
+    }
+
+    fn check_at(way: Way, method: &Method, target: &str, given: &[(&'static str, &str)]) -> bool {
+        let request = TestRequest::with_uri(target).method(method.clone());
+        let request = given
+            .iter()
+            .fold(request, |request, header| request.append_header(*header));
+        Origins { port: 8005 }.check(way, &request.to_http_request()).is_ok()
     }
 
     fn check(given: &[(&'static str, &str)]) -> bool {
@@ -149,12 +180,44 @@ mod tests {
             "[::1]8005",
             "localhost:",
             "localhost:99999",
+            "127.0.0.1:+8005",
+            "localhost: 8005",
+            "[127.0.0.1]:8005",
+            "::1",
             "",
         ];
         for host in foreign {
             assert!(!check(&[("host", host)]), "{host}");
         }
         assert!(!check(&[]));
+    }
+
+    #[test]
+    fn a_target_that_is_a_whole_url_is_judged_by_its_authority() {
+        let with = |target: &str, host: &str| check_at(Way::Port, &Method::POST, target, &[("host", host)]);
+        for target in ["http://127.0.0.1:8005/", "http://localhost/x", "http://[::1]:8005/"] {
+            assert!(with(target, "127.0.0.1:8005"), "{target}");
+            assert!(with(target, "evil.example"), "{target}: the header says nothing then");
+        }
+        let foreign = [
+            "http://evil.example/",
+            "http://evil.example:8005/",
+            "http://127.0.0.1:8006/",
+            "http://127.0.0.1:8005@evil.example/",
+            "http://evil.example@127.0.0.1:8005/",
+        ];
+        for target in foreign {
+            assert!(!with(target, "127.0.0.1:8005"), "{target}");
+        }
+    }
+
+    #[test]
+    fn the_socket_knows_no_ports_and_serves_no_pages() {
+        let with = |given: &[(&'static str, &str)]| check_at(Way::Socket, &Method::POST, "/", given);
+        assert!(with(&[("host", "localhost")]) && with(&[("host", "localhost:9999")]));
+        assert!(!with(&[("host", "evil.example")]) && !with(&[]));
+        assert!(!with(&[("host", "localhost"), ("origin", "http://localhost:8005")]));
+        assert!(!with(&[("host", "localhost"), ("sec-fetch-site", "cross-site")]));
     }
 
     #[test]
