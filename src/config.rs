@@ -15,6 +15,7 @@ use ::config::{Config, ConfigError, ValueKind};
 pub use environment::Environment;
 use layer::Layer;
 pub use paths::{DAEMON_LOCK, Paths, PathsError};
+pub(crate) use paths::{is_daemon_socket, make_private};
 pub use settings::{
     AccessSettings, AgentSettings, Argv, LimitSettings, LogFormat, LogSettings, McpSettings, ServerSettings, Settings,
     StateSettings, SupervisionSettings,

@@ -62,6 +62,9 @@ pub struct DaemonFile {
     pub address: SocketAddr,
     /// The port of that address.
     pub port: u16,
+    /// Its Unix socket; a daemon of an older version has none.
+    #[serde(default)]
+    pub socket: Option<PathBuf>,
     /// Its version.
     pub version: String,
     /// The arguments it was started with behind `serve`, in a form that holds anywhere.
@@ -206,13 +209,24 @@ async fn run(
     let doctor: Doctor = Arc::new(move || doctor::examine_with(&settings_seen, &paths_seen));
     let server = Server::build(settings, paths, runtime.handle(), token, readiness, doctor)?;
     let stopper = server.stopper();
-    announce(paths, server.address(), arguments)?;
+    let mut announcement = announcement(&server, arguments);
+    announce(paths, &announcement)?;
+    let mut socket = server.socket();
     tracing::info!(address = %server.address(), state = %paths.state.display(), pid = std::process::id(), "serving");
     let serving = actix::spawn(server.run_until_stopped());
+    let announcing = async {
+        while socket.changed().await.is_ok() {
+            announcement.socket = Some(socket.borrow_and_update().clone());
+            if let Err(error) = announce(paths, &announcement) {
+                tracing::error!("{error:#}");
+            }
+        }
+    };
     let outcome = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         error = runtime.failed() => Err(anyhow::Error::new(error).context("the daemon stops; its agents go on")),
+        () = async { announcing.await; std::future::pending().await } => Ok(()),
     };
     tracing::info!("stopping");
     stopper.stop().await;
@@ -299,17 +313,22 @@ fn read_daemon_file(path: &Path) -> Option<DaemonFile> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-fn announce(paths: &Paths, address: SocketAddr, serve_arguments: Vec<String>) -> anyhow::Result<()> {
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    let daemon = DaemonFile {
+/// What this daemon says about itself.
+fn announcement(server: &Server, serve_arguments: Vec<String>) -> DaemonFile {
+    let address = server.address();
+    DaemonFile {
         pid: std::process::id(),
         address,
         port: address.port(),
-        version,
+        socket: Some(server.socket().borrow().clone()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         serve_arguments,
-    };
+    }
+}
+
+fn announce(paths: &Paths, daemon: &DaemonFile) -> anyhow::Result<()> {
     let path = paths.daemon_file();
-    let json = serde_json::to_vec(&daemon)?;
+    let json = serde_json::to_vec(daemon)?;
     let written = write_private(&path, &json).or_else(|error| {
         if error.kind() != io::ErrorKind::StorageFull {
             return Err(error);

@@ -1,11 +1,14 @@
-//! The websocket to an agent host: an awc client over a Unix socket.
+//! HTTP over Unix sockets, to servers of a known user: the websocket to an agent host, and the daemon's own clients.
 
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use actix_codec::Framed;
+use actix_rt::net::ActixStream;
+use actix_service::Service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::http::Uri;
 use awc::{BoxedSocket, ws};
@@ -17,6 +20,9 @@ use crate::config::DAEMON_LOCK;
 
 /// How many folders an attempt's directory is below its state directory.
 const ATTEMPT_DEPTH: usize = 3;
+
+/// How long it may take to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connected websocket, to be split into what is read and what is written.
 pub type HostSocket = Framed<BoxedSocket, ws::Codec>;
@@ -47,30 +53,46 @@ pub async fn other_owner(socket: &Path, directory: &Path) -> Option<PathBuf> {
 
 /// Opens the websocket of the host that listens at `socket`.
 pub async fn connect(socket: &Path) -> Result<HostSocket, Unreachable> {
-    let unreachable = |why: String| Unreachable {
+    let us = rustix::process::geteuid().as_raw();
+    let request = client(socket, us, Some(CONNECT_TIMEOUT)).ws("http://agent-host/");
+    let opened = request.max_frame_size(FRAME_BYTES_MAX).connect().await;
+    let (_response, framed) = opened.map_err(|error| Unreachable {
         socket: socket.display().to_string(),
-        why,
-    };
+        why: error.to_string(),
+    })?;
+    Ok(framed)
+}
+
+/// An HTTP client that reaches nothing but what `user` serves at a Unix socket, whatever host a URL names.
+pub fn client(socket: &Path, user: u32, timeout: Option<Duration>) -> awc::Client {
     let path = socket.to_owned();
     let dial = actix_service::fn_service(move |info: ConnectInfo<Uri>| {
         let path = path.clone();
         async move {
-            let us = rustix::process::geteuid().as_raw();
-            let stream = dial(&path, us).await.map_err(ConnectError::Io)?;
+            let stream = dial(&path, user).await.map_err(ConnectError::Io)?;
             Ok::<_, ConnectError>(Connection::new(info.request().clone(), stream))
         }
     });
-    let connector = awc::Connector::new().connector(dial).timeout(Duration::from_secs(5));
-    let client = awc::Client::builder().connector(connector).finish();
-    let request = client.ws("http://agent-host/").max_frame_size(FRAME_BYTES_MAX);
-    let (_response, framed) = request
-        .connect()
-        .await
-        .map_err(|error| unreachable(error.to_string()))?;
-    Ok(framed)
+    client_by(dial, timeout)
 }
 
-/// A socket is another user's where a shared temporary directory was emptied and somebody has put one in its place.
+/// An HTTP client that connects by `dial`. It follows no redirect: what it sends is for one server. The head of an answer
+/// may take `timeout`.
+pub fn client_by<S, Io>(dial: S, timeout: Option<Duration>) -> awc::Client
+where
+    S: Service<ConnectInfo<Uri>, Response = Connection<Uri, Io>, Error = ConnectError> + Clone + 'static,
+    Io: ActixStream + fmt::Debug + 'static,
+{
+    let connector = awc::Connector::new().connector(dial).timeout(CONNECT_TIMEOUT);
+    let client = awc::Client::builder().connector(connector).disable_redirects();
+    match timeout {
+        Some(timeout) => client.timeout(timeout).finish(),
+        None => client.disable_timeout().finish(),
+    }
+}
+
+/// Connects, and looks who listens before anything is said. A socket is another user's where a shared temporary directory
+/// was emptied and somebody has put one in its place.
 async fn dial(socket: &Path, user: u32) -> io::Result<UnixStream> {
     let stream = UnixStream::connect(socket).await?;
     let owner = stream.peer_cred()?.uid();

@@ -89,7 +89,8 @@ impl Door {
     }
 }
 
-fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+/// Binds a socket for its user alone, in place of whatever has its name, and answers which file it is.
+pub(crate) fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     disk::create_parent(path)?;
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -100,7 +101,8 @@ fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     Ok((listener, file_at(path)?))
 }
 
-fn file_at(path: &Path) -> io::Result<(u64, u64)> {
+/// Device and inode of what is at a path, links not followed.
+pub(crate) fn file_at(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
 }

@@ -73,6 +73,7 @@ use disk::Stored;
 pub(crate) use disk::{identity, tail};
 use keeper::Keeper;
 use listen::Door;
+pub(crate) use listen::{bind as bind_socket, file_at};
 use messages::Leave;
 use proc::Mark;
 pub(crate) use proc::{environment, marks, pids};

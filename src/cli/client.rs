@@ -67,17 +67,25 @@ struct Problem {
 impl Client {
     /// A client of the daemon of this state directory; an error when none lives.
     pub(crate) fn find(state_dir: &Path) -> Result<Self, Failure> {
-        let connection = connection::find(state_dir).ok_or_else(|| Failure::NoDaemon(state_dir.to_owned()))?;
-        Ok(Self {
-            http: awc::Client::builder().timeout(ANSWER_TIMEOUT).finish(),
-            connection,
-            state_dir: state_dir.to_owned(),
-        })
+        Ok(Self::of(connection::find(state_dir)?, state_dir))
     }
 
-    /// Looks for the daemon again: it may have come back on another port and with another token.
+    /// The same without waiting for one that is not there yet.
+    pub(crate) fn look(state_dir: &Path) -> Option<Self> {
+        Some(Self::of(connection::look(state_dir)?, state_dir))
+    }
+
+    fn of(connection: Connection, state_dir: &Path) -> Self {
+        Self {
+            http: connection.way.client(Some(ANSWER_TIMEOUT)),
+            connection,
+            state_dir: state_dir.to_owned(),
+        }
+    }
+
+    /// Looks for the daemon again: it may have come back at another place.
     pub(crate) fn find_again(&mut self) -> Result<(), Failure> {
-        self.connection = connection::find(&self.state_dir).ok_or_else(|| Failure::NoDaemon(self.state_dir.clone()))?;
+        *self = Self::find(&self.state_dir)?;
         Ok(())
     }
 
@@ -222,15 +230,13 @@ impl Client {
     }
 
     fn request(&self, method: &str, path: &str) -> ClientRequest {
-        let url = format!("{}{path}", self.connection.base_url);
+        let way = &self.connection.way;
         let method = match method {
             "POST" => awc::http::Method::POST,
             "DELETE" => awc::http::Method::DELETE,
             _ => awc::http::Method::GET,
         };
-        self.http
-            .request(method, url)
-            .bearer_auth(&self.connection.token)
+        way.sign(self.http.request(method, way.url(path)))
             .insert_header(("X-CC-Executor-Client", "cli"))
             .force_close()
     }

@@ -156,11 +156,12 @@ fn ask<T>(question: impl AsyncFnOnce(&Client) -> Result<Vec<T>, Failure>) -> Vec
     let line = line();
     let given = line.values.iter().find(|(id, _)| id == "state_dir");
     let given = given.map(|(_, value)| Path::new(value));
-    let client = connection::state_dir(given).and_then(|state_dir| Client::find(&state_dir));
-    let Ok(client) = client else { return Vec::new() };
-    let asked = async { tokio::time::timeout(PATIENCE, question(&client)).await };
-    let answer = actix_rt::System::new().block_on(asked);
-    answer.ok().and_then(Result::ok).unwrap_or_default()
+    let asked = async {
+        let client = Client::look(&connection::state_dir(given).ok()?)?;
+        let answer = tokio::time::timeout(PATIENCE, question(&client)).await;
+        answer.ok()?.ok()
+    };
+    actix_rt::System::new().block_on(asked).unwrap_or_default()
 }
 
 /// The line that is being completed, as far as it is typed: the shell gives its words behind `--`.

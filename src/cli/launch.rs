@@ -38,7 +38,7 @@ pub(crate) fn is_inside_agent() -> bool {
 /// starts none: that would undo a `stop`, and the daemon would be the agent's child.
 pub(crate) async fn find_or_start(state_dir: &Path) -> Result<Client, Failure> {
     match Client::find(state_dir) {
-        Err(_) if is_inside_agent() => Err(Failure::InsideAgent(state_dir.to_owned())),
+        Err(Failure::NoDaemon(_)) if is_inside_agent() => Err(Failure::InsideAgent(state_dir.to_owned())),
         Ok(_) | Err(_) => find_or_start_with(state_dir, &[], &DaemonEnvironment::Inherited).await,
     }
 }
@@ -49,7 +49,12 @@ pub(crate) async fn find_or_start_with(
     arguments: &[String],
     environment: &DaemonEnvironment,
 ) -> Result<Client, Failure> {
-    if let Ok(client) = Client::find(state_dir) {
+    let found = match Client::find(state_dir) {
+        Ok(client) => Some(client),
+        Err(Failure::NoDaemon(_)) => None,
+        Err(other) => return Err(other),
+    };
+    if let Some(client) = found {
         if let Some(version) = client.other_version() {
             let (version, ours) = (clean(version), env!("CARGO_PKG_VERSION"));
             eprint(&format!(
@@ -118,7 +123,7 @@ async fn wait_until_ready(state_dir: &Path, child: &mut Child, log: &Path) -> Re
     let deadline = Instant::now() + START_TIMEOUT;
     let mut exited = None;
     loop {
-        if let Ok(client) = Client::find(state_dir)
+        if let Some(client) = Client::look(state_dir)
             && client.is_healthy().await
         {
             return Ok(client);

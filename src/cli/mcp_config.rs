@@ -61,7 +61,7 @@ fn by_command(state_dir: &Path, is_given: bool) -> Result<Reach, Failure> {
 }
 
 fn by_http(state_dir: &Path) -> Result<Reach, Failure> {
-    let daemon = connection::find(state_dir).ok_or_else(|| Failure::NoDaemon(state_dir.to_owned()))?;
+    let daemon = actix_rt::System::new().block_on(async { connection::find_here(state_dir) })?;
     Ok(Reach::Http {
         url: format!("{}/mcp", daemon.base_url),
         token: state_dir.join("token"),

@@ -49,6 +49,7 @@ mod tokens;
 mod units;
 mod view;
 mod wait;
+mod way;
 
 use std::path::Path;
 use std::process::ExitCode;

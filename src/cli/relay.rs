@@ -74,7 +74,6 @@ pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
         eprint("waits for MCP on standard input: clients start it, and `cc-executor mcp-config` prints how");
     }
     let relay = Rc::new(Relay {
-        http: awc::Client::builder().disable_timeout().finish(),
         state_dir: state_dir.to_owned(),
         directory: std::env::current_dir().ok(),
         depth: std::env::var(DEPTH_VARIABLE).ok().and_then(|depth| depth.parse().ok()),
@@ -119,7 +118,6 @@ fn read_messages() -> mpsc::Receiver<Value> {
 }
 
 struct Relay {
-    http: awc::Client,
     state_dir: PathBuf,
     /// Where it was started: what a request without a directory means.
     directory: Option<PathBuf>,
@@ -191,7 +189,7 @@ impl Relay {
                     tokio::task::spawn_local(Rc::clone(self).stand());
                 }
             }
-            _ if connection::find(&self.state_dir).is_some() => self.deliver(&message).await,
+            _ if connection::look(&self.state_dir).is_some() => self.deliver(&message).await,
             _ => {
                 // It waits for a daemon, which is no reason to hold up what comes behind it.
                 let relay = Rc::clone(self);
@@ -368,11 +366,11 @@ impl Relay {
 
     /// A request with the headers that go with a message.
     async fn request(&self, method: Method, message: &Value, need: Need) -> Result<awc::ClientRequest, String> {
-        let daemon = self.daemon(need).await?;
-        let mut request = self
-            .http
-            .request(method, format!("{}/mcp", daemon.base_url))
-            .bearer_auth(&daemon.token)
+        let way = self.daemon(need).await?.way;
+        // The daemon may have come back by another way: a client goes one way only.
+        let http = way.client(None);
+        let mut request = way
+            .sign(http.request(method, way.url("/mcp")))
             .insert_header(("Accept", "application/json, text/event-stream"))
             .no_decompress()
             .force_close();

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::Client;
-use super::connection::is_locked;
+use super::connection::{is_locked, refuse_elsewhere};
 use super::exit::{Exit, Failure};
 use super::launch::{DaemonEnvironment, find_or_start_with, is_inside_agent};
 use super::screen::print;
@@ -27,6 +27,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(50);
 
 /// `restart`
 pub(crate) async fn restart(state_dir: &Path) -> Result<Exit, Failure> {
+    refuse_elsewhere("restart")?;
     let running = Client::find(state_dir)?;
     let arguments = running.serve_arguments();
     serve::check(state_dir, arguments)
@@ -72,6 +73,7 @@ fn variables(environ: &[u8]) -> Vec<(OsString, OsString)> {
 
 /// `stop`
 pub(crate) async fn stop(state_dir: &Path) -> Result<Exit, Failure> {
+    refuse_elsewhere("stop")?;
     end(&Client::find(state_dir)?, state_dir).await?;
     Ok(Exit::Ok)
 }
@@ -92,7 +94,7 @@ async fn end(running: &Client, state_dir: &Path) -> Result<(), Failure> {
 
 /// Whether another daemon serves by now, which somebody else has started.
 fn is_followed(state_dir: &Path, pid: u32) -> bool {
-    Client::find(state_dir).is_ok_and(|now| now.pid() != pid)
+    Client::look(state_dir).is_some_and(|now| now.pid() != pid)
 }
 
 async fn wait_for_end(state_dir: &Path, pid: u32) -> Result<(), Failure> {

@@ -1,8 +1,10 @@
-//! The client against a small fake daemon, which writes the files that a real one is found by.
+//! The client against a small fake daemon, which writes the files that a real one is found by. It is of an older version,
+//! without a socket, so that what is told of tokens is tested as well.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -44,14 +46,18 @@ impl FakeDaemon {
         let script = Arc::new(Mutex::new(script));
         let data = web::Data::from(script.clone());
         let app = move || App::new().app_data(data.clone()).default_service(web::to(answer));
-        let server = HttpServer::new(app)
-            .workers(1)
-            .disable_signals()
-            .listen(listener)
-            .unwrap()
-            .run();
-        let handle = server.handle();
-        actix_rt::spawn(server);
+        // On a thread of its own, since the client under test holds up this one while it looks for the daemon.
+        let (say, handle) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            actix_rt::System::new().block_on(async move {
+                let server = HttpServer::new(app).workers(1).disable_signals();
+                let server = server.listen(listener).unwrap().run();
+                say.send(server.handle()).unwrap();
+                server.await.unwrap();
+            });
+        });
+        let handle = handle.recv().unwrap();
+        fs::set_permissions(state_dir, fs::Permissions::from_mode(0o700)).unwrap();
         let lock = File::create(state_dir.join(DAEMON_LOCK)).unwrap();
         flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
         fs::write(state_dir.join("token"), token).unwrap();

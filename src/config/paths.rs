@@ -17,6 +17,9 @@ const SOCKET_NAME_BYTES_MAX: usize = 1 + 32 + 1 + 10 + 5;
 /// The file of a state directory that a daemon holds locked for as long as it runs.
 pub const DAEMON_LOCK: &str = "daemon.lock";
 
+/// The socket of a daemon in its state directory.
+const DAEMON_SOCKET: &str = "daemon.sock";
+
 /// Mode of our directories.
 const PRIVATE: u32 = 0o700;
 
@@ -148,6 +151,15 @@ impl Paths {
         self.state.join("daemon.json")
     }
 
+    /// Where the daemon's own socket may be, the best place first. The state directory outlives a logout; the directory of
+    /// sockets is for a state directory of which the name is too long, or that can hold none.
+    pub(crate) fn daemon_sockets(&self) -> Vec<PathBuf> {
+        let in_state = self.state.join(DAEMON_SOCKET);
+        let in_runtime = socket_name(&self.state).map(|name| self.runtime.join(name));
+        let fits = |path: &PathBuf| path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX;
+        [in_state].into_iter().chain(in_runtime).filter(fits).collect()
+    }
+
     /// Held for as long as a daemon runs.
     pub fn daemon_lock(&self) -> PathBuf {
         self.state.join(DAEMON_LOCK)
@@ -164,6 +176,23 @@ impl Paths {
     }
 }
 
+/// Returns true if a socket of this name is that of the daemon of this state directory, and not of one that the directory
+/// was copied from.
+pub(crate) fn is_daemon_socket(socket: &Path, state: &Path) -> bool {
+    let is_in_state = || {
+        let parent = socket.parent().and_then(|parent| fs::metadata(parent).ok());
+        let identity = |file: fs::Metadata| (file.dev(), file.ino());
+        socket.ends_with(DAEMON_SOCKET) && parent.map(identity) == fs::metadata(state).ok().map(identity)
+    };
+    is_in_state() || socket_name(state).is_ok_and(|name| socket.ends_with(name))
+}
+
+/// The name of a daemon's socket among others in the directory of sockets: by the file that its state directory is.
+fn socket_name(state: &Path) -> io::Result<String> {
+    let state = fs::metadata(state)?;
+    Ok(format!("daemon-{:x}-{:x}.sock", state.dev(), state.ino()))
+}
+
 fn usual_runtime_dir(environment: &Environment) -> PathBuf {
     if let Some(dir) = environment.path("XDG_RUNTIME_DIR") {
         return dir.join("cc-executor");
@@ -175,7 +204,7 @@ fn usual_runtime_dir(environment: &Environment) -> PathBuf {
 /// Makes a directory of mode 0700, or checks the one that is there.
 ///
 /// A link counts as its owner's: in a shared temporary directory somebody else could have put it there.
-fn make_private(dir: &Path) -> Result<(), PathsError> {
+pub(crate) fn make_private(dir: &Path) -> Result<(), PathsError> {
     let unusable = |source| PathsError::Unusable {
         path: dir.to_owned(),
         source,
@@ -268,6 +297,34 @@ mod tests {
         fs::write(dir.join("x"), "").unwrap();
         fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
         assert!(private_error(&dir).contains("chmod 700"));
+    }
+
+    #[test]
+    fn a_daemons_socket_is_in_its_state_directory_or_named_by_it() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = |name: &str| base.path().join(name);
+        let paths = Paths::new(
+            &settings(&dir("state").display().to_string(), &dir("run").display().to_string()),
+            &Environment::default(),
+        );
+        let paths = paths.unwrap();
+        paths.create().unwrap();
+        fs::create_dir(dir("copy")).unwrap();
+        let places = paths.daemon_sockets();
+        assert_eq!(places.len(), 2);
+        assert_eq!(places[0], dir("state").join("daemon.sock"));
+        assert_eq!(places[1].parent(), Some(paths.runtime.as_path()));
+        for place in &places {
+            assert!(is_daemon_socket(place, &paths.state), "{}", place.display());
+            assert!(!is_daemon_socket(place, &dir("copy")), "{}", place.display());
+        }
+        assert!(!is_daemon_socket(&dir("state").join("other.sock"), &paths.state));
+        let long = Paths {
+            state: base.path().join("x".repeat(100)),
+            ..paths
+        };
+        fs::create_dir(&long.state).unwrap();
+        assert_eq!(long.daemon_sockets().len(), 1, "the other is too long");
     }
 
     #[test]

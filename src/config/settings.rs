@@ -45,8 +45,14 @@ pub struct ServerSettings {
     pub shutdown_grace_ms: u64,
     /// How long the head of a request may take, in seconds.
     pub headers_timeout_seconds: u64,
+    /// How long the body of a request may take, in seconds.
+    pub body_timeout_seconds: u64,
     /// The most connections.
     pub connections_max: usize,
+    /// The most connections that have not shown who calls.
+    pub strangers_max: usize,
+    /// How long a connection may go without showing who calls, in seconds.
+    pub strangers_seconds: u64,
 }
 
 /// `[access]`
@@ -311,7 +317,10 @@ impl Settings {
     fn check_positive(&self) -> Result<(), Fault> {
         let limits = [
             ("server.headers_timeout_seconds", self.server.headers_timeout_seconds),
+            ("server.body_timeout_seconds", self.server.body_timeout_seconds),
             ("server.connections_max", self.server.connections_max as u64),
+            ("server.strangers_max", self.server.strangers_max as u64),
+            ("server.strangers_seconds", self.server.strangers_seconds),
             ("access.sign_in_days", self.access.sign_in_days),
             ("access.sign_in_link_minutes", self.access.sign_in_link_minutes),
             ("access.audit_bytes_max", self.access.audit_bytes_max),

@@ -1,18 +1,28 @@
-//! Request bodies: JSON, no longer than `limits.body_bytes_max`, and refused as a problem document where they do not
-//! fit.
+//! Request bodies: JSON, no longer than `limits.body_bytes_max`, whole within `server.body_timeout_seconds`, and refused as
+//! a problem document where they do not fit.
 
+use std::cell::Cell;
+use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use actix_web::dev::Payload;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
 use actix_web::http::header::CONTENT_TYPE;
+use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
+use futures_util::Stream;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::time::{Sleep, sleep};
 
 use super::Faces;
 use super::error::{Code, Problem};
+use super::remedy::Reader;
 
 /// A body in which everything may be left out, and so the whole of it.
 #[derive(Debug)]
@@ -31,6 +41,59 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for Optional<T> {
         Box::pin(async move {
             let body = reading.await.map_err(|error| unreadable(&error, bytes_max))?;
             read(&body, is_json).map(Self)
+        })
+    }
+}
+
+/// Refuses a call whose body does not come in time, whatever its route makes of what came of it.
+pub(super) async fn in_time<B: MessageBody + 'static>(
+    limit: Duration,
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let is_late = Rc::new(Cell::new(false));
+    match request.take_payload() {
+        Payload::None => {}
+        body => {
+            let body = InTime {
+                body,
+                deadline: Box::pin(sleep(limit)),
+                is_late: Rc::clone(&is_late),
+            };
+            request.set_payload(Payload::Stream {
+                payload: Box::pin(body),
+            });
+        }
+    }
+    let answer = next.call(request).await?.map_into_boxed_body();
+    if !is_late.get() {
+        return Ok(answer);
+    }
+    let told = format!(
+        "the body did not come within {} s (`server.body_timeout_seconds`)",
+        limit.as_secs()
+    );
+    let reader = Reader::of(answer.request());
+    Ok(answer.into_response(Problem::new(Code::SlowBody, told).respond(reader)))
+}
+
+/// A body that fails when its time is over.
+struct InTime {
+    body: Payload,
+    deadline: Pin<Box<Sleep>>,
+    is_late: Rc<Cell<bool>>,
+}
+
+impl Stream for InTime {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Poll::Ready(next) = Pin::new(&mut self.body).poll_next(cx) {
+            return Poll::Ready(next);
+        }
+        self.deadline.as_mut().poll(cx).map(|()| {
+            self.is_late.set(true);
+            Some(Err(PayloadError::Io(io::ErrorKind::TimedOut.into())))
         })
     }
 }

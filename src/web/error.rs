@@ -77,6 +77,7 @@ codes! {
     Owned = CONFLICT, "owned", "The conversation belongs to another session";
     Completed = CONFLICT, "completed", "The session is completed";
     BudgetSpent = CONFLICT, "budget_spent", "The session has spent its budget";
+    SlowBody = REQUEST_TIMEOUT, "slow_body", "The body did not come in time";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large";
     NotJson = UNSUPPORTED_MEDIA_TYPE, "not_json", "The body is not JSON";
     KeyMismatch = UNPROCESSABLE_ENTITY, "idempotency_mismatch", "The key was used for another call";
@@ -175,6 +176,10 @@ impl Problem {
         }
         if status == StatusCode::UNAUTHORIZED {
             response.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"cc-executor\""));
+        }
+        if status == StatusCode::REQUEST_TIMEOUT {
+            // The rest of the body is not waited for.
+            response.force_close();
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));

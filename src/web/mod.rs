@@ -1,7 +1,7 @@
 //! The HTTP faces: REST, streams, health. All routes stand in [`routes`]; the app that tests run is the app that ships.
 //!
 //! Read in this order: `access` (who may call), `error` (how a refusal looks), `view` (how a session looks), `api`,
-//! `listing`, `stream`, `reference` (the description of all of it), `server`. Nothing here decides anything: every call
+//! `listing`, `stream`, `reference` (the description of all of it), `server` (the listeners), `socket`, `gate` (how many may call at once). Nothing here decides anything: every call
 //! goes through [`Handle`].
 
 pub(crate) mod access;
@@ -11,6 +11,7 @@ mod conversations;
 mod days;
 mod error;
 mod export;
+mod gate;
 mod health;
 mod idempotency;
 mod info;
@@ -23,12 +24,14 @@ mod reference;
 mod remedy;
 mod removal;
 mod server;
+mod socket;
 mod stream;
 pub(crate) mod units;
 mod view;
 mod waiting;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
@@ -64,6 +67,8 @@ pub struct Faces {
     mcp: Arc<mcp::Mcp>,
     /// The longest request body, in bytes.
     body_bytes_max: usize,
+    /// How long a request body may take.
+    body_timeout: Duration,
     /// Looks for what is in the daemon's way.
     doctor: Doctor,
     /// When this daemon began to serve.
@@ -88,6 +93,7 @@ impl Faces {
             streams,
             mcp: Arc::new(mcp),
             body_bytes_max: settings.limits.body_bytes_max,
+            body_timeout: Duration::from_secs(settings.server.body_timeout_seconds),
             doctor: Arc::new(Vec::new),
             started_at: Timestamp::now(),
             limits: info::Limits {
@@ -195,11 +201,13 @@ fn app(
     > + use<>,
 > {
     let (access, handle) = (faces.access.clone(), faces.handle.clone());
+    let body_timeout = faces.body_timeout;
     App::new()
         .app_data(web::Data::new(faces.clone()))
         .app_data(error::json_config(faces.body_bytes_max))
         .app_data(error::path_config())
         .configure(routes)
+        .wrap(from_fn(move |request, next| body::in_time(body_timeout, request, next)))
         .wrap(from_fn(move |request, next| {
             access::guard(access.clone(), handle.clone(), request, next)
         }))

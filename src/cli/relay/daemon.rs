@@ -32,13 +32,13 @@ impl Relay {
         loop {
             {
                 let _alone = self.starting.lock().await;
-                if let Some(daemon) = connection::find(&self.state_dir) {
+                if let Some(daemon) = connection::look(&self.state_dir) {
                     return Ok(daemon);
                 }
                 if self.may_start(need) {
                     let started = find_or_start(&self.state_dir).await;
                     started.map_err(|failure| failure.to_string())?;
-                    let daemon = connection::find(&self.state_dir);
+                    let daemon = connection::look(&self.state_dir);
                     return daemon.ok_or_else(|| "no daemon runs, and none can be started".to_owned());
                 }
             }

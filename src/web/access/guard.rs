@@ -18,6 +18,7 @@ use super::token::Fingerprint;
 use super::{Access, pages};
 use crate::runtime::Handle;
 use crate::web::error::{Code, Problem};
+use crate::web::gate::Pass;
 use crate::web::remedy::{Reader, Remedy};
 
 /// The paths that need no token, beside those of assets.
@@ -63,6 +64,9 @@ impl Access {
             return Ok(None);
         }
         let (caller, signed_by) = self.identify(request, by_socket, Timestamp::now())?;
+        if let Some(pass) = request.conn_data::<Pass>() {
+            pass.is_shown();
+        }
         match may_call(&caller, request) {
             Ok(()) => Ok(Some((caller, signed_by))),
             Err(problem) => Err(Refusal {

@@ -69,8 +69,10 @@ impl Peer {
 ///
 /// Errors if it is another user, or a process of which nothing can be known.
 pub(in crate::web) fn caller_of(peer: &Peer) -> Result<Caller, Problem> {
-    if ![geteuid().as_raw(), ROOT].contains(&peer.uid) {
-        let told = format!("user {} may not call the daemon of another user", peer.uid);
+    let (uid, pid) = (peer.uid, peer.pid);
+    if ![geteuid().as_raw(), ROOT].contains(&uid) {
+        tracing::warn!(uid, pid, "a process of another user was refused at the socket");
+        let told = format!("user {uid} may not call the daemon of another user");
         return Err(Problem::new(Code::ForeignUser, told));
     }
     if !peer.lives() {

@@ -1,0 +1,235 @@
+//! How many connections there may be, and for how long one may say nothing: whoever can reach a listener can fill it, and
+//! who has a token gets in all the same.
+//!
+//! A connection is a stranger's until a request on it shows who calls. Strangers have a part of the connections only, and
+//! a time. Who comes when that part is full takes the place of the oldest: nobody holds a place by waiting.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix_web::dev::Extensions;
+use rustix::net::{Shutdown, shutdown};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::access::peer::Peer;
+use crate::config::ServerSettings;
+
+/// Counts the connections of one listener; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    connections_max: usize,
+    strangers_max: usize,
+    patience: Duration,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// The number of the next connection.
+    next: u64,
+    /// Connections that have shown who calls.
+    known: usize,
+    /// The others by their numbers, the oldest first.
+    strangers: BTreeMap<u64, Stranger>,
+}
+
+/// A connection that may be ended.
+#[derive(Debug)]
+struct Stranger {
+    since: Instant,
+    /// A second descriptor of the connection; the first is the server's own.
+    connection: OwnedFd,
+}
+
+impl Stranger {
+    /// Ends the connection: the server finds it closed by its client. One that is closed already stays so.
+    fn end(self) {
+        let _ = shutdown(&self.connection, Shutdown::Both);
+    }
+}
+
+/// One connection; stands in its data, and ends with it.
+#[derive(Debug)]
+pub(super) struct Pass {
+    gate: Arc<Inner>,
+    number: u64,
+    is_known: Mutex<bool>,
+}
+
+impl Gate {
+    pub(super) fn new(settings: &ServerSettings) -> Self {
+        Self(Arc::new(Inner {
+            connections_max: settings.connections_max,
+            strangers_max: settings.strangers_max.min(settings.connections_max),
+            patience: Duration::from_secs(settings.strangers_seconds),
+            counts: Mutex::default(),
+        }))
+    }
+
+    /// The most connections that the server may accept: a stranger is accepted before another is ended for it.
+    pub(super) fn accepted_max(&self) -> usize {
+        self.0.connections_max + self.0.strangers_max
+    }
+
+    /// Takes in a new connection of the server, and notes by the kernel's word who made it where that can be known.
+    pub(super) fn greet(&self, connection: &dyn Any, data: &mut Extensions) {
+        let pass = if let Some(stream) = connection.downcast_ref::<UnixStream>() {
+            data.insert(Peer::of(stream));
+            self.enter(stream.as_fd())
+        } else if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+            self.enter(stream.as_fd())
+        } else {
+            return;
+        };
+        match pass {
+            Ok(pass) => drop(data.insert(pass)),
+            Err(error) => tracing::warn!(%error, "a connection was ended: it cannot be watched"),
+        }
+    }
+
+    /// Takes in a stranger, in the place of the oldest if there are too many.
+    fn enter(&self, connection: BorrowedFd<'_>) -> io::Result<Pass> {
+        let copy = connection.try_clone_to_owned().inspect_err(|_| {
+            let _ = shutdown(connection, Shutdown::Both);
+        })?;
+        let mut counts = self.0.counts();
+        let number = counts.next;
+        counts.next += 1;
+        let stranger = Stranger {
+            since: Instant::now(),
+            connection: copy,
+        };
+        counts.strangers.insert(number, stranger);
+        let mut over = Vec::new();
+        while counts.strangers.len() > self.0.room(counts.known) {
+            over.extend(counts.strangers.pop_first());
+        }
+        drop(counts);
+        over.into_iter().for_each(|(_, stranger)| stranger.end());
+        Ok(Pass {
+            gate: Arc::clone(&self.0),
+            number,
+            is_known: Mutex::default(),
+        })
+    }
+
+    /// Ends the strangers whose time is over.
+    pub(super) fn sweep(&self, now: Instant) {
+        let mut counts = self.0.counts();
+        let is_over = |stranger: &Stranger| now.duration_since(stranger.since) >= self.0.patience;
+        let over: Vec<_> = counts
+            .strangers
+            .extract_if(.., |_, stranger| is_over(stranger))
+            .collect();
+        drop(counts);
+        over.into_iter().for_each(|(_, stranger)| stranger.end());
+    }
+}
+
+impl Inner {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The most strangers beside so many others; always one, which may yet show who it is.
+    fn room(&self, known: usize) -> usize {
+        let left = self.connections_max.saturating_sub(known);
+        left.min(self.strangers_max).max(1)
+    }
+}
+
+impl Pass {
+    /// A request on this connection has shown who calls.
+    pub(super) fn is_shown(&self) {
+        let mut is_known = self.is_known.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *is_known, true) {
+            return;
+        }
+        let mut counts = self.gate.counts();
+        counts.known += 1;
+        counts.strangers.remove(&self.number);
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let is_known = *self.is_known.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.gate.counts();
+        if is_known {
+            counts.known = counts.known.saturating_sub(1);
+        } else {
+            counts.strangers.remove(&self.number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream as Pair;
+
+    fn gate(connections_max: usize, strangers_max: usize) -> Gate {
+        Gate(Arc::new(Inner {
+            connections_max,
+            strangers_max,
+            patience: Duration::from_secs(30),
+            counts: Mutex::default(),
+        }))
+    }
+
+    /// A connection: the client's end, the server's, and its pass.
+    fn knock(gate: &Gate) -> (Pair, Pair, Pass) {
+        let (client, server) = Pair::pair().unwrap();
+        client.set_nonblocking(true).unwrap();
+        let pass = gate.enter(server.as_fd()).unwrap();
+        (client, server, pass)
+    }
+
+    fn is_ended(client: &mut Pair) -> bool {
+        matches!(client.read(&mut [0]), Ok(0))
+    }
+
+    #[test]
+    fn a_further_stranger_takes_the_place_of_the_oldest() {
+        let gate = gate(9, 2);
+        let mut all: Vec<_> = (0..3).map(|_| knock(&gate)).collect();
+        let ended: Vec<_> = all.iter_mut().map(|(client, ..)| is_ended(client)).collect();
+        assert_eq!(ended, [true, false, false]);
+    }
+
+    #[test]
+    fn who_has_shown_who_calls_is_left_alone() {
+        let gate = gate(3, 2);
+        let mut all: Vec<_> = (0..2).map(|_| knock(&gate)).collect();
+        all.iter().for_each(|(_, _, pass)| pass.is_shown());
+        all[0].2.is_shown();
+        all.extend((0..3).map(|_| knock(&gate)));
+        let ended: Vec<_> = all.iter_mut().map(|(client, ..)| is_ended(client)).collect();
+        // Beside two that are known there is room for one; a new one is always let in.
+        assert_eq!(ended, [false, false, true, true, false]);
+        gate.sweep(Instant::now() + Duration::from_secs(31));
+        let ended: Vec<_> = all.iter_mut().map(|(client, ..)| is_ended(client)).collect();
+        assert_eq!(ended, [false, false, true, true, true]);
+        drop(all);
+        let counts = gate.0.counts();
+        assert_eq!((counts.known, counts.strangers.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_strangers_time_is_counted_from_its_beginning() {
+        let gate = gate(9, 9);
+        let mut one = knock(&gate);
+        gate.sweep(Instant::now());
+        assert!(!is_ended(&mut one.0));
+        gate.sweep(Instant::now() + Duration::from_secs(30));
+        assert!(is_ended(&mut one.0));
+    }
+}
