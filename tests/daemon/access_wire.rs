@@ -88,6 +88,36 @@ fn a_header_with_a_stray_line_break_is_no_request() {
 }
 
 #[test]
+fn a_whole_url_is_judged_by_its_authority_and_a_port_by_its_digits() {
+    let daemon = TestDaemon::start();
+    let caller = Caller::of(&daemon);
+    let (address, token) = (&caller.address, caller.token());
+    let status = |target: &str, host: &str| {
+        let answer = caller.call("GET", target, &[&token, &format!("Host: {host}")], "");
+        (answer.status == 403).then(|| assert_eq!(answer.problem(), "foreign_host"));
+        answer.status
+    };
+    let port = address.rsplit(':').next().unwrap();
+    let path = "/api/sessions";
+    assert_eq!(status(&format!("http://{address}{path}"), "evil.example"), 200);
+    assert_eq!(status(&format!("http://localhost{path}"), address), 200);
+    for foreign in [
+        "evil.example",
+        &format!("evil.example:{port}"),
+        &format!("{address}@evil.example"),
+    ] {
+        assert_eq!(status(&format!("http://{foreign}{path}"), address), 403, "{foreign}");
+    }
+    for host in [
+        format!("127.0.0.1:+{port}"),
+        format!("[127.0.0.1]:{port}"),
+        "127.0.0.1:".into(),
+    ] {
+        assert_eq!(status(path, &host), 403, "{host}");
+    }
+}
+
+#[test]
 fn a_head_that_does_not_come_holds_up_nobody_and_is_given_up() {
     let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__SERVER__HEADERS_TIMEOUT_SECONDS", "1")]);
     let caller = Caller::of(&daemon);

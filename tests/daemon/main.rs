@@ -6,9 +6,12 @@
 mod support;
 
 mod access;
+mod access_crowd;
 mod access_paths;
 mod access_roles;
+mod access_socket;
 mod access_streams;
+mod access_thief;
 mod access_wire;
 mod again;
 mod checks;

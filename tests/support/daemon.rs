@@ -198,6 +198,13 @@ impl TestDaemon {
         ours.then(|| format!("http://127.0.0.1:{}", daemon["port"]))
     }
 
+    /// The Unix socket of the daemon that runs.
+    pub(crate) fn socket(&self) -> PathBuf {
+        until("the socket's name", || {
+            Some(self.daemon_file()?["socket"].as_str()?.into())
+        })
+    }
+
     pub(crate) fn token(&self) -> String {
         std::fs::read_to_string(self.state().join("token"))
             .expect("a token")
