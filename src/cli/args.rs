@@ -22,13 +22,14 @@ pub(crate) use self::conversations::{CheckpointsArgs, ForkArgs, HandoverArgs, Im
 pub(crate) use self::lists::{ExportArgs, HistoryArgs, Wanted};
 pub(crate) use self::removal::{GcArgs, RmArgs};
 
-/// Exit codes, for the end of the help text.
-const EXIT_CODES: &str = "Exit codes: 0 completed or detached, 1 failed, 2 usage, 3 unknown id, 4 no daemon, 5 refused, \
-                          124 timed out, 130 cancelled";
+/// The end of the help text.
+const AFTER_HELP: &str = "Exit codes: 0 completed or detached, 1 failed, 2 usage, 3 unknown id, 4 no daemon, 5 refused, \
+                          124 timed out, 130 cancelled\n\n\
+                          Environment: CC_EXECUTOR_URL and CC_EXECUTOR_TOKEN name a daemon elsewhere to call instead";
 
 /// Runs Claude Code on this machine for hours without losing the work
 #[derive(Debug, Parser)]
-#[command(name = "cc-executor", version, after_help = EXIT_CODES)]
+#[command(name = "cc-executor", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// The daemon's state directory [default: $XDG_STATE_HOME/cc-executor]
     #[arg(long, value_name = "DIR", global = true)]
@@ -476,7 +477,7 @@ mod tests {
     fn the_help_names_every_exit_code() {
         for exit in Exit::ALL {
             assert!(
-                EXIT_CODES.contains(&format!("{} ", exit.code())),
+                AFTER_HELP.contains(&format!("{} ", exit.code())),
                 "{exit:?}: {}",
                 exit.meaning()
             );

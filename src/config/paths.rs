@@ -152,12 +152,15 @@ impl Paths {
     }
 
     /// Where the daemon's own socket may be, the best place first. The state directory outlives a logout; the directory of
-    /// sockets is for a state directory of which the name is too long, or that can hold none.
+    /// sockets is for a state directory of which the name is too long, or that can hold none. There is no place while the
+    /// state directory is gone.
     pub(crate) fn daemon_sockets(&self) -> Vec<PathBuf> {
-        let in_state = self.state.join(DAEMON_SOCKET);
-        let in_runtime = socket_name(&self.state).map(|name| self.runtime.join(name));
+        let Ok(name) = socket_name(&self.state) else {
+            return Vec::new();
+        };
         let fits = |path: &PathBuf| path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX;
-        [in_state].into_iter().chain(in_runtime).filter(fits).collect()
+        let places = [self.state.join(DAEMON_SOCKET), self.runtime.join(name)];
+        places.into_iter().filter(fits).collect()
     }
 
     /// Held for as long as a daemon runs.

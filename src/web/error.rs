@@ -84,6 +84,7 @@ codes! {
     NotAcceptable = NOT_ACCEPTABLE, "not_acceptable", "There is no such form of it";
     QueueFull = SERVICE_UNAVAILABLE, "queue_full", "Too many sessions wait";
     TooManyStreams = SERVICE_UNAVAILABLE, "too_many_streams", "Too many streams are read";
+    TooManyConnections = SERVICE_UNAVAILABLE, "too_many_connections", "There are too many connections";
     NotReady = SERVICE_UNAVAILABLE, "not_ready", "The daemon is not ready";
     Stopping = SERVICE_UNAVAILABLE, "stopping", "The daemon is stopping";
     DiskFull = INSUFFICIENT_STORAGE, "disk_full", "The disk is full";

@@ -2,7 +2,8 @@
 //! who has a token gets in all the same.
 //!
 //! A connection is a stranger's until a request on it shows who calls. Strangers have a part of the connections only, and
-//! a time. Who comes when that part is full takes the place of the oldest: nobody holds a place by waiting.
+//! a time. Who comes when that part is full takes the place of the oldest: nobody holds a place by waiting. Guests, who are
+//! known and not the owner, have a part as well, so that the owner always has the rest.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -13,10 +14,18 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::Extensions;
 use rustix::net::{Shutdown, shutdown};
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::access::peer::Peer;
 use crate::config::ServerSettings;
+
+/// The part of this process's open files that the connections of one listener may take: with strangers, of which each has
+/// two, and a second listener this leaves half of them.
+const OPEN_FILES_PART: u64 = 8;
+
+/// The part of the connections that guests leave to the owner.
+const OWNERS_PART: usize = 4;
 
 /// Counts the connections of one listener; cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,8 +43,10 @@ struct Inner {
 struct Counts {
     /// The number of the next connection.
     next: u64,
-    /// Connections that have shown who calls.
-    known: usize,
+    /// Connections of the owner.
+    owners: usize,
+    /// Connections of others who have shown who they are.
+    guests: usize,
     /// The others by their numbers, the oldest first.
     strangers: BTreeMap<u64, Stranger>,
 }
@@ -55,19 +66,44 @@ impl Stranger {
     }
 }
 
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Holder {
+    #[default]
+    Stranger,
+    Guest,
+    Owner,
+}
+
 /// One connection; stands in its data, and ends with it.
 #[derive(Debug)]
 pub(super) struct Pass {
     gate: Arc<Inner>,
     number: u64,
-    is_known: Mutex<bool>,
+    holder: Mutex<Holder>,
 }
+
+/// Guests have as many connections as they may.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
 
 impl Gate {
     pub(super) fn new(settings: &ServerSettings) -> Self {
+        let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let fit = usize::try_from(open_files / OPEN_FILES_PART)
+            .unwrap_or(usize::MAX)
+            .max(1);
+        if fit < settings.connections_max {
+            tracing::warn!(
+                open_files,
+                connections = fit,
+                "few files may be open: fewer connections are taken"
+            );
+        }
+        let connections_max = settings.connections_max.min(fit);
         Self(Arc::new(Inner {
-            connections_max: settings.connections_max,
-            strangers_max: settings.strangers_max.min(settings.connections_max),
+            connections_max,
+            strangers_max: settings.strangers_max.min(connections_max),
             patience: Duration::from_secs(settings.strangers_seconds),
             counts: Mutex::default(),
         }))
@@ -108,7 +144,7 @@ impl Gate {
         };
         counts.strangers.insert(number, stranger);
         let mut over = Vec::new();
-        while counts.strangers.len() > self.0.room(counts.known) {
+        while counts.strangers.len() > self.0.room(counts.owners + counts.guests) {
             over.extend(counts.strangers.pop_first());
         }
         drop(counts);
@@ -116,7 +152,7 @@ impl Gate {
         Ok(Pass {
             gate: Arc::clone(&self.0),
             number,
-            is_known: Mutex::default(),
+            holder: Mutex::default(),
         })
     }
 
@@ -138,6 +174,11 @@ impl Inner {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The most guests.
+    fn guests_max(&self) -> usize {
+        self.connections_max - self.connections_max / OWNERS_PART
+    }
+
     /// The most strangers beside so many others; always one, which may yet show who it is.
     fn room(&self, known: usize) -> usize {
         let left = self.connections_max.saturating_sub(known);
@@ -146,26 +187,35 @@ impl Inner {
 }
 
 impl Pass {
-    /// A request on this connection has shown who calls.
-    pub(super) fn is_shown(&self) {
-        let mut is_known = self.is_known.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *is_known, true) {
-            return;
+    /// A request on this connection has shown who calls. Errors if that is a guest and there are too many.
+    pub(super) fn is_shown(&self, is_owner: bool) -> Result<(), Full> {
+        let mut holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        if *holder != Holder::Stranger {
+            return Ok(());
         }
         let mut counts = self.gate.counts();
-        counts.known += 1;
+        if is_owner {
+            counts.owners += 1;
+            *holder = Holder::Owner;
+        } else if counts.guests < self.gate.guests_max() {
+            counts.guests += 1;
+            *holder = Holder::Guest;
+        } else {
+            return Err(Full);
+        }
         counts.strangers.remove(&self.number);
+        Ok(())
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let is_known = *self.is_known.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let holder = *self.holder.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut counts = self.gate.counts();
-        if is_known {
-            counts.known = counts.known.saturating_sub(1);
-        } else {
-            counts.strangers.remove(&self.number);
+        match holder {
+            Holder::Stranger => drop(counts.strangers.remove(&self.number)),
+            Holder::Guest => counts.guests = counts.guests.saturating_sub(1),
+            Holder::Owner => counts.owners = counts.owners.saturating_sub(1),
         }
     }
 }
@@ -209,8 +259,10 @@ mod tests {
     fn who_has_shown_who_calls_is_left_alone() {
         let gate = gate(3, 2);
         let mut all: Vec<_> = (0..2).map(|_| knock(&gate)).collect();
-        all.iter().for_each(|(_, _, pass)| pass.is_shown());
-        all[0].2.is_shown();
+        for is_owner in [true, false] {
+            let shown = all.iter().map(|(_, _, pass)| pass.is_shown(is_owner));
+            assert!(shown.collect::<Result<Vec<_>, _>>().is_ok());
+        }
         all.extend((0..3).map(|_| knock(&gate)));
         let ended: Vec<_> = all.iter_mut().map(|(client, ..)| is_ended(client)).collect();
         // Beside two that are known there is room for one; a new one is always let in.
@@ -220,7 +272,19 @@ mod tests {
         assert_eq!(ended, [false, false, true, true, true]);
         drop(all);
         let counts = gate.0.counts();
-        assert_eq!((counts.known, counts.strangers.len()), (0, 0));
+        assert_eq!((counts.owners, counts.guests, counts.strangers.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn guests_leave_a_part_to_the_owner() {
+        let gate = gate(4, 4);
+        let all: Vec<_> = (0..5).map(|_| knock(&gate)).collect();
+        let shown: Vec<_> = all[..4].iter().map(|(_, _, pass)| pass.is_shown(false)).collect();
+        assert_eq!(shown, [Ok(()), Ok(()), Ok(()), Err(Full)]);
+        assert_eq!(all[4].2.is_shown(true), Ok(()));
+        drop(all);
+        assert_eq!(gate.0.counts().guests, 0);
+        assert_eq!(knock(&gate).2.is_shown(false), Ok(()));
     }
 
     #[test]

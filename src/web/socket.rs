@@ -20,7 +20,8 @@ impl Door {
     /// Binds the socket at the first place that can hold one. A file in its place is stale, since the daemon's lock is
     /// held.
     pub(super) fn bind(paths: &Paths) -> io::Result<(Self, UnixListener)> {
-        let mut why = io::Error::other("the names of both directories are too long");
+        let mut why =
+            io::Error::other("the state directory is gone, or has too long a name, as has the directory of sockets");
         for path in paths.daemon_sockets() {
             match bind_at(&path) {
                 Ok((listener, file)) => {

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::Child;
 
@@ -109,7 +110,12 @@ fn a_token_that_no_daemon_has_made_yet_is_no_error_of_the_system() {
 fn a_long_gc_shows_how_far_it_is() {
     let daemon = TestDaemon::stopped(&[]);
     let state = daemon.state();
-    fs::create_dir_all(&state).expect("a folder");
+    // A client believes what is in a directory of its user's alone.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&state)
+        .expect("a folder");
     let lock = File::create(state.join("daemon.lock")).expect("a file");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("a lock");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

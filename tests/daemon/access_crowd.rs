@@ -93,6 +93,28 @@ fn who_is_known_gets_in_while_a_crowd_fills_the_port() {
 }
 
 #[test]
+fn guests_with_tokens_leave_places_to_the_owner() {
+    let daemon = TestDaemon::start_with(&FEW);
+    let caller = Caller::of(&daemon);
+    let (status, made) = daemon.post("/api/tokens", &json!({"name": "wall", "role": "viewer"}));
+    assert_eq!(status, 201, "{made}");
+    let viewer = format!("Authorization: Bearer {}\r\n", made["token"].as_str().unwrap());
+    let mut crowd = Vec::new();
+    let refused = (0..60).find_map(|_| {
+        let mut connection = TcpStream::connect(&caller.address).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        let status = ask(&mut connection, &caller.address, "/api/info", &viewer);
+        crowd.push(connection);
+        status.filter(|status| *status != 200)
+    });
+    assert_eq!((refused, crowd.len()), (Some(503), 31), "three quarters are for guests");
+    for _ in 0..3 {
+        assert_eq!(caller.call("GET", "/api/sessions", &[&caller.token()], "").status, 200);
+    }
+    drop(crowd);
+}
+
+#[test]
 fn idle_connections_to_the_socket_keep_nobody_out_of_it() {
     let daemon = TestDaemon::start_with(&FEW);
     let crowd: Vec<_> = (0..300)

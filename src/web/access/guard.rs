@@ -18,7 +18,7 @@ use super::token::Fingerprint;
 use super::{Access, pages};
 use crate::runtime::Handle;
 use crate::web::error::{Code, Problem};
-use crate::web::gate::Pass;
+use crate::web::gate::{Full, Pass};
 use crate::web::remedy::{Reader, Remedy};
 
 /// The paths that need no token, beside those of assets.
@@ -65,7 +65,7 @@ impl Access {
         }
         let (caller, signed_by) = self.identify(request, by_socket, Timestamp::now())?;
         if let Some(pass) = request.conn_data::<Pass>() {
-            pass.is_shown();
+            pass.is_shown(caller.is_owner()).map_err(|Full| too_many())?;
         }
         match may_call(&caller, request) {
             Ok(()) => Ok(Some((caller, signed_by))),
@@ -136,6 +136,12 @@ impl Access {
 /// The refusal of whom nothing lets in.
 pub(super) fn unauthorized() -> Problem {
     Problem::new(Code::Unauthorized, "the token is missing or wrong, or its time is over").with(Remedy::SignIn)
+}
+
+/// The refusal of who has none of the owner's places left to take.
+fn too_many() -> Problem {
+    let told = "there are too many connections of callers with tokens (`server.connections_max`): close some";
+    Problem::new(Code::TooManyConnections, told)
 }
 
 /// The token of the `Authorization` header.
