@@ -197,6 +197,23 @@ fn a_daemon_of_the_version_before_is_used_and_replaced() {
     until("the last process to end", || daemon.family().is_empty().then_some(()));
 }
 
+/// What a relay answers to a client that introduces itself and leaves.
+fn introduced(mut relay: std::process::Command) -> Value {
+    let mut relay = relay.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let params =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+    writeln!(relay.stdin.as_mut().unwrap(), "{hello}").unwrap();
+    let answer = BufReader::new(relay.stdout.take().unwrap())
+        .lines()
+        .next()
+        .unwrap()
+        .unwrap();
+    drop(relay.stdin.take());
+    relay.wait().unwrap();
+    serde_json::from_str(&answer).unwrap()
+}
+
 #[test]
 fn a_daemon_elsewhere_is_called_by_its_url_with_a_token() {
     let daemon = TestDaemon::start();
@@ -222,6 +239,10 @@ fn a_daemon_elsewhere_is_called_by_its_url_with_a_token() {
         assert!(code == Some(2) && told.contains("CC_EXECUTOR_URL"), "{code:?} {told}");
     }
     assert_eq!(elsewhere(&["ls"], &far[..1]).0, Some(2), "a token is needed");
+    let (_, made) = daemon.post("/api/tokens", &json!({"name": "near", "role": "operator"}));
+    let mut relay = daemon.command(&["mcp", "--state-dir", &empty]);
+    relay.envs([far[0], ("CC_EXECUTOR_TOKEN", made["token"].as_str().unwrap())]);
+    assert!(introduced(relay)["result"]["serverInfo"].is_object());
     let inside = [
         far[0],
         far[1],

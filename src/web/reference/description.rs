@@ -31,6 +31,8 @@ no other session has that, or no other live one. Refusals are \
 in what is sent are refused. Every path that has GET has HEAD, except streams, waits and exports. What goes on after its \
 answer is answered with 202.
 
+Calls by the daemon's Unix socket need no token: the kernel says who makes them, and the daemon's user may do all. \
+`daemon.json` in the state directory names the socket. Calls by the port need a token. \
 Each token has a role: a viewer reads, an operator also starts and answers and cancels, an admin also says who may call, and \
 removes all that is old. \
 The least role that an operation needs is its `x-required-role`; a lesser one is refused with `forbidden_role`.";
