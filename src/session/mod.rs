@@ -4,7 +4,7 @@
 //! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`],
 //! [`patience`], [`restart`] and [`state`] (what follows), [`journal`] (how it is recorded), [`summary`], [`effective`],
 //! [`timers`], [`login`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written),
-//! [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is told first), [`clarify`] (what may come before
+//! [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is told first), [`clarify`] (what may come before
 //! the work).
 
 mod active;
@@ -21,6 +21,7 @@ mod inputs;
 pub mod interruption;
 pub mod journal;
 pub mod kept;
+pub mod kin;
 pub mod limits;
 pub mod login;
 pub mod message;

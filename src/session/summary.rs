@@ -142,6 +142,9 @@ pub struct Summary {
     /// The terms that a next attempt is started with.
     #[serde(default)]
     pub effective: Effective,
+    /// The session whose agent asked for it, where one did; none in rows of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SessionId>,
 }
 
 /// A question that is not done with.
@@ -211,6 +214,7 @@ impl Summary {
             cut: None,
             claim: created.claim.clone(),
             effective: Effective::asked_for(&created.request),
+            parent: created.request.parent,
         }
     }
 

@@ -63,7 +63,12 @@ impl PermissionMode {
 
     /// The mode in which less runs without a person.
     pub fn narrower(self, other: Self) -> Self {
-        if self.width() <= other.width() { self } else { other }
+        if self.is_within(other) { self } else { other }
+    }
+
+    /// Returns true if no more runs without a person than in the other mode.
+    pub fn is_within(self, other: Self) -> bool {
+        self.width() <= other.width()
     }
 
     /// Grows with what runs without a person.
