@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::environment::ENCLOSING_SESSION;
 use crate::agent::launch::write_private;
-use crate::agent_host::protocol::ATTEMPT_MARK;
+use crate::agent_host::{self, protocol::ATTEMPT_MARK};
 use crate::config::{Environment, Flag, Paths, Settings, Sources};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::traces::Traces;
@@ -389,7 +389,14 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         queued_sessions_max: limits.queued_sessions_max,
         max_budget_usd: Some(supervision.max_budget_usd).filter(|usd| *usd > 0.0),
         restart: supervision.restart_policy(),
+        enclosing_marks: enclosing_marks(),
     })
+}
+
+/// The marks of the agents inside which this daemon was started. It has left their environment, but what started it has
+/// not.
+fn enclosing_marks() -> Vec<String> {
+    agent_host::family_marks(std::process::id().cast_signed()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -244,6 +244,8 @@ mod tests {
             spool_reserve_bytes: 0,
             open_files: None,
             umask: None,
+            mark: None,
+            places: Vec::new(),
         };
         let reached = reach(directory.path(), &plan, Path::new("/bin/false")).await;
         let error = reached.err().expect("nobody listens");

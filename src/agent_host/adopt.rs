@@ -19,7 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::disk::{self, Stored};
-use super::proc::{self, Mark};
+use super::mark::Mark;
+use super::proc;
 use super::process::{self, Living};
 use super::protocol::{AgentProcess, Exit, LaunchPlan, files};
 use super::{locks, log};
@@ -46,8 +47,8 @@ pub(super) enum Found {
 }
 
 /// Adopts the agent, starts it, or says how it ended; what this finds out is written down.
-pub(super) fn adopt_or_start(plan: &LaunchPlan, mark_value: &str) -> io::Result<Found> {
-    let mark = Mark::new(mark_value);
+pub(super) fn adopt_or_start(plan: &LaunchPlan) -> io::Result<Found> {
+    let mark = Mark::of(plan);
     let mut lock = locks::try_lock(Path::new(files::AGENT_LOCK))?;
     let agent = disk::read_json::<AgentProcess>(Path::new(files::AGENT));
     if let Stored::Value(process) = agent
@@ -66,20 +67,20 @@ pub(super) fn adopt_or_start(plan: &LaunchPlan, mark_value: &str) -> io::Result<
         return Ok(gone(process, exit, lock.is_none()));
     }
     if let Some(lock) = lock.take_if(|_| was_never_forked() && !has_owner(&plan.transcript_lock)) {
-        return Ok(start(plan, mark_value, lock));
+        return Ok(start(plan, &mark, lock));
     }
     if let Some(living) = find_by_mark(plan, &mark, lock.is_none())? {
         process::record_agent(&living.process);
         return Ok(Found::Adopted(living));
     }
     match lock {
-        Some(lock) if spool_is_empty() => Ok(start(plan, mark_value, lock)),
+        Some(lock) if spool_is_empty() => Ok(start(plan, &mark, lock)),
         Some(_) => Ok(gone(None, Stored::Absent, false)),
         None => Ok(gone(None, Stored::Absent, true)),
     }
 }
 
-fn start(plan: &LaunchPlan, mark: &str, lock: File) -> Found {
+fn start(plan: &LaunchPlan, mark: &Mark, lock: File) -> Found {
     match process::start(plan, mark, lock) {
         Ok(living) => Found::Started(living),
         Err(error) => {

@@ -16,9 +16,9 @@ use tokio::sync::oneshot;
 
 use super::adopt::Found;
 use super::listen::Door;
+use super::mark::Mark;
 use super::messages::{AgentEnded, Asked, Attach, Detach, Leave, Order, Say, SpoolGrew, Superseded, Welcome};
 use super::pace::Pace;
-use super::proc::Mark;
 use super::process;
 use super::protocol::{AgentProcess, Exit, FromHost, LaunchPlan, PROTOCOL_VERSION, files};
 use super::reserve::Reserve;
@@ -106,7 +106,7 @@ impl Keeper {
         };
         let spool = disk::open_spool(&spool).or_else(|_| disk::open_spool(Path::new(files::SPOOL)))?;
         let spool = Arc::new(spool);
-        let mark = Mark::new(&super::mark_value(plan.session, plan.attempt));
+        let mark = Mark::of(&plan);
         Ok(Self {
             agent,
             process,

@@ -11,8 +11,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::time::Instant;
 
 use super::log;
+use super::mark::Mark;
 use super::pace::Pace;
-use super::proc::{self, Mark};
+use super::proc;
 use super::protocol::{AgentProcess, FromHost};
 
 /// How long a leftover has between the request to end and being killed.

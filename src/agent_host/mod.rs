@@ -46,8 +46,10 @@ mod keeper;
 mod leftovers;
 mod listen;
 mod locks;
+pub(crate) mod mark;
 mod messages;
 mod pace;
+pub(crate) mod place;
 mod proc;
 mod process;
 mod program;
@@ -74,9 +76,10 @@ pub(crate) use disk::{identity, tail};
 use keeper::Keeper;
 use listen::Door;
 pub(crate) use listen::{bind as bind_socket, file_at};
+pub use mark::Secret;
+pub(crate) use mark::{Mark, Marked, family_marks, marked_attempt, marks};
 use messages::Leave;
-use proc::Mark;
-pub(crate) use proc::{environment, marks, pids};
+pub(crate) use proc::{environment, pids};
 use protocol::{LaunchPlan, files};
 
 /// Why a host could not do its work.
@@ -113,8 +116,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Ends the agent of an attempt and all that it has started, where no host can be asked to; says what that was.
-pub async fn end_everything(session: SessionId, attempt: Attempt) -> Vec<String> {
-    leftovers::list(leftovers::end(&Mark::new(&mark_value(session, attempt)), None).await)
+pub(crate) async fn end_everything(mark: Mark) -> Vec<String> {
+    leftovers::list(leftovers::end(&mark, None).await)
 }
 
 /// Kills the hosts of an attempt: one that does not answer is in the way of another, and its agent goes on without it.
@@ -179,16 +182,6 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Option<(SessionId, Attempt
     args.next().is_none().then_some((session, Attempt(attempt)))
 }
 
-/// The value of [`protocol::ATTEMPT_MARK`] in the environment of an attempt's processes.
-pub(crate) fn mark_value(session: SessionId, attempt: Attempt) -> String {
-    format!("{session}/{attempt}")
-}
-
-/// The session that a value of [`protocol::ATTEMPT_MARK`] names.
-pub(crate) fn marked_session(mark: &str) -> Option<SessionId> {
-    mark.split_once('/')?.0.parse().ok()
-}
-
 /// The socket is bound before the agent is started: an agent that nobody can reach should not begin.
 ///
 /// Handlers stand for the signals before that too, so that the agent starts with the default of each.
@@ -196,7 +189,7 @@ async fn serve(plan: LaunchPlan) -> Result<(), HostError> {
     let signals = Signals::handle().map_err(HostError::Signals)?;
     let cannot_listen = |error| HostError::Listen(plan.socket.display().to_string(), error);
     let door = Door::bind(&plan.socket).map_err(cannot_listen)?;
-    let found = adopt::adopt_or_start(&plan, &mark_value(plan.session, plan.attempt)).map_err(HostError::Agent)?;
+    let found = adopt::adopt_or_start(&plan).map_err(HostError::Agent)?;
     let (done, released) = oneshot::channel();
     let keeper = Keeper::new(plan, found, door, done).map_err(HostError::Agent)?.start();
     tokio::select! {

@@ -1,4 +1,4 @@
-//! What `/proc` tells about processes: which one a pid means, whose child of ours it is, what it was started as.
+//! What `/proc` tells about processes: which one a pid means, whose it is, what it was started as.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::protocol::{ATTEMPT_MARK, AgentProcess};
+use super::protocol::AgentProcess;
 
 /// How often a process in the middle of its exec is looked at, and how long after a look the next one is.
 const EXEC_LOOKS_MAX: u32 = 200;
@@ -22,52 +22,14 @@ pub(super) struct Stat {
     pub(super) ended: bool,
     /// True if a signal has stopped it.
     pub(super) stopped: bool,
+    /// The process that started it, or the one that has taken it over.
+    pub(super) parent: i32,
     /// Its process group.
     pub(super) group: i32,
     /// Field 22, clock ticks since boot.
     pub(super) start_ticks: u64,
     /// Field 51: its environment has a place in its memory, empty or not.
     has_environment: bool,
-}
-
-/// The mark as it stands in an environment: `CC_EXECUTOR_ATTEMPT=<session>/<attempt>`.
-#[derive(Clone, Debug)]
-pub(super) struct Mark(String);
-
-impl Mark {
-    /// The mark with this value.
-    pub(super) fn new(value: &str) -> Self {
-        Self(format!("{ATTEMPT_MARK}={value}"))
-    }
-
-    /// Whether a process carries it; one whose environment may not be read does not.
-    pub(super) fn is_on(&self, pid: i32) -> io::Result<bool> {
-        let environment = environment_if_shown(pid)?;
-        Ok(environment.is_some_and(|environment| is_in(&environment, self.0.as_bytes())))
-    }
-
-    /// Every process that carries it and has not ended, the oldest first. An error says that nobody could look.
-    pub(super) fn processes(&self) -> io::Result<Vec<AgentProcess>> {
-        let mut found = Vec::new();
-        for pid in pids()? {
-            if self.is_on(pid)? {
-                found.extend(identify(pid));
-            }
-        }
-        found.sort_by_key(|process| (process.start_ticks, process.pid));
-        Ok(found)
-    }
-}
-
-/// The marks on the machine's processes, each with its process's id: one look for any number of attempts. A process
-/// whose environment may not be read has none. An error says that nobody could look.
-pub(crate) fn marks() -> io::Result<Vec<(i32, String)>> {
-    let mut marks = Vec::new();
-    for pid in pids()? {
-        let environment = environment_if_shown(pid)?.unwrap_or_default();
-        marks.extend(values_in(&environment).into_iter().map(|value| (pid, value)));
-    }
-    Ok(marks)
 }
 
 /// What a process has in its environment: entries, each with a zero byte behind it.
@@ -83,7 +45,7 @@ pub(crate) fn pids() -> io::Result<impl Iterator<Item = i32>> {
 
 /// The environment, unless the process is gone or somebody else's. Where this process lacks the means to look, that is
 /// no sign of a process that is gone.
-fn environment_if_shown(pid: i32) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn environment_if_shown(pid: i32) -> io::Result<Option<Vec<u8>>> {
     let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     match environment(pid) {
         Ok(environment) => Ok(Some(environment)),
@@ -92,12 +54,11 @@ fn environment_if_shown(pid: i32) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-fn values_in(environment: &[u8]) -> Vec<String> {
-    let entries = environment.split(|byte| *byte == 0);
-    let values = entries.filter_map(|entry| entry.strip_prefix(ATTEMPT_MARK.as_bytes())?.strip_prefix(b"="));
-    values
-        .map(|value| String::from_utf8_lossy(value).into_owned())
-        .collect()
+/// The real user of a process; none if it is gone.
+pub(super) fn user(pid: i32) -> Option<u32> {
+    let status = fs::read_to_string(place(pid, "status")).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Which process a pid means at this moment, unless it has ended.
@@ -169,10 +130,6 @@ fn is_in_exec(pid: i32) -> bool {
     stat(pid).is_some_and(|stat| !stat.has_environment) && fs::read_link(place(pid, "exe")).is_ok()
 }
 
-fn is_in(environment: &[u8], entry: &[u8]) -> bool {
-    environment.split(|byte| *byte == 0).any(|one| one == entry)
-}
-
 /// The command's name stands in parentheses and may hold anything, so fields are counted after the last one.
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
@@ -180,6 +137,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat {
         ended: matches!(state, "Z" | "X"),
         stopped: matches!(state, "T" | "t"),
+        parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
         start_ticks: fields.get(19)?.parse().ok()?,
         has_environment: fields.get(48).is_none_or(|end| *end != "0"),
@@ -194,37 +152,9 @@ mod tests {
     fn a_command_name_with_parentheses_does_not_shift_the_fields() {
         let line = "7 (a) Z 1 (b) S 1 5 6 0 -1 4 0 0 0 0 1 2 3 4 20 0 1 0 998877 1 2";
         let stat = parse_stat(line).unwrap();
-        assert_eq!((stat.ended, stat.group, stat.start_ticks), (false, 5, 998_877));
+        assert_eq!((stat.ended, stat.parent, stat.group), (false, 1, 5));
+        assert_eq!(stat.start_ticks, 998_877);
         assert!(parse_stat("7 (torn").is_none());
-    }
-
-    #[test]
-    fn a_mark_is_a_whole_entry_and_not_the_beginning_of_one() {
-        let mark = Mark::new("s/1");
-        assert!(is_in(b"A=1\0CC_EXECUTOR_ATTEMPT=s/1\0", mark.0.as_bytes()));
-        assert!(!is_in(b"A=1\0CC_EXECUTOR_ATTEMPT=s/11\0", mark.0.as_bytes()));
-    }
-
-    #[test]
-    fn marks_are_told_by_their_values() {
-        let environment = b"A=1\0CC_EXECUTOR_ATTEMPT=s/1\0CC_EXECUTOR_ATTEMPTS=9\0";
-        assert_eq!(values_in(environment), ["s/1"]);
-    }
-
-    #[test]
-    fn a_process_that_was_just_started_shows_its_environment_and_its_arguments() {
-        for round in 0..200 {
-            let mut child = std::process::Command::new("sleep")
-                .arg("1000")
-                .env(ATTEMPT_MARK, "s/1")
-                .spawn()
-                .unwrap();
-            let pid = child.id() as i32;
-            let found = (Mark::new("s/1").is_on(pid).unwrap(), arguments(pid));
-            child.kill().unwrap();
-            child.wait().unwrap();
-            assert_eq!(found, (true, vec!["sleep".into(), "1000".into()]), "round {round}");
-        }
     }
 
     #[test]

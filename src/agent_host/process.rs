@@ -15,6 +15,8 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, umask};
 
+use super::mark::Mark;
+use super::place::{self, Place};
 use super::program::{self, Program};
 use super::protocol::{ATTEMPT_MARK, AgentProcess, Exit, LaunchPlan, files};
 use super::{disk, locks, log, proc};
@@ -72,9 +74,12 @@ impl Living {
 /// Starts the agent. An error is for a person and says what to do.
 ///
 /// Nothing else may run in this process yet: the two locks are open to every child that is started meanwhile.
-pub(super) fn start(plan: &LaunchPlan, mark: &str, agent_lock: File) -> Result<Living, String> {
+pub(super) fn start(plan: &LaunchPlan, mark: &Mark, agent_lock: File) -> Result<Living, String> {
+    let directories = plan.places.iter().map(Place::open).collect::<Result<Vec<_>, _>>()?;
     let transcript_lock = take_transcript(plan)?;
     let mut command = command(plan, mark)?;
+    // The first one is the working directory. It is entered as it was opened, whatever has its name by now.
+    command.current_dir(directories.first().map_or(plan.cwd.clone(), place::entrance));
     for lock in [&agent_lock, &transcript_lock] {
         locks::let_inherit(lock).map_err(|error| format!("cannot hand a lock to the agent: {error}"))?;
     }
@@ -180,7 +185,7 @@ pub(super) fn leave_transcript(plan: &LaunchPlan) {
 }
 
 /// The FIFO is opened for both directions, so that the agent itself holds a writing end and never sees its end.
-fn command(plan: &LaunchPlan, mark: &str) -> Result<Command, String> {
+fn command(plan: &LaunchPlan, mark: &Mark) -> Result<Command, String> {
     let Some((program, arguments)) = plan.argv.split_first() else {
         return Err("the launch plan names no program: set agent.command".to_owned());
     };
@@ -198,8 +203,7 @@ fn command(plan: &LaunchPlan, mark: &str) -> Result<Command, String> {
         .env_clear()
         .envs(&plan.env)
         .envs(search_path.map(|search_path| ("PATH", search_path)))
-        .env(ATTEMPT_MARK, mark)
-        .current_dir(&plan.cwd);
+        .env(ATTEMPT_MARK, mark.value());
     command
         .stdin(stdin)
         .stdout(append(files::SPOOL)?)

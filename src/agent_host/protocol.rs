@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::mark::Secret;
+pub use super::place::Place;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::umask::Umask;
 
@@ -33,7 +35,7 @@ pub const FRAME_BYTES_MAX: usize = 2 * LINE_BYTES_MAX + 64 * 1024;
 /// Length of the offset that begins each binary frame.
 pub const OFFSET_BYTES: usize = 8;
 
-/// The environment variable that marks every process of one attempt, as `<session>/<attempt>`.
+/// The environment variable that marks every process of one attempt, as `<session>/<attempt>/<secret>`.
 pub const ATTEMPT_MARK: &str = "CC_EXECUTOR_ATTEMPT";
 
 /// Names of the files of one attempt, all in its directory, which is the host's working directory.
@@ -86,6 +88,13 @@ pub struct LaunchPlan {
     /// The umask that the agent starts with. Without one, which is how older daemons write it, the agent has the host's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub umask: Option<Umask>,
+    /// The secret of the attempt's mark. Older daemons give none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Secret>,
+    /// The working directory and those added, as they were when the request was accepted. The agent is started only if
+    /// they are still the same. Older daemons, and sessions of older daemons, name none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
 }
 
 /// Which process an agent is: a pid alone may be reused.

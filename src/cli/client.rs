@@ -13,10 +13,12 @@ use serde_json::value::RawValue;
 
 use crate::session::id::QuestionId;
 use crate::session::question::Answer;
+use crate::web::access::MARK_HEADER;
 
 use super::clean::clean;
 use super::connection::{self, Connection};
 use super::exit::Failure;
+use super::family;
 use super::view::View;
 
 /// How long the daemon may take for the head of an answer.
@@ -236,9 +238,12 @@ impl Client {
             "DELETE" => awc::http::Method::DELETE,
             _ => awc::http::Method::GET,
         };
-        way.sign(self.http.request(method, way.url(path)))
-            .insert_header(("X-CC-Executor-Client", "cli"))
-            .force_close()
+        let request = way.sign(self.http.request(method, way.url(path)));
+        let request = match family::mark_as_header() {
+            Some(mark) => request.insert_header((MARK_HEADER, mark)),
+            None => request,
+        };
+        request.insert_header(("X-CC-Executor-Client", "cli")).force_close()
     }
 
     async fn call<T: DeserializeOwned>(

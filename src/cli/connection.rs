@@ -12,7 +12,7 @@ use rustix::process::geteuid;
 use serde::Deserialize;
 
 use super::exit::Failure;
-use super::launch::is_inside_agent;
+use super::family::is_inside_agent;
 use super::way::{Way, is_accepted_at, listener_at};
 use crate::config::{DAEMON_LOCK, Environment, Paths, Settings, Sources, is_daemon_socket};
 
@@ -183,7 +183,12 @@ fn by_socket(socket: &Path, state_dir: &Path, user: u32) -> Option<(Way, u32)> {
 
 /// The port of a daemon of an older version. It is tried before the lock: a daemon that listens has its lock already, so
 /// that looking at the lock never gets in the way of one that is just taking it.
+///
+/// An agent does not read the owner's token, so it does not call such a daemon.
 fn by_port(address: SocketAddr, state_dir: &Path, user: u32) -> Option<Way> {
+    if is_inside_agent() {
+        return None;
+    }
     if !is_accepted_at(address, user) || !is_locked(&state_dir.join(DAEMON_LOCK)) {
         return None;
     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::clean::{clean, one_line};
 use super::client::Client;
 use super::exit::Failure;
+use super::family::is_inside_agent;
 use super::screen::eprint;
-use crate::agent_host::protocol::ATTEMPT_MARK;
 
 /// How long the daemon may take to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,11 +27,6 @@ pub(crate) enum DaemonEnvironment {
     Inherited,
     /// These variables and nothing else.
     Only(Vec<(OsString, OsString)>),
-}
-
-/// Returns true if an agent of cc-executor has started this process, directly or not.
-pub(crate) fn is_inside_agent() -> bool {
-    std::env::var_os(ATTEMPT_MARK).is_some()
 }
 
 /// Returns the daemon of this state directory. If none runs, starts one and says so on standard error. Inside an agent it

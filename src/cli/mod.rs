@@ -23,6 +23,7 @@ mod doctor;
 mod draft;
 mod exit;
 mod export;
+mod family;
 mod follow;
 mod history;
 mod input;
@@ -139,6 +140,7 @@ fn given_state_dir(given: Option<&Path>) -> Result<Option<std::path::PathBuf>, F
 }
 
 async fn call_daemon(verb: Verb, state_dir: &Path) -> Result<Exit, Failure> {
+    family::check(&verb)?;
     let client = || Client::find(state_dir);
     match verb {
         Verb::Run(args) => run::run(state_dir, &args).await,

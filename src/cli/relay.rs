@@ -24,12 +24,13 @@ use tokio::task::AbortHandle;
 
 use super::connection;
 use super::exit::{Exit, Failure};
+use super::family;
 use super::launch::find_or_start;
 use super::screen::eprint;
 use super::sse::Parser;
 use crate::agent::environment::DEPTH_VARIABLE;
-use crate::agent_host::protocol::ATTEMPT_MARK;
-use crate::web::mcp::caller::{DEPTH_HEADER, DIRECTORY_HEADER, PARENT_HEADER};
+use crate::web::access::{DEPTH_HEADER, MARK_HEADER};
+use crate::web::mcp::caller::DIRECTORY_HEADER;
 
 /// The longest message of the client, in bytes.
 const MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -60,15 +61,13 @@ use inside::Grant;
 
 /// Carries messages until the client closes its end.
 pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
-    let parent = std::env::var(ATTEMPT_MARK).ok();
-    match &parent {
-        Some(mark) => {
-            if let Grant::Nothing(why) = inside::grant(state_dir, mark).await {
-                inside::serve_nothing(why).await;
-                return Ok(Exit::Ok);
-            }
+    if family::is_inside_agent() {
+        if let Grant::Nothing(why) = inside::grant(state_dir).await {
+            inside::serve_nothing(why).await;
+            return Ok(Exit::Ok);
         }
-        None => drop(find_or_start(state_dir).await?),
+    } else {
+        find_or_start(state_dir).await?;
     }
     if io::stdin().is_terminal() {
         eprint("waits for MCP on standard input: clients start it, and `cc-executor mcp-config` prints how");
@@ -76,8 +75,8 @@ pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
     let relay = Rc::new(Relay {
         state_dir: state_dir.to_owned(),
         directory: std::env::current_dir().ok(),
-        depth: std::env::var(DEPTH_VARIABLE).ok().and_then(|depth| depth.parse().ok()),
-        parent,
+        depth: std::env::var(DEPTH_VARIABLE).ok(),
+        parent: family::mark_as_header(),
         session: RefCell::default(),
         running: RefCell::default(),
         starting: Mutex::default(),
@@ -121,10 +120,10 @@ struct Relay {
     state_dir: PathBuf,
     /// Where it was started: what a request without a directory means.
     directory: Option<PathBuf>,
-    /// How many agents stand above it, where one started it.
-    depth: Option<u32>,
+    /// How many agents stand above it, as its environment says.
+    depth: Option<String>,
     /// The mark of the attempt whose agent started it, where one did.
-    parent: Option<String>,
+    parent: Option<HeaderValue>,
     session: RefCell<Session>,
     /// The requests on their way, by their ids as JSON.
     running: RefCell<HashMap<String, AbortHandle>>,
@@ -381,11 +380,13 @@ impl Relay {
         {
             request = request.insert_header((DIRECTORY_HEADER, directory));
         }
-        if let Some(depth) = self.depth {
+        if let Some(depth) = &self.depth {
+            // A number that cannot be a header is none, and refused as such.
+            let depth = HeaderValue::from_str(depth).unwrap_or(HeaderValue::from_static("unreadable"));
             request = request.insert_header((DEPTH_HEADER, depth));
         }
         if let Some(parent) = &self.parent {
-            request = request.insert_header((PARENT_HEADER, parent.as_str()));
+            request = request.insert_header((MARK_HEADER, parent.clone()));
         }
         if is_stateless(message) {
             for (name, value) in stateless_headers(message) {

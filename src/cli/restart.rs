@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::client::Client;
 use super::connection::{is_locked, refuse_elsewhere};
 use super::exit::{Exit, Failure};
-use super::launch::{DaemonEnvironment, find_or_start_with, is_inside_agent};
+use super::family::{self, is_inside_agent};
+use super::launch::{DaemonEnvironment, find_or_start_with};
 use super::screen::print;
 use super::serve;
 use crate::agent_host;
@@ -28,6 +29,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(50);
 /// `restart`
 pub(crate) async fn restart(state_dir: &Path) -> Result<Exit, Failure> {
     refuse_elsewhere("restart")?;
+    family::ask(state_dir).await?;
     let running = Client::find(state_dir)?;
     let arguments = running.serve_arguments();
     serve::check(state_dir, arguments)
@@ -74,6 +76,7 @@ fn variables(environ: &[u8]) -> Vec<(OsString, OsString)> {
 /// `stop`
 pub(crate) async fn stop(state_dir: &Path) -> Result<Exit, Failure> {
     refuse_elsewhere("stop")?;
+    family::ask(state_dir).await?;
     end(&Client::find(state_dir)?, state_dir).await?;
     Ok(Exit::Ok)
 }

@@ -15,6 +15,7 @@ use super::attach;
 use super::clean::{clean, one_line};
 use super::client::{Client, read};
 use super::exit::{Exit, Failure};
+use super::family;
 use super::input::{is_inline_json, read_json, read_task, split_rules};
 use super::launch::find_or_start;
 use super::screen::{eprint, print};
@@ -49,7 +50,7 @@ impl OwnEnvironment {
         let is_known = client.other_version().is_none();
         Self {
             env,
-            inherit_env: is_known.then_some(false),
+            inherit_env: (is_known && !family::is_inside_agent()).then_some(false),
             umask: own_umask().filter(|_| is_known),
         }
     }
@@ -65,6 +66,7 @@ struct Remarks {
 /// `run`
 pub(crate) async fn run(state_dir: &Path, args: &RunArgs) -> Result<Exit, Failure> {
     let env = environment(std::env::vars_os(), &args.env)?;
+    let env = given_by(family::is_inside_agent(), env, &args.env);
     let request = request(args, &env)?;
     request.check().map_err(|error| Failure::Usage(error.to_string()))?;
     let client = find_or_start(state_dir).await?;
@@ -203,6 +205,15 @@ fn environment(
     Ok(env)
 }
 
+/// What is sent of the environment. An agent sends what it was told to alone: the session that it asks for has the
+/// environment of its own session, and another one is for a person to give.
+fn given_by(is_agent: bool, mut env: BTreeMap<String, String>, given: &[String]) -> BTreeMap<String, String> {
+    let name = |given: &String| given.split('=').next().unwrap_or_default().to_owned();
+    let named: Vec<_> = given.iter().map(name).collect();
+    env.retain(|name, _| !is_agent || named.contains(name));
+    env
+}
+
 fn utf8(own: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
     own.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
@@ -275,6 +286,15 @@ mod tests {
         let failure = environment(own(), &["MISSING".into()]).unwrap_err();
         assert_eq!(failure.exit(), Exit::Usage);
         assert!(failure.to_string().contains("MISSING"));
+    }
+
+    #[test]
+    fn an_agent_sends_the_variables_that_are_named_alone() {
+        let named = ["NEW=1".to_owned(), "EMPTY".to_owned()];
+        let env = environment(own(), &named).unwrap();
+        assert_eq!(given_by(false, env.clone(), &named), env);
+        let sent: Vec<_> = given_by(true, env, &named).into_keys().collect();
+        assert_eq!(sent, ["EMPTY", "NEW"]);
     }
 
     #[test]

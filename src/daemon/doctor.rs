@@ -344,25 +344,6 @@ fn look_for_leftovers(paths: &Paths) -> anyhow::Result<String> {
 fn marked_processes() -> Vec<(i32, SessionId)> {
     let marks = agent_host::marks().into_iter().flatten();
     marks
-        .filter_map(|(pid, mark)| Some((pid, marked_session(&mark)?)))
+        .filter_map(|marked| Some((marked.pid, agent_host::marked_attempt(&marked.value)?.0)))
         .collect()
-}
-
-/// The session in the value of a mark.
-fn marked_session(mark: &str) -> Option<SessionId> {
-    let (session, _) = mark.split_once('/')?;
-    session.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mark_names_its_session() {
-        let id = SessionId::new();
-        assert_eq!(marked_session(&format!("{id}/12")), Some(id));
-        assert_eq!(marked_session("x/1"), None);
-        assert_eq!(marked_session(""), None);
-    }
 }

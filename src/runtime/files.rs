@@ -94,6 +94,7 @@ pub(super) fn remove_session(settings: &RuntimeSettings, session: SessionId, att
     for attempt in 1..=attempts.0 {
         passed_over(fs::remove_file(settings.socket(session, Attempt(attempt))))?;
     }
+    passed_over(fs::remove_file(settings.secrets_file(session)))?;
     let directory = settings.session_directory(session);
     let removed = removed_directory(settings, session);
     remove_all(&removed)?;

@@ -17,10 +17,10 @@ use super::registry::Registry;
 use super::settings::RuntimeSettings;
 use super::supervisor::{ReplyReceiver, Supervisor, reply_channel};
 use crate::agent::environment::DEPTH_VARIABLE;
-use crate::agent_host::marked_session;
 use crate::agent_host::protocol::ATTEMPT_MARK;
 use crate::session::id::{QuestionId, Seq, SessionId};
-use crate::session::limits::BudgetSpent;
+use crate::session::kin::Excess;
+use crate::session::limits::{BudgetSpent, Limits};
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::{Claim, InvalidRequest, Request};
 use crate::session::state::Denied;
@@ -31,10 +31,13 @@ mod conversations;
 mod directories;
 mod held_up;
 mod intake;
+mod kin;
 mod meant;
 mod removal;
+mod steering;
 
-pub use self::conversations::{Fork, Handover};
+pub use self::conversations::{Fork, Going, Handover};
+pub use self::kin::{Agent, NotServed};
 pub use self::removal::{Gone, Sweep, SweepOf, Swept};
 
 /// Why a call was not carried out. A face adds what to do, where that depends on the face.
@@ -115,6 +118,12 @@ pub enum CallError {
         /// The session of that call.
         owner: SessionId,
     },
+    /// An agent calls that is not served.
+    #[error(transparent)]
+    NotServed(#[from] NotServed),
+    /// An agent asks for more than its own session has.
+    #[error(transparent)]
+    Excess(#[from] Excess),
     /// The session's state does not allow it.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -190,6 +199,8 @@ pub struct NewSession {
     pub by: String,
     /// The caller's key, under which there may be one session only.
     pub claim: Option<Claim>,
+    /// The session whose agent asks, where one does: the new one gets no more than that has.
+    pub asker: Option<SessionId>,
 }
 
 /// The environment that the variables of a request are added to.
@@ -210,6 +221,8 @@ pub struct Handle {
     metrics: Arc<Metrics>,
     supervisor: Addr<Supervisor>,
     registry: Addr<Registry>,
+    /// Held while a session is admitted that an agent asks for.
+    admitting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Handle {
@@ -228,6 +241,7 @@ impl Handle {
             metrics,
             supervisor,
             registry,
+            admitting: Arc::default(),
         }
     }
 
@@ -259,11 +273,13 @@ impl Handle {
         notice: Option<String>,
     ) -> Result<Arc<Summary>, CallError> {
         self.check_room()?;
+        kin::take_depth(&mut new)?;
+        let asker = self.asker_of(&new).await?;
+        let _turn = self.turn_of(asker).await;
+        if let Some(by) = asker {
+            self.admit(by, id, &mut new).await?;
+        }
         new.request.max_budget_usd = new.request.max_budget_usd.or(self.settings.max_budget_usd);
-        let above = new.env.as_ref().and_then(|env| env.get(DEPTH_VARIABLE)?.parse().ok());
-        new.request.depth = new.request.depth.max(above.unwrap_or(0));
-        let mark = new.env.as_ref().and_then(|env| env.get(ATTEMPT_MARK));
-        new.request.parent = new.request.parent.or(mark.and_then(|mark| marked_session(mark)));
         new.request.check()?;
         let settings = Arc::clone(&self.settings);
         let (request, env) = (new.request.clone(), new.environment());
@@ -377,33 +393,6 @@ impl Handle {
         Ok(blocking(move || store.latest_of_kind(id, kind, before, limit)).await??)
     }
 
-    /// Cancels a session; answered when that is on disk. A repeated cancel is accepted quietly.
-    pub async fn cancel(&self, id: SessionId, by: String) -> Result<Arc<Summary>, CallError> {
-        let (reply, answer) = reply_channel();
-        self.supervisor.do_send(Cancel { session: id, by, reply });
-        self.written(id, answer).await
-    }
-
-    /// Answers a question; answered when that is on disk. The first answer wins.
-    pub async fn answer(
-        &self,
-        id: SessionId,
-        question: QuestionId,
-        answer: Answer,
-        by: String,
-    ) -> Result<Arc<Summary>, CallError> {
-        self.get(id).await?;
-        let (reply, answered) = reply_channel();
-        self.supervisor.do_send(AnswerQuestion {
-            session: id,
-            question,
-            answer,
-            by,
-            reply,
-        });
-        self.written(id, answered).await
-    }
-
     /// Reads a session's stream: the records after `after`, then what happens.
     pub async fn stream(&self, id: SessionId, after: Seq) -> Result<Reader, CallError> {
         let has_ended = |summary: &Summary| summary.lifecycle.state.outcome().is_some();
@@ -445,7 +434,11 @@ impl Handle {
         let feeds = Feeds::new(Arc::clone(&store), Arc::clone(&metrics))
             .map(Arc::new)
             .expect("an empty store can be read");
-        let settings = Arc::new(RuntimeSettings::for_tests());
+        let settings = Arc::new(RuntimeSettings {
+            // Nothing can be written there.
+            sessions: "/proc/nowhere".into(),
+            ..RuntimeSettings::for_tests()
+        });
         let supervisor = Context::<Supervisor>::new().address();
         let registry = Context::<Registry>::new().address();
         Self {
@@ -455,6 +448,7 @@ impl Handle {
             metrics,
             supervisor,
             registry,
+            admitting: Arc::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::handle::{CallError, NewSession};
 use crate::session::effective::Effective;
 use crate::session::id::{Attempt, QuestionId, Seq, SessionId};
 use crate::session::journal::AttemptEnd;
+use crate::session::kin::Rights;
 use crate::session::limits::Limits;
 use crate::session::question::Answer;
 use crate::session::summary::Summary;
@@ -101,6 +102,8 @@ pub(super) struct AnswerQuestion {
     pub question: QuestionId,
     pub answer: Answer,
     pub by: String,
+    /// The rights of the session whose agent answers, where one does.
+    pub rights: Option<Box<Rights>>,
     pub reply: Reply,
 }
 

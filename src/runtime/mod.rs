@@ -30,10 +30,12 @@ pub mod settings;
 pub mod traces;
 
 mod execution;
+mod family;
 mod files;
 mod messages;
 mod metrics;
 mod outside;
+mod places;
 mod registry;
 mod spans;
 mod spools;

@@ -1,6 +1,6 @@
 //! What the runtime has of the world outside: the time, the agents' hosts and threads. Tests put others in their place.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use actix::{Arbiter, ArbiterHandle};
@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use super::settings::RuntimeSettings;
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::marks::Marks;
+use crate::agent::secrets;
 use crate::agent::socket::HostSocket;
-use crate::agent_host::{self, protocol::LaunchPlan};
+use crate::agent_host::{self, Mark, protocol::LaunchPlan};
 use crate::session::id::{Attempt, SessionId};
 
 /// The world outside, as every actor sees it.
@@ -24,11 +25,10 @@ pub(super) struct Outside {
 impl Outside {
     /// The machine's clock, and hosts that are processes of their own.
     pub(super) fn real(settings: &RuntimeSettings) -> Self {
-        let executable = settings.executable.clone();
         Self {
             clock: Clock::reading(Timestamp::now),
             hosts: Arc::new(HostProcesses {
-                executable,
+                settings: settings.clone(),
                 marks: Arc::new(Marks::default()),
             }),
         }
@@ -72,9 +72,26 @@ pub(super) trait Hosts: Send + Sync {
 }
 
 struct HostProcesses {
-    executable: PathBuf,
+    settings: RuntimeSettings,
     /// One look at the machine's processes for all attempts that ask at the time.
     marks: Arc<Marks>,
+}
+
+impl HostProcesses {
+    /// The mark of an attempt. Where its secret cannot be read, whatever names the attempt is taken for its process: an
+    /// agent must not be doubled.
+    fn mark(&self, session: SessionId, attempt: Attempt) -> impl Future<Output = Mark> + use<> {
+        let file = self.settings.secrets_file(session);
+        let reading = tokio::task::spawn_blocking(move || secrets::of(&file, attempt));
+        async move {
+            let secret = reading.await.map_err(std::io::Error::other).flatten();
+            let secret = secret.unwrap_or_else(|error| {
+                tracing::error!(%error, %session, "the secret of an agent's mark cannot be read");
+                None
+            });
+            Mark::new(session, attempt, secret)
+        }
+    }
 }
 
 impl Hosts for HostProcesses {
@@ -84,7 +101,7 @@ impl Hosts for HostProcesses {
         plan: &'a LaunchPlan,
     ) -> LocalBoxFuture<'a, Result<HostSocket, LaunchError>> {
         Box::pin(async move {
-            let reached = launch::reach(directory, plan, &launch::own_program(&self.executable)).await;
+            let reached = launch::reach(directory, plan, &launch::own_program(&self.settings.executable)).await;
             if let Err(LaunchError::Unreachable { .. }) = &reached {
                 // Whatever became of it, it must not start an agent when nobody expects it any more.
                 self.kill_hosts(plan.session, plan.attempt).await;
@@ -94,13 +111,14 @@ impl Hosts for HostProcesses {
     }
 
     fn is_anything_alive(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, bool> {
-        let marks = Arc::clone(&self.marks);
+        let (marks, mark) = (Arc::clone(&self.marks), self.mark(session, attempt));
         // Where nobody could look, the agent counts as alive: it must not be doubled.
-        Box::pin(async move { marks.is_alive(session, attempt).await })
+        Box::pin(async move { marks.is_alive(&mark.await).await })
     }
 
     fn end_everything(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, Vec<String>> {
-        Box::pin(agent_host::end_everything(session, attempt))
+        let mark = self.mark(session, attempt);
+        Box::pin(async move { agent_host::end_everything(mark.await).await })
     }
 
     fn kill_hosts(&self, session: SessionId, attempt: Attempt) -> LocalBoxFuture<'static, ()> {

@@ -61,6 +61,8 @@ pub struct RuntimeSettings {
     pub max_budget_usd: Option<f64>,
     /// When a failed attempt is followed by another.
     pub restart: RestartPolicy,
+    /// The marks that the processes above the daemon carried when it was started.
+    pub enclosing_marks: Vec<String>,
 }
 
 impl RuntimeSettings {
@@ -87,6 +89,16 @@ impl RuntimeSettings {
     /// The file that holds the environment a session's creator gave, mode 0600.
     pub fn environment_file(&self, session: SessionId) -> PathBuf {
         self.session_directory(session).join("environment.json")
+    }
+
+    /// The file that holds the secrets of the marks of a session's attempts, mode 0600.
+    pub fn secrets_file(&self, session: SessionId) -> PathBuf {
+        self.state.join("marks").join(format!("{session}.json"))
+    }
+
+    /// The file that says which directories a session was accepted for.
+    pub fn places_file(&self, session: SessionId) -> PathBuf {
+        self.session_directory(session).join("places.json")
     }
 
     /// The copy of the file that entry `n` of the request's `mcp_config` names, mode 0600.
@@ -130,6 +142,7 @@ impl RuntimeSettings {
             queued_sessions_max: 0,
             max_budget_usd: None,
             restart: RestartPolicy::default(),
+            enclosing_marks: Vec::new(),
         }
     }
 }

@@ -85,7 +85,8 @@ pub(super) async fn create(
     let claim = claim(&request, &body)?;
     let new = new_session(body, by)?;
     once(&faces, claim, async |claim| {
-        faces.handle.create(NewSession { claim, ..new }).await
+        let asker = asker(&request);
+        faces.handle.create(NewSession { claim, asker, ..new }).await
     })
     .await
 }
@@ -144,7 +145,7 @@ pub(super) async fn cancel(
 ) -> Result<HttpResponse, Problem> {
     let by = client(&request)?;
     let id = faces.handle.resolve(&id).await?;
-    Ok(going_on(&*faces.handle.cancel(id, by).await?))
+    Ok(going_on(&*faces.handle.cancel_as(asker(&request), id, by).await?))
 }
 
 /// `POST /api/sessions/{id}/questions/{question}/answer`: the first answer wins.
@@ -170,9 +171,10 @@ pub(super) async fn answer(
         .parse()
         .map_err(|_| Problem::new(Code::NoSuchQuestion, format!("there is no question {question:?}")))?;
     let id = faces.handle.resolve(&id).await?;
-    Ok(shown(
-        &*faces.handle.answer(id, question, answer.into_inner(), by).await?,
-    ))
+    let answered = faces
+        .handle
+        .answer_as(asker(&request), id, question, answer.into_inner(), by);
+    Ok(shown(&*answered.await?))
 }
 
 pub(super) fn shown(summary: &Summary) -> HttpResponse {
@@ -198,6 +200,11 @@ fn location(id: SessionId) -> String {
 pub(super) fn caller_name(request: &HttpRequest) -> Result<String, Problem> {
     let caller = Caller::of(request).map(|caller| caller.name);
     caller.ok_or_else(|| Problem::new(Code::Unauthorized, "it is not known who calls"))
+}
+
+/// The session whose agent calls, where one does.
+pub(super) fn asker(request: &HttpRequest) -> Option<SessionId> {
+    Caller::of(request)?.session()
 }
 
 /// What the journal calls the client: the name that it gives itself in [`CLIENT_HEADER`].
@@ -260,6 +267,7 @@ pub(super) fn unchecked_session(mut body: Map<String, Value>, by: String) -> Res
         base,
         by,
         claim: None,
+        asker: None,
     })
 }
 

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Faces;
-use super::api::{bad_body, client, going_on, unchecked_session};
+use super::api::{asker, bad_body, client, going_on, unchecked_session};
 use super::body::{Optional, read_fields};
 use super::error::Problem;
 use super::idempotency::{claim, once};
@@ -16,7 +16,7 @@ use super::params::Params;
 use super::reference::parameters::{ClientHeader, CreatedSession, KeyHeader, SessionPath};
 use super::reference::schemas;
 use crate::agent::transcript::{CONFIGURATION, is_prefix};
-use crate::runtime::handle::{Fork, Handover, NewSession};
+use crate::runtime::handle::{Fork, Going, Handover, NewSession};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::limits::Limits;
@@ -170,9 +170,13 @@ pub(super) async fn resume(
         timeout_seconds,
     };
     let id = faces.handle.resolve(&id).await?;
-    let handle = &faces.handle;
+    let going = Going {
+        instruction,
+        at: at.map(Seq),
+        limits,
+    };
     Ok(going_on(
-        &*handle.resume(id, instruction, at.map(Seq), limits, by).await?,
+        &*faces.handle.resume_as(asker(&request), id, going, by).await?,
     ))
 }
 
@@ -199,6 +203,7 @@ pub(super) async fn fork(
             at: at.map(Seq),
             name,
             claim,
+            asker: asker(&request),
         };
         faces.handle.fork(id, fork, by).await
     })
@@ -235,7 +240,8 @@ pub(super) async fn import(
     }
     let new = unchecked_session(body, by)?;
     once(&faces, claim, async |claim| {
-        let new = NewSession { claim, ..new };
+        let asker = asker(&request);
+        let new = NewSession { claim, asker, ..new };
         faces.handle.import(agent_session_id, new).await
     })
     .await

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::body::{not_json, too_large};
 use super::remedy::{Reader, Remedy, joined, remedy, what};
-use crate::runtime::handle::CallError;
+use crate::runtime::handle::{CallError, NotServed};
 use crate::session::state::Denied;
 use crate::store::StoreError;
 
@@ -56,6 +56,8 @@ codes! {
     AnswerMismatch = BAD_REQUEST, "answer_mismatch", "The answer does not fit the question";
     Unauthorized = UNAUTHORIZED, "unauthorized", "The token is missing or wrong";
     ForbiddenRole = FORBIDDEN, "forbidden_role", "The token's role is not enough";
+    ForbiddenAgent = FORBIDDEN, "forbidden_agent", "An agent may not do this";
+    ExceedsAgent = FORBIDDEN, "exceeds_agent", "An agent asks for more than its own session has";
     Csrf = FORBIDDEN, "csrf", "The call does not come from the page";
     DirectoryNotAllowed = FORBIDDEN, "directory_not_allowed", "No session may work in this directory";
     ForeignUser = FORBIDDEN, "foreign_user", "The process at the other end of the socket may not call";
@@ -212,6 +214,9 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::BadDirectory { .. } => Code::BadDirectory,
         CallError::DirectoryNotAllowed { .. } => Code::DirectoryNotAllowed,
         CallError::KeyMismatch { .. } => Code::KeyMismatch,
+        CallError::NotServed(NotServed::NoDepth(_)) => Code::InvalidRequest,
+        CallError::NotServed(_) => Code::ForbiddenAgent,
+        CallError::Excess(_) => Code::ExceedsAgent,
         CallError::Denied(Denied::AlreadyEnded(_)) | CallError::BeingEnded => Code::AlreadyEnded,
         CallError::Denied(Denied::StillLive(_)) => Code::StillLive,
         CallError::Denied(Denied::Completed) => Code::Completed,

@@ -144,6 +144,7 @@ mod tests {
                 name: "ci".to_owned(),
                 role: Role::Operator,
                 csrf: None,
+                agent: None,
             });
             claim(&request, &Map::new()).map(|claim| claim.map(|claim| claim.key))
         };

@@ -7,7 +7,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION};
 
 use super::CLIENT_HEADER;
-use crate::runtime::handle::CallError;
+use crate::runtime::handle::{CallError, NotServed};
 use crate::session::state::Denied;
 use crate::store::StoreError;
 use crate::store::health::ROOM_BYTES_MIN;
@@ -72,6 +72,13 @@ macro_rules! remedies {
 }
 
 remedies! {
+    /// Have a person give a session the tools.
+    GiveTools = [
+        "a person gives them with `cc-executor run --with-executor`",
+        "a person gives them with `executor_tools: true` when the session is created",
+        "a person gives them when the run is started",
+        "a person gives them: on the daemon's machine, `cc-executor run --with-executor`",
+    ];
     /// Look which sessions there are.
     ListSessions = [
         "`cc-executor ls --all` lists them",
@@ -200,6 +207,7 @@ fn what_of_store(error: &StoreError) -> String {
 /// What can be done about it, where that depends on the place.
 pub(super) fn remedy(error: &CallError) -> Option<Remedy> {
     match error {
+        CallError::NotServed(NotServed::NoTools(_)) => Some(Remedy::GiveTools),
         CallError::NoSuchSession(_) => Some(Remedy::ListSessions),
         CallError::NoSuchQuestion(_) => Some(Remedy::ListQuestions),
         CallError::NoSuchCheckpoint(_) => Some(Remedy::ListCheckpoints),
@@ -221,6 +229,8 @@ pub(super) fn remedy(error: &CallError) -> Option<Remedy> {
         | CallError::DirectoryNotAllowed { .. }
         | CallError::NoConversation(_)
         | CallError::BudgetSpent(_)
+        | CallError::NotServed(_)
+        | CallError::Excess(_)
         | CallError::KeyMismatch { .. }
         | CallError::Denied(Denied::AlreadyEnded(_))
         | CallError::InUse { .. }

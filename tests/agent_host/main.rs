@@ -5,6 +5,7 @@
 mod client;
 mod death;
 mod link;
+mod marks;
 mod place;
 mod start;
 #[path = "../support/mod.rs"]

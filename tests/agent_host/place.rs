@@ -50,6 +50,8 @@ impl Place {
             spool_reserve_bytes: 1 << 20,
             open_files: None,
             umask: None,
+            mark: None,
+            places: Vec::new(),
         };
         Self {
             directory,
@@ -142,9 +144,21 @@ impl Place {
         rustix::io::ioctl_fionread(fifo).unwrap()
     }
 
+    /// The mark of this attempt; one of an older version has no secret in it.
+    pub(crate) fn mark(&self) -> String {
+        let attempt = format!("{}/{}", self.plan.session, self.plan.attempt);
+        match &self.plan.mark {
+            Some(secret) => {
+                let secret = serde_json::to_value(secret).unwrap();
+                format!("{attempt}/{}", secret["digits"].as_str().unwrap())
+            }
+            None => attempt,
+        }
+    }
+
     /// Every process that carries the mark of this attempt.
     pub(crate) fn marked(&self) -> Vec<i32> {
-        let mark = format!("{ATTEMPT_MARK}={}/{}", self.plan.session, self.plan.attempt);
+        let mark = format!("{ATTEMPT_MARK}={}", self.mark());
         let pids = fs::read_dir("/proc").unwrap().flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let is_marked = |pid: &i32| {

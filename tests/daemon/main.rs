@@ -24,6 +24,7 @@ mod disk;
 mod doctor;
 mod faults;
 mod intake;
+mod kin;
 mod limits;
 mod main_job;
 mod odd_lines;

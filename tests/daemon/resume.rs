@@ -341,9 +341,14 @@ fn a_completed_session_can_be_forked_and_its_fork_is_restarted_as_itself() {
 #[test]
 fn a_fork_is_no_work_of_the_session_that_asked_for_the_original() {
     let daemon = TestDaemon::start();
-    let parent = daemon.create("say asked");
-    let env = json!({"CC_EXECUTOR_ATTEMPT": format!("{parent}/1"), "HOME": daemon.root()});
-    let id = daemon.create_with(json!({"task": "say done", "env": env}));
+    let go = daemon.root().join("go");
+    let task = format!("wait-file {} ;; say asked", go.display());
+    let parent = daemon.create_with(json!({"task": task, "executor_tools": true}));
+    daemon.wait_for(&parent, "running");
+    let body = json!({"task": "say done", "cwd": daemon.work()});
+    let (status, asked) = daemon.post_as(&daemon.mark(&parent, 1), "/api/sessions", &body);
+    assert_eq!(status, 201, "{asked}");
+    let id = asked["session_id"].as_str().unwrap().to_owned();
     daemon.wait_for(&id, "completed");
     let (_, view) = daemon.post(
         &format!("/api/sessions/{id}/fork"),
@@ -353,6 +358,7 @@ fn a_fork_is_no_work_of_the_session_that_asked_for_the_original() {
     daemon.wait_for(copy, "completed");
     let parent_of = |id: &str| daemon.records_of(id, "session.created")[0]["data"]["request"]["parent"].clone();
     assert_eq!((parent_of(&id), parent_of(copy)), (json!(parent), json!(null)));
+    std::fs::write(go, "").unwrap();
     daemon.wait_for(&parent, "completed");
 }
 

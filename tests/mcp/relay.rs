@@ -180,7 +180,7 @@ fn agents_that_wait_for_agents_leave_them_a_slot() {
     let stranger = daemon.create("say hello");
     // As the agent's own relay, and its command line, would.
     daemon.set("CC_EXECUTOR_DEPTH", "1");
-    daemon.set("CC_EXECUTOR_ATTEMPT", &format!("{parent}/1"));
+    daemon.set("CC_EXECUTOR_ATTEMPT", &daemon.mark(&parent, 1));
     let mut relay = Relay::start(&daemon);
     relay.introduce();
     relay.send(&call(1, "execute_with_streaming", json!({"task": "say hello"})));
@@ -233,12 +233,13 @@ fn a_relay_inside_an_agent_serves_nothing_that_its_session_was_not_given() {
     let [without, with] = [false, true].map(|tools| daemon.create_with(json!({"task": task, "executor_tools": tools})));
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
     let stranger = "0193e9a4-7b1c-4c2e-8f00-1d5c2a7f9b10";
-    for (session, why) in [
-        (without.as_str(), "--with-executor"),
-        (stranger, "another daemon"),
-        ("none", "not known"),
+    for (mark, why) in [
+        (daemon.mark(&without, 1), "--with-executor"),
+        (format!("{stranger}/1"), "another daemon"),
+        (format!("{with}/1"), "not known"),
+        ("none".to_owned(), "not known"),
     ] {
-        daemon.set("CC_EXECUTOR_ATTEMPT", &format!("{session}/1"));
+        daemon.set("CC_EXECUTOR_ATTEMPT", &mark);
         let mut relay = Relay::start(&daemon);
         let params =
             json!({"protocolVersion": SESSIONS, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
@@ -260,7 +261,7 @@ fn a_relay_inside_an_agent_serves_nothing_that_its_session_was_not_given() {
         );
         relay.end();
     }
-    daemon.set("CC_EXECUTOR_ATTEMPT", &format!("{with}/1"));
+    daemon.set("CC_EXECUTOR_ATTEMPT", &daemon.mark(&with, 1));
     let mut relay = Relay::start(&daemon);
     relay.introduce();
     relay.send(&list);
@@ -278,7 +279,7 @@ fn a_daemon_that_was_stopped_does_not_come_back_by_a_relay_inside_an_agent() {
     let go = daemon.root().join("go");
     let task = format!("wait-file {} ;; say done", go.display());
     let session = daemon.create_with(json!({"task": task, "executor_tools": true}));
-    daemon.set("CC_EXECUTOR_ATTEMPT", &format!("{session}/1"));
+    daemon.set("CC_EXECUTOR_ATTEMPT", &daemon.mark(&session, 1));
     let log = daemon.root().join("relay.log");
     let mut relay = Relay::start_with(&daemon, std::fs::File::create(&log).unwrap());
     relay.introduce();

@@ -306,5 +306,5 @@ fn how_often_there_is_a_checkpoint_and_whose_tools_the_agent_gets_stand_in_the_r
     let server = serde_json::from_str::<Value>(&launch).unwrap()["mcpServers"]["cc-executor"].clone();
     assert_eq!(server["args"], json!(["mcp", "--state-dir", daemon.state()]));
     assert_eq!(server["env"]["CC_EXECUTOR_DEPTH"], "1");
-    assert_eq!(server["env"]["CC_EXECUTOR_ATTEMPT"], format!("{id}/1"));
+    assert_eq!(server["env"]["CC_EXECUTOR_ATTEMPT"], daemon.mark(id, 1));
 }

@@ -15,6 +15,9 @@ use super::wait::until;
 /// Every process of a test daemon has this in its environment, with the test's own folder as its value.
 const FAMILY_MARK: &str = "CC_EXECUTOR_TEST_ROOT";
 
+/// The header that names the mark of an agent that calls by the port.
+const MARK_HEADER: &str = "X-CC-Executor-Parent";
+
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cc-executor");
 
 /// The daemon, and how to talk to it.
@@ -243,6 +246,29 @@ impl TestDaemon {
         request.send(body).ok().map(read)
     }
 
+    /// The mark on the processes of an attempt, as `CC_EXECUTOR_ATTEMPT` has it.
+    pub(crate) fn mark(&self, id: &str, attempt: u32) -> String {
+        let file = self.state().join(format!("marks/{id}.json"));
+        let digits = until("the secret of the attempt", || {
+            let secrets: Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
+            Some(secrets[attempt.to_string()]["digits"].as_str()?.to_owned())
+        });
+        format!("{id}/{attempt}/{digits}")
+    }
+
+    /// Gets something by the port as whatever carries this mark.
+    pub(crate) fn get_as(&self, mark: &str, path: &str) -> (u16, Value) {
+        self.call(self.agent.get(self.url(path)).header(MARK_HEADER, mark))
+    }
+
+    /// Posts by the port as whatever carries this mark.
+    pub(crate) fn post_as(&self, mark: &str, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.agent.post(self.url(path)).header(MARK_HEADER, mark);
+        let request = request.header("Authorization", format!("Bearer {}", self.token()));
+        let request = request.header("Content-Type", "application/json");
+        read(request.send(body.to_string()).expect("an answer"))
+    }
+
     /// Creates a session that works on `task` in the working folder, and answers its id.
     pub(crate) fn create(&self, task: &str) -> String {
         self.create_with(json!({"task": task}))
@@ -347,7 +373,15 @@ impl TestDaemon {
 
     /// Reads a stream from after `cursor`. One that hangs fails the test.
     pub(crate) fn stream(&self, path: &str, cursor: Option<u64>) -> Events {
-        let request = self.agent.get(self.url(path));
+        self.read_stream(self.agent.get(self.url(path)), cursor)
+    }
+
+    /// Reads a stream as whatever carries this mark.
+    pub(crate) fn stream_as(&self, mark: &str, path: &str) -> Events {
+        self.read_stream(self.agent.get(self.url(path)).header(MARK_HEADER, mark), None)
+    }
+
+    fn read_stream(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>, cursor: Option<u64>) -> Events {
         let request = request.config().timeout_recv_body(Some(PATIENCE_STREAM)).build();
         let mut request = request.header("Authorization", format!("Bearer {}", self.token()));
         if let Some(cursor) = cursor {

@@ -13,8 +13,7 @@ use rmcp::{ServerHandler, ServiceExt};
 use serde_json::Value;
 
 use crate::agent::environment::GRANT_VARIABLE;
-use crate::agent_host::marked_session;
-use crate::cli::client::{Client, session_path};
+use crate::cli::client::Client;
 
 /// What the session of an agent was given.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,29 +24,19 @@ pub(super) enum Grant {
     Nothing(String),
 }
 
-/// Finds out what the session of the attempt with this mark was given.
-pub(super) async fn grant(state_dir: &Path, mark: &str) -> Grant {
+/// Finds out what the session of the agent was given inside which this process runs. The daemon knows it, and refuses
+/// the agent of a session that was given nothing.
+pub(super) async fn grant(state_dir: &Path) -> Grant {
     // Our own configuration for the agent says so, whether the daemon answers just now or not.
     if std::env::var_os(GRANT_VARIABLE).is_some() {
         return Grant::Tools;
     }
-    let Some(session) = marked_session(mark) else {
-        return Grant::Nothing("the session that this agent works for is not known.".to_owned());
-    };
     let Ok(client) = Client::find(state_dir) else {
         return Grant::Nothing("no daemon of cc-executor runs, and an agent does not start one.".to_owned());
     };
-    let path = session_path(&session.to_string());
-    let first = client.get::<Value>(&format!("{path}/records?after=0&limit=1")).await;
-    let request = first.map(|page| page["records"][0]["data"]["request"].clone());
-    match request {
-        Ok(request) if request["executor_tools"] == true => Grant::Tools,
-        Ok(request) if request.is_object() => Grant::Nothing(
-            "the session that this agent works for was started without these tools: a person gives them with \
-             `cc-executor run --with-executor`."
-                .to_owned(),
-        ),
-        Ok(_) | Err(_) => Grant::Nothing("the session that this agent works for is of another daemon.".to_owned()),
+    match client.get::<Value>("/api/info").await {
+        Ok(_) => Grant::Tools,
+        Err(why) => Grant::Nothing(why.to_string()),
     }
 }
 

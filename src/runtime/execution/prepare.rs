@@ -9,13 +9,14 @@ use uuid::Uuid;
 
 use crate::agent::environment::{self, Conversation, DEPTH_VARIABLE, Remaining};
 use crate::agent::launch::{self, LaunchError};
+use crate::agent::secrets;
 use crate::agent::transcript::{self, Seen};
 use crate::agent::wire::decode::TIMER_TOOLS;
 use crate::agent_host::protocol::LaunchPlan;
-use crate::agent_host::{self, mark_value};
+use crate::agent_host::{self, Mark};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::spans::span_of;
-use crate::runtime::terms;
+use crate::runtime::{family, places, terms};
 use crate::session::amounts::{money, usd};
 use crate::session::clarify::{self, Clarify};
 use crate::session::digest::Digest;
@@ -122,7 +123,7 @@ pub(super) fn prepare(
         return Ok(Prepared { plan, groundwork });
     }
     let conversation = conversation?;
-    let remaining = remaining(request, summary)?;
+    let remaining = remaining(store, request, summary)?;
     let temporary = settings.session_directory(session).join("tmp");
     let failed = |source| LaunchError::Prepare {
         path: temporary.clone(),
@@ -131,7 +132,11 @@ pub(super) fn prepare(
     launch::private_directory(&temporary).map_err(failed)?;
     let request = &*with_kept_files(settings, session, request);
     let effective = terms::in_force(store, summary)?;
-    let as_run = as_run(settings, request, summary, &effective, attempt);
+    let secrets = settings.secrets_file(session);
+    let secret = secrets::keep(&secrets, attempt);
+    let secret = secret.map_err(|source| LaunchError::Prepare { path: secrets, source })?;
+    let mark = Mark::new(session, attempt, Some(secret.clone())).value();
+    let as_run = as_run(settings, request, summary, &effective, &mark);
     let (mut arguments, side_files) = environment::arguments(&as_run, conversation, remaining, &directory);
     if effective.asks_in_plan() {
         environment::ask_in_plan(&mut arguments, &settings.agent_command);
@@ -151,6 +156,8 @@ pub(super) fn prepare(
         spool_reserve_bytes: settings.spool_reserve_bytes,
         open_files: settings.open_files,
         umask: request.umask,
+        mark: Some(secret),
+        places: places::kept(settings, session)?,
     };
     launch::prepare(&directory, &plan, &side_files)?;
     Ok(Prepared { plan, groundwork })
@@ -158,9 +165,16 @@ pub(super) fn prepare(
 
 /// What is left of the limits. A round that was cut short may be had once more, for it has brought nothing; money is
 /// gone: an agent would spend some before it looks at its limit.
-fn remaining(request: &Request, summary: &Summary) -> Result<Remaining, Unprepared> {
+///
+/// What the sessions have spent that its agent has asked for is gone too.
+fn remaining(store: &dyn Store, request: &Request, summary: &Summary) -> Result<Remaining, Unprepared> {
     let Used { turns, cost_usd, .. } = summary.used_until(summary.updated_at);
     let limits = summary.limits_in_force(request);
+    let below = match limits.max_budget_usd {
+        Some(_) => family::below(store, summary.session_id)?.spent,
+        None => 0.0,
+    };
+    let cost_usd = cost_usd + below;
     if let Some(most) = limits.max_budget_usd.filter(|most| cost_usd >= *most) {
         return Err(Unprepared::Spent { used: cost_usd, most });
     }
@@ -241,13 +255,12 @@ fn as_run<'a>(
     request: &'a Request,
     summary: &Summary,
     effective: &Effective,
-    attempt: Attempt,
+    mark: &str,
 ) -> Cow<'a, Request> {
     let as_asked = match summary.lifecycle.clarify {
         Clarify::Analysing | Clarify::Asking { .. } => Cow::Owned(clarify::for_analysis(request)),
         Clarify::Unasked | Clarify::Settled if request.executor_tools => {
-            let mark = mark_value(summary.session_id, attempt);
-            let own = environment::own_mcp_config(&settings.executable, &settings.state, request.depth + 1, &mark);
+            let own = environment::own_mcp_config(&settings.executable, &settings.state, request.depth + 1, mark);
             let mut request = request.clone();
             request.mcp_config.push(own);
             Cow::Owned(request)

@@ -41,6 +41,19 @@ pub struct Fork {
     pub name: Option<String>,
     /// The caller's key, as in [`NewSession`].
     pub claim: Option<Claim>,
+    /// The session whose agent asks, as in [`NewSession`].
+    pub asker: Option<SessionId>,
+}
+
+/// How an ended session goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Going {
+    /// What its agent is told; none to go on.
+    pub instruction: Option<String>,
+    /// The record of the checkpoint at which its conversation is cut; none for its end.
+    pub at: Option<Seq>,
+    /// New limits; each that is not given stays as it is.
+    pub limits: Limits,
 }
 
 /// Where a conversation can be gone on with by hand.
@@ -95,11 +108,42 @@ impl Handle {
         limits: Limits,
         by: String,
     ) -> Result<Arc<Summary>, CallError> {
+        self.resume_as(
+            None,
+            id,
+            Going {
+                instruction,
+                at,
+                limits,
+            },
+            by,
+        )
+        .await
+    }
+
+    /// The same for the agent of session `asker`, where one asks: it goes on with those that it has asked for, and they
+    /// may have no more than its own session has by now.
+    pub async fn resume_as(
+        &self,
+        asker: Option<SessionId>,
+        id: SessionId,
+        going: Going,
+        by: String,
+    ) -> Result<Arc<Summary>, CallError> {
+        let Going {
+            instruction,
+            at,
+            mut limits,
+        } = going;
         let instruction = checked(instruction)?;
         limits.check()?;
         let summary = self.get(id).await?;
         refuse_unless_resumable(&summary)?;
         self.refuse_unless_allowed(&summary).await?;
+        let _turn = self.turn_of(asker).await;
+        if let Some(asker) = asker {
+            limits = self.admit_resume(asker, &summary, limits).await?;
+        }
         let at = match at {
             Some(at) => Some(self.find_cut(&summary, at, Branch::Current).await?.1),
             None => None,
@@ -120,6 +164,9 @@ impl Handle {
     pub async fn fork(&self, id: SessionId, fork: Fork, by: String) -> Result<Arc<Summary>, CallError> {
         let instruction = checked(fork.instruction)?;
         let summary = self.get(id).await?;
+        if let Some(asker) = fork.asker {
+            self.check_kin(asker, id).await?;
+        }
         let before = self.terms_in_force(&summary).await?;
         let (agent_session_id, cut) = match fork.at {
             Some(at) => {
@@ -140,7 +187,7 @@ impl Handle {
             .into_owned();
         // What it was asked about is known to the copy.
         request.clarify = false;
-        // It is nobody's but the one's who copies it: no other session waits for it.
+        // It is nobody's but the one's who copies it: no other session waits for it. An agent's copy becomes its own.
         request.parent = None;
         request.origin = Some(Origin {
             session_id: Some(id),
@@ -160,6 +207,7 @@ impl Handle {
             base: EnvironmentBase::Daemon,
             by,
             claim: fork.claim,
+            asker: fork.asker,
         };
         self.begin(copy, new, cut.and_then(|cut| cut.notice)).await
     }
@@ -300,7 +348,7 @@ impl Handle {
     }
 
     /// What was asked for when the session was created.
-    async fn request_of(&self, id: SessionId) -> Result<Request, CallError> {
+    pub(super) async fn request_of(&self, id: SessionId) -> Result<Request, CallError> {
         let store = Arc::clone(&self.store);
         let first = blocking(move || store.records(id, Seq::default(), 1)).await??;
         match first.first().map(Stored::entry) {

@@ -14,6 +14,7 @@ use super::{CallError, EnvironmentBase, NewSession, directories};
 use crate::agent::environment::{self, Conversation, Remaining};
 use crate::agent::launch;
 use crate::runtime::execution::{agent_environment, daemon_environment};
+use crate::runtime::places;
 use crate::runtime::settings::RuntimeSettings;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::request::{
@@ -67,6 +68,8 @@ pub(super) fn take_in(
         keep(settings, id, &kept, text.as_bytes()).map_err(|error| unwritten(settings, &error))?;
     }
     check_command_line(settings, id, request)?;
+    let places = places::of(request, &cwd)?;
+    places::keep(settings, id, &places).map_err(|error| unwritten(settings, &error))?;
     Ok(cwd)
 }
 
@@ -81,6 +84,11 @@ pub(super) fn copy(
         let (old, new) = (settings.mcp_config_file(from, n), settings.mcp_config_file(to, n));
         copy_file(settings, to, &old, &new)?;
     }
+    copy_environment(settings, from, to)
+}
+
+/// Copies the environment that another session was given. Returns true if it was given one.
+pub(super) fn copy_environment(settings: &RuntimeSettings, from: SessionId, to: SessionId) -> Result<bool, CallError> {
     let (old, new) = (settings.environment_file(from), settings.environment_file(to));
     copy_file(settings, to, &old, &new)
 }
@@ -278,6 +286,7 @@ mod tests {
             base,
             by: String::new(),
             claim: None,
+            asker: None,
         };
         let whole = new(EnvironmentBase::Nothing).environment().unwrap();
         assert_eq!(whole, [("PATH".to_owned(), "/mine".to_owned())].into());

@@ -6,6 +6,7 @@ use crate::agent_host::protocol::LINE_BYTES_MAX;
 use crate::runtime::messages::Heard;
 use crate::session::clarify::{Analysis, Clarify, Verdict};
 use crate::session::grant::Grant;
+use crate::session::kin::Rights;
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::OnQuestion;
 use crate::store::Shortage;
@@ -19,9 +20,10 @@ impl Handler<AnswerQuestion> for Supervisor {
             question,
             answer,
             by,
+            rights,
             reply,
         } = message;
-        match self.check_answer(session, question, &answer) {
+        match self.check_answer(session, question, &answer, rights.as_deref()) {
             Ok(granted) => self.take_answer(
                 session,
                 Answered {
@@ -46,7 +48,13 @@ impl Handler<Heard> for Supervisor {
 
 impl Supervisor {
     /// What the answer grants, if it can be given.
-    fn check_answer(&self, id: SessionId, question: QuestionId, answer: &Answer) -> Result<Vec<Grant>, CallError> {
+    fn check_answer(
+        &self,
+        id: SessionId,
+        question: QuestionId,
+        answer: &Answer,
+        rights: Option<&Rights>,
+    ) -> Result<Vec<Grant>, CallError> {
         // A session that has ended has no open question, also where its end is still on its way to the disk; whether
         // there is such a session was looked up before.
         let is_live = |session: &&Session| session.life.state.outcome().is_none();
@@ -72,6 +80,9 @@ impl Supervisor {
         }
         waiting.question.kind.check(answer)?;
         let granted = waiting.question.kind.granted(answer)?;
+        if let Some(rights) = rights {
+            rights.check_answer(&waiting.question.kind, answer, &granted)?;
+        }
         let bytes = encode::answer(&waiting.question, answer, &granted).len();
         if bytes >= LINE_BYTES_MAX {
             let bytes_max = LINE_BYTES_MAX - 1;
@@ -164,7 +175,7 @@ impl Supervisor {
         };
         // What the policy says may be too long to be said.
         let answer = self
-            .check_answer(id, question, &answer)
+            .check_answer(id, question, &answer, None)
             .map_or_else(|_| deny(), |_| answer);
         let by = "the request's on_question".to_owned();
         self.take_answer(

@@ -234,6 +234,7 @@ impl World {
             base: EnvironmentBase::Nothing,
             by: "a test".to_owned(),
             claim: None,
+            asker: None,
         }
     }
 
@@ -475,6 +476,7 @@ fn wall_clock() -> (Clock, Arc<AtomicI64>) {
 fn settings(state: PathBuf) -> RuntimeSettings {
     let home = state.join("home").to_string_lossy().into_owned();
     RuntimeSettings {
+        state: state.clone(),
         sessions: state.join("sessions"),
         sockets: state.join("sockets"),
         locks: state.join("locks"),

@@ -302,6 +302,7 @@ mod tests {
             name: "ci".into(),
             role: Role::Operator,
             csrf: None,
+            agent: None,
         };
         Entry::now(&caller, Face::Api, "POST", route, Outcome::Done)
     }

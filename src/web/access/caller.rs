@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::OWNER;
+use crate::runtime::handle::Agent;
+use crate::session::id::SessionId;
 
 /// What a caller may do; each may also do what the one before may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -51,6 +53,8 @@ pub(crate) struct Caller {
     pub(crate) role: Role,
     /// What a page has to send as `X-CSRF-Token`; none for callers with a token, who need none.
     pub(crate) csrf: Option<String>,
+    /// The agent that calls, where one does.
+    pub(crate) agent: Option<Agent>,
 }
 
 impl Caller {
@@ -62,6 +66,11 @@ impl Caller {
     /// Whether it has the machine's own token.
     pub(in crate::web) fn is_owner(&self) -> bool {
         self.name == OWNER
+    }
+
+    /// The session whose agent calls, where one does.
+    pub(in crate::web) fn session(&self) -> Option<SessionId> {
+        self.agent.map(|agent| agent.session)
     }
 
     /// By which face it came over HTTP.

@@ -8,6 +8,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use jiff::Timestamp;
 
+use super::agent;
 use super::audit::Note;
 use super::caller::{Caller, is_reading, needed};
 use super::lease::{Lease, SignedBy};
@@ -40,9 +41,9 @@ pub(in crate::web) fn is_public(path: &str) -> bool {
 }
 
 /// A call that is not let through, and who made it where that is known.
-struct Refusal {
-    problem: Problem,
-    caller: Option<Caller>,
+pub(super) struct Refusal {
+    pub(super) problem: Problem,
+    pub(super) caller: Option<Caller>,
 }
 
 impl From<Problem> for Refusal {
@@ -105,8 +106,14 @@ impl Access {
 
     fn of_token(&self, token: Fingerprint, now: Timestamp) -> Option<(Caller, SignedBy)> {
         let (name, role) = self.holder(&token, now)?;
-        let csrf = None;
-        Some((Caller { name, role, csrf }, SignedBy { token, cookie: None }))
+        let (csrf, agent) = (None, None);
+        let caller = Caller {
+            name,
+            role,
+            csrf,
+            agent,
+        };
+        Some((caller, SignedBy { token, cookie: None }))
     }
 
     /// Other servers of this machine can set cookies of our name: they are passed over.
@@ -119,8 +126,14 @@ impl Access {
             let token = self.0.sign_ins.token_of(&cookie, now)?;
             let (name, role) = self.holder(&token, now)?;
             let csrf = Some(csrf_token(value));
-            let cookie = Some(cookie);
-            Some((Caller { name, role, csrf }, SignedBy { token, cookie }))
+            let (cookie, agent) = (Some(cookie), None);
+            let caller = Caller {
+                name,
+                role,
+                csrf,
+                agent,
+            };
+            Some((caller, SignedBy { token, cookie }))
         })
     }
 
@@ -151,7 +164,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Whether the role is enough, and a change by cookie really comes from the page.
-fn may_call(caller: &Caller, request: &ServiceRequest) -> Result<(), Problem> {
+pub(super) fn may_call(caller: &Caller, request: &ServiceRequest) -> Result<(), Problem> {
     let method = request.method();
     let needed = needed(method, request.match_info().as_str());
     if caller.role < needed {
@@ -182,9 +195,16 @@ pub(in crate::web) async fn guard<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let (caller, signed_by) = match access.admit(&request) {
+    let admitted = match access.admit(&request) {
         Ok(None) => return Ok(next.call(request).await?.map_into_boxed_body()),
-        Ok(Some(admitted)) => admitted,
+        Ok(Some((caller, signed_by))) => match agent::seen(&handle, &request, caller).await {
+            Ok(caller) => Ok((caller, signed_by)),
+            Err(refusal) => Err(refusal),
+        },
+        Err(refusal) => Err(refusal),
+    };
+    let (caller, signed_by) = match admitted {
+        Ok(admitted) => admitted,
         Err(refusal) => {
             let answer = refuse(&request, &refusal);
             if let Some(caller) = &refusal.caller
@@ -196,7 +216,8 @@ pub(in crate::web) async fn guard<B: MessageBody + 'static>(
         }
     };
     let note = note(&access, &handle, &request, &caller).await;
-    let (lease, is_read) = (Lease::new(access, signed_by), is_reading(request.method()));
+    let lease = Lease::new(access, signed_by).of_agent(&handle, caller.agent);
+    let is_read = is_reading(request.method());
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(signed_by);
     let answered = next.call(request).await;

@@ -15,6 +15,8 @@ use tokio::time::sleep;
 
 use super::Access;
 use super::token::Fingerprint;
+use crate::runtime::Handle;
+use crate::runtime::handle::Agent;
 
 /// How often a stream is held against the clock: a token that ends by itself tells nobody, and clocks may be set.
 const LOOK: Duration = Duration::from_secs(5);
@@ -33,12 +35,21 @@ pub(in crate::web) struct SignedBy {
 pub(super) struct Lease {
     access: Access,
     by: SignedBy,
+    /// The agent whose right it is, where one calls: its right ends with it.
+    agent: Option<(Handle, Agent)>,
 }
 
 impl Lease {
     /// The right of who was let in by this.
     pub(super) fn new(access: Access, by: SignedBy) -> Self {
-        Self { access, by }
+        let agent = None;
+        Self { access, by, agent }
+    }
+
+    /// The same right of an agent, where one calls.
+    pub(super) fn of_agent(self, handle: &Handle, agent: Option<Agent>) -> Self {
+        let agent = agent.map(|agent| (handle.clone(), agent));
+        Self { agent, ..self }
     }
 
     /// The answer, of which a stream ends with the right; the next try is refused.
@@ -58,11 +69,18 @@ impl Lease {
         self.access.lets_in(&self.by, Timestamp::now())
     }
 
+    async fn is_agent_alive(&self) -> bool {
+        match &self.agent {
+            Some((handle, agent)) => handle.is_running(*agent).await,
+            None => true,
+        }
+    }
+
     /// Resolves once it is no right any more.
     async fn end(self) {
         let mut tokens = self.access.0.tokens.changes();
         let mut sign_ins = self.access.0.sign_ins.changes();
-        while self.holds() {
+        while self.holds() && self.is_agent_alive().await {
             tokio::select! {
                 _ = tokens.changed() => {}
                 _ = sign_ins.changed() => {}

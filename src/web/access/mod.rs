@@ -1,9 +1,10 @@
 //! Who may call, what each may do, and what is kept of it.
 //!
 //! Read in this order: `caller` (who there is, and what each role may do), `origin` (what no page of another site may),
-//! `peer` (who calls by the Unix socket), `guard` (all of it, at each request), `lease` (for how long), `token`, `named`, `sign_ins` (what opens), `pages` (how a browser signs in),
+//! `peer` (who calls by the Unix socket), `agent` (which callers are agents), `guard` (all of it, at each request), `lease` (for how long), `token`, `named`, `sign_ins` (what opens), `pages` (how a browser signs in),
 //! `manage` (tokens and links over REST), `audit` (what was done, and by whom).
 
+mod agent;
 pub(super) mod audit;
 mod caller;
 mod guard;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub(crate) use self::agent::{DEPTH_HEADER, MARK_HEADER};
 use self::audit::Audit;
 pub(super) use self::caller::needed;
 pub(crate) use self::caller::{Caller, Face, Role};

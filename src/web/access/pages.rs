@@ -121,7 +121,12 @@ async fn sign_in(
     let mut cookie = cookie(access.cookie_name(), value.reveal().to_owned());
     let life = i64::try_from(access.0.sign_ins.life.as_secs()).unwrap_or(i64::MAX);
     cookie.set_max_age(CookieDuration::seconds(life));
-    let caller = Caller { name, role, csrf: None };
+    let caller = Caller {
+        name,
+        role,
+        csrf: None,
+        agent: None,
+    };
     let entry = Entry::now(
         &caller,
         Face::Page,

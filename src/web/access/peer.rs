@@ -84,6 +84,7 @@ pub(in crate::web) fn caller_of(peer: &Peer) -> Result<Caller, Problem> {
         name: OWNER.to_owned(),
         role: Role::Admin,
         csrf: None,
+        agent: None,
     })
 }
 

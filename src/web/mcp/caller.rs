@@ -10,18 +10,11 @@ use rmcp::model::ProtocolVersion;
 use rmcp::service::RequestContext;
 
 use super::log::Level;
-use crate::agent_host::marked_session;
 use crate::session::id::SessionId;
 use crate::web::access;
 
 /// The header in which our relay tells where it was started: the directory that a request without one means.
 pub(crate) const DIRECTORY_HEADER: &str = "X-CC-Executor-Directory";
-
-/// The header in which our relay tells how many agents stand above it.
-pub(crate) const DEPTH_HEADER: &str = "X-CC-Executor-Depth";
-
-/// The header in which our relay tells which attempt's agent started it, by the mark in its environment.
-pub(crate) const PARENT_HEADER: &str = "X-CC-Executor-Parent";
 
 /// The header that names the MCP session.
 const SESSION_HEADER: &str = "Mcp-Session-Id";
@@ -51,10 +44,8 @@ pub(super) struct Caller {
     pub(super) mcp_session: Option<String>,
     /// Where it works, if it said so.
     pub(super) directory: Option<PathBuf>,
-    /// How many agents stand above what it starts.
+    /// How many agents stand above what it starts, as it says itself.
     pub(super) depth: u32,
-    /// The session whose agent it is, where it is one of ours.
-    pub(super) parent: Option<SessionId>,
     /// What this request wants to have logged, in the stateless era.
     pub(super) log_level: Option<Level>,
     /// Whose token it has; none only where a handler is served without our guard.
@@ -79,10 +70,9 @@ impl Caller {
             knows_tasks: is_stateless && capabilities.supports_tasks(),
             mcp_session: context.extensions.get::<Parts>().and_then(mcp_session),
             directory: header(DIRECTORY_HEADER).map(|path| OsStr::from_bytes(path.as_bytes()).into()),
-            depth: header(DEPTH_HEADER)
+            depth: header(access::DEPTH_HEADER.as_str())
                 .and_then(|depth| depth.to_str().ok()?.parse().ok())
                 .unwrap_or(0),
-            parent: header(PARENT_HEADER).and_then(|mark| marked_session(mark.to_str().ok()?)),
             log_level: context.meta.log_level().and_then(Level::of),
             signed_in: context
                 .extensions
@@ -90,6 +80,13 @@ impl Caller {
                 .and_then(|parts| parts.extensions.get().cloned()),
             by: named(context.client_info().map(|client| client.name).as_deref()),
         }
+    }
+}
+
+impl Caller {
+    /// The session whose agent calls, where one does.
+    pub(super) fn asker(&self) -> Option<SessionId> {
+        self.signed_in.as_ref().and_then(access::Caller::session)
     }
 }
 

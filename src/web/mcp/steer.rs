@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::caller::Caller;
 use super::server::Door;
 use crate::runtime::Handle;
-use crate::runtime::handle::{CallError, NewSession};
+use crate::runtime::handle::{CallError, Going, NewSession};
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::limits::Limits;
 use crate::session::question::Answer;
@@ -30,8 +30,13 @@ impl Door {
         instruction: Option<String>,
         limits: Limits,
     ) -> Changed {
+        let going = Going {
+            instruction,
+            at: None,
+            limits,
+        };
         let by = caller.by.clone();
-        let outcome = self.handle.resume(session, instruction, None, limits, by).await;
+        let outcome = self.handle.resume_as(caller.asker(), session, going, by).await;
         self.note(caller, "resume", Some(session), outcome).await
     }
 
@@ -43,7 +48,8 @@ impl Door {
         question: QuestionId,
         answer: Answer,
     ) -> Changed {
-        let outcome = self.handle.answer(session, question, answer, caller.by.clone()).await;
+        let (asker, by) = (caller.asker(), caller.by.clone());
+        let outcome = self.handle.answer_as(asker, session, question, answer, by).await;
         self.note(caller, "answer", Some(session), outcome).await
     }
 
@@ -75,7 +81,7 @@ pub(super) struct Steering {
 impl Steering {
     /// Cancels a session.
     pub(super) async fn cancel(&self, caller: &Caller, session: SessionId) -> Changed {
-        let changed = self.handle.cancel(session, caller.by.clone()).await;
+        let changed = self.handle.cancel_as(caller.asker(), session, caller.by.clone()).await;
         note(&self.audit, caller, "cancel", Some(session), &changed).await;
         changed
     }

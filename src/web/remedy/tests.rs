@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use super::*;
 use crate::session::id::{Attempt, QuestionId, Seq, SessionId};
+use crate::session::kin::Excess;
 use crate::session::limits::BudgetSpent;
 use crate::session::outcome::Outcome;
 use crate::session::question::AnswerMismatch;
-use crate::session::request::InvalidRequest;
+use crate::session::request::{InvalidRequest, PermissionMode};
 use crate::session::state::StateName;
 use crate::web::error::Problem;
 
@@ -43,6 +44,28 @@ fn of_store() -> Vec<StoreError> {
         StoreError::NetworkFileSystem { directory, kind: "nfs" },
         StoreError::Failed("x".into()),
         StoreError::Closed,
+    ]
+}
+
+fn of_agents() -> Vec<Excess> {
+    vec![
+        Excess::Mode {
+            asked: PermissionMode::Auto,
+            own: PermissionMode::Plan,
+        },
+        Excess::Rule("Bash".into()),
+        Excess::Directory {
+            path: "/w".into(),
+            own: vec!["/v".into()],
+        },
+        Excess::AllowsQuestions,
+        Excess::OutsidePermissions {
+            what: "x",
+            argv: "y".into(),
+        },
+        Excess::Budget { asked: 2.0, left: 1.0 },
+        Excess::Broke,
+        Excess::Answer("x".into()),
     ]
 }
 
@@ -128,6 +151,12 @@ fn every_refusal() -> Vec<CallError> {
             lock: "/l".into(),
         },
         CallError::NotJournalled(id),
+        CallError::NotServed(NotServed::Unknown),
+        CallError::NotServed(NotServed::Ended(id)),
+        CallError::NotServed(NotServed::NoTools(id)),
+        CallError::NotServed(NotServed::NotForAgents(id)),
+        CallError::NotServed(NotServed::NoDepth("x".into())),
+        CallError::NotServed(NotServed::NotKin { of: id, by: id }),
         CallError::FilesUnusable {
             session: id,
             why: "x".into(),
@@ -141,6 +170,7 @@ fn every_refusal() -> Vec<CallError> {
         CallError::LeftAlone(id),
         CallError::Stopping,
     ];
+    all.extend(of_agents().into_iter().map(CallError::Excess));
     all.extend(of_questions().into_iter().map(CallError::AnswerMismatch));
     all.extend(of_requests().into_iter().map(CallError::InvalidRequest));
     all.extend(of_store().into_iter().map(CallError::Store));

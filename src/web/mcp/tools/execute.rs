@@ -119,13 +119,13 @@ impl Call<'_> {
         let mut request = arguments.to_request(self.caller.directory.as_deref())?;
         request.clarify = tool == SMART;
         request.depth = self.caller.depth;
-        request.parent = self.caller.parent;
         let new = NewSession {
             request,
             env: None,
             base: EnvironmentBase::Daemon,
             by: self.caller.by.clone(),
             claim: None,
+            asker: self.caller.asker(),
         };
         let summary = self.door.create(self.caller, new).await?;
         let kept = Kept {

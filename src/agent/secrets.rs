@@ -1,0 +1,65 @@
+//! The secrets of the marks of a session's attempts, in one file of the session with mode 0600. It is not among the
+//! session's own files: whatever becomes of those, the agent's processes are still known.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use super::launch::{private_directory, write_private};
+use crate::agent_host::Secret;
+use crate::session::id::Attempt;
+
+/// The secret of an attempt, which is made if there is none. It is on disk when this returns.
+pub fn keep(file: &Path, attempt: Attempt) -> io::Result<Secret> {
+    let mut secrets = read(file)?;
+    if let Some(secret) = secrets.get(&attempt.0) {
+        return Ok(secret.clone());
+    }
+    let secret = Secret::random();
+    secrets.insert(attempt.0, secret.clone());
+    if let Some(directory) = file.parent() {
+        private_directory(directory)?;
+    }
+    write_private(file, &serde_json::to_vec(&secrets).map_err(io::Error::other)?)?;
+    Ok(secret)
+}
+
+/// The secret of an attempt; none of one that an older version has begun. Errors if that cannot be found out.
+pub fn of(file: &Path, attempt: Attempt) -> io::Result<Option<Secret>> {
+    Ok(read(file)?.remove(&attempt.0))
+}
+
+fn read(file: &Path) -> io::Result<BTreeMap<u32, Secret>> {
+    // A pipe in its place would be waited for.
+    let is_other = std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file());
+    if is_other {
+        return Err(io::Error::other(format!("{} is not a regular file", file.display())));
+    }
+    match std::fs::read(file) {
+        Ok(json) => serde_json::from_slice(&json).map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn each_attempt_has_a_secret_that_stays_and_nobody_else_can_read() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("marks/s.json");
+        assert_eq!(of(&file, Attempt(1)).unwrap(), None);
+        let first = keep(&file, Attempt(1)).unwrap();
+        let second = keep(&file, Attempt(2)).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(keep(&file, Attempt(1)).unwrap(), first);
+        assert_eq!(of(&file, Attempt(2)).unwrap(), Some(second));
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+        std::fs::write(&file, "torn").unwrap();
+        assert!(of(&file, Attempt(1)).is_err(), "what cannot be read is not absent");
+    }
+}

@@ -1,0 +1,60 @@
+//! Whether a command is run from inside an agent: by the mark that its environment carries, or that of a process above it.
+//!
+//! The daemon looks by itself. What is decided here needs no daemon: an agent starts none, and reads no token.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use awc::http::header::HeaderValue;
+use serde_json::Value;
+
+use super::args::Verb;
+use super::client::Client;
+use super::exit::Failure;
+use crate::agent_host::family_marks;
+use crate::agent_host::protocol::ATTEMPT_MARK;
+
+/// The mark of the agent inside which this process runs, if it runs inside one.
+pub(crate) fn mark() -> Option<&'static str> {
+    static MARK: OnceLock<Option<String>> = OnceLock::new();
+    MARK.get_or_init(|| {
+        let own = || std::env::var_os(ATTEMPT_MARK).map(|mark| mark.to_string_lossy().into_owned());
+        // What is furthest above says whose it is: what an agent starts may say something else of itself.
+        let above = family_marks(std::process::id().cast_signed()).unwrap_or_default();
+        above.into_iter().next_back().or_else(own)
+    })
+    .as_deref()
+}
+
+/// Returns true if an agent of cc-executor has started this process, directly or not.
+pub(crate) fn is_inside_agent() -> bool {
+    mark().is_some()
+}
+
+/// The mark as a header. One that cannot be a header is told as something that no agent has.
+pub(crate) fn mark_as_header() -> Option<HeaderValue> {
+    mark().map(|mark| HeaderValue::from_str(mark).unwrap_or(HeaderValue::from_static("unreadable")))
+}
+
+/// Refuses an agent what is for people alone, whether a daemon runs or not.
+pub(crate) fn check(verb: &Verb) -> Result<(), Failure> {
+    let what = match verb {
+        Verb::Token(_) => "tokens are for people",
+        Verb::Open(_) => "the page is for people",
+        _ => return Ok(()),
+    };
+    if !is_inside_agent() {
+        return Ok(());
+    }
+    Err(Failure::Refused(format!(
+        "{what}, and this command is run by an agent: ask a person to run it"
+    )))
+}
+
+/// Asks the daemon whether it serves this agent, before something is done to the daemon that needs no call.
+pub(crate) async fn ask(state_dir: &Path) -> Result<(), Failure> {
+    if is_inside_agent() {
+        Client::find(state_dir)?.get::<Value>("/api/info").await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! Agents as callers: who one is by its mark, what it may ask for, and which sessions are its own.
+
+use std::borrow::Cow;
+
+use super::*;
+use crate::agent::secrets;
+use crate::agent_host::{Mark, marked_attempt};
+use crate::runtime::execution::effective;
+use crate::runtime::family;
+use crate::session::id::Attempt;
+use crate::session::kin::{Brought, Excess, Rights};
+use crate::session::request::DEPTH_MAX;
+
+/// An agent that calls, as its mark says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// The session that it works for.
+    pub session: SessionId,
+    /// The attempt that it is.
+    pub attempt: Attempt,
+}
+
+/// Why an agent is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotServed {
+    /// Nothing here has such a mark.
+    #[error(
+        "this call comes from inside an agent whose session is of another daemon, or is not known any more: call from \
+         outside of that agent"
+    )]
+    Unknown,
+    /// The attempt is over.
+    #[error(
+        "this call comes from a process that was started by the agent of session {}, which has ended: call from outside \
+         of it",
+        .0.short()
+    )]
+    Ended(SessionId),
+    /// A person has not given it the tools.
+    #[error(
+        "this call comes from the agent of session {}, which was started without the tools of cc-executor", .0.short()
+    )]
+    NoTools(SessionId),
+    /// It is not for agents, whatever they were given.
+    #[error("an agent may not do this, and this call comes from that of session {}: leave it to a person", .0.short())]
+    NotForAgents(SessionId),
+    /// It does not say how many agents stand above it.
+    #[error("{DEPTH_VARIABLE} is {0:?}, which is no number of agents: leave it as the agent has it")]
+    NoDepth(String),
+    /// The session is another's.
+    #[error(
+        "session {} was not asked for by the agent of session {}, and an agent answers and steers only sessions that it, \
+         or one of them, has asked for",
+        .of.short(), .by.short()
+    )]
+    NotKin {
+        /// The session that the call is about.
+        of: SessionId,
+        /// The session whose agent calls.
+        by: SessionId,
+    },
+}
+
+impl Agent {
+    fn runs_in(self, summary: &Summary) -> bool {
+        let lifecycle = &summary.lifecycle;
+        lifecycle.attempt == self.attempt && lifecycle.state.has_agent()
+    }
+}
+
+impl Handle {
+    /// The agent that carries this mark. Returns none for a mark that this daemon itself carried when it was started: a
+    /// daemon of an agent's own is that agent's.
+    ///
+    /// Errors if the mark names no attempt that is running, is not the attempt's own, or is of a session that was not
+    /// given our tools.
+    pub async fn agent_marked(&self, mark: &str) -> Result<Option<Agent>, CallError> {
+        let (session, attempt) = marked_attempt(mark).ok_or(NotServed::Unknown)?;
+        let is_enclosing = || self.settings.enclosing_marks.iter().any(|enclosing| enclosing == mark);
+        let summary = match self.get(session).await {
+            Err(CallError::NoSuchSession(_)) if is_enclosing() => return Ok(None),
+            Err(CallError::NoSuchSession(_)) => return Err(NotServed::Unknown.into()),
+            found => found?,
+        };
+        let file = self.settings.secrets_file(session);
+        let secret = blocking(move || secrets::of(&file, attempt)).await?;
+        let secret =
+            secret.map_err(|error| StoreError::Failed(format!("cannot read the secrets of marks: {error}")))?;
+        if !Mark::new(session, attempt, secret).is(mark) {
+            return Err(NotServed::Unknown.into());
+        }
+        let agent = Agent { session, attempt };
+        if !agent.runs_in(&summary) {
+            return Err(NotServed::Ended(session).into());
+        }
+        if !self.request_of(session).await?.executor_tools {
+            return Err(NotServed::NoTools(session).into());
+        }
+        Ok(Some(agent))
+    }
+
+    /// Returns true while the agent may run.
+    pub async fn is_running(&self, agent: Agent) -> bool {
+        let summary = self.get(agent.session).await;
+        summary.is_ok_and(|summary| agent.runs_in(&summary))
+    }
+
+    /// The session whose agent asks for a new one: as the face has found out, or as the environment of the request says
+    /// by the mark in it.
+    pub(super) async fn asker_of(&self, new: &NewSession) -> Result<Option<SessionId>, CallError> {
+        let mark = new.env.as_ref().and_then(|env| env.get(ATTEMPT_MARK));
+        match (new.asker, mark) {
+            (Some(asker), _) => Ok(Some(asker)),
+            (None, Some(mark)) => Ok(self.agent_marked(mark).await?.map(|agent| agent.session)),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Errors unless the agent of session `by` has asked for session `of`, or for one that has, and so on.
+    pub async fn check_kin(&self, by: SessionId, of: SessionId) -> Result<(), CallError> {
+        let mut below = of;
+        for _ in 0..=DEPTH_MAX {
+            match self.request_of(below).await?.parent {
+                Some(parent) if parent == by => return Ok(()),
+                Some(parent) => below = parent,
+                None => break,
+            }
+        }
+        Err(NotServed::NotKin { of, by }.into())
+    }
+
+    /// What an agent's session has left is shared out to one session at a time.
+    pub(super) async fn turn_of(&self, asker: Option<SessionId>) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        match asker {
+            Some(_) => Some(self.admitting.lock().await),
+            None => None,
+        }
+    }
+
+    /// The request as it is accepted from the agent of session `by`.
+    pub(super) async fn admit(&self, by: SessionId, id: SessionId, new: &mut NewSession) -> Result<(), CallError> {
+        let rights = self.rights_of(by).await?;
+        let (settings, mut request) = (Arc::clone(&self.settings), new.request.clone());
+        let brought = Brought {
+            environment: new.env.as_ref().is_some_and(|env| !env.is_empty()),
+            default_budget_usd: self.settings.max_budget_usd,
+        };
+        if brought.environment {
+            request.env_names = new.env.iter().flatten().map(|(name, _)| name.clone()).collect();
+        }
+        let resolving = move || {
+            let resolve = |path: &std::path::Path| directories::resolve_one(&settings.allowed_directories, path);
+            request.cwd = resolve(&request.cwd)?;
+            let added = request.add_dirs.iter().map(|added| resolve(&request.cwd.join(added)));
+            request.add_dirs = added.collect::<Result<_, _>>()?;
+            Ok::<_, CallError>(request)
+        };
+        new.request = rights.admit(blocking(resolving).await??, brought)?;
+        let settings = Arc::clone(&self.settings);
+        if !brought.environment {
+            // It is given the environment that the session whose agent asks was given, and no more of the daemon's.
+            let copying = move || match settings.environment_file(id).exists() {
+                true => Ok(true),
+                false => intake::copy_environment(&settings, by, id),
+            };
+            if blocking(copying).await?? {
+                new.env = None;
+                new.request.env_names = self.request_of(by).await?.env_names;
+            }
+        }
+        Ok(())
+    }
+
+    /// The limits with which a session goes on that the agent of session `by` resumes.
+    pub(super) async fn admit_resume(&self, by: SessionId, of: &Summary, limits: Limits) -> Result<Limits, CallError> {
+        self.check_kin(by, of.session_id).await?;
+        let (own, its) = (self.rights_of(by).await?, self.rights_of(of.session_id).await?);
+        let asked = its.mode;
+        if !asked.is_within(own.mode) {
+            return Err(Excess::Mode { asked, own: own.mode }.into());
+        }
+        let budget = limits.max_budget_usd;
+        let in_force = of
+            .limits_in_force(&self.request_of(of.session_id).await?)
+            .max_budget_usd;
+        let max_budget_usd = own.renewed(budget.or(in_force), of.usage.cost_usd)?;
+        Ok(Limits {
+            max_budget_usd,
+            ..limits
+        })
+    }
+
+    /// What a session may do, and pass on to those that its agent asks for.
+    pub(super) async fn rights_of(&self, id: SessionId) -> Result<Rights, CallError> {
+        let (summary, request) = (self.get(id).await?, self.request_of(id).await?);
+        let store = Arc::clone(&self.store);
+        let working_out = move || {
+            let effective = effective(&*store, &summary)?;
+            let has_budget = summary.limits_in_force(&request).max_budget_usd.is_some();
+            let committed = match has_budget {
+                true => family::below(&*store, id)?.committed,
+                false => 0.0,
+            };
+            let in_force = effective.terms.applied_to(Cow::Borrowed(&request));
+            let added = in_force.add_dirs.iter().map(|added| request.cwd.join(added));
+            // One that is not there now is none that anything may work in.
+            let directories = std::iter::once(request.cwd.clone()).chain(added);
+            let directories = directories.filter_map(|path| path.canonicalize().ok()).collect();
+            Ok::<_, StoreError>(Rights::of(&request, &summary, &effective, directories, committed))
+        };
+        Ok(blocking(working_out).await??)
+    }
+}
+
+/// How many agents stand above a new session is known by the mark of the agent that asks. A number in its environment can
+/// only add to that.
+pub(super) fn take_depth(new: &mut NewSession) -> Result<(), NotServed> {
+    let Some(above) = new.env.as_ref().and_then(|env| env.get(DEPTH_VARIABLE)) else {
+        return Ok(());
+    };
+    let above = above.parse().map_err(|_| NotServed::NoDepth(above.clone()))?;
+    new.request.depth = new.request.depth.max(above);
+    Ok(())
+}
