@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::environment::ENCLOSING_SESSION;
 use crate::agent::launch::write_private;
+use crate::agent_host::cgroup::{Bounds, Tree};
 use crate::agent_host::{self, protocol::ATTEMPT_MARK};
 use crate::config::{Environment, Flag, Paths, Settings, Sources};
 use crate::runtime::settings::RuntimeSettings;
@@ -358,6 +359,10 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         supervision,
         ..
     } = settings;
+    let (cgroups, bounds) = cgroups(Bounds {
+        pids_max: Some(agent.pids_max).filter(|most| *most > 0),
+        memory_bytes_max: Some(agent.memory_bytes_max).filter(|most| *most > 0),
+    });
     Ok(RuntimeSettings {
         state: paths.state.clone(),
         sessions: paths.sessions(),
@@ -390,7 +395,28 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         max_budget_usd: Some(supervision.max_budget_usd).filter(|usd| *usd > 0.0),
         restart: supervision.restart_policy(),
         enclosing_marks: enclosing_marks(),
+        cgroups,
+        bounds,
     })
+}
+
+/// The cgroups for agents, and the bounds that can be set there.
+fn cgroups(bounds: Bounds) -> (Option<Tree>, Bounds) {
+    let is_bound = bounds != Bounds::default();
+    let Some(tree) = Tree::of_this_process() else {
+        if is_bound {
+            tracing::error!("agents are not bounded: systemd has delegated no cgroup to this daemon");
+        }
+        return (None, Bounds::default());
+    };
+    match tree.prepare(bounds) {
+        Ok(()) => (Some(tree), bounds),
+        Err(error) => {
+            let is_usable = tree.prepare(Bounds::default()).is_ok();
+            tracing::error!(%error, is_bound, "agents are not bounded, or have no cgroups");
+            (Some(tree).filter(|_| is_usable), Bounds::default())
+        }
+    }
 }
 
 /// The marks of the agents inside which this daemon was started. It has left their environment, but what started it has

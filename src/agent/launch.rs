@@ -246,6 +246,7 @@ mod tests {
             umask: None,
             mark: None,
             places: Vec::new(),
+            cgroup: None,
         };
         let reached = reach(directory.path(), &plan, Path::new("/bin/false")).await;
         let error = reached.err().expect("nobody listens");

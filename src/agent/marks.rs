@@ -29,7 +29,7 @@ struct Look {
 impl Marks {
     /// Whether a process with this mark is alive, its host aside. The look begins after the call.
     pub(crate) async fn is_alive(&self, mark: &Mark) -> bool {
-        self.has(|marked| mark.fits(marked), agent_host::marks).await
+        !mark.in_cgroup().is_empty() || self.has(|marked| mark.fits(marked), agent_host::marks).await
     }
 
     async fn has(&self, is_meant: impl Fn(&Marked) -> bool, look: fn() -> io::Result<Vec<Marked>>) -> bool {

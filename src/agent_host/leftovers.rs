@@ -36,7 +36,10 @@ pub(super) async fn end(mark: &Mark, spare: Option<AgentProcess>) -> Vec<String>
     let mut told = false;
     loop {
         let left = match find(mark, spare) {
-            Ok(left) if left.is_empty() => return ended.into_values().collect(),
+            Ok(left) if left.is_empty() => {
+                mark.remove_cgroup();
+                return ended.into_values().collect();
+            }
             Ok(left) => left,
             Err(error) => {
                 if !told {
@@ -47,6 +50,13 @@ pub(super) async fn end(mark: &Mark, spare: Option<AgentProcess>) -> Vec<String>
             }
         };
         let late = began.elapsed() >= GRACE;
+        if late
+            && spare.is_none()
+            && let Err(error) = mark.kill_cgroup()
+            && !told
+        {
+            log(format_args!("cannot kill the cgroup of the attempt: {error}"));
+        }
         for process in &left {
             let is_new = ended
                 .insert((process.start_ticks, process.pid), describe(*process))

@@ -11,6 +11,7 @@ use rustix::process::getuid;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::Cgroup;
 use super::proc::{self, environment_if_shown, pids};
 use super::protocol::{ATTEMPT_MARK, AgentProcess, LaunchPlan};
 use crate::session::id::{Attempt, SessionId};
@@ -53,6 +54,8 @@ impl fmt::Debug for Secret {
 pub(crate) struct Mark {
     attempt: String,
     secret: Option<Secret>,
+    /// Whatever is in it is of the attempt, marked or not.
+    cgroup: Option<Cgroup>,
 }
 
 /// A process of this user that carries a mark.
@@ -85,12 +88,18 @@ impl Mark {
         Self {
             attempt: format!("{session}/{attempt}"),
             secret,
+            cgroup: None,
         }
+    }
+
+    /// The same attempt, which has this cgroup.
+    pub(crate) fn within(self, cgroup: Option<Cgroup>) -> Self {
+        Self { cgroup, ..self }
     }
 
     /// The mark of a planned attempt.
     pub(super) fn of(plan: &LaunchPlan) -> Self {
-        Self::new(plan.session, plan.attempt, plan.mark.clone())
+        Self::new(plan.session, plan.attempt, plan.mark.clone()).within(plan.cgroup.clone())
     }
 
     /// The value of [`ATTEMPT_MARK`] in the environment.
@@ -125,14 +134,32 @@ impl Mark {
 
     /// Every process of this attempt that has not ended, the oldest first. An error says that nobody could look.
     pub(super) fn processes(&self) -> io::Result<Vec<AgentProcess>> {
-        let mut found = Vec::new();
+        let mut found: Vec<_> = self.in_cgroup().into_iter().filter_map(proc::identify).collect();
         for pid in pids()? {
             if self.is_on(pid)? {
                 found.extend(proc::identify(pid));
             }
         }
         found.sort_by_key(|process| (process.start_ticks, process.pid));
+        found.dedup();
         Ok(found)
+    }
+
+    /// The processes in the attempt's cgroup.
+    pub(crate) fn in_cgroup(&self) -> Vec<i32> {
+        self.cgroup.as_ref().map(Cgroup::processes).unwrap_or_default()
+    }
+
+    /// Kills all that is in the attempt's cgroup at once.
+    pub(super) fn kill_cgroup(&self) -> io::Result<()> {
+        self.cgroup.as_ref().map_or(Ok(()), Cgroup::kill)
+    }
+
+    /// Removes the attempt's cgroup, in which nothing is left.
+    pub(super) fn remove_cgroup(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.remove();
+        }
     }
 }
 

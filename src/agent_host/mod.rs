@@ -41,6 +41,7 @@
 //! | SIGTERM or SIGINT | the host exits, the agent goes on; SIGHUP is ignored |
 
 mod adopt;
+pub mod cgroup;
 mod disk;
 mod keeper;
 mod leftovers;

@@ -19,7 +19,7 @@ use super::mark::Mark;
 use super::place::{self, Place};
 use super::program::{self, Program};
 use super::protocol::{ATTEMPT_MARK, AgentProcess, Exit, LaunchPlan, files};
-use super::{disk, locks, log, proc};
+use super::{cgroup, disk, locks, log, proc};
 
 /// Stack of the thread that waits for the agent's end, which does next to nothing.
 const WATCH_STACK_BYTES: usize = 128 * 1024;
@@ -83,9 +83,34 @@ pub(super) fn start(plan: &LaunchPlan, mark: &Mark, agent_lock: File) -> Result<
     for lock in [&agent_lock, &transcript_lock] {
         locks::let_inherit(lock).map_err(|error| format!("cannot hand a lock to the agent: {error}"))?;
     }
-    let child = spawn(&mut command, plan).map_err(|error| explain(plan, &error))?;
+    let before = enter_cgroup(plan)?;
+    let child = spawn(&mut command, plan).map_err(|error| explain(plan, &error));
+    leave_cgroup(before);
+    let child = child?;
     drop((agent_lock, transcript_lock));
     own(child)
+}
+
+/// Enters the cgroup of the attempt, so that the agent is in it from its first moment. Returns the one to go back to.
+fn enter_cgroup(plan: &LaunchPlan) -> Result<Option<PathBuf>, String> {
+    let Some(cgroup) = &plan.cgroup else { return Ok(None) };
+    match cgroup.enter() {
+        Ok(before) => Ok(Some(before)),
+        Err(error) if cgroup.is_bound() => Err(format!(
+            "the bounds of the agent cannot be set ({error}): unset agent.pids_max and agent.memory_bytes_max, or look at \
+             the cgroup of the daemon's unit"
+        )),
+        Err(error) => {
+            log(format_args!("the agent has no cgroup of its own: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+fn leave_cgroup(before: Option<PathBuf>) {
+    if let Some(Err(error)) = before.map(|before| cgroup::move_to(&before)) {
+        log(format_args!("this host stays in the cgroup of its agent: {error}"));
+    }
 }
 
 /// Starts the agent with the umask of its plan. The host has its own umask again afterwards.

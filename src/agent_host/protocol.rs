@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use super::cgroup::Cgroup;
 use super::mark::Secret;
 pub use super::place::Place;
 use crate::session::id::{Attempt, SessionId};
@@ -95,6 +96,9 @@ pub struct LaunchPlan {
     /// they are still the same. Older daemons, and sessions of older daemons, name none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<Place>,
+    /// The cgroup of the attempt, where the daemon has cgroups of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Cgroup>,
 }
 
 /// Which process an agent is: a pid alone may be reused.

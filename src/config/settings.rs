@@ -93,6 +93,10 @@ pub struct AgentSettings {
     pub spool_reserve_bytes: u64,
     /// True if agents may set timers for themselves.
     pub timers: bool,
+    /// Maximum processes and threads of an agent; 0 for no bound.
+    pub pids_max: u64,
+    /// Maximum memory of an agent in bytes; 0 for no bound.
+    pub memory_bytes_max: u64,
     /// Variables added to the environment of every agent.
     pub env: BTreeMap<String, String>,
 }

@@ -82,6 +82,7 @@ impl HostProcesses {
     /// agent must not be doubled.
     fn mark(&self, session: SessionId, attempt: Attempt) -> impl Future<Output = Mark> + use<> {
         let file = self.settings.secrets_file(session);
+        let cgroup = self.settings.cgroup(session, attempt);
         let reading = tokio::task::spawn_blocking(move || secrets::of(&file, attempt));
         async move {
             let secret = reading.await.map_err(std::io::Error::other).flatten();
@@ -89,7 +90,7 @@ impl HostProcesses {
                 tracing::error!(%error, %session, "the secret of an agent's mark cannot be read");
                 None
             });
-            Mark::new(session, attempt, secret)
+            Mark::new(session, attempt, secret).within(cgroup)
         }
     }
 }

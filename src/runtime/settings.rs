@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::agent_host::cgroup::{Bounds, Cgroup, Tree};
 use crate::session::id::{Attempt, SessionId};
 use crate::session::patience::Patience;
 use crate::session::restart::RestartPolicy;
@@ -63,6 +64,10 @@ pub struct RuntimeSettings {
     pub restart: RestartPolicy,
     /// The marks that the processes above the daemon carried when it was started.
     pub enclosing_marks: Vec<String>,
+    /// The part of the tree of cgroups that is the daemon's own; none where systemd has delegated none.
+    pub cgroups: Option<Tree>,
+    /// Bounds of each agent with all that it starts.
+    pub bounds: Bounds,
 }
 
 impl RuntimeSettings {
@@ -94,6 +99,12 @@ impl RuntimeSettings {
     /// The file that holds the secrets of the marks of a session's attempts, mode 0600.
     pub fn secrets_file(&self, session: SessionId) -> PathBuf {
         self.state.join("marks").join(format!("{session}.json"))
+    }
+
+    /// The cgroup of an attempt, where there are cgroups.
+    pub fn cgroup(&self, session: SessionId, attempt: Attempt) -> Option<Cgroup> {
+        let tree = self.cgroups.as_ref()?;
+        Some(tree.of_attempt(session, attempt, self.bounds))
     }
 
     /// The file that says which directories a session was accepted for.
@@ -143,6 +154,8 @@ impl RuntimeSettings {
             max_budget_usd: None,
             restart: RestartPolicy::default(),
             enclosing_marks: Vec::new(),
+            cgroups: None,
+            bounds: Bounds::default(),
         }
     }
 }

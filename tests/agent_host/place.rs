@@ -52,6 +52,7 @@ impl Place {
             umask: None,
             mark: None,
             places: Vec::new(),
+            cgroup: None,
         };
         Self {
             directory,

@@ -158,6 +158,7 @@ pub(super) fn prepare(
         umask: request.umask,
         mark: Some(secret),
         places: places::kept(settings, session)?,
+        cgroup: settings.cgroup(session, attempt),
     };
     launch::prepare(&directory, &plan, &side_files)?;
     Ok(Prepared { plan, groundwork })

@@ -77,11 +77,11 @@ impl Handle {
     pub async fn agent_marked(&self, mark: &str) -> Result<Option<Agent>, CallError> {
         let (session, attempt) = marked_attempt(mark).ok_or(NotServed::Unknown)?;
         let is_enclosing = || self.settings.enclosing_marks.iter().any(|enclosing| enclosing == mark);
-        let summary = match self.get(session).await {
+        match self.get(session).await {
             Err(CallError::NoSuchSession(_)) if is_enclosing() => return Ok(None),
             Err(CallError::NoSuchSession(_)) => return Err(NotServed::Unknown.into()),
-            found => found?,
-        };
+            found => drop(found?),
+        }
         let file = self.settings.secrets_file(session);
         let secret = blocking(move || secrets::of(&file, attempt)).await?;
         let secret =
@@ -89,14 +89,37 @@ impl Handle {
         if !Mark::new(session, attempt, secret).is(mark) {
             return Err(NotServed::Unknown.into());
         }
-        let agent = Agent { session, attempt };
+        self.served(Agent { session, attempt }).await.map(Some)
+    }
+
+    /// The agent in whose cgroup a process is, where there are cgroups and it is in one. Errors as
+    /// [`Handle::agent_marked`].
+    pub async fn agent_around(&self, pid: i32) -> Result<Option<Agent>, CallError> {
+        let Some(tree) = self.settings.cgroups.clone() else {
+            return Ok(None);
+        };
+        let found = blocking(move || tree.attempt_of(pid)).await?;
+        let found =
+            found.map_err(|error| StoreError::Failed(format!("cannot look for a process's cgroup: {error}")))?;
+        match found {
+            Some((session, attempt)) => self.served(Agent { session, attempt }).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn served(&self, agent: Agent) -> Result<Agent, CallError> {
+        let session = agent.session;
+        let summary = self.get(session).await.map_err(|error| match error {
+            CallError::NoSuchSession(_) => NotServed::Unknown.into(),
+            other => other,
+        })?;
         if !agent.runs_in(&summary) {
             return Err(NotServed::Ended(session).into());
         }
         if !self.request_of(session).await?.executor_tools {
             return Err(NotServed::NoTools(session).into());
         }
-        Ok(Some(agent))
+        Ok(agent)
     }
 
     /// Returns true while the agent may run.
@@ -120,7 +143,12 @@ impl Handle {
     pub async fn check_kin(&self, by: SessionId, of: SessionId) -> Result<(), CallError> {
         let mut below = of;
         for _ in 0..=DEPTH_MAX {
-            match self.request_of(below).await?.parent {
+            let parent = match self.request_of(below).await {
+                // Who asked for it cannot be told any more.
+                Err(CallError::NoSuchSession(_)) if below != of => None,
+                request => request?.parent,
+            };
+            match parent {
                 Some(parent) if parent == by => return Ok(()),
                 Some(parent) => below = parent,
                 None => break,

@@ -43,12 +43,18 @@ const CHANGES: &[(Method, &str)] = &[
 pub(super) async fn seen(handle: &Handle, request: &ServiceRequest, caller: Caller) -> Result<Caller, Refusal> {
     let refused = |problem: Problem, caller: &Caller| Refusal {
         problem,
-        caller: Some(caller.clone()),
+        caller: Some(Box::new(caller.clone())),
     };
     check_depth(request).map_err(|problem| refused(problem, &caller))?;
     let marks = marks(request).await.map_err(|problem| refused(problem, &caller))?;
-    let agent = agent_of(handle, marks).await;
+    let peer = request.conn_data::<Peer>();
+    let agent = agent_of(handle, peer.map(|peer| peer.pid), marks).await;
     let agent = agent.map_err(|error| refused(error.into(), &caller))?;
+    // What is read of a process is its own only if it still lives afterwards.
+    if peer.is_some_and(|peer| !peer.lives()) {
+        let told = "the process that opened this connection has ended: open another one";
+        return Err(refused(Problem::new(Code::ForbiddenAgent, told), &caller));
+    }
     let Some(agent) = agent else { return Ok(caller) };
     let caller = named(caller, agent);
     let judged = may_call(&caller, request).and_then(|()| may_change(agent, request));
@@ -66,8 +72,14 @@ fn named(caller: Caller, agent: Agent) -> Caller {
     }
 }
 
-/// Who an agent's process is told by what is furthest above it: what it starts may say something else of itself.
-async fn agent_of(handle: &Handle, marks: Vec<String>) -> Result<Option<Agent>, CallError> {
+/// An agent's process is told by its cgroup, which it was given, or else by what is furthest above it: what it starts may
+/// say something else of itself.
+async fn agent_of(handle: &Handle, pid: Option<i32>, marks: Vec<String>) -> Result<Option<Agent>, CallError> {
+    if let Some(pid) = pid
+        && let Some(around) = handle.agent_around(pid).await?
+    {
+        return Ok(Some(around));
+    }
     let mut found = None;
     for mark in marks {
         found = handle.agent_marked(&mark).await?.or(found);
@@ -83,7 +95,7 @@ async fn marks(request: &ServiceRequest) -> Result<Vec<String>, Problem> {
         Err(_) => return Err(unreadable(&MARK_HEADER)),
     };
     let mut marks = match request.conn_data::<Peer>() {
-        Some(peer) => marks_of(peer.clone()).await?,
+        Some(peer) => marks_of(peer.pid, peer.uid).await?,
         None => Vec::new(),
     };
     // What calls may say that it is an agent's, never that it is another's.
@@ -94,24 +106,17 @@ async fn marks(request: &ServiceRequest) -> Result<Vec<String>, Problem> {
     Ok(marks)
 }
 
-/// What is read of a process is its own only if it still lives afterwards.
-async fn marks_of(peer: Peer) -> Result<Vec<String>, Problem> {
-    let (pid, uid) = (peer.pid, peer.uid);
+async fn marks_of(pid: i32, uid: u32) -> Result<Vec<String>, Problem> {
     let looked = spawn_blocking(move || family_marks(pid)).await;
     let looked = looked.map_err(io::Error::other).flatten();
-    let found = match looked {
+    match looked {
         // Root may call, and what it runs cannot be looked at by others. An agent that can become root is root.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && uid != geteuid().as_raw() => Vec::new(),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && uid != geteuid().as_raw() => Ok(Vec::new()),
         looked => looked.map_err(|error| {
             let told = format!("it cannot be told whether the process that calls is an agent's: {error}");
             Problem::new(Code::ForbiddenAgent, told)
-        })?,
-    };
-    if peer.lives() {
-        return Ok(found);
+        }),
     }
-    let told = "the process that opened this connection has ended: open another one";
-    Err(Problem::new(Code::ForbiddenAgent, told))
 }
 
 /// How deep an agent stands is known by its mark. A header that says more than can be read is no reason to take it for

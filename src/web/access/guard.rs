@@ -43,7 +43,7 @@ pub(in crate::web) fn is_public(path: &str) -> bool {
 /// A call that is not let through, and who made it where that is known.
 pub(super) struct Refusal {
     pub(super) problem: Problem,
-    pub(super) caller: Option<Caller>,
+    pub(super) caller: Option<Box<Caller>>,
 }
 
 impl From<Problem> for Refusal {
@@ -72,7 +72,7 @@ impl Access {
             Ok(()) => Ok(Some((caller, signed_by))),
             Err(problem) => Err(Refusal {
                 problem,
-                caller: Some(caller),
+                caller: Some(Box::new(caller)),
             }),
         }
     }
