@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use super::*;
 use crate::agent::secrets;
 use crate::agent_host::{Mark, marked_attempt};
-use crate::runtime::execution::effective;
-use crate::runtime::family;
+use crate::runtime::{family, terms};
 use crate::session::id::Attempt;
 use crate::session::kin::{Brought, Excess, Rights};
 use crate::session::request::DEPTH_MAX;
@@ -223,7 +222,7 @@ impl Handle {
         let (summary, request) = (self.get(id).await?, self.request_of(id).await?);
         let store = Arc::clone(&self.store);
         let working_out = move || {
-            let effective = effective(&*store, &summary)?;
+            let effective = terms::in_force(&*store, &summary)?;
             let has_budget = summary.limits_in_force(&request).max_budget_usd.is_some();
             let committed = match has_budget {
                 true => family::below(&*store, id)?.committed,
