@@ -273,6 +273,10 @@ impl Handle {
         notice: Option<String>,
     ) -> Result<Arc<Summary>, CallError> {
         self.check_room()?;
+        // Nothing is prepared on the disk for a session that nobody begins.
+        if !self.supervisor.connected() {
+            return Err(CallError::Stopping);
+        }
         kin::take_depth(&mut new)?;
         let asker = self.asker_of(&new).await?;
         let _turn = self.turn_of(asker).await;
@@ -434,11 +438,7 @@ impl Handle {
         let feeds = Feeds::new(Arc::clone(&store), Arc::clone(&metrics))
             .map(Arc::new)
             .expect("an empty store can be read");
-        let settings = Arc::new(RuntimeSettings {
-            // Nothing can be written there.
-            sessions: "/proc/nowhere".into(),
-            ..RuntimeSettings::for_tests()
-        });
+        let settings = Arc::new(RuntimeSettings::for_tests());
         let supervisor = Context::<Supervisor>::new().address();
         let registry = Context::<Registry>::new().address();
         Self {
