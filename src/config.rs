@@ -4,6 +4,7 @@
 
 mod environment;
 mod layer;
+mod page_address;
 mod paths;
 mod settings;
 
@@ -14,6 +15,7 @@ use ::config::{Config, ConfigError, ValueKind};
 
 pub use environment::Environment;
 use layer::Layer;
+pub use page_address::{NoAddress, PageAddress, PageHost};
 pub use paths::{DAEMON_LOCK, Paths, PathsError};
 pub(crate) use paths::{is_daemon_socket, make_private};
 pub use settings::{

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use super::page_address::{NoAddress, PageAddress, PageHost};
 use crate::session::restart::RestartPolicy;
 
 /// All settings, checked.
@@ -41,6 +42,10 @@ pub struct ServerSettings {
     pub host: String,
     /// TCP port; 0 for any free one.
     pub port: u16,
+    /// Name under which browsers reach the page.
+    pub page_host: PageHost,
+    /// Address of the page behind a proxy; empty for where `page_host` says. [`ServerSettings::public`] reads it.
+    pub public_url: String,
     /// How long requests may go on when the daemon stops, in milliseconds.
     pub shutdown_grace_ms: u64,
     /// How long the head of a request may take, in seconds.
@@ -65,6 +70,8 @@ pub struct AccessSettings {
     pub sign_in_days: u64,
     /// How long a link that signs in can be used, in minutes.
     pub sign_in_link_minutes: u64,
+    /// Minutes after a sign-in by a link in which a browser may change tokens; 0 for never.
+    pub fresh_sign_in_minutes: u64,
     /// How long the audit log grows before it becomes the older one, in bytes.
     pub audit_bytes_max: u64,
 }
@@ -277,6 +284,12 @@ impl Settings {
                 "is not a loopback address: who reaches the daemon can run commands as you, so it listens on 127.0.0.1, ::1 or localhost only; from elsewhere use an SSH tunnel (`ssh -L 8005:127.0.0.1:8005 HOST`), or put a reverse proxy on this machine in front that asks who it is, speaks TLS and calls 127.0.0.1",
             );
         }
+        if self.server.public().is_err() {
+            return fault(
+                "server.public_url",
+                "is no address of a site: write http:// or https://, a host, and perhaps a port, without a path",
+            );
+        }
         for (key, dir) in [
             ("state.dir", &self.state.dir),
             ("state.runtime_dir", &self.state.runtime_dir),
@@ -372,6 +385,14 @@ impl ServerSettings {
             return Some(Ipv4Addr::LOCALHOST.into());
         }
         self.host.parse().ok().filter(IpAddr::is_loopback)
+    }
+
+    /// Returns the page's address behind a proxy; none if the page is where `page_host` says.
+    pub fn public(&self) -> Result<Option<PageAddress>, NoAddress> {
+        match self.public_url.as_str() {
+            "" => Ok(None),
+            url => url.parse().map(Some),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::runtime::Publisher;
 use crate::session::id::SessionId;
 use crate::store::sqlite::{self, Look, Rebuilt, Salvaged, SqliteStore};
 use crate::store::{Store, StoreError};
-use crate::web::Finding;
+use crate::web::{Finding, verify_audit};
 
 /// Seconds that a running daemon may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,6 +58,7 @@ pub fn examine_with(settings: &Settings, paths: &Paths) -> Vec<Finding> {
         finding("daemon", look_for_daemon(paths)),
         finding("journal", look_at_journal(paths)),
         finding("token", look_at_token(paths)),
+        finding("audit log", look_at_audit(paths)),
         finding("agent", look_at_agent(settings)),
         finding("disk", look_at_disk(paths)),
         finding("leftovers", look_for_leftovers(paths)),
@@ -258,6 +259,18 @@ fn look_at_token(paths: &Paths) -> anyhow::Result<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("none yet".to_owned()),
         Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
     }
+}
+
+/// Errors if the audit log was changed by somebody who has not the server's key.
+fn look_at_audit(paths: &Paths) -> anyhow::Result<String> {
+    let directory = paths.access();
+    verify_audit(&directory).map_err(|why| {
+        anyhow!(
+            "{why}: somebody changed it, or a crash of this machine lost its end; keep what is left, and to begin a new \
+             log stop the daemon and move `key` and all that begins with `audit` out of {}",
+            directory.display()
+        )
+    })
 }
 
 fn look_at_agent(settings: &Settings) -> anyhow::Result<String> {

@@ -59,6 +59,8 @@ codes! {
     ForbiddenAgent = FORBIDDEN, "forbidden_agent", "An agent may not do this";
     ExceedsAgent = FORBIDDEN, "exceeds_agent", "An agent asks for more than its own session has";
     Csrf = FORBIDDEN, "csrf", "The call does not come from the page";
+    PageSecret = FORBIDDEN, "page_secret", "The call does not come from the page that was signed in";
+    StaleSignIn = FORBIDDEN, "stale_sign_in", "The browser was not signed in just now";
     DirectoryNotAllowed = FORBIDDEN, "directory_not_allowed", "No session may work in this directory";
     ForeignUser = FORBIDDEN, "foreign_user", "The process at the other end of the socket may not call";
     ForeignHost = FORBIDDEN, "foreign_host", "The Host header names another host";
@@ -134,6 +136,11 @@ impl Problem {
     /// Whether this is why.
     pub(super) fn is(&self, code: Code) -> bool {
         self.code == code
+    }
+
+    /// The stable code.
+    pub(super) fn name(&self) -> &'static str {
+        self.code.row().1
     }
 }
 

@@ -43,7 +43,7 @@ use jiff::Timestamp;
 use crate::config::Settings;
 use crate::runtime::Handle;
 
-pub use access::{Access, Token, TokenError};
+pub use access::{Access, Token, TokenError, verify_audit};
 use access::{manage, pages};
 pub use api::CLIENT_HEADER;
 pub use health::Readiness;
@@ -214,6 +214,8 @@ fn app(
         .wrap(
             DefaultHeaders::new()
                 .add(("X-Content-Type-Options", "nosniff"))
+                // The page's name is told to no other site.
+                .add(("Referrer-Policy", "no-referrer"))
                 .add(("Cache-Control", "no-store")),
         )
 }

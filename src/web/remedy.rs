@@ -163,6 +163,13 @@ remedies! {
         "sign in in another tab of this browser, then try again here; what you typed stays",
         "send `Authorization: Bearer TOKEN`; on the daemon's machine, `cc-executor token` shows the token",
     ];
+    /// Sign the browser in by a fresh link.
+    OpenAgain = [
+        "`cc-executor open` signs the browser in anew",
+        "send `Authorization: Bearer TOKEN`; or, on the daemon's machine, `cc-executor open` signs the browser in anew",
+        "on the daemon's machine, `cc-executor open` signs this browser in anew",
+        "send `Authorization: Bearer TOKEN`; on the daemon's machine, `cc-executor token` shows the token",
+    ];
 }
 
 impl Remedy {

@@ -140,7 +140,7 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let (listener, address) = bind(&settings.server, paths)?;
         let (stopping, stopped) = watch::channel(false);
-        let access = Access::open(&token, address, &paths.access(), &settings.access).map_err(ServeError::Access)?;
+        let access = Access::open(&token, address, &paths.access(), settings).map_err(ServeError::Access)?;
         let mcp = mcp::start(
             &paths.state,
             handle.clone(),
@@ -148,6 +148,7 @@ impl Server {
             settings,
             stopped.clone(),
         )?;
+        actix_web::rt::spawn(access.audit().keep_counting());
         let streams = Streams::new(settings.limits.stream_readers_max, stopped);
         let faces = Faces::new(settings, handle, access, readiness, streams, mcp).examined_by(doctor);
         let grace = Duration::from_millis(settings.server.shutdown_grace_ms);
@@ -219,6 +220,7 @@ impl Server {
             () = looking => Ok(()),
         };
         socket.door.remove();
+        socket.faces.access.audit().close();
         outcome
     }
 }

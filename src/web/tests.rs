@@ -60,7 +60,7 @@ fn ready() -> Readiness {
 fn access(dir: &tempfile::TempDir) -> Access {
     let settings = settings(dir, 8005);
     let address = ([127, 0, 0, 1], 8005).into();
-    Access::open(&token(dir), address, &dir.path().join("access"), &settings.access).unwrap()
+    Access::open(&token(dir), address, &dir.path().join("access"), &settings).unwrap()
 }
 
 fn doctor() -> Doctor {

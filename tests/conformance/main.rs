@@ -99,6 +99,7 @@ fn serve_fixtures(directory: &Path) -> String {
             directory: &directory,
             body_bytes_max: BODY_BYTES_MAX,
             limits: Settings::embedded().expect("the defaults are good").mcp,
+            public: None,
             stopping,
             calls: Calls::default(),
             continuation: Arc::new(|_| stream::empty().boxed()),

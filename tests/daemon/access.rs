@@ -82,9 +82,12 @@ impl<'a> Caller<'a> {
     pub(crate) fn open(&self, method: &str, path: &str, headers: &[&str]) -> (Answer, TcpStream) {
         let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
         let mut connection = TcpStream::connect(&self.address).expect("a connection");
-        let host = &self.address;
+        let host = match headers.contains("Host:") {
+            true => String::new(),
+            false => format!("Host: {}\r\n", self.address),
+        };
         let closing = "Content-Length: 0\r\nConnection: close";
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}{closing}\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\n{host}{headers}{closing}\r\n\r\n");
         connection.write_all(request.as_bytes()).expect("it is taken");
         let mut head = Vec::new();
         let mut byte = [0];

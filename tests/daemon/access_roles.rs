@@ -13,19 +13,70 @@ pub(crate) fn token(daemon: &TestDaemon, name: &str, role: &str) -> String {
     format!("Authorization: Bearer {}", made["token"].as_str().expect("a token"))
 }
 
-/// The path of a link that signs in.
-pub(crate) fn link(daemon: &TestDaemon, body: &Value) -> String {
+/// A link that signs in: the header that names the page's place, and the path.
+pub(crate) fn link(daemon: &TestDaemon, body: &Value) -> (String, String) {
     let (status, made) = daemon.post("/api/sign-in-links", body);
     assert_eq!(status, 201, "{made}");
     let url = made["url"].as_str().expect("a link");
-    let base = daemon.base_url().expect("an address");
-    url.strip_prefix(&base).expect("it leads to us").to_owned()
+    let (host, path) = url
+        .split_once("://")
+        .expect("a scheme")
+        .1
+        .split_once('/')
+        .expect("a path");
+    (format!("Host: {host}"), format!("/{path}"))
 }
 
-/// The header with which a browser sends the cookie back.
-pub(crate) fn cookie(entered: &Answer) -> String {
-    let set = entered.header("set-cookie").expect("a cookie");
-    format!("Cookie: {}", set.split(';').next().expect("its value"))
+/// A browser that is signed in.
+pub(crate) struct Browser {
+    /// The header that names the page's place.
+    pub(crate) host: String,
+    /// The header with which the browser sends its cookie back.
+    pub(crate) cookie: String,
+    /// The header with which the page sends its CSRF token.
+    pub(crate) csrf: String,
+    /// The header with which the page sends the secret of its storage; empty where it has none.
+    pub(crate) secret: String,
+}
+
+impl Browser {
+    /// Signs a browser in by a link of the machine's own token.
+    pub(crate) fn sign_in(daemon: &TestDaemon) -> Self {
+        let (host, path) = link(daemon, &Value::Null);
+        let entered = Caller::of(daemon).call("GET", &path, &[&host], "");
+        assert!([200, 303].contains(&entered.status), "{}", entered.head);
+        let set = entered.header("set-cookie").expect("a cookie");
+        let cookie = format!("Cookie: {}", set.split(';').next().expect("its value"));
+        let secret = between(&entered.body, "name=\"page-secret\" content=\"");
+        let page = Caller::of(daemon).call("GET", "/", &[&host, &cookie], "");
+        let csrf = between(&page.body, "name=\"csrf-token\" content=\"").expect("a token of the page");
+        Self {
+            host,
+            cookie,
+            csrf: format!("X-CSRF-Token: {csrf}"),
+            secret: secret
+                .map(|secret| format!("X-Page-Secret: {secret}"))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Calls as its page does.
+    pub(crate) fn call(&self, daemon: &TestDaemon, method: &str, path: &str, body: &str) -> Answer {
+        let all = [
+            &*self.host,
+            &self.cookie,
+            &self.csrf,
+            &self.secret,
+            "Content-Type: application/json",
+        ];
+        let headers: Vec<&str> = all.into_iter().filter(|header| !header.is_empty()).collect();
+        Caller::of(daemon).call(method, path, &headers, body)
+    }
+}
+
+/// The text of a page from behind `begin` to the next quotation mark.
+fn between<'a>(page: &'a Value, begin: &str) -> Option<&'a str> {
+    page.as_str()?.split_once(begin)?.1.split('"').next()
 }
 
 #[test]
@@ -65,19 +116,23 @@ fn a_page_goes_on_after_the_daemon_was_killed() {
     let port = daemon
         .base_url()
         .and_then(|url| url.rsplit(':').next().map(str::to_owned));
-    let entered = Caller::of(&daemon).call("GET", &link(&daemon, &json!({})), &[], "");
-    assert_eq!(entered.status, 303, "{}", entered.head);
-    let cookie = cookie(&entered);
+    let browser = Browser::sign_in(&daemon);
     daemon.kill();
     // A page finds its daemon where it was.
     daemon.set("CC_EXECUTOR__SERVER__PORT", &port.expect("a port"));
     daemon.launch();
     let caller = Caller::of(&daemon);
-    assert_eq!(caller.call("GET", "/api/sessions", &[&cookie], "").status, 200);
-    assert_eq!(caller.call("POST", "/sign-out", &[&cookie], "").problem(), "csrf");
+    let (host, cookie) = (&*browser.host, &*browser.cookie);
+    assert_eq!(caller.call("GET", "/api/sessions", &[host, cookie], "").status, 200);
+    assert_eq!(caller.call("POST", "/sign-out", &[host, cookie], "").problem(), "csrf");
     let file = std::fs::read_to_string(daemon.state().join("access/sign_ins.json")).unwrap();
     let value = cookie.split_once('=').unwrap().1;
     assert!(!file.contains(value), "a copy of the file signs nobody in");
+    assert_eq!(
+        browser.call(&daemon, "POST", "/sign-out", "").status,
+        204,
+        "its page goes on"
+    );
 }
 
 #[test]
@@ -86,14 +141,14 @@ fn a_link_leads_to_its_session_once() {
     let id = daemon.create("say hello");
     daemon.wait_for(&id, "completed");
     let short = &id[id.len() - 8..];
-    let path = link(&daemon, &json!({"session_id": short}));
+    let (host, path) = link(&daemon, &json!({"session_id": short}));
     let caller = Caller::of(&daemon);
-    let entered = caller.call("GET", &path, &[], "");
+    let entered = caller.call("GET", &path, &[&host], "");
     assert_eq!(entered.header("location"), Some(format!("/execution/{id}").as_str()));
-    let again = caller.call("GET", &path, &[], "");
+    let again = caller.call("GET", &path, &[&host], "");
     assert_eq!((again.status, again.header("set-cookie")), (401, None));
     for wrong in ["/sign-in?code=", "/sign-in?code=x%0d%0aSet-Cookie:%20a=b", "/sign-in"] {
-        let answer = caller.call("GET", wrong, &[], "");
+        let answer = caller.call("GET", wrong, &[&host], "");
         assert_eq!((answer.status, answer.header("set-cookie")), (401, None), "{wrong}");
     }
     let (status, _) = daemon.post("/api/sign-in-links", &json!({"session_id": "//evil.example"}));

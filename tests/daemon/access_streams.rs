@@ -3,15 +3,20 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::access::Caller;
-use crate::access_roles::{cookie, link, token};
+use crate::access_roles::{Browser, token};
 use crate::support::daemon::TestDaemon;
 use crate::support::wait::PATIENCE;
 
 /// The streams of one running session: its own, that of all, and what the server says by itself over MCP.
-fn open_all(daemon: &TestDaemon, session: &str, header: &str, with_mcp: bool) -> Vec<(String, Vec<String>, TcpStream)> {
+fn open_all(
+    daemon: &TestDaemon,
+    session: &str,
+    headers: &[&str],
+    with_mcp: bool,
+) -> Vec<(String, Vec<String>, TcpStream)> {
     let caller = Caller::of(daemon);
     let mut opened = Vec::new();
     let mut open = |path: &str, headers: &[&str]| {
@@ -21,11 +26,11 @@ fn open_all(daemon: &TestDaemon, session: &str, header: &str, with_mcp: bool) ->
         let headers = headers.iter().map(|line| (*line).to_owned()).collect();
         opened.push((path.to_owned(), headers, connection));
     };
-    open(&format!("/execution/{session}/stream"), &[header]);
-    open("/events", &[header]);
+    open(&format!("/execution/{session}/stream"), headers);
+    open("/events", headers);
     if with_mcp {
-        let id = format!("Mcp-Session-Id: {}", introduced(&caller, header));
-        open("/mcp", &[header, "Accept: text/event-stream", &id]);
+        let id = format!("Mcp-Session-Id: {}", introduced(&caller, headers[0]));
+        open("/mcp", &[headers[0], "Accept: text/event-stream", &id]);
     }
     opened
 }
@@ -72,8 +77,8 @@ fn streams_are_cut_when_their_token_is_revoked() {
     let (daemon, id) = at_work();
     let ci = token(&daemon, "ci", "operator");
     let other = token(&daemon, "other", "operator");
-    let opened = open_all(&daemon, &id, &ci, true);
-    let mut kept = open_all(&daemon, &id, &other, true);
+    let opened = open_all(&daemon, &id, &[&ci], true);
+    let mut kept = open_all(&daemon, &id, &[&other], true);
     let owner = format!("Authorization: Bearer {}", daemon.token());
     let revoked = Caller::of(&daemon).call("DELETE", "/api/tokens/ci", &[&owner], "");
     assert_eq!(revoked.status, 204);
@@ -96,7 +101,7 @@ fn streams_are_cut_when_their_token_expires() {
     let brief = json!({"name": "brief", "role": "operator", "expires_in_seconds": 3});
     let (_, made) = daemon.post("/api/tokens", &brief);
     let brief = format!("Authorization: Bearer {}", made["token"].as_str().expect("a token"));
-    let opened = open_all(&daemon, &id, &brief, true);
+    let opened = open_all(&daemon, &id, &[&brief], true);
     are_cut(&daemon, opened);
     end(&daemon, &id);
 }
@@ -104,21 +109,9 @@ fn streams_are_cut_when_their_token_expires() {
 #[test]
 fn streams_of_a_page_are_cut_when_its_browser_is_signed_out() {
     let (daemon, id) = at_work();
-    let caller = Caller::of(&daemon);
-    let cookie = cookie(&caller.call("GET", &link(&daemon, &Value::Null), &[], ""));
-    let page = caller.call("GET", "/", &[&cookie], "").body;
-    let csrf = page
-        .as_str()
-        .expect("a page")
-        .split_once("name=\"csrf-token\" content=\"");
-    let csrf = csrf
-        .expect("a token of the page")
-        .1
-        .split('"')
-        .next()
-        .expect("its text");
-    let opened = open_all(&daemon, &id, &cookie, false);
-    let out = caller.call("POST", "/sign-out", &[&cookie, &format!("X-CSRF-Token: {csrf}")], "");
+    let browser = Browser::sign_in(&daemon);
+    let opened = open_all(&daemon, &id, &[&browser.host, &browser.cookie], false);
+    let out = browser.call(&daemon, "POST", "/sign-out", "");
     assert_eq!(out.status, 204, "{}", out.head);
     are_cut(&daemon, opened);
     end(&daemon, &id);

@@ -6,7 +6,9 @@
 mod support;
 
 mod access;
+mod access_audit;
 mod access_crowd;
+mod access_page;
 mod access_paths;
 mod access_roles;
 mod access_socket;

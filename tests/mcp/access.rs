@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, SESSIONS};
+use crate::client::{Client, SESSIONS, STATELESS, messages};
 use crate::support::daemon::TestDaemon;
 
 fn token(daemon: &TestDaemon, name: &str, role: &str) -> String {
@@ -80,4 +80,111 @@ fn a_task_runs_only_where_it_is_allowed() {
     let told = refused["content"][0]["text"].as_str().expect("words");
     assert!(told.contains("access.allowed_directories"), "{told}");
     assert_eq!(kept(&daemon)[0]["outcome"], "refused");
+}
+
+/// Whatever a client with this token tries with the session, there is none for it.
+fn is_kept_out(daemon: &TestDaemon, token: &str, session: &str, last_event: &str) {
+    let intruder = Client::with_session(daemon, token, Some(session));
+    assert_eq!(
+        intruder.post(&intruder.message("tools/list", json!({})).1).status(),
+        404
+    );
+    assert_eq!(intruder.try_to_listen(None).status(), 404);
+    assert_eq!(intruder.try_to_listen(Some(last_event)).status(), 404);
+    assert_eq!(intruder.delete(), 404);
+}
+
+#[test]
+fn an_operator_neither_uses_nor_ends_the_session_of_another_token() {
+    let mut daemon = TestDaemon::start();
+    let operator = token(&daemon, "hands", "operator");
+    let mut admin = Client::connect(&daemon, SESSIONS);
+    let session = admin.session.clone().expect("a session");
+    let work = json!({"task": "say a secret", "cwd": daemon.work()});
+    let mut call = admin.call_and_watch("execute_resumable", work);
+    let first = call.event().and_then(|event| event.id).expect("an event with an id");
+    assert!(call.result()["structuredContent"].to_string().contains("a secret"));
+
+    is_kept_out(&daemon, &operator, &session, &first);
+    assert!(admin.request("tools/list", json!({}))["tools"].is_array(), "it goes on");
+    let own = Client::with_session(&daemon, &operator, None);
+    let stolen: Vec<Value> = messages(own.try_to_listen(Some(&first))).collect();
+    assert_eq!(stolen, [Value::Null; 0], "an event of another session begins nothing");
+    assert!(
+        admin.listen(Some(&first)).result()["structuredContent"]
+            .to_string()
+            .contains("a secret")
+    );
+
+    daemon.kill();
+    daemon.launch();
+    admin.find_again(&daemon);
+    is_kept_out(&daemon, &operator, &session, &first);
+    assert!(
+        admin.request("tools/list", json!({}))["tools"].is_array(),
+        "also after a restart"
+    );
+
+    // The version before did not write down whose a session is.
+    assert_eq!(daemon.terminate(), Some(0));
+    let path = daemon.state().join("mcp/sessions").join(&session);
+    let mut introduction: Value = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+    introduction
+        .as_object_mut()
+        .expect("an object")
+        .remove("signer")
+        .expect("whose it is");
+    std::fs::write(&path, introduction.to_string()).expect("it is written");
+    daemon.launch();
+    admin.find_again(&daemon);
+    is_kept_out(&daemon, &operator, &session, &first);
+    assert!(
+        admin.request("tools/list", json!({}))["tools"].is_array(),
+        "it is the machine's own"
+    );
+    assert_eq!(admin.delete(), 202);
+    assert_eq!(admin.post(&admin.message("tools/list", json!({})).1).status(), 404);
+}
+
+#[test]
+fn what_a_client_keeps_between_two_requests_opens_nothing_for_another_token() {
+    let daemon = TestDaemon::start();
+    let operator = token(&daemon, "hands", "operator");
+    let admin = Client::connect(&daemon, STATELESS);
+    let task = "question Which colour? | Red | Blue ;; say done";
+    let mut call = json!({"name": "execute_with_streaming", "arguments": {"task": task, "cwd": daemon.work()}});
+    let asked = admin.request("tools/call", call.clone());
+    assert_eq!(asked["resultType"], "input_required", "{asked:#}");
+    call["requestState"] = asked["requestState"].clone();
+    call["inputResponses"] = json!({"q1": {"action": "accept", "content": {"q1": "Red"}}});
+    let intruder = Client::connect(&daemon, STATELESS).with_another_token(&operator);
+    let refused = intruder.request("tools/call", call.clone());
+    assert_eq!(refused["isError"], true, "{refused:#}");
+    let told = refused["content"][0]["text"].as_str().expect("words");
+    assert!(told.contains("requestState"), "{told}");
+    let result = admin.request("tools/call", call);
+    assert_eq!(result["structuredContent"]["outcome"], "completed", "{result:#}");
+}
+
+#[test]
+fn behind_a_proxy_the_face_is_called_by_its_public_address() {
+    let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__SERVER__PUBLIC_URL", "https://agents.example")]);
+    let config = ureq::Agent::config_builder().http_status_as_error(false);
+    let agent: ureq::Agent = config.build().into();
+    let url = format!("{}/mcp", daemon.base_url().expect("the daemon serves"));
+    let message = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": SESSIONS, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}});
+    for (host, origin, expected) in [
+        ("agents.example", "https://agents.example", 200),
+        ("agents.example", "https://evil.example", 403),
+        ("evil.example", "https://agents.example", 403),
+    ] {
+        let request = agent.post(&url).header("Host", host).header("Origin", origin);
+        let request = request
+            .header("Authorization", format!("Bearer {}", daemon.token()))
+            .header("Accept", "application/json, text/event-stream")
+            .header("Content-Type", "application/json");
+        let answer = request.send(message.to_string()).expect("an answer");
+        assert_eq!(answer.status(), expected, "{host} {origin}");
+    }
 }

@@ -56,6 +56,22 @@ impl Client {
         Self::unintroduced(daemon, STATELESS, json!({}), token.to_owned())
     }
 
+    /// A client of the era with sessions that has this token; it names `session`, or is introduced.
+    pub(crate) fn with_session(daemon: &TestDaemon, token: &str, session: Option<&str>) -> Self {
+        let mut client = Self::unintroduced(daemon, SESSIONS, json!({}), token.to_owned());
+        match session {
+            Some(session) => client.session = Some(session.to_owned()),
+            None => client.introduce(),
+        }
+        client
+    }
+
+    /// The same client with another token.
+    pub(crate) fn with_another_token(self, token: &str) -> Self {
+        let token = token.to_owned();
+        Self { token, ..self }
+    }
+
     fn unintroduced(daemon: &TestDaemon, revision: &'static str, capabilities: Value, token: String) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -174,6 +190,13 @@ impl Client {
 
     /// Opens the standing stream, or reads on behind an event.
     pub(crate) fn listen(&self, last_event: Option<&str>) -> Messages {
+        let answer = self.try_to_listen(last_event);
+        assert_eq!(answer.status(), 200);
+        messages(answer)
+    }
+
+    /// The same; answers the bare response.
+    pub(crate) fn try_to_listen(&self, last_event: Option<&str>) -> Response<ureq::Body> {
         let mut request = self
             .agent
             .get(&self.url)
@@ -184,9 +207,7 @@ impl Client {
         if let Some(last) = last_event {
             request = request.header("Last-Event-ID", last);
         }
-        let answer = request.call().expect("an answer");
-        assert_eq!(answer.status(), 200);
-        messages(answer)
+        request.call().expect("an answer")
     }
 
     /// Ends the session.

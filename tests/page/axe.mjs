@@ -41,6 +41,9 @@ inBrowser(async ({ context }) => {
     const page = await context.newPage();
     await page.goto("/");
     await look(page, "sign-in", found);
+    await page.goto(`http://127.0.0.1:${new URL(origin).port}/`);
+    await page.getByText("cc-executor open").waitFor();
+    await look(page, "another address", found, [LOOKS.at(0), LOOKS.at(-1)]);
     await page.goto(link);
     await page.waitForURL(`${origin}/`);
     for (const path of PAGES) {

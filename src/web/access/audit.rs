@@ -1,12 +1,13 @@
 //! What was done, and by whom: one line of JSON for each call that changes something, in a file that only grows, and in
-//! one older file once it has grown enough. It has no bodies, no secrets, and nothing of calls by strangers, who could
-//! otherwise push out what matters.
+//! one older file once it has grown enough. It has no bodies and no secrets. Refused calls are counted (`refusals`), so that
+//! nobody pushes out what matters by knocking; each line is sealed (`chain`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::StatusCode;
@@ -18,8 +19,34 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::{Caller, Face, Role};
+use super::chain::{self, Chain, Last};
+use super::key::ServerKey;
+use super::refusals::{COUNTED, Refusals};
 use crate::runtime::Handle;
 use crate::session::id::SessionId;
+
+/// The name of who has no token, or a wrong one. No token is called this.
+const NOBODY: &str = "(nobody)";
+
+/// Stands for several where calls that are counted together differ.
+const SEVERAL: &str = "(several)";
+
+/// Methods that are written as they are.
+const METHODS: [&str; 8] = ["DELETE", "GET", "HEAD", "MCP", "OPTIONS", "PATCH", "POST", "PUT"];
+
+/// Any other method.
+const OTHER_METHOD: &str = "OTHER";
+
+/// The files, in their directory.
+const CURRENT_FILE: &str = "audit.jsonl";
+const OLDER_FILE: &str = "audit.1.jsonl";
+const HEAD_FILE: &str = "audit.head";
+
+/// The server's key, which also seals the log.
+pub(super) const KEY_FILE: &str = "key";
+
+/// How often the log is read again before it counts as changed: a daemon may be writing it.
+const VERIFY_TRIES: usize = 3;
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -30,10 +57,10 @@ pub(crate) struct Entry {
     n: u64,
     /// When the call came.
     at: String,
-    /// The name of the caller's token.
+    /// The name of the caller's token; `(nobody)` without a token, or with a wrong one.
     name: String,
     /// What the caller may do.
-    role: Role,
+    role: Option<Role>,
     /// By which face he called.
     face: Face,
     /// The method; `MCP` of what came by it.
@@ -47,6 +74,21 @@ pub(crate) struct Entry {
     outcome: Outcome,
     /// The status of the answer; none by MCP, or where the caller left before.
     status: Option<u16>,
+    /// Why it was not let through, where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// How many refused calls of this kind the entry stands for, where there are several; `at` is that of the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+}
+
+/// Refused calls of one kind are counted together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Kind {
+    name: String,
+    face: Option<Face>,
+    status: Option<u16>,
+    reason: Option<String>,
 }
 
 /// What became of a call.
@@ -83,14 +125,65 @@ impl Entry {
             n: 0,
             at: format!("{:.3}", Timestamp::now()),
             name: caller.name.clone(),
-            role: caller.role,
+            role: Some(caller.role),
             face,
-            method: method.to_owned(),
+            method: if METHODS.contains(&method) {
+                method
+            } else {
+                OTHER_METHOD
+            }
+            .to_owned(),
             route: route.to_owned(),
             session_id: None,
             outcome,
             status: None,
+            reason: None,
+            count: None,
         }
+    }
+
+    /// A call that was not let through just now; the caller is none if nothing says who called.
+    pub(super) fn refused(caller: Option<&Caller>, face: Face, method: &str, route: &str, reason: &str) -> Self {
+        let nobody = Caller {
+            name: NOBODY.to_owned(),
+            role: Role::Viewer,
+            csrf: None,
+            agent: None,
+        };
+        Self {
+            role: caller.map(|caller| caller.role),
+            reason: Some(reason.to_owned()),
+            ..Self::now(caller.unwrap_or(&nobody), face, method, route, Outcome::Refused)
+        }
+    }
+
+    /// What it is counted by, if it is refused.
+    pub(super) fn kind(&self) -> Kind {
+        Kind {
+            name: self.name.clone(),
+            face: Some(self.face),
+            status: self.status,
+            reason: self.reason.clone(),
+        }
+    }
+
+    /// Both together, of which `later` is the later.
+    pub(super) fn and(self, later: Self) -> Self {
+        let same = |one: String, other: String| if one == other { one } else { SEVERAL.to_owned() };
+        Self {
+            count: Some(self.calls() + later.calls()),
+            name: same(self.name, later.name),
+            method: same(self.method, later.method),
+            route: same(self.route, later.route),
+            role: later.role.filter(|role| self.role == Some(*role)),
+            session_id: later.session_id.filter(|session| self.session_id == Some(*session)),
+            ..later
+        }
+    }
+
+    /// How many calls it stands for.
+    pub(super) fn calls(&self) -> u64 {
+        self.count.unwrap_or(1)
     }
 
     /// What names the page behind this entry.
@@ -123,65 +216,104 @@ struct Files {
     /// How long the current file may grow.
     bytes_max: u64,
     log: Mutex<Log>,
+    /// Refused calls that are not written yet.
+    refusals: Refusals,
 }
 
 /// The file that is written.
 struct Log {
     file: File,
     bytes: u64,
-    /// The number of the next entry.
-    next: u64,
+    chain: Chain,
 }
 
 impl Audit {
-    /// The log in `directory`; it goes on where it ended.
-    pub(super) fn open(directory: &Path, bytes_max: u64) -> io::Result<Self> {
-        let (current, older) = (directory.join("audit.jsonl"), directory.join("audit.1.jsonl"));
-        let last = match last_number(&current)? {
+    /// The log in `directory`; it goes on where it ended. `is_new` if the key has sealed nothing yet.
+    pub(super) fn open(directory: &Path, bytes_max: u64, key: ServerKey, is_new: bool) -> io::Result<Self> {
+        let (current, older) = (directory.join(CURRENT_FILE), directory.join(OLDER_FILE));
+        let last = match last_line(&current)? {
             Some(last) => Some(last),
-            None => last_number(&older)?,
+            None => last_line(&older)?,
         };
-        let log = Log {
-            next: last.unwrap_or(0) + 1,
-            ..begin(&current)?
-        };
+        let (file, bytes) = begin(&current)?;
+        let chain = Chain::open(&directory.join(HEAD_FILE), key, is_new, last.as_ref())?;
         Ok(Self(Arc::new(Files {
             current,
             older,
             bytes_max,
-            log: Mutex::new(log),
+            log: Mutex::new(Log { file, bytes, chain }),
+            refusals: Refusals::default(),
         })))
     }
 
-    /// Writes an entry. What cannot be written is told in the daemon's log: the call has happened.
+    /// Writes an entry, or counts it where it was refused. What cannot be written is told in the daemon's log: the call
+    /// has happened.
     pub(crate) fn append(&self, entry: Entry) {
-        if let Err(error) = self.try_append(entry) {
-            tracing::error!(%error, "a call could not be written to the audit log");
+        self.write(self.counted(entry));
+    }
+
+    /// Answers what is to be written of an entry now.
+    fn counted(&self, entry: Entry) -> Option<Entry> {
+        match entry.outcome == Outcome::Refused || entry.reason.is_some() {
+            true => self.0.refusals.take(entry, Instant::now()),
+            false => Some(entry),
         }
     }
 
-    fn try_append(&self, mut entry: Entry) -> io::Result<()> {
-        let mut log = self.0.log.lock().unwrap_or_else(PoisonError::into_inner);
-        entry.n = log.next;
-        let line = serde_json::to_string(&entry)? + "\n";
-        let length = line.len() as u64;
-        if log.bytes > 0 && log.bytes + length > self.0.bytes_max {
-            fs::rename(&self.0.current, &self.0.older)?;
-            *log = Log {
-                next: log.next,
-                ..begin(&self.0.current)?
-            };
+    fn write(&self, entries: impl IntoIterator<Item = Entry>) {
+        for entry in entries {
+            if let Err(error) = self.try_write(entry) {
+                tracing::error!(%error, "a call could not be written to the audit log");
+            }
         }
-        log.file.write_all(line.as_bytes())?;
-        log.bytes += length;
-        log.next += 1;
-        Ok(())
+    }
+
+    fn try_write(&self, mut entry: Entry) -> io::Result<()> {
+        let mut log = self.0.log.lock().unwrap_or_else(PoisonError::into_inner);
+        entry.n = log.chain.next();
+        let object = serde_json::to_string(&entry)?;
+        let (mut line, mut seal) = log.chain.seal(&object, log.bytes == 0);
+        if log.bytes > 0 && log.bytes + line.len() as u64 > self.0.bytes_max {
+            fs::rename(&self.0.current, &self.0.older)?;
+            (log.file, log.bytes) = begin(&self.0.current)?;
+            (line, seal) = log.chain.seal(&object, true);
+        }
+        if let Err(error) = log.file.write_all(line.as_bytes()) {
+            // A part of it would spoil the next one.
+            log.file.set_len(log.bytes)?;
+            return Err(error);
+        }
+        log.bytes += line.len() as u64;
+        log.chain.advance(seal)
     }
 
     /// Writes an entry without holding up the caller's thread.
     pub(crate) async fn note(&self, entry: Entry) {
+        let Some(entry) = self.counted(entry) else { return };
         let audit = self.clone();
-        let _ = tokio::task::spawn_blocking(move || audit.append(entry)).await;
+        let _ = tokio::task::spawn_blocking(move || audit.write([entry])).await;
+    }
+
+    /// Writes the counts of refused calls whose minute is over.
+    fn write_due(&self) {
+        self.write(self.0.refusals.due(Instant::now()));
+    }
+
+    /// Writes all counts of refused calls.
+    pub(in crate::web) fn close(&self) {
+        self.write(self.0.refusals.rest());
+    }
+
+    /// Writes the counts of refused calls each minute, for as long as anybody has the log.
+    pub(in crate::web) fn keep_counting(&self) -> impl Future<Output = ()> + 'static {
+        let files: Weak<Files> = Arc::downgrade(&self.0);
+        async move {
+            loop {
+                tokio::time::sleep(COUNTED).await;
+                let Some(files) = files.upgrade() else { return };
+                let _ = tokio::task::spawn_blocking(move || Self(files).write_due()).await;
+            }
+        }
     }
 
     /// At most `limit` entries before the one with the number `before`, the newest first.
@@ -198,8 +330,32 @@ impl Audit {
     }
 }
 
-/// Opens a file to be grown. A line that was cut off by a crash is ended, so that the next one stands by itself.
-fn begin(path: &Path) -> io::Result<Log> {
+/// Looks whether anybody changed the log in `directory` who has not the server's key. Answers how it stands; errors with
+/// what is wrong with it.
+pub fn verify(directory: &Path) -> Result<String, String> {
+    let [older, current, head, key] = [OLDER_FILE, CURRENT_FILE, HEAD_FILE, KEY_FILE].map(|name| directory.join(name));
+    let unreadable = |error: io::Error| error.to_string();
+    let Some(key) = ServerKey::read(&key).map_err(unreadable)? else {
+        return match head.exists() {
+            true => Err(format!(
+                "{} is missing, so nothing tells whether it was changed",
+                key.display()
+            )),
+            false => Ok("nothing is sealed yet".to_owned()),
+        };
+    };
+    let mut outcome = chain::verify([&older, &current], &head, &key).map_err(unreadable)?;
+    for _ in 1..VERIFY_TRIES {
+        if outcome.is_err() {
+            outcome = chain::verify([&older, &current], &head, &key).map_err(unreadable)?;
+        }
+    }
+    outcome
+}
+
+/// Opens a file to be grown, and answers its length. A line that was cut off by a crash is ended, so that the next one
+/// stands by itself.
+fn begin(path: &Path) -> io::Result<(File, u64)> {
     let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     let text = fs::read(path)?;
     let mut bytes = text.len() as u64;
@@ -207,27 +363,37 @@ fn begin(path: &Path) -> io::Result<Log> {
         file.write_all(b"\n")?;
         bytes += 1;
     }
-    Ok(Log { file, bytes, next: 1 })
+    Ok((file, bytes))
 }
 
-fn last_number(path: &Path) -> io::Result<Option<u64>> {
-    Ok(entries(path)?.last().map(|entry| entry.n))
+/// The last whole line of a file.
+fn last_line(path: &Path) -> io::Result<Option<Last>> {
+    let lines = lines(path)?;
+    Ok(lines.into_iter().rev().find_map(|line| {
+        let n = serde_json::from_str::<Entry>(&line).ok()?.n;
+        Some(Last { n, line })
+    }))
 }
 
-/// The entries of a file; a line that was cut off is none.
-fn entries(path: &Path) -> io::Result<Vec<Entry>> {
+fn lines(path: &Path) -> io::Result<Vec<String>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut entries = Vec::new();
-    for line in BufReader::new(file).split(b'\n') {
-        if let Ok(entry) = serde_json::from_slice(&line?) {
-            entries.push(entry);
-        }
-    }
-    Ok(entries)
+    let lines = BufReader::new(file).split(b'\n');
+    lines
+        .map(|line| Ok(String::from_utf8_lossy(&line?).into_owned()))
+        .collect()
+}
+
+/// The entries of a file; a line that was cut off is none.
+fn entries(path: &Path) -> io::Result<Vec<Entry>> {
+    let lines = lines(path)?;
+    Ok(lines
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
 }
 
 /// A call that is being carried out. Whatever becomes of it is written down, also where its caller leaves.
@@ -277,7 +443,7 @@ impl Drop for Note {
 }
 
 /// What names the session in a path.
-fn session_in(path: &str) -> Option<String> {
+pub(super) fn session_in(path: &str) -> Option<String> {
     let rest = path
         .strip_prefix("/api/sessions/")
         .or_else(|| path.strip_prefix("/execution/"))?;
@@ -295,6 +461,7 @@ pub(super) async fn page(audit: Audit, before: Option<u64>, limit: usize) -> io:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use std::os::unix::fs::MetadataExt;
 
     fn entry(route: &str) -> Entry {
@@ -307,56 +474,211 @@ mod tests {
         Entry::now(&caller, Face::Api, "POST", route, Outcome::Done)
     }
 
+    /// The log as a daemon opens it that begins anew in this directory.
+    fn open(dir: &Path, bytes_max: u64) -> Audit {
+        super::super::open_audit(dir, bytes_max).unwrap().1
+    }
+
     fn numbers(audit: &Audit, before: Option<u64>, limit: usize) -> Vec<u64> {
         let page = audit.page(before, limit).unwrap();
         page.iter().map(|entry| entry.n).collect()
     }
 
+    fn grown(entries: usize) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = open(dir.path(), 1 << 20);
+        (0..entries).for_each(|_| audit.append(entry("/x")));
+        let path = dir.path().join(CURRENT_FILE);
+        (dir, path)
+    }
+
+    /// Changes the text of a file of the log.
+    fn edit(path: &Path, change: impl FnOnce(Vec<&str>) -> Vec<&str>) {
+        let text = fs::read_to_string(path).unwrap();
+        let lines: String = change(text.lines().collect())
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect();
+        fs::write(path, lines).unwrap();
+    }
+
     #[test]
     fn the_newest_come_first_in_pages() {
-        let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::open(dir.path(), 1 << 20).unwrap();
-        (0..5).for_each(|_| audit.append(entry("/x")));
+        let (dir, path) = grown(5);
+        let audit = open(dir.path(), 1 << 20);
         assert_eq!(numbers(&audit, None, 2), [5, 4]);
         assert_eq!(numbers(&audit, Some(4), 9), [3, 2, 1]);
         assert_eq!(numbers(&audit, Some(1), 9), [0; 0]);
-        let mode = fs::metadata(dir.path().join("audit.jsonl")).unwrap().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        for name in [CURRENT_FILE, HEAD_FILE, KEY_FILE] {
+            let mode = fs::metadata(dir.path().join(name)).unwrap().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.lines().all(|line| line.contains("\"seal\":\"")), "{text}");
+        assert_eq!(verify(dir.path()), Ok("5 sealed lines".to_owned()));
     }
 
     #[test]
     fn it_goes_on_where_it_ended_also_after_a_line_that_was_cut_off() {
-        let dir = tempfile::tempdir().unwrap();
-        Audit::open(dir.path(), 1 << 20).unwrap().append(entry("/x"));
-        let path = dir.path().join("audit.jsonl");
+        let (dir, path) = grown(1);
         let whole = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{whole}{{\"n\":2,\"at")).unwrap();
-        let audit = Audit::open(dir.path(), 1 << 20).unwrap();
+        let audit = open(dir.path(), 1 << 20);
         audit.append(entry("/y"));
         assert_eq!(numbers(&audit, None, 9), [2, 1]);
         assert_eq!(audit.page(None, 1).unwrap()[0].route, "/y");
+        assert_eq!(
+            verify(dir.path()),
+            Ok("2 sealed lines".to_owned()),
+            "nothing is missing"
+        );
+    }
+
+    #[test]
+    fn it_goes_on_where_a_daemon_was_killed_between_a_line_and_its_head() {
+        let (dir, _) = grown(2);
+        let head = fs::read(dir.path().join(HEAD_FILE)).unwrap();
+        open(dir.path(), 1 << 20).append(entry("/x"));
+        fs::write(dir.path().join(HEAD_FILE), head).unwrap();
+        assert!(verify(dir.path()).is_ok());
+        open(dir.path(), 1 << 20).append(entry("/x"));
+        assert_eq!(verify(dir.path()), Ok("4 sealed lines".to_owned()));
     }
 
     #[test]
     fn it_grows_to_two_files_and_no_further() {
         let dir = tempfile::tempdir().unwrap();
         let line = serde_json::to_string(&entry("/x")).unwrap().len() as u64;
-        let most = 3 * (line + 4);
-        let audit = Audit::open(dir.path(), most).unwrap();
-        (0..10).for_each(|_| audit.append(entry("/x")));
+        let most = 3 * (line + 2 * 80);
+        let audit = open(dir.path(), most);
+        (0..20).for_each(|_| audit.append(entry("/x")));
         let found = numbers(&audit, None, 99);
-        assert_eq!(found[0], 10);
-        assert!((3..=6).contains(&found.len()), "{found:?}");
+        assert_eq!(found[0], 20);
+        assert!((3..=8).contains(&found.len()), "{found:?}");
         assert!(found.windows(2).all(|pair| pair[0] == pair[1] + 1), "{found:?}");
-        for name in ["audit.jsonl", "audit.1.jsonl"] {
+        for name in [CURRENT_FILE, OLDER_FILE] {
             assert!(fs::metadata(dir.path().join(name)).unwrap().len() <= most, "{name}");
         }
+        assert_eq!(verify(dir.path()), Ok(format!("{} sealed lines", found.len())));
         drop(audit);
-        fs::remove_file(dir.path().join("audit.jsonl")).unwrap();
-        let audit = Audit::open(dir.path(), most).unwrap();
+        open(dir.path(), most).append(entry("/x"));
+        assert!(verify(dir.path()).is_ok());
+        fs::remove_file(dir.path().join(OLDER_FILE)).unwrap();
+        let told = verify(dir.path()).unwrap_err();
+        assert!(told.contains("missing"), "{told}");
+    }
+
+    #[test]
+    fn what_is_changed_without_the_key_is_found() {
+        type Change = fn(Vec<&str>) -> Vec<&str>;
+        let changes: [(&str, Change); 6] = [
+            ("lines 2 to 3 are missing", |lines| [&lines[..1], &lines[3..]].concat()),
+            ("line 1 is missing", |lines| lines[1..].to_vec()),
+            ("line 5 is missing", |lines| lines[..4].to_vec()),
+            ("lines 1 to 5 are missing", |_| Vec::new()),
+            ("line 2 is missing", |lines| {
+                vec![lines[0], lines[2], lines[1], lines[3], lines[4]]
+            }),
+            ("line 3 is missing", |lines| {
+                [&lines[..2], &["{\"n\":3"], &lines[3..]].concat()
+            }),
+        ];
+        for (told, change) in changes {
+            let (dir, path) = grown(5);
+            edit(&path, change);
+            let found = verify(dir.path()).unwrap_err();
+            assert!(found.contains(told), "{told}: {found}");
+            open(dir.path(), 1 << 20).append(entry("/x"));
+            assert!(
+                verify(dir.path()).is_err(),
+                "{told}: the daemon that goes on does not heal it"
+            );
+        }
+        for (from, to) in [("\"ci\"", "\"me\""), ("POST", "GET"), (",\"seal\":", ",\"sael\":")] {
+            let (dir, path) = grown(3);
+            let text = fs::read_to_string(&path).unwrap().replacen(from, to, 1);
+            fs::write(&path, text).unwrap();
+            assert!(verify(dir.path()).is_err(), "{from} became {to}");
+        }
+    }
+
+    #[test]
+    fn a_log_whose_seals_head_or_key_are_gone_is_found() {
+        for name in [HEAD_FILE, KEY_FILE] {
+            let (dir, _) = grown(3);
+            fs::remove_file(dir.path().join(name)).unwrap();
+            assert!(verify(dir.path()).unwrap_err().contains(name));
+            open(dir.path(), 1 << 20).append(entry("/x"));
+            let found = verify(dir.path());
+            assert!(found.is_err(), "a new {name} heals nothing: {found:?}");
+        }
+        let (dir, path) = grown(3);
+        let text = fs::read_to_string(&path).unwrap();
+        let plain: String = text
+            .lines()
+            .map(|line| line.split(",\"seal\"").next().unwrap().to_owned() + "}\n")
+            .collect();
+        fs::write(&path, plain).unwrap();
+        assert!(verify(dir.path()).unwrap_err().contains("sealed"));
+    }
+
+    #[test]
+    fn lines_of_a_version_that_sealed_none_are_the_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = |n: u64| {
+            json!({"n": n, "at": "2026-01-01T00:00:00.000Z", "name": "ci", "role": "operator", "face": "api",
+            "method": "POST", "route": "/x", "session_id": null, "outcome": "done", "status": 200})
+        };
+        assert_eq!(verify(dir.path()), Ok("nothing is sealed yet".to_owned()));
+        fs::write(dir.path().join(OLDER_FILE), format!("{}\n", old(7))).unwrap();
+        fs::write(dir.path().join(CURRENT_FILE), format!("{}\n{}\n", old(8), old(9))).unwrap();
+        let audit = open(dir.path(), 2000);
+        assert_eq!(
+            verify(dir.path()),
+            Ok("0 sealed lines, after 3 of an older version".to_owned())
+        );
         audit.append(entry("/x"));
-        let after = numbers(&audit, None, 2);
-        assert_eq!(after[0], after[1] + 1, "the older file is gone on from");
+        assert_eq!(numbers(&audit, None, 9), [10, 9, 8, 7]);
+        assert_eq!(
+            verify(dir.path()),
+            Ok("1 sealed lines, after 3 of an older version".to_owned())
+        );
+        edit(&dir.path().join(CURRENT_FILE), |lines| lines[1..].to_vec());
+        assert!(verify(dir.path()).is_ok(), "nothing protects the old ones");
+        for _ in 0..20 {
+            audit.append(entry("/x"));
+            assert!(verify(dir.path()).is_ok(), "whatever of the old ones is left");
+        }
+    }
+
+    #[test]
+    fn whoever_is_refused_fills_no_log() {
+        let (dir, path) = grown(0);
+        let audit = open(dir.path(), 1 << 20);
+        let before = fs::metadata(&path).unwrap().len();
+        for n in 0..10_000 {
+            let refused = |reason: &str| Entry::refused(None, Face::Api, "GET", "/x", reason);
+            audit.append(refused("unauthorized").with_status(StatusCode::UNAUTHORIZED));
+            audit.append(refused("too_many").with_status(StatusCode::SERVICE_UNAVAILABLE));
+            if n % 1000 == 0 {
+                audit.append(entry("/x"));
+            }
+        }
+        assert_eq!(numbers(&audit, None, 99).len(), 12);
+        assert!(fs::metadata(&path).unwrap().len() - before < 6000);
+        audit.close();
+        let last = audit.page(None, 1).unwrap().remove(0);
+        assert_eq!((last.calls(), last.name.as_str()), (9999, NOBODY));
+        assert!(verify(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn no_method_that_a_caller_makes_up_is_written() {
+        let made_up = "X".repeat(4000);
+        assert_eq!(
+            Entry::refused(None, Face::Api, &made_up, "/x", "csrf").method,
+            OTHER_METHOD
+        );
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Role {
 }
 
 /// By which face a call came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Face {
     /// HTTP with a token: scripts and the command line.
@@ -98,15 +98,17 @@ const EXCEPTIONS: &[(&str, Role)] = &[
 /// Which role a call needs: reading is for all, everything else for operators, but for the exceptions. `path` is the one
 /// by which the router decides.
 pub(in crate::web) fn needed(method: &Method, path: &str) -> Role {
-    let is_at_or_below = |root: &str| {
-        path.strip_prefix(root)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    match EXCEPTIONS.iter().find(|(root, _)| is_at_or_below(root)) {
+    match EXCEPTIONS.iter().find(|(root, _)| is_at_or_below(root, path)) {
         Some((_, role)) => *role,
         None if is_reading(method) => Role::Viewer,
         None => Role::Operator,
     }
+}
+
+/// True if a path is `root`, or stands below it.
+pub(super) fn is_at_or_below(root: &str, path: &str) -> bool {
+    path.strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether a method promises to change nothing.

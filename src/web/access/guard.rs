@@ -3,18 +3,17 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName};
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use jiff::Timestamp;
 
 use super::agent;
-use super::audit::Note;
-use super::caller::{Caller, is_reading, needed};
+use super::audit::{Entry, Note, session_in};
+use super::caller::{Caller, Face, is_reading, needed};
 use super::lease::{Lease, SignedBy};
 use super::origin::{Way, single};
 use super::peer::{Peer, caller_of};
-use super::sign_ins::csrf_token;
 use super::token::Fingerprint;
 use super::{Access, pages};
 use crate::runtime::Handle;
@@ -27,9 +26,6 @@ const PUBLIC_PATHS: &[&str] = &["/healthz", "/readyz", "/sign-in"];
 
 /// Where what pages are made of stands; nothing in it is secret.
 const ASSETS: &str = "/assets/";
-
-/// What a page sends with what it changes.
-const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// Whether a path needs no token. Only the plainest spelling of it is.
 pub(in crate::web) fn is_public(path: &str) -> bool {
@@ -56,19 +52,21 @@ impl Access {
     /// Who calls, and by which token; none at public paths.
     fn admit(&self, request: &ServiceRequest) -> Result<Option<(Caller, SignedBy)>, Refusal> {
         let by_socket = request.conn_data::<Peer>().map(caller_of).transpose()?;
-        let way = match by_socket {
-            Some(_) => Way::Socket,
-            None => Way::Port,
-        };
-        self.0.origins.check(way, request.request())?;
+        match by_socket {
+            Some(_) => self.0.origins.check(Way::Socket, request.request())?,
+            None if self.0.site.is_here(request.request()) => self.0.site.check(request.method(), request.headers())?,
+            None => self.0.origins.check(Way::Port, request.request())?,
+        }
         if is_public(request.path()) {
             return Ok(None);
         }
-        let (caller, signed_by) = self.identify(request, by_socket, Timestamp::now())?;
+        let now = Timestamp::now();
+        let (caller, signed_by) = self.identify(request, by_socket, now)?;
         if let Some(pass) = request.conn_data::<Pass>() {
             pass.is_shown(caller.is_owner()).map_err(|Full| too_many())?;
         }
-        match may_call(&caller, request) {
+        let judged = may_call(&caller, request).and_then(|()| self.check_change(&caller, &signed_by, request, now));
+        match judged {
             Ok(()) => Ok(Some((caller, signed_by))),
             Err(problem) => Err(Refusal {
                 problem,
@@ -116,8 +114,11 @@ impl Access {
         Some((caller, SignedBy { token, cookie: None }))
     }
 
-    /// Other servers of this machine can set cookies of our name: they are passed over.
+    /// Cookies count at the page's own place alone. Others can set cookies of our name: they are passed over.
     fn of_cookie(&self, request: &ServiceRequest, now: Timestamp) -> Option<(Caller, SignedBy)> {
+        if !self.0.site.is_here(request.request()) {
+            return None;
+        }
         let name = self.cookie_name();
         let cookies = request.cookies().ok()?;
         let ours = cookies.iter().filter(|cookie| cookie.name() == name);
@@ -125,7 +126,7 @@ impl Access {
             let cookie = Fingerprint::of(value);
             let token = self.0.sign_ins.token_of(&cookie, now)?;
             let (name, role) = self.holder(&token, now)?;
-            let csrf = Some(csrf_token(value));
+            let csrf = Some(self.csrf_token(value));
             let (cookie, agent) = (Some(cookie), None);
             let caller = Caller {
                 name,
@@ -163,28 +164,18 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whether the role is enough, and a change by cookie really comes from the page.
+/// Whether the role is enough.
 pub(super) fn may_call(caller: &Caller, request: &ServiceRequest) -> Result<(), Problem> {
-    let method = request.method();
-    let needed = needed(method, request.match_info().as_str());
-    if caller.role < needed {
-        let (name, role) = (&caller.name, caller.role.name());
-        let told = format!(
-            "the token {name} is of a {role}; this needs one of an {}",
-            needed.name()
-        );
-        return Err(Problem::new(Code::ForbiddenRole, told));
-    }
-    let Some(csrf) = &caller.csrf else { return Ok(()) };
-    let given = single(request.headers(), &CSRF_HEADER).ok().flatten();
-    let is_right = given.is_some_and(|given| Fingerprint::of(given).is(&Fingerprint::of(csrf)));
-    if is_reading(method) || is_right {
+    let needed = needed(request.method(), request.match_info().as_str());
+    if caller.role >= needed {
         return Ok(());
     }
-    Err(Problem::new(
-        Code::Csrf,
-        "send `X-CSRF-Token` with the token of the page: load the page anew",
-    ))
+    let (name, role) = (&caller.name, caller.role.name());
+    let told = format!(
+        "the token {name} is of a {role}; this needs one of an {}",
+        needed.name()
+    );
+    Err(Problem::new(Code::ForbiddenRole, told))
 }
 
 /// Lets through who may call, tells the routes who it is, and keeps what became of each change. What is read is sent no
@@ -206,12 +197,9 @@ pub(in crate::web) async fn guard<B: MessageBody + 'static>(
     let (caller, signed_by) = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => {
-            let answer = refuse(&request, &refusal);
-            if let Some(caller) = &refusal.caller
-                && let Some(note) = note(&access, &handle, &request, caller).await
-            {
-                note.finish(&answer).await;
-            }
+            let answer = refuse(&access, &request, &refusal);
+            let entry = entry_of(&request, &refusal).with_status(answer.status());
+            access.audit().note(entry).await;
             return Ok(request.into_response(answer));
         }
     };
@@ -256,10 +244,40 @@ async fn note(access: &Access, handle: &Handle, request: &ServiceRequest, caller
     }
 }
 
-/// A browser that wants a page is shown how to sign in.
-fn refuse(request: &ServiceRequest, refusal: &Refusal) -> HttpResponse {
+/// What is kept of a call that was not let through.
+fn entry_of(request: &ServiceRequest, refusal: &Refusal) -> Entry {
+    let has_token = request.headers().contains_key(AUTHORIZATION);
+    let face = match &refusal.caller {
+        _ if request.match_info().as_str() == "/mcp" => Face::Mcp,
+        Some(caller) => caller.face(),
+        None if has_token => Face::Api,
+        None if wants_page(request) => Face::Page,
+        None => Face::Api,
+    };
+    let reason = match refusal.problem.is(Code::Unauthorized) && has_token {
+        true => "wrong_token",
+        false => refusal.problem.name(),
+    };
+    let route = request.match_pattern();
+    let route = route.as_deref().unwrap_or("none");
+    let session = session_in(request.match_info().as_str()).and_then(|id| id.parse().ok());
+    Entry::refused(
+        refusal.caller.as_deref(),
+        face,
+        request.method().as_str(),
+        route,
+        reason,
+    )
+    .about(session)
+}
+
+/// A browser that wants a page is shown how to sign in, or that the page is elsewhere.
+fn refuse(access: &Access, request: &ServiceRequest, refusal: &Refusal) -> HttpResponse {
     tracing::debug!(method = %request.method(), path = request.path(), why = %refusal.problem, "call refused");
     if refusal.problem.is(Code::Unauthorized) && wants_page(request) {
+        if !access.0.site.is_here(request.request()) {
+            return pages::elsewhere_page();
+        }
         let to = request.uri().path_and_query().map_or("/", |to| to.as_str());
         return pages::sign_in_page(None, to);
     }

@@ -166,7 +166,7 @@ pub(in crate::web) async fn create_link(
     let access = &faces.access.0;
     let (code, expires_at) = access.links.make(signed_by.token, to, Timestamp::now());
     Ok(HttpResponse::Created().json(LinkView {
-        url: format!("{}/sign-in?code={}", access.base_url, code.reveal()),
+        url: access.site.url(&format!("/sign-in?code={}", code.reveal())),
         expires_at: shown(expires_at),
     }))
 }

@@ -66,7 +66,7 @@ impl Origins {
 
 /// The authority that a request names: that of its target where the target is a whole URL, and then the `Host` header
 /// says nothing (RFC 9112, section 3.2.2); else the header's.
-fn host_of(request: &HttpRequest) -> Option<&str> {
+pub(super) fn host_of(request: &HttpRequest) -> Option<&str> {
     match request.uri().authority() {
         Some(authority) => Some(authority.as_str()),
         None => single(request.headers(), &HOST).ok().flatten(),
@@ -75,7 +75,7 @@ fn host_of(request: &HttpRequest) -> Option<&str> {
 
 /// Cookies know no ports, so a page of another server of this machine would be sent with ours; it may lead here by a
 /// link, and no more.
-fn check_site(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_site(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     match single(headers, &SEC_FETCH_SITE) {
         Ok(None | Some("same-origin" | "none")) => Ok(()),
         Ok(Some(_)) if *method == Method::GET && is_navigation(headers) => Ok(()),
@@ -92,7 +92,7 @@ fn is_navigation(headers: &HeaderMap) -> bool {
     matches!(single(headers, &SEC_FETCH_MODE), Ok(Some("navigate")))
 }
 
-fn foreign() -> Problem {
+pub(super) fn foreign() -> Problem {
     Problem::new(Code::ForeignOrigin, "pages of other origins may not call this daemon")
 }
 
@@ -110,7 +110,7 @@ pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Op
 }
 
 /// Host and port of `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
+pub(super) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
     let port_from = match authority.rfind(']') {
         Some(bracket) => bracket + 1,
         None => authority.find(':').unwrap_or(authority.len()),

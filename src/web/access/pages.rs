@@ -15,6 +15,7 @@ use super::Access;
 use super::audit::{Entry, Outcome};
 use super::caller::{Caller, Face};
 use super::origin::is_led_from_elsewhere;
+use super::sign_ins::{Given, Opener};
 use super::token::{Fingerprint, Token};
 use crate::web::Faces;
 use crate::web::error::{Code, Problem};
@@ -52,12 +53,15 @@ pub(in crate::web) struct SignInForm {
 )]
 pub(in crate::web) async fn use_link(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let params = Params::of(&request, &["code"])?;
+    if !faces.access.0.site.is_here(&request) {
+        return Ok(elsewhere_page());
+    }
     let Some(code) = params.text("code") else {
         return Ok(sign_in_page(None, "/"));
     };
     match faces.access.0.links.take(code, Timestamp::now()) {
-        Some((token, to)) => sign_in(&faces.access, &request, token, &to, DEAD_LINK).await,
-        None => Ok(sign_in_page(Some(DEAD_LINK), "/")),
+        Some((token, to)) => sign_in(&faces.access, &request, (token, Opener::Link), &to).await,
+        None => Ok(wrong(&faces.access, &request, Opener::Link, "/").await),
     }
 }
 
@@ -66,6 +70,7 @@ pub(in crate::web) async fn use_link(faces: Data<Faces>, request: HttpRequest) -
     post, path = "/sign-in", tag = "access", operation_id = "signIn",
     request_body(content = SignInForm, content_type = "application/x-www-form-urlencoded"),
     responses(
+        (status = 200, description = "The browser is signed in; the page leads on", content_type = "text/html"),
         (status = 303, description = "The browser is signed in"),
         (status = 401, description = "How to sign in", content_type = "text/html"),
     ),
@@ -76,9 +81,12 @@ pub(in crate::web) async fn use_token(
     form: Result<Form<SignInForm>, Error>,
 ) -> Result<HttpResponse, Problem> {
     let form = form.map_err(|error| Problem::new(Code::BadBody, error.to_string()))?;
+    if !faces.access.0.site.is_here(&request) {
+        return Ok(elsewhere_page());
+    }
     let token = Fingerprint::of(form.token.trim());
     let to = if is_own(&form.to) { &form.to } else { "/" };
-    sign_in(&faces.access, &request, token, to, WRONG_TOKEN).await
+    sign_in(&faces.access, &request, (token, Opener::Token), to).await
 }
 
 /// `POST /sign-out`
@@ -98,7 +106,7 @@ pub(in crate::web) async fn sign_out(faces: Data<Faces>, request: HttpRequest) -
     let access = faces.access.clone();
     let ending = move || cookies.iter().try_for_each(|cookie| access.0.sign_ins.end(cookie));
     kept(web::block(ending).await)?;
-    let mut gone = cookie(name, String::new());
+    let mut gone = cookie(&faces.access, String::new());
     gone.make_removal();
     Ok(HttpResponse::NoContent().cookie(gone).finish())
 }
@@ -107,20 +115,19 @@ pub(in crate::web) async fn sign_out(faces: Data<Faces>, request: HttpRequest) -
 async fn sign_in(
     access: &Access,
     request: &HttpRequest,
-    token: Fingerprint,
+    (token, by): (Fingerprint, Opener),
     to: &str,
-    wrong: &str,
 ) -> Result<HttpResponse, Problem> {
     let now = Timestamp::now();
     let Some((name, role)) = access.holder(&token, now) else {
-        tracing::warn!("a sign-in was refused");
-        return Ok(sign_in_page(Some(wrong), to));
+        return Ok(wrong(access, request, by, to).await);
     };
     let beginning = access.clone();
-    let value: Token = kept(web::block(move || beginning.0.sign_ins.begin(token, now)).await)?;
-    let mut cookie = cookie(access.cookie_name(), value.reveal().to_owned());
-    let life = i64::try_from(access.0.sign_ins.life.as_secs()).unwrap_or(i64::MAX);
-    cookie.set_max_age(CookieDuration::seconds(life));
+    let begin = move || {
+        let is_token = |token: &Fingerprint| beginning.holder(token, now).is_some();
+        beginning.0.sign_ins.begin(token, by, now, is_token)
+    };
+    let given = kept(web::block(begin).await)?;
     let caller = Caller {
         name,
         role,
@@ -135,15 +142,31 @@ async fn sign_in(
         Outcome::Done,
     );
     access.audit().note(entry.with_status(StatusCode::SEE_OTHER)).await;
-    Ok(lead(request, to, cookie))
+    Ok(lead(access, request, to, &given))
 }
 
-/// A browser sends a strict cookie only where our own page leads it: whom another one led here is led on by a page.
-fn lead(request: &HttpRequest, to: &str, cookie: Cookie<'static>) -> HttpResponse {
-    if is_led_from_elsewhere(request.headers()) {
+/// Tells the browser that nothing opens by what it has. The audit log counts it.
+async fn wrong(access: &Access, request: &HttpRequest, by: Opener, to: &str) -> HttpResponse {
+    let (told, reason) = match by {
+        Opener::Link => (DEAD_LINK, "wrong_link"),
+        Opener::Token => (WRONG_TOKEN, "wrong_token"),
+    };
+    tracing::debug!(reason, "a sign-in was refused");
+    let entry = Entry::refused(None, Face::Page, request.method().as_str(), "/sign-in", reason);
+    access.audit().note(entry.with_status(StatusCode::UNAUTHORIZED)).await;
+    sign_in_page(Some(told), to)
+}
+
+/// Leads a browser that was signed in on to what it wanted. A browser sends a strict cookie only where our own page leads
+/// it: whom another one led here is led on by a page. So is one that has to keep a secret of the page.
+fn lead(access: &Access, request: &HttpRequest, to: &str, given: &Given) -> HttpResponse {
+    let mut cookie = cookie(access, given.cookie.reveal().to_owned());
+    let life = i64::try_from(access.0.sign_ins.life.as_secs()).unwrap_or(i64::MAX);
+    cookie.set_max_age(CookieDuration::seconds(life));
+    if given.secret.is_some() || is_led_from_elsewhere(request.headers()) {
         let mut answer = HttpResponse::Ok();
         answer.cookie(cookie);
-        return page(&mut answer, &entered(to));
+        return page(&mut answer, &entered(to, given.secret.as_ref()));
     }
     HttpResponse::SeeOther()
         .cookie(cookie)
@@ -152,10 +175,11 @@ fn lead(request: &HttpRequest, to: &str, cookie: Cookie<'static>) -> HttpRespons
         .finish()
 }
 
-fn cookie(name: String, value: String) -> Cookie<'static> {
-    Cookie::build(name, value)
+fn cookie(access: &Access, value: String) -> Cookie<'static> {
+    Cookie::build(access.cookie_name(), value)
         .path("/")
         .http_only(true)
+        .secure(access.0.site.is_secure())
         .same_site(SameSite::Strict)
         .finish()
 }
@@ -177,6 +201,18 @@ pub(in crate::web) fn sign_in_page(wrong: Option<&str>, to: &str) -> HttpRespons
     let mut answer = HttpResponse::Unauthorized();
     answer.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"cc-executor\""));
     page(&mut answer, &signing_in(wrong, to))
+}
+
+/// The page of those who look for the page at another address than its own, which is not told: it is known to nobody but
+/// the browsers that were signed in.
+pub(in crate::web) fn elsewhere_page() -> HttpResponse {
+    let mut answer = HttpResponse::Unauthorized();
+    answer.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"cc-executor\""));
+    let body = html! {
+        h1 { "The page is not at this address" }
+        p { "Run " code { "cc-executor open" } " in a terminal of this machine: it opens the page, signed in." }
+    };
+    page(&mut answer, &document("Not here", &html! {}, &body))
 }
 
 fn page(answer: &mut actix_web::HttpResponseBuilder, markup: &Markup) -> HttpResponse {
@@ -207,13 +243,22 @@ fn signing_in(wrong: Option<&str>, to: &str) -> Markup {
     document("Sign in", &html! {}, &body)
 }
 
-fn entered(to: &str) -> Markup {
-    let refresh = html! { meta http-equiv="refresh" content={ "0;url=" (to) }; };
+/// Leads on; where there is a secret to keep, by a script that keeps it.
+fn entered(to: &str, secret: Option<&Token>) -> Markup {
+    let head = html! {
+        @match secret {
+            Some(secret) => {
+                meta name="page-secret" content=(secret.reveal());
+                script type="module" src="/assets/entered.js" {}
+            }
+            None => { meta http-equiv="refresh" content={ "0;url=" (to) }; }
+        }
+    };
     let body = html! {
         h1 { "Signed in" }
         p { a href=(to) { "Go on to the page" } }
     };
-    document("Signed in", &refresh, &body)
+    document("Signed in", &head, &body)
 }
 
 fn document(title: &str, head: &Markup, body: &Markup) -> Markup {

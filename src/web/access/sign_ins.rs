@@ -1,9 +1,9 @@
 //! Browsers that are signed in, and the links that sign them in.
 //!
 //! A sign-in stands for a token: it may do what the token may, and ends with it. Only fingerprints are kept; those of
-//! sign-ins are kept on disk, so that a page goes on after a restart of the daemon.
+//! sign-ins are kept on disk, so that a page goes on after a restart of the daemon. Each token has its own share of
+//! sign-ins and links: who has one token cannot sign out those of another.
 
-use std::fmt::Write;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -11,15 +11,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::kept::{Changes, Kept};
 use super::token::{Fingerprint, Token};
 
-/// The most browsers that are signed in; beyond that the oldest is signed out.
-const SIGN_INS_MAX: usize = 100;
+/// The most browsers that are signed in with one token; beyond that the oldest of them is signed out.
+const SIGN_INS_MAX: usize = 32;
 
-/// The most links that nobody has used yet; beyond that the oldest is void.
+/// The most links of one token that nobody has used yet; beyond that the oldest of them is void.
 const LINKS_MAX: usize = 32;
 
 /// One browser.
@@ -29,7 +28,44 @@ pub(super) struct SignIn {
     cookie_sha256: Fingerprint,
     /// Of the token that it stands for.
     token_sha256: Fingerprint,
+    /// Of the secret in the page's own storage; none where the page has a name of its own.
+    secret_sha256: Option<Fingerprint>,
+    by: Opener,
+    begun_at: Timestamp,
     expires_at: Timestamp,
+}
+
+impl SignIn {
+    /// True if this is the secret in the page's own storage.
+    pub(super) fn knows(&self, secret: Option<&Fingerprint>) -> bool {
+        match (&self.secret_sha256, secret) {
+            (Some(kept), Some(given)) => kept.is(given),
+            (None, _) | (_, None) => false,
+        }
+    }
+
+    /// True if a link signed it in less than `window` ago.
+    pub(super) fn is_fresh(&self, window: Duration, now: Timestamp) -> bool {
+        self.by == Opener::Link && self.begun_at <= now && now < later(self.begun_at, window)
+    }
+}
+
+/// What signs a browser in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Opener {
+    /// A link that was made just now.
+    Link,
+    /// A token that somebody typed.
+    Token,
+}
+
+/// Secrets that a browser gets when it is signed in.
+pub(super) struct Given {
+    /// The value of its cookie.
+    pub(super) cookie: Token,
+    /// What the page keeps in its own storage.
+    pub(super) secret: Option<Token>,
 }
 
 /// All browsers.
@@ -37,34 +73,52 @@ pub(super) struct SignIns {
     kept: Kept<SignIn>,
     /// How long one lasts.
     pub(super) life: Duration,
+    /// True if each gets a secret for the page's own storage.
+    with_secret: bool,
 }
 
 impl SignIns {
-    /// Those that are kept at `path`; where they cannot be read, people sign in again.
-    pub(super) fn open(path: &Path, life: Duration) -> Self {
+    /// Those that are kept at `path`; where they cannot be read, people sign in again. So they do after an upgrade from a
+    /// version whose cookies counted under every name of this machine: its sign-ins do not say how they began.
+    pub(super) fn open(path: &Path, life: Duration, with_secret: bool) -> Self {
         let kept = Kept::open(path).unwrap_or_else(|error| {
             tracing::warn!(%error, "browsers have to sign in again");
             Kept::with(path, Vec::new())
         });
-        Self { kept, life }
+        Self {
+            kept,
+            life,
+            with_secret,
+        }
     }
 
-    /// Signs a browser in with what a token may; answers the value of its cookie.
-    pub(super) fn begin(&self, token: Fingerprint, now: Timestamp) -> io::Result<Token> {
-        let cookie = Token::random();
+    /// Signs a browser in with what a token may. Sign-ins of tokens that are none any more are forgotten.
+    pub(super) fn begin(
+        &self,
+        token: Fingerprint,
+        by: Opener,
+        now: Timestamp,
+        is_token: impl Fn(&Fingerprint) -> bool,
+    ) -> io::Result<Given> {
+        let given = Given {
+            cookie: Token::random(),
+            secret: self.with_secret.then(Token::random),
+        };
         let sign_in = SignIn {
-            cookie_sha256: Fingerprint::of(cookie.reveal()),
+            cookie_sha256: Fingerprint::of(given.cookie.reveal()),
             token_sha256: token,
+            secret_sha256: given.secret.as_ref().map(|secret| Fingerprint::of(secret.reveal())),
+            by,
+            begun_at: now,
             expires_at: later(now, self.life),
         };
         self.kept.change(|all| {
-            all.retain(|other| other.expires_at > now);
-            let surplus = (all.len() + 1).saturating_sub(SIGN_INS_MAX);
-            all.drain(..surplus);
+            all.retain(|other| other.expires_at > now && is_token(&other.token_sha256));
+            make_room(all, SIGN_INS_MAX, |other| other.token_sha256.is(&token));
             all.push(sign_in);
             io::Result::Ok(())
         })?;
-        Ok(cookie)
+        Ok(given)
     }
 
     /// Hears of every browser that is signed in or out.
@@ -72,13 +126,16 @@ impl SignIns {
         self.kept.changes()
     }
 
-    /// The token that a cookie stands for.
-    pub(super) fn token_of(&self, cookie: &Fingerprint, now: Timestamp) -> Option<Fingerprint> {
+    /// Returns the sign-in of a cookie.
+    pub(super) fn find(&self, cookie: &Fingerprint, now: Timestamp) -> Option<SignIn> {
         let all = self.kept.all();
         let found = all.iter().find(|sign_in| sign_in.cookie_sha256.is(cookie));
-        found
-            .filter(|sign_in| sign_in.expires_at > now)
-            .map(|sign_in| sign_in.token_sha256)
+        found.filter(|sign_in| sign_in.expires_at > now).cloned()
+    }
+
+    /// The token that a cookie stands for.
+    pub(super) fn token_of(&self, cookie: &Fingerprint, now: Timestamp) -> Option<Fingerprint> {
+        self.find(cookie, now).map(|sign_in| sign_in.token_sha256)
     }
 
     /// Signs a browser out.
@@ -91,14 +148,15 @@ impl SignIns {
     }
 }
 
-/// What a page with this cookie has to send with what it changes: another site can have the browser send the cookie,
-/// but cannot read the page.
-pub(super) fn csrf_token(cookie: &str) -> String {
-    let digest = Sha256::new().chain_update("csrf:").chain_update(cookie).finalize();
-    digest.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// Removes the oldest of those that share a limit, so that one more fits.
+fn make_room<T>(all: &mut Vec<T>, max: usize, shares: impl Fn(&T) -> bool) {
+    let count = all.iter().filter(|one| shares(one)).count();
+    let mut surplus = (count + 1).saturating_sub(max);
+    all.retain(|one| {
+        let goes = surplus > 0 && shares(one);
+        surplus -= usize::from(goes);
+        !goes
+    });
 }
 
 /// A link that nobody has used yet.
@@ -130,8 +188,7 @@ impl Links {
         let expires_at = later(now, self.life);
         let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
         unused.retain(|link| link.expires_at > now);
-        let surplus = (unused.len() + 1).saturating_sub(LINKS_MAX);
-        unused.drain(..surplus);
+        make_room(&mut unused, LINKS_MAX, |link| link.token.is(&token));
         unused.push(Link {
             code: Fingerprint::of(code.reveal()),
             token,
@@ -171,22 +228,30 @@ mod tests {
         Fingerprint::of("a token")
     }
 
+    fn begin(sign_ins: &SignIns, token: Fingerprint, by: Opener) -> Given {
+        sign_ins.begin(token, by, at(0), |_| true).expect("it is kept")
+    }
+
+    fn is_in(sign_ins: &SignIns, given: &Given, now: Timestamp) -> bool {
+        sign_ins.find(&Fingerprint::of(given.cookie.reveal()), now).is_some()
+    }
+
     #[test]
     fn a_sign_in_outlives_the_daemon_and_ends_in_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sign_ins.json");
-        let cookie = SignIns::open(&path, LIFE).begin(a_token(), at(0)).unwrap();
+        let given = begin(&SignIns::open(&path, LIFE, true), a_token(), Opener::Token);
         let file = std::fs::read_to_string(&path).unwrap();
-        assert!(!file.contains(cookie.reveal()), "only its fingerprint is kept");
-        let again = SignIns::open(&path, LIFE);
-        assert_eq!(
-            again.token_of(&Fingerprint::of(cookie.reveal()), at(59)),
-            Some(a_token())
-        );
-        assert_eq!(again.token_of(&Fingerprint::of(cookie.reveal()), at(60)), None);
+        let secret = given.secret.as_ref().unwrap().reveal();
+        let keeps_secrets = !file.contains(given.cookie.reveal()) && !file.contains(secret);
+        assert!(keeps_secrets, "only fingerprints are kept");
+        let again = SignIns::open(&path, LIFE, true);
+        let cookie = Fingerprint::of(given.cookie.reveal());
+        assert_eq!(again.token_of(&cookie, at(59)), Some(a_token()));
+        assert_eq!(again.token_of(&cookie, at(60)), None);
         assert_eq!(again.token_of(&Fingerprint::of(""), at(0)), None);
-        again.end(cookie.reveal()).unwrap();
-        assert_eq!(again.token_of(&Fingerprint::of(cookie.reveal()), at(0)), None);
+        again.end(given.cookie.reveal()).unwrap();
+        assert!(!is_in(&again, &given, at(0)));
     }
 
     #[test]
@@ -194,24 +259,43 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sign_ins.json");
         std::fs::write(&path, "{").unwrap();
-        let sign_ins = SignIns::open(&path, LIFE);
-        let cookie = sign_ins.begin(a_token(), at(0)).unwrap();
-        assert!(sign_ins.token_of(&Fingerprint::of(cookie.reveal()), at(1)).is_some());
+        let sign_ins = SignIns::open(&path, LIFE, false);
+        let given = begin(&sign_ins, a_token(), Opener::Link);
+        assert!(is_in(&sign_ins, &given, at(1)));
     }
 
     #[test]
-    fn the_oldest_browser_makes_room() {
+    fn the_oldest_browser_of_a_token_makes_room_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        let sign_ins = SignIns::open(&dir.path().join("sign_ins.json"), LIFE);
-        let first = sign_ins.begin(a_token(), at(0)).unwrap();
-        let others: Vec<Token> = (0..SIGN_INS_MAX)
-            .map(|_| sign_ins.begin(a_token(), at(0)).unwrap())
+        let sign_ins = SignIns::open(&dir.path().join("sign_ins.json"), LIFE, false);
+        let owners = begin(&sign_ins, Fingerprint::of("the owner's"), Opener::Link);
+        let all: Vec<Given> = (0..=SIGN_INS_MAX)
+            .map(|_| begin(&sign_ins, a_token(), Opener::Token))
             .collect();
-        assert_eq!(sign_ins.token_of(&Fingerprint::of(first.reveal()), at(1)), None);
+        assert!(!is_in(&sign_ins, &all[0], at(1)));
+        assert!(all[1..].iter().all(|given| is_in(&sign_ins, given, at(1))));
+        assert!(is_in(&sign_ins, &owners, at(1)), "it has another token");
+        let only_owner = |token: &Fingerprint| *token == Fingerprint::of("the owner's");
+        sign_ins.begin(a_token(), Opener::Token, at(1), only_owner).unwrap();
+        let kept = sign_ins.kept.all().len();
+        assert_eq!(kept, 2, "those of a token that is none any more are forgotten");
+    }
+
+    #[test]
+    fn a_browser_is_fresh_for_a_while_after_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let sign_ins = SignIns::open(&dir.path().join("sign_ins.json"), LIFE, false);
+        let find = |given: &Given| sign_ins.find(&Fingerprint::of(given.cookie.reveal()), at(0));
+        let by_link = find(&begin(&sign_ins, a_token(), Opener::Link)).unwrap();
+        let window = Duration::from_secs(10);
+        assert!(by_link.is_fresh(window, at(0)) && by_link.is_fresh(window, at(9)));
+        assert!(!by_link.is_fresh(window, at(10)) && !by_link.is_fresh(Duration::ZERO, at(0)));
+        assert!(!by_link.is_fresh(window, at(-1)), "the clock was set back");
+        let by_token = find(&begin(&sign_ins, a_token(), Opener::Token)).unwrap();
+        assert!(!by_token.is_fresh(window, at(0)));
         assert!(
-            others
-                .iter()
-                .all(|cookie| sign_ins.token_of(&Fingerprint::of(cookie.reveal()), at(1)).is_some())
+            !by_token.knows(None) && !by_token.knows(Some(&Fingerprint::of(""))),
+            "it has no secret"
         );
     }
 
@@ -228,9 +312,12 @@ mod tests {
     }
 
     #[test]
-    fn each_cookie_has_a_csrf_token_of_its_own() {
-        assert_eq!(csrf_token("a").len(), 64);
-        assert_ne!(csrf_token("a"), csrf_token("b"));
-        assert_ne!(csrf_token("a"), "a");
+    fn the_links_of_one_token_do_not_void_those_of_another() {
+        let links = Links::new(LIFE);
+        let (owners, _) = links.make(Fingerprint::of("the owner's"), "/".into(), at(0));
+        let (first, _) = links.make(a_token(), "/".into(), at(0));
+        (0..LINKS_MAX).for_each(|_| drop(links.make(a_token(), "/".into(), at(0))));
+        assert_eq!(links.take(first.reveal(), at(1)), None);
+        assert!(links.take(owners.reveal(), at(1)).is_some());
     }
 }

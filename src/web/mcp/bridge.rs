@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
@@ -15,8 +16,8 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body;
-use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
 use rmcp::ServerHandler;
 use rmcp::transport::streamable_http_server::StreamableHttpService;
 use serde::Deserialize;
@@ -25,8 +26,10 @@ use serde_json::json;
 use tokio::runtime;
 use tokio::task::AbortHandle;
 
-use super::sessions::Sessions;
-use crate::web::access::Caller;
+use super::sessions::{Introductions, Sessions};
+use super::signer;
+use crate::web::Faces;
+use crate::web::access::{Caller, Signer};
 use crate::web::error::{Code, Problem};
 
 /// The header that names what a request is about; the client must send it with `tasks/*`.
@@ -43,6 +46,8 @@ const INVALID_REQUEST: i32 = -32600;
 pub(super) struct Bridge<S> {
     /// rmcp's side.
     pub(super) service: StreamableHttpService<S, Sessions>,
+    /// Which sessions there are, and whose.
+    pub(super) introductions: Arc<Introductions>,
     /// Where it runs.
     pub(super) runtime: runtime::Handle,
     /// The longest request body, in bytes.
@@ -66,7 +71,14 @@ impl<S: ServerHandler + Send + 'static> Bridge<S> {
             return Problem::new(Code::BadHeader, "the request line or a header is malformed").error_response();
         };
         let service = self.service.clone();
-        let work = self.runtime.spawn(async move { service.handle(request).await });
+        let introductions = Arc::clone(&self.introductions);
+        let work = self.runtime.spawn(async move {
+            let signer = request.extensions().get().cloned();
+            match introductions.are_open_to(&request) {
+                true => signer::scope(signer, service.handle(request)).await,
+                false => no_session(),
+            }
+        });
         let _ended_with_us = AbortOnDrop(work.abort_handle());
         match work.await {
             // This is what it calls JSON that is no message.
@@ -109,6 +121,13 @@ fn no_message(code: i32, told: &str) -> HttpResponse {
     HttpResponse::BadRequest().json(json!({"jsonrpc": "2.0", "id": null, "error": {"code": code, "message": told}}))
 }
 
+/// What rmcp answers to who names a session that there is none of: another's session is none.
+fn no_session() -> http::Response<BoxBody<Bytes, Infallible>> {
+    let mut answer = http::Response::new(Full::new(Bytes::from_static(b"Not Found: Session not found")).boxed());
+    *answer.status_mut() = http::StatusCode::NOT_FOUND;
+    answer
+}
+
 /// A task that nobody waits for any more is ended.
 struct AbortOnDrop(AbortHandle);
 
@@ -137,6 +156,10 @@ fn to_rmcp(request: &HttpRequest, body: Bytes) -> Option<http::Request<Full<Byte
     *converted.headers_mut() = headers;
     if let Some(caller) = request.extensions().get::<Caller>() {
         converted.extensions_mut().insert(caller.clone());
+    }
+    let faces = request.app_data::<web::Data<Faces>>();
+    if let Some(signer) = faces.and_then(|faces| Signer::of(request, &faces.access)) {
+        converted.extensions_mut().insert(signer);
     }
     Some(converted)
 }

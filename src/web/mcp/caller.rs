@@ -17,7 +17,7 @@ use crate::web::access;
 pub(crate) const DIRECTORY_HEADER: &str = "X-CC-Executor-Directory";
 
 /// The header that names the MCP session.
-const SESSION_HEADER: &str = "Mcp-Session-Id";
+pub(super) const SESSION_HEADER: &str = "Mcp-Session-Id";
 
 /// The longest name of a client, in characters.
 const NAME_CHARS_MAX: usize = 32;
@@ -50,6 +50,8 @@ pub(super) struct Caller {
     pub(super) log_level: Option<Level>,
     /// Whose token it has; none only where a handler is served without our guard.
     pub(super) signed_in: Option<access::Caller>,
+    /// Names that token; empty where there is none.
+    pub(super) signer: String,
     /// What the journal calls it.
     pub(super) by: String,
 }
@@ -78,6 +80,12 @@ impl Caller {
                 .extensions
                 .get::<Parts>()
                 .and_then(|parts| parts.extensions.get().cloned()),
+            signer: context
+                .extensions
+                .get::<Parts>()
+                .and_then(|parts| parts.extensions.get::<access::Signer>())
+                .map(|signer| signer.id.clone())
+                .unwrap_or_default(),
             by: named(context.client_info().map(|client| client.name).as_deref()),
         }
     }

@@ -192,6 +192,20 @@ impl Events {
         lock(&self.live).retain(|_, writing| writing.of.as_ref() != Some(call));
     }
 
+    /// True if an event was sent to this MCP session.
+    pub(super) fn is_of_session(&self, event: &str, mcp_session: &str) -> bool {
+        let Some((_, stream)) = split(event) else { return false };
+        if stream == format!("{mcp_session}:common") {
+            return true;
+        }
+        let live = lock(&self.live).get(stream).and_then(|writing| writing.of.clone());
+        let kept = || {
+            let mut tail = Tail::open(&self.path(stream).ok()?).ok()?;
+            tail.lines().into_iter().find_map(|line| line.of)
+        };
+        live.or_else(kept).is_some_and(|call| call.mcp_session == mcp_session)
+    }
+
     /// Counts what was written; streams that are being written stay when the oldest are removed.
     fn grew(&self, files: usize, bytes: u64) {
         self.kept.grew(files, bytes, || {

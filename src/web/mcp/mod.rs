@@ -27,6 +27,7 @@ mod result;
 mod schema;
 mod server;
 mod sessions;
+mod signer;
 mod steer;
 mod subscriptions;
 mod tasks;
@@ -56,12 +57,12 @@ use self::interrupted::Notes;
 use self::log::Levels;
 pub use self::log::tell as tell_log;
 use self::server::{Door, Product};
-use self::sessions::{BusyMark, Introductions, Sessions, Uses};
+use self::sessions::{BusyMark, Introductions, Sessions, SharedIntroductions, Uses};
 use self::subscriptions::Subscriptions;
 use super::Faces;
 use super::access::audit::Audit;
 use crate::agent::launch::write_private;
-use crate::config::{McpSettings, Settings};
+use crate::config::{McpSettings, PageAddress, Settings};
 use crate::runtime::Handle;
 
 /// Threads of the runtime that MCP has to itself.
@@ -97,6 +98,7 @@ pub(crate) fn start(
         directory: &directory,
         body_bytes_max: settings.limits.body_bytes_max,
         limits: settings.mcp,
+        public: settings.server.public().ok().flatten(),
         stopping,
         calls,
         continuation,
@@ -138,6 +140,8 @@ pub struct EndpointOptions<'a> {
     pub body_bytes_max: usize,
     /// The most of everything.
     pub limits: McpSettings,
+    /// Address behind a proxy, where it may be called too.
+    pub public: Option<PageAddress>,
     /// Turns true when it is to end.
     pub stopping: watch::Receiver<bool>,
     /// The calls that run.
@@ -162,19 +166,24 @@ impl<S: ServerHandler + Clone + Send + Sync + 'static> Endpoint<S> {
             .build()?;
         let limits = options.limits;
         let events = Events::open(&options.directory.join("streams"), limits, options.continuation)?;
-        let introductions = Introductions::open(
+        let introductions = Arc::new(Introductions::open(
             &options.directory.join("sessions"),
             Arc::clone(&options.calls.0),
             limits,
-        )?;
+        )?);
         let mut config = StreamableHttpServerConfig::default();
         // Host and Origin are looked at before, for all routes and against the port; this is a second look.
         config.allowed_origins = ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"]
             .map(str::to_owned)
             .into();
+        if let Some(PageAddress { is_secure, host, port }) = options.public {
+            let scheme = if is_secure { "https" } else { "http" };
+            config.allowed_origins.push(format!("{scheme}://{host}:{port}"));
+            config.allowed_hosts.push(host);
+        }
         config.max_request_body_bytes = options.body_bytes_max;
         config.sse_keep_alive = Some(Duration::from_secs(limits.keep_alive_seconds));
-        config.session_store = Some(Arc::new(introductions));
+        config.session_store = Some(Arc::new(SharedIntroductions(Arc::clone(&introductions))));
         let stopped = config.cancellation_token.clone();
         let (mut stopping, kept) = (options.stopping, Arc::clone(&events));
         runtime.spawn(async move {
@@ -186,6 +195,7 @@ impl<S: ServerHandler + Clone + Send + Sync + 'static> Endpoint<S> {
         let sessions = Arc::new(Sessions::new(events, options.calls.0, limits));
         let bridge = Bridge {
             service: StreamableHttpService::new(move || Ok(handler.clone()), sessions, config),
+            introductions,
             runtime: runtime.handle().clone(),
             body_bytes_max: options.body_bytes_max,
         };

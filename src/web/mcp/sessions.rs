@@ -16,19 +16,23 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 use rmcp::model::{ClientJsonRpcMessage, ClientNotification, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_server::session::local::{
-    LocalSessionManager, LocalSessionManagerError, SessionConfig,
+    LocalSessionManager, LocalSessionManagerError, SessionConfig, SessionError,
 };
 use rmcp::transport::streamable_http_server::session::{
     RestoreOutcome, ServerSseMessage, SessionId, SessionManager, SessionState, SessionStore, SessionStoreError,
 };
+use serde::{Deserialize, Serialize};
 
 use super::SyncStream;
 use super::aside::{Dressing, undressed_event};
+use super::caller::SESSION_HEADER;
 use super::events::{Events, Interrupted, SharedEvents};
 use super::kept::{Bounds, Kept};
 use super::outflow::unhurried;
+use super::signer;
 use crate::agent::launch::write_private;
 use crate::config::McpSettings;
+use crate::web::access::Signer;
 
 type Transport = Dressing<<LocalSessionManager as SessionManager>::Transport>;
 type Error = LocalSessionManagerError;
@@ -183,6 +187,9 @@ impl SessionManager for Sessions {
         id: &SessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
+        if !self.events.is_of_session(&last_event_id, id) {
+            return Err(Error::SessionError(SessionError::InvalidEventId));
+        }
         let messages = SessionManager::resume(&self.inner, id, last_event_id).await?;
         Ok(self.used(id, messages))
     }
@@ -312,6 +319,22 @@ impl Stream for Busy {
     }
 }
 
+/// An introduction as it is written.
+#[derive(Serialize)]
+struct Introduction<'a> {
+    #[serde(flatten)]
+    state: &'a SessionState,
+    /// Whose token made the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signer: Option<String>,
+}
+
+/// What an introduction says of its owner.
+#[derive(Deserialize)]
+struct Owner {
+    signer: Option<String>,
+}
+
 /// How clients introduced themselves: one file a session.
 pub(super) struct Introductions {
     kept: Kept,
@@ -336,6 +359,23 @@ impl Introductions {
         is_name.then(|| self.kept.path(id))
     }
 
+    /// True unless a request names a session of another token. Sessions of versions that did not write down whose they are
+    /// belong to the machine's own token.
+    pub(super) fn are_open_to<B>(&self, request: &http::Request<B>) -> bool {
+        let Some(session) = request.headers().get(SESSION_HEADER) else {
+            return true;
+        };
+        let path = session.to_str().ok().and_then(|id| self.path(id));
+        let text = path.and_then(|path| fs::read(path).ok()).unwrap_or_default();
+        let owner: Option<Owner> = serde_json::from_slice(&text).ok();
+        // Where a handler is served without our guard, nobody has a token.
+        let signer = request.extensions().get::<Signer>();
+        match owner.and_then(|owner| owner.signer) {
+            Some(owner) => signer.is_some_and(|signer| signer.id == owner),
+            None => signer.is_none_or(|signer| signer.is_own),
+        }
+    }
+
     fn read(&self, id: &str) -> Result<Option<SessionState>, SessionStoreError> {
         let Some(path) = self.path(id) else { return Ok(None) };
         match fs::read(&path) {
@@ -352,7 +392,8 @@ impl Introductions {
 
     fn write(&self, id: &str, state: &SessionState) -> Result<(), SessionStoreError> {
         let path = self.path(id).ok_or("this is no name of a session")?;
-        write_private(&path, &serde_json::to_vec(state)?)?;
+        let signer = signer::current().map(|signer| signer.id);
+        write_private(&path, &serde_json::to_vec(&Introduction { state, signer })?)?;
         self.kept.grew(1, 0, || {
             let awake = self.use_of.awake();
             Box::new(move |name| awake.contains(name))
@@ -361,16 +402,19 @@ impl Introductions {
     }
 }
 
+/// What rmcp is given to keep introductions in.
+pub(super) struct SharedIntroductions(pub(super) Arc<Introductions>);
+
 type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
 
-impl SessionStore for Introductions {
+impl SessionStore for SharedIntroductions {
     fn load<'s, 'i, 'f>(&'s self, id: &'i str) -> Stored<'f, Option<SessionState>>
     where
         's: 'f,
         'i: 'f,
         Self: 'f,
     {
-        Box::pin(async move { self.read(id) })
+        Box::pin(async move { self.0.read(id) })
     }
 
     fn store<'s, 'i, 't, 'f>(&'s self, id: &'i str, state: &'t SessionState) -> Stored<'f, ()>
@@ -380,7 +424,7 @@ impl SessionStore for Introductions {
         't: 'f,
         Self: 'f,
     {
-        Box::pin(async move { self.write(id, state) })
+        Box::pin(async move { self.0.write(id, state) })
     }
 
     fn delete<'s, 'i, 'f>(&'s self, id: &'i str) -> Stored<'f, ()>
@@ -390,7 +434,7 @@ impl SessionStore for Introductions {
         Self: 'f,
     {
         Box::pin(async move {
-            if let Some(path) = self.path(id) {
+            if let Some(path) = self.0.path(id) {
                 let _ = fs::remove_file(path);
             }
             Ok(())

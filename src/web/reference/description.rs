@@ -163,7 +163,8 @@ impl Modify for Callers {
             .scheme(HttpAuthScheme::Bearer)
             .description(Some("A token; `cc-executor token` shows the machine's own"));
         let cookie = ApiKeyValue::with_description("cc_executor_PORT", "The page's cookie, named by the port");
-        let csrf = ApiKeyValue::with_description("X-CSRF-Token", "With the cookie, for all but reading");
+        let csrf = "With the cookie, for all but reading. Unless the page has a random name, `X-Page-Secret` as well";
+        let csrf = ApiKeyValue::with_description("X-CSRF-Token", csrf);
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
         components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
         components.add_security_scheme("csrf", SecurityScheme::ApiKey(ApiKey::Header(csrf)));

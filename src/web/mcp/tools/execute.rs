@@ -156,7 +156,10 @@ impl Call<'_> {
 
     /// A client of the stateless era calls again, with what its person said.
     async fn go_on(self, tool: &str, state: &str, responses: InputResponses) -> Result<CallToolResponse, ToolError> {
-        let opened = self.door.seal.open_json_with::<Kept>(state, tool.as_bytes());
+        let opened = self
+            .door
+            .seal
+            .open_json_with::<Kept>(state, self.binding(tool).as_bytes());
         let kept = opened.map_err(|_| ToolError::BadState)?;
         let summary = self.door.handle.get(kept.session).await?;
         for waiting in summary.questions.values().filter(|waiting| waiting.answer.is_none()) {
@@ -250,13 +253,19 @@ impl Call<'_> {
             )
         };
         let requests: InputRequests = questions.into_iter().map(named).collect();
-        let options = SealOptions::new().associated_data(tool.as_bytes()).ttl(STATE_TTL);
+        let binding = self.binding(tool);
+        let options = SealOptions::new().associated_data(binding.as_bytes()).ttl(STATE_TTL);
         let sealed = self
             .door
             .seal
             .seal_json_with(&kept, &options)
             .map_err(|_| ToolError::BadState)?;
         Ok(InputRequiredResult::new(Some(requests), Some(sealed)).into())
+    }
+
+    /// What a state that the client keeps is bound to: no other tool opens it, and no other token.
+    fn binding(self, tool: &str) -> String {
+        format!("{tool} {}", self.caller.signer)
     }
 
     async fn finish(self, session: SessionId, told: Narrator) -> Result<CallToolResponse, ToolError> {

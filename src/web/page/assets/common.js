@@ -1,5 +1,7 @@
 // What every page needs: calls to the daemon, times in the reader's zone, words for screen readers.
 
+import { secret } from "./secret.js";
+
 /** An answer that is a refusal, with the sentence of its problem document. */
 export class Refused extends Error {
     constructor(status, problem) {
@@ -37,6 +39,7 @@ async function renewCsrf() {
 async function send(method, path, body, headers) {
     const sent = { ...headers };
     if (csrf()) sent["X-CSRF-Token"] = csrf();
+    if (secret()) sent["X-Page-Secret"] = secret();
     if (body !== undefined) sent["Content-Type"] = "application/json";
     const response = await reach(path, { method, headers: sent, body: body && JSON.stringify(body) });
     return response.status === 204 ? null : response.json();
