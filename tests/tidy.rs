@@ -116,6 +116,11 @@ fn imports_run_one_way() {
 }
 
 #[test]
+fn one_module_starts_git() {
+    assert_tidy(rust_files(&["src"]).iter().flat_map(imports::git_complaints).collect());
+}
+
+#[test]
 fn the_pure_core_touches_nothing_outside() {
     assert_tidy(
         rust_files(&["src"])

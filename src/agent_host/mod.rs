@@ -55,6 +55,7 @@ mod proc;
 mod process;
 mod program;
 pub mod protocol;
+pub mod regular;
 mod reserve;
 mod socket;
 mod stdin;

@@ -32,6 +32,7 @@ pub mod traces;
 mod execution;
 mod family;
 mod files;
+mod git;
 mod messages;
 mod metrics;
 mod outside;

@@ -25,6 +25,7 @@ mod death;
 mod disk;
 mod doctor;
 mod faults;
+mod git;
 mod intake;
 mod kin;
 mod limits;

@@ -109,7 +109,9 @@ fn a_git_that_hangs_is_looked_at_once_and_ends_with_the_attempt() {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     daemon.set("PATH", &path);
     daemon.launch();
-    fs::create_dir(daemon.work().join(".git")).unwrap();
+    let repository = daemon.work().join(".git");
+    fs::create_dir_all(repository.join("objects")).unwrap();
+    fs::write(repository.join("HEAD"), "1".repeat(40)).unwrap();
     let steps: Vec<_> = (0..4).map(|n| format!("say {n} ;; wait 1100")).collect();
     let request = json!({"task": steps.join(" ;; "), "checkpoint_interval_seconds": 1});
     let id = daemon.create_with(request);

@@ -68,6 +68,16 @@ pub(super) fn complaints(file: &SourceFile) -> Vec<String> {
         .collect()
 }
 
+/// The module that starts git so that it runs nothing that a repository names.
+const GIT: &str = "src/runtime/git.rs";
+
+/// Complaints about a file that starts git by itself. Its tests are free.
+pub(super) fn git_complaints(file: &SourceFile) -> Vec<String> {
+    let starts_git = without_comments(before_tests(&file.text)).contains(r#"Command::new("git")"#);
+    let complaint = || format!("{}: only {GIT} may start git", file.path);
+    (starts_git && file.path != GIT).then(complaint).into_iter().collect()
+}
+
 /// Complaints about effects and clocks in the pure core. Its tests are free.
 pub(super) fn purity_complaints(file: &SourceFile) -> Vec<String> {
     let pure = top_level_module(&file.path).is_some_and(|own| PURE.contains(&own));
@@ -222,6 +232,15 @@ mod tests {
             "{found}"
         );
         assert_eq!(purity_complaints(&file("src/runtime/feed.rs", code)), [""; 0]);
+    }
+
+    #[test]
+    fn git_that_is_started_elsewhere_is_found() {
+        let code = "fn f() { Command::new(\"git\"); }";
+        assert_eq!(git_complaints(&file("src/runtime/files.rs", code)).len(), 1);
+        assert_eq!(git_complaints(&file(GIT, code)), [""; 0]);
+        let in_tests = format!("#[cfg(test)]\nmod tests {{\n{code}\n}}\n");
+        assert_eq!(git_complaints(&file("src/runtime/files.rs", &in_tests)), [""; 0]);
     }
 
     #[test]

@@ -1,13 +1,10 @@
 //! Checkpoints: after each step that leaves nothing open, and at least once an interval in which anything happened.
 
-use std::path::Path;
-use std::process::Stdio;
-
-use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::spending::Meter;
 use super::*;
+use crate::runtime::git;
 use crate::session::checkpoint::{Checkpoint, GitState};
 use crate::session::message::{Message, Usage};
 use crate::session::turn::Turns;
@@ -112,6 +109,8 @@ impl Execution {
         }
         (self.checkpoints.looked, self.checkpoints.is_looking) = (Some(Instant::now()), true);
         let directory = self.task.request.cwd.clone();
+        let settings = &self.surroundings.settings;
+        let place = settings.session_directory(self.task.session_id).join("git");
         let (connecting, at_git) = (
             Arc::clone(&self.surroundings.connecting),
             Arc::clone(&self.surroundings.at_git),
@@ -120,67 +119,11 @@ impl Execution {
             // The semaphores are never closed. Of the first a turn is waited for and not taken: the queue is a fair one.
             drop(connecting.acquire().await);
             let _turn = at_git.acquire().await.ok();
-            tokio::time::timeout(GIT_TIMEOUT, git_state(&directory)).await
+            tokio::time::timeout(GIT_TIMEOUT, git::state(&directory, &place)).await
         };
         ctx.spawn(looking.into_actor(self).map(|git, act, _| {
             act.checkpoints.is_looking = false;
             act.checkpoints.git = git.ok().flatten();
         }));
-    }
-}
-
-/// The commit and whether tracked files differ from it; none outside a repository, for which no process is started, and
-/// before the first commit. Takes no lock of git's, so that it is in nobody's way. Whoever stops waiting for it ends it.
-async fn git_state(directory: &Path) -> Option<GitState> {
-    if !is_in_repository(directory).await {
-        return None;
-    }
-    let mut git = Command::new("git");
-    git.arg("-C").arg(directory);
-    git.args(["--no-optional-locks", "status"]);
-    git.args(["--porcelain=v2", "--branch", "--untracked-files=no"]);
-    git.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let output = git.output().await.ok()?;
-    output.status.success().then_some(())?;
-    parse_status(&String::from_utf8_lossy(&output.stdout))
-}
-
-async fn is_in_repository(directory: &Path) -> bool {
-    for above in directory.ancestors() {
-        if tokio::fs::try_exists(above.join(".git")).await.unwrap_or(false) {
-            return true;
-        }
-    }
-    false
-}
-
-/// Reads what `git status --porcelain=v2 --branch` says: a line of headers begins with `#`, every other one is a change.
-fn parse_status(status: &str) -> Option<GitState> {
-    let commit = status.lines().find_map(|line| line.strip_prefix("# branch.oid "))?;
-    let is_dirty = status.lines().any(|line| !line.starts_with('#'));
-    (commit != "(initial)").then(|| GitState {
-        commit: commit.to_owned(),
-        dirty: is_dirty,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_tells_the_commit_and_whether_tracked_files_differ_from_it() {
-        let head = "# branch.oid 1f3a\n# branch.head main\n";
-        let state = |dirty| {
-            Some(GitState {
-                commit: "1f3a".to_owned(),
-                dirty,
-            })
-        };
-        assert_eq!(parse_status(head), state(false));
-        let change = "1 .M N... 100644 100644 100644 aa aa src/lib.rs\n";
-        assert_eq!(parse_status(&format!("{head}{change}")), state(true));
-        assert_eq!(parse_status("# branch.oid (initial)\n# branch.head main\n"), None);
-        assert_eq!(parse_status(""), None);
     }
 }
