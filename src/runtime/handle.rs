@@ -288,7 +288,8 @@ impl Handle {
         let settings = Arc::clone(&self.settings);
         let (request, env) = (new.request.clone(), new.environment());
         new.env = None;
-        new.request.cwd = blocking(move || intake::take_in(&settings, id, &request, env)).await??;
+        let taken = blocking(move || intake::take_in(&settings, id, &request, env)).await??;
+        taken.put_into(&mut new.request);
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Create { id, new, notice, reply });
         answer.await.unwrap_or(Err(CallError::Stopping))

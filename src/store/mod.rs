@@ -3,6 +3,7 @@
 //! One writer thread commits; readers have connections of their own. What a store has acknowledged survives `kill -9`
 //! and a power cut, and nothing is ever visible to anybody before that.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::{Created, Entry, UnreadableRecord};
+use crate::session::secrets::shown_creation;
 use crate::session::summary::Summary;
 
 pub mod health;
@@ -95,7 +97,7 @@ impl Stored {
         Entry::from_json(&self.kind, &self.data)
     }
 
-    /// The record as every client sees it, one JSON object without line breaks.
+    /// The record as every client sees it, one JSON object without line breaks and without secrets.
     pub fn to_json(&self) -> String {
         let Self {
             id: _,
@@ -106,6 +108,10 @@ impl Stored {
             kind,
             data,
         } = self;
+        let data = match kind.as_str() {
+            "session.created" => shown_creation(data),
+            _ => Cow::Borrowed(data.as_str()),
+        };
         format!(
             r#"{{"seq":{seq},"session_id":"{session_id}","attempt":{attempt},"at":"{at:.3}","kind":"{kind}","data":{data}}}"#
         )

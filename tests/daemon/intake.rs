@@ -69,6 +69,82 @@ fn a_file_that_a_request_names_may_change_and_go_once_the_request_is_accepted() 
     });
 }
 
+/// Everything that a viewer can read of a session.
+fn read_by_viewers(daemon: &TestDaemon, id: &str) -> Vec<String> {
+    let mut read: Vec<String> = [
+        format!("/api/sessions/{id}"),
+        format!("/api/sessions/{id}/records"),
+        format!("/api/sessions/{id}/export?format=json"),
+    ]
+    .map(|path| daemon.get(&path).1.to_string())
+    .into();
+    let stream = daemon.stream(&format!("/execution/{id}/stream?after=0"), None);
+    read.extend(stream.map(|event| format!("{event:?}")));
+    for arguments in [&["export", id][..], &["logs", "--json", id], &["ls", "--json"]] {
+        let output = daemon.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        read.push(String::from_utf8(output.stdout).unwrap());
+    }
+    read
+}
+
+#[test]
+fn values_of_env_and_headers_are_in_no_record_and_reach_the_agent() {
+    let mut daemon = TestDaemon::start();
+    let config = r#"{"mcpServers":{"s":{"command":"true","env":{"KEY":"hunter2"}},"w":{"url":"http://127.0.0.1:9","headers":{"X-Key":"hunter2"}}}}"#;
+    let id = daemon.create_with(json!({"task": "say one ;; max-turns", "mcp_config": [config]}));
+    daemon.wait_for(&id, "failed");
+    let created = || daemon.records_of(&id, "session.created").remove(0);
+    let recorded = |created: &Value| created["data"]["request"]["mcp_config"][0].as_str().unwrap().to_owned();
+    let shown = recorded(&created());
+    assert!(shown.contains("KEY") && shown.contains("X-Key"), "{shown}");
+    let check = |daemon: &TestDaemon| {
+        for read in read_by_viewers(daemon, &id) {
+            assert!(!read.contains("hunter2"), "{read}");
+        }
+    };
+    check(&daemon);
+    let database = rusqlite::Connection::open(daemon.state().join("journal.sqlite3")).unwrap();
+    let count = "SELECT count(*) FROM records WHERE instr(body, 'hunter2') > 0";
+    let holding = |database: &rusqlite::Connection| database.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(holding(&database), 0);
+    drop(database);
+    let (_, fork) = daemon.post(&format!("/api/sessions/{id}/fork"), &json!({"instruction": "say two"}));
+    let copy = fork["session_id"].as_str().unwrap().to_owned();
+    daemon.wait_for(&copy, "completed");
+    for session in [&id, &copy] {
+        let kept = named_file(&plan(&daemon, session, 1), "mcp-config");
+        assert_eq!(
+            (fs::read_to_string(&kept).unwrap().as_str(), mode(&kept)),
+            (config, 0o600)
+        );
+    }
+
+    // The version before has written the values down, and kept no file.
+    daemon.terminate();
+    let database = rusqlite::Connection::open(daemon.state().join("journal.sqlite3")).unwrap();
+    let old = serde_json::to_string(config).unwrap().trim_matches('"').to_owned();
+    let new = serde_json::to_string(&shown).unwrap().trim_matches('"').to_owned();
+    let change = "UPDATE records SET body = replace(body, ?1, ?2) WHERE kind = 'session.created' AND seq = 1";
+    assert!(database.execute(change, [&new, &old]).unwrap() > 0);
+    assert_eq!(holding(&database), 2);
+    drop(database);
+    fs::remove_file(named_file(&plan(&daemon, &id, 1), "mcp-config")).unwrap();
+    daemon.launch();
+    check(&daemon);
+    let (status, view) = daemon.post(
+        &format!("/api/sessions/{id}/resume"),
+        &json!({"instruction": "say two"}),
+    );
+    assert_eq!(status, 202, "{view}");
+    daemon.wait_for(&id, "completed");
+    let kept = named_file(&plan(&daemon, &id, 2), "mcp-config");
+    assert_eq!(
+        (fs::read_to_string(&kept).unwrap().as_str(), mode(&kept)),
+        (config, 0o600)
+    );
+}
+
 #[test]
 fn a_file_that_cannot_be_taken_in_is_refused_at_once_and_leaves_nothing() {
     let daemon = TestDaemon::start();

@@ -29,6 +29,7 @@ use crate::session::limits::Used;
 use crate::session::opening::{Groundwork, goes_on};
 use crate::session::outcome::{Cause, Ending};
 use crate::session::request::{OriginHow, Request};
+use crate::session::secrets::is_masked;
 use crate::session::summary::Summary;
 use crate::store::{PAGE_RECORDS_MAX, Store, StoreError};
 
@@ -130,7 +131,7 @@ pub(super) fn prepare(
         source,
     };
     launch::private_directory(&temporary).map_err(failed)?;
-    let request = &*with_kept_files(settings, session, request);
+    let request = &*with_kept_files(settings, session, request)?;
     let effective = terms::in_force(store, summary)?;
     let secrets = settings.secrets_file(session);
     let secret = secrets::keep(&secrets, attempt);
@@ -237,17 +238,24 @@ fn groundwork(
     Ok(groundwork)
 }
 
-/// The request with the copies of the files that it names. Where a daemon of the version before has kept no copy, the
-/// file itself is read.
-fn with_kept_files<'a>(settings: &RuntimeSettings, session: SessionId, request: &'a Request) -> Cow<'a, Request> {
-    let mut request = Cow::Borrowed(request);
-    for n in 0..request.mcp_config.len() {
+/// The request with the files that are kept of it. Where a daemon of the version before has kept none, what the request
+/// says is taken; a record of this version says it without values.
+fn with_kept_files<'a>(
+    settings: &RuntimeSettings,
+    session: SessionId,
+    request: &'a Request,
+) -> Result<Cow<'a, Request>, LaunchError> {
+    let mut as_kept = Cow::Borrowed(request);
+    for (n, config) in request.mcp_config.iter().enumerate() {
         let kept = settings.mcp_config_file(session, n);
         if kept.exists() {
-            request.to_mut().mcp_config[n] = kept.to_string_lossy().into_owned();
+            as_kept.to_mut().mcp_config[n] = kept.to_string_lossy().into_owned();
+        } else if is_masked(config) {
+            let source = std::io::ErrorKind::NotFound.into();
+            return Err(LaunchError::Prepare { path: kept, source });
         }
     }
-    request
+    Ok(as_kept)
 }
 
 /// The request as this attempt runs it, under the terms that hold by now.

@@ -1,18 +1,17 @@
 //! What a request brings with it: the directory, the environment and the files that it names. All of it is taken in when
 //! the request is accepted, so that what becomes of a file later changes nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use rustix::process::{Resource, getrlimit};
 
 use super::{CallError, EnvironmentBase, NewSession, directories};
 use crate::agent::environment::{self, Conversation, Remaining};
 use crate::agent::launch;
+use crate::agent_host::regular;
 use crate::runtime::execution::{agent_environment, daemon_environment};
 use crate::runtime::places;
 use crate::runtime::settings::RuntimeSettings;
@@ -20,6 +19,7 @@ use crate::session::id::{Attempt, SessionId};
 use crate::session::request::{
     ARGUMENT_BYTES_MAX, InvalidRequest, Request, TASK_BYTES_MAX, check_mcp_config, is_inline,
 };
+use crate::session::secrets::{MASK, is_masked};
 use crate::store::StoreError;
 
 /// The longest file that is taken in, in bytes.
@@ -44,14 +44,29 @@ impl NewSession {
     }
 }
 
-/// Checks the directory, and keeps environment and files in the session's own directory. Returns the working directory
-/// without links and dots.
+/// What stands in the record of a request instead of what was given.
+#[derive(Debug)]
+pub(super) struct TakenIn {
+    /// The working directory without links and dots.
+    pub cwd: PathBuf,
+    /// The MCP configurations without secrets.
+    pub mcp_config: Vec<String>,
+}
+
+impl TakenIn {
+    /// Makes the request what is recorded.
+    pub(super) fn put_into(self, request: &mut Request) {
+        (request.cwd, request.mcp_config) = (self.cwd, self.mcp_config);
+    }
+}
+
+/// Checks the directory, and keeps environment, MCP configurations and files in the session's own directory.
 pub(super) fn take_in(
     settings: &RuntimeSettings,
     id: SessionId,
     request: &Request,
     env: Option<BTreeMap<String, String>>,
-) -> Result<PathBuf, CallError> {
+) -> Result<TakenIn, CallError> {
     let cwd = directories::resolve(&settings.allowed_directories, request)?;
     if let Some(env) = env {
         let json = serde_json::to_vec(&env).map_err(io::Error::other);
@@ -61,16 +76,31 @@ pub(super) fn take_in(
     for (n, config) in request.mcp_config.iter().enumerate() {
         let kept = settings.mcp_config_file(id, n);
         // A copy of a session has the file of that one already.
-        if is_inline(config) || kept.exists() {
+        if kept.exists() {
             continue;
         }
-        let text = read_mcp_config(&cwd, config)?;
+        let text = match is_inline(config) {
+            true => Cow::Borrowed(with_values(n, config)?),
+            false => Cow::Owned(read_mcp_config(&cwd, config)?),
+        };
         keep(settings, id, &kept, text.as_bytes()).map_err(|error| unwritten(settings, &error))?;
     }
     check_command_line(settings, id, request)?;
     let places = places::of(request, &cwd)?;
     places::keep(settings, id, &places).map_err(|error| unwritten(settings, &error))?;
-    Ok(cwd)
+    let mcp_config = request.without_secrets().into_owned().mcp_config;
+    Ok(TakenIn { cwd, mcp_config })
+}
+
+/// A configuration as it was shown has no values, so it can start nothing.
+fn with_values(n: usize, config: &str) -> Result<&str, InvalidRequest> {
+    if !is_masked(config) {
+        return Ok(config);
+    }
+    Err(InvalidRequest::BadMcpConfig {
+        name: format!("number {}", n + 1),
+        why: format!("{MASK} stands in place of values under env or headers: give the values"),
+    })
 }
 
 /// Copies what another session has taken in. Returns true if that had an environment.
@@ -95,7 +125,7 @@ pub(super) fn copy_environment(settings: &RuntimeSettings, from: SessionId, to: 
 
 /// Returns true if there was such a file.
 fn copy_file(settings: &RuntimeSettings, to: SessionId, old: &Path, new: &Path) -> Result<bool, CallError> {
-    match std::fs::read(old) {
+    match regular::read(old) {
         Ok(bytes) => {
             keep(settings, to, new, &bytes).map_err(|error| unwritten(settings, &error))?;
             Ok(true)
@@ -125,25 +155,11 @@ fn read_mcp_config(cwd: &Path, path: &str) -> Result<String, InvalidRequest> {
         name: path.to_owned(),
         why,
     };
-    let text = read_file(&cwd.join(path)).map_err(|error| bad(format!("the file cannot be read: {error}")))?;
+    let text = regular::read_at_most(&cwd.join(path), FILE_BYTES_MAX);
+    let text = text.map_err(|error| bad(format!("the file cannot be read: {error}")))?;
     let text = String::from_utf8(text).map_err(|_| bad("it is not UTF-8 text".to_owned()))?;
     check_mcp_config(&text, || path.to_owned())?;
     Ok(text)
-}
-
-/// Reads a regular file. A pipe, on which nobody may ever write, is refused and not waited for.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let no_wait = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
-    }
-    Ok(bytes)
 }
 
 /// Refuses arguments and variables that the system would not take when the agent starts.
@@ -243,7 +259,8 @@ mod tests {
         let kept = place.settings.mcp_config_file(id, 1);
         assert_eq!(fs::read_to_string(&kept).unwrap(), r#"{"mcpServers":{}}"#);
         assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(!place.settings.mcp_config_file(id, 0).exists(), "that is no file");
+        let inline = place.settings.mcp_config_file(id, 0);
+        assert_eq!(fs::read_to_string(inline).unwrap(), "{}");
 
         let (other, request) = (SessionId::new(), place.request(&["{}", "b.json"]));
         assert!(
@@ -252,6 +269,27 @@ mod tests {
         );
         take_in(&place.settings, other, &request, None).unwrap();
         assert!(place.settings.mcp_config_file(other, 1).exists());
+    }
+
+    #[test]
+    fn a_record_has_the_names_of_secrets_and_a_private_file_the_values() {
+        let place = place();
+        let config = r#"{"mcpServers":{"s":{"command":"x","env":{"KEY":"hunter2"}}}}"#;
+        let (id, request) = (SessionId::new(), place.request(&[config]));
+        let taken = take_in(&place.settings, id, &request, None).unwrap();
+        let recorded = r#"{"mcpServers":{"s":{"command":"x","env":{"KEY":"***"}}}}"#;
+        assert_eq!(taken.mcp_config, [recorded]);
+        let kept = place.settings.mcp_config_file(id, 0);
+        assert_eq!(fs::read_to_string(&kept).unwrap(), config);
+        assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let (other, request) = (SessionId::new(), place.request(&[recorded]));
+        copy(&place.settings, &request, id, other).unwrap();
+        take_in(&place.settings, other, &request, None).unwrap();
+        let copied = place.settings.mcp_config_file(other, 0);
+        assert_eq!(fs::read_to_string(copied).unwrap(), config);
+        let told = place.take_in(&[recorded]).unwrap_err().to_string();
+        assert!(told.contains("number 1") && told.contains("give the values"), "{told}");
     }
 
     #[test]

@@ -194,7 +194,7 @@ fn created_line(created: &Created) -> String {
 
 /// What was asked for, without the task: that is the first message.
 fn request(created: &Created) -> Markup {
-    let mut rest = serde_json::to_value(&created.request).unwrap_or_default();
+    let mut rest = serde_json::to_value(created.request.without_secrets()).unwrap_or_default();
     if let Some(fields) = rest.as_object_mut() {
         fields.remove("task");
         fields.remove("cwd");
