@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::agent::environment::ENCLOSING_SESSION;
 use crate::agent::launch::write_private;
 use crate::agent_host::cgroup::{Bounds, Tree};
-use crate::agent_host::{self, protocol::ATTEMPT_MARK};
+use crate::agent_host::{self, protocol::ATTEMPT_MARK, regular};
 use crate::config::{Environment, Flag, Paths, Settings, Sources};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::traces::Traces;
@@ -32,6 +32,9 @@ use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{Commit, Observer, Shortage, Store};
 use crate::telemetry::{self, LogTo};
 use crate::web::{Doctor, Server, Token};
+
+/// How deep files of ours lie in the state directory, besides those of sessions.
+const STATE_DEPTH: usize = 3;
 
 /// How often the lock of the state directory is tried: a client that looks whether a daemon lives holds it for a moment.
 const LOCK_TRIES: u32 = 10;
@@ -93,6 +96,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     leave_enclosing_session()?;
     let (settings, paths) = settings_and_paths(options)?;
     paths.create()?;
+    check_state_files(&paths)?;
     let _lock = take_lock(&paths)?;
     let log_to = if options.log_to_files {
         LogTo::Files(paths.logs())
@@ -133,7 +137,17 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
 /// Whether a daemon of this version with these options could read its settings and its journal.
 pub fn check(options: &Options) -> anyhow::Result<()> {
     let (_, paths) = settings_and_paths(options)?;
+    check_state_files(&paths)?;
     Ok(sqlite::check_format(&paths.journal())?)
+}
+
+/// A pipe or a device in the place of a file of ours would be waited for without end. The directories of sessions are
+/// many; what is read there is looked at when it is read.
+fn check_state_files(paths: &Paths) -> anyhow::Result<()> {
+    if !paths.state.exists() {
+        return Ok(());
+    }
+    regular::check(&paths.state, STATE_DEPTH, "sessions").context("the state directory cannot be used")
 }
 
 /// Everybody who is told of commits.
@@ -311,7 +325,7 @@ fn already_running(paths: &Paths) -> String {
 }
 
 fn read_daemon_file(path: &Path) -> Option<DaemonFile> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    serde_json::from_slice(&regular::read(path).ok()?).ok()
 }
 
 /// What this daemon says about itself.

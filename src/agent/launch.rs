@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::agent_host;
 use crate::agent_host::protocol::{LaunchPlan, files};
+use crate::agent_host::regular;
 
 use super::environment::SideFile;
 use super::socket::{self, HostSocket, Unreachable};
@@ -103,7 +104,7 @@ pub fn prepare(directory: &Path, plan: &LaunchPlan, side_files: &[SideFile]) -> 
 /// Reads the plan of an attempt that was prepared before, none where it was not.
 pub fn plan(directory: &Path) -> Result<Option<LaunchPlan>, LaunchError> {
     let path = directory.join(files::LAUNCH);
-    match std::fs::read(&path) {
+    match regular::read(&path) {
         Ok(json) => serde_json::from_slice(&json)
             .map(Some)
             .map_err(|error| LaunchError::Plan {

@@ -5,12 +5,13 @@
 //! `queued_command` with our id as its `source_uuid`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use uuid::Uuid;
+
+use crate::agent_host::regular;
 
 /// The variable of an agent's environment that says where it keeps its files.
 pub const CONFIGURATION: &str = "CLAUDE_CONFIG_DIR";
@@ -126,7 +127,7 @@ pub fn directory(path: &Path) -> Option<PathBuf> {
     struct Place {
         cwd: Option<PathBuf>,
     }
-    let lines = BufReader::new(File::open(path).ok()?).lines();
+    let lines = BufReader::new(regular::open(path).ok()?).lines();
     let places = lines
         .map_while(Result::ok)
         .filter_map(|line| serde_json::from_str::<Place>(&line).ok());
@@ -140,7 +141,7 @@ pub fn look(path: &Path, wanted: &BTreeSet<Uuid>) -> io::Result<Seen> {
         return Ok(seen);
     }
     let wanted: Vec<(Uuid, String)> = wanted.iter().map(|uuid| (*uuid, uuid.to_string())).collect();
-    let mut lines = BufReader::with_capacity(256 * 1024, File::open(path)?);
+    let mut lines = BufReader::with_capacity(256 * 1024, regular::open(path)?);
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line)? > 0 {
         let text = String::from_utf8_lossy(&line);

@@ -8,6 +8,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::regular;
+
 /// What stands in a file that should be JSON.
 pub(super) enum Stored<T> {
     /// No such file.
@@ -36,7 +38,7 @@ pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()>
 
 /// Reads a value; what cannot be understood is told apart from what is not there.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Stored<T> {
-    match fs::read(path) {
+    match regular::read(path) {
         Ok(text) => serde_json::from_slice(&text).map_or(Stored::Unreadable, Stored::Value),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Stored::Absent,
         Err(_) => Stored::Unreadable,
@@ -76,7 +78,7 @@ pub(super) fn length(file: &File) -> u64 {
 /// The end of a text file, empty when there is none; what is not UTF-8 is replaced.
 pub(crate) fn tail(path: &Path, bytes_max: u64) -> String {
     let read = || {
-        let file = File::open(path)?;
+        let file = regular::open(path)?;
         let begin = file.metadata()?.len().saturating_sub(bytes_max);
         let mut text = vec![0; usize::try_from(bytes_max).unwrap_or(usize::MAX)];
         let read = file.read_at(&mut text, begin)?;

@@ -41,13 +41,30 @@ pub fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Errors if something other than a regular file is at `path`. That nothing is there is no error.
-pub fn check(path: &Path) -> io::Result<()> {
-    match std::fs::metadata(path) {
-        Ok(metadata) => refuse_unless_regular(metadata.file_type()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+/// Errors with its name if a pipe or a device lies in `directory` or, down to `depth`, below it. Folders of the name
+/// `passed_over` are not looked into.
+pub fn check(directory: &Path, depth: usize, passed_over: &str) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let path = entry.path();
+        let kind = match entry.file_type()? {
+            kind if kind.is_symlink() => match std::fs::metadata(&path) {
+                Ok(metadata) => metadata.file_type(),
+                // It leads nowhere.
+                Err(_) => continue,
+            },
+            kind => kind,
+        };
+        if kind.is_fifo() || kind.is_char_device() || kind.is_block_device() {
+            let what = name(kind).unwrap_or_default();
+            let told = format!("{}: it is {what}, not a regular file: remove it", path.display());
+            return Err(io::Error::other(told));
+        }
+        if entry.file_type()?.is_dir() && depth > 0 && entry.file_name() != passed_over {
+            check(&path, depth - 1, passed_over)?;
+        }
     }
+    Ok(())
 }
 
 fn refuse_unless_regular(kind: FileType) -> io::Result<()> {
@@ -79,6 +96,7 @@ fn name(kind: FileType) -> Option<&'static str> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn what_is_no_regular_file_is_named_and_not_waited_for() {
@@ -90,16 +108,38 @@ mod tests {
             (Path::new("/dev/null"), "it is a device"),
             (root.path(), "it is a directory"),
         ] {
-            for told in [read(path).unwrap_err(), check(path).unwrap_err()] {
-                assert!(told.to_string().starts_with(what), "{told}");
-            }
+            let told = read(path).unwrap_err().to_string();
+            assert!(told.starts_with(what), "{told}");
         }
         let file = root.path().join("file");
-        assert!(check(&file).is_ok(), "nothing is there");
         fs::write(&file, "text").unwrap();
         assert_eq!(read_to_string(&file).unwrap(), "text");
         assert_eq!(read_at_most(&file, 4).unwrap(), b"text");
         assert!(read_at_most(&file, 3).unwrap_err().to_string().contains("3 bytes"));
-        assert!(check(&file).is_ok());
+    }
+
+    #[test]
+    fn a_pipe_or_device_below_a_directory_is_told_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        let below = root.path().join("below");
+        fs::create_dir(&below).unwrap();
+        fs::write(below.join("file"), "").unwrap();
+        symlink("/missing", root.path().join("nowhere")).unwrap();
+        assert!(check(root.path(), 1, "sessions").is_ok());
+        let pipe = below.join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        let told = check(root.path(), 1, "sessions").unwrap_err().to_string();
+        assert!(
+            told.contains(&pipe.display().to_string()) && told.contains("a pipe"),
+            "{told}"
+        );
+        assert!(check(root.path(), 0, "sessions").is_ok() && check(root.path(), 1, "below").is_ok());
+        symlink("/dev/null", root.path().join("link")).unwrap();
+        assert!(
+            check(root.path(), 0, "sessions")
+                .unwrap_err()
+                .to_string()
+                .contains("a device")
+        );
     }
 }

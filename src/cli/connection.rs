@@ -1,6 +1,6 @@
 //! Finding the daemon: by what it wrote into the state directory, never by guessing a port.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::exit::Failure;
 use super::family::is_inside_agent;
 use super::way::{Way, is_accepted_at, listener_at};
+use crate::agent_host::regular;
 use crate::config::{DAEMON_LOCK, Environment, Paths, Settings, Sources, is_daemon_socket};
 
 /// The variables that name a daemon elsewhere, and a token for it.
@@ -152,7 +153,7 @@ fn look_here(state_dir: &Path) -> Option<Connection> {
     if ![user, 0].contains(&geteuid().as_raw()) {
         return None;
     }
-    let text = fs::read(state_dir.join("daemon.json")).ok()?;
+    let text = regular::read(&state_dir.join("daemon.json")).ok()?;
     let daemon: DaemonFile = serde_json::from_slice(&text).ok()?;
     let (way, pid) = match &daemon.socket {
         Some(socket) => by_socket(socket, state_dir, user)?,
@@ -192,7 +193,7 @@ fn by_port(address: SocketAddr, state_dir: &Path, user: u32) -> Option<Way> {
     if !is_accepted_at(address, user) || !is_locked(&state_dir.join(DAEMON_LOCK)) {
         return None;
     }
-    let token = fs::read_to_string(state_dir.join("token")).ok()?.trim().to_owned();
+    let token = regular::read_to_string(&state_dir.join("token")).ok()?.trim().to_owned();
     Some(Way::Port { address, user, token })
 }
 
@@ -206,7 +207,7 @@ fn owner_if_private(directory: &Path) -> Option<u32> {
 
 /// Whether a living process holds this lock.
 pub(crate) fn is_locked(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else {
+    let Ok(file) = regular::open(path) else {
         return false;
     };
     match flock(&file, FlockOperation::NonBlockingLockShared) {
@@ -218,6 +219,7 @@ pub(crate) fn is_locked(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::net::TcpListener;
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixListener;

@@ -2,8 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -219,4 +222,62 @@ fn a_copy_of_a_state_directory_leaves_the_agents_to_the_daemon_of_the_original()
     until("its host to end", || daemon.hosts_of(&id).is_empty().then_some(()));
     other.cancel(&id);
     other.wait_for(&id, "cancelled");
+}
+
+/// Runs a command that has to end by itself: its exit code and what it says.
+fn ends(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let status = until("the command to end", || child.try_wait().unwrap());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (status.code(), said)
+}
+
+#[test]
+fn a_pipe_among_the_state_files_is_told_by_name_and_not_waited_for() {
+    let mut daemon = TestDaemon::start();
+    let request = json!({"task": "say one ;; max-turns", "env": {"A": "1"}});
+    let id = daemon.create_with(request);
+    daemon.wait_for(&id, "failed");
+    assert_eq!(daemon.terminate(), Some(0));
+    let pipe = |path: &Path| {
+        let aside = path.with_extension("aside");
+        let was_there = fs::rename(path, &aside).is_ok();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        let path = path.to_owned();
+        move || {
+            fs::remove_file(&path).unwrap();
+            assert!(!was_there || fs::rename(&aside, &path).is_ok());
+        }
+    };
+    for name in [
+        "daemon.json",
+        "token",
+        "journal.sqlite3",
+        "projects.json",
+        "access/audit.jsonl",
+    ] {
+        let path = daemon.state().join(name);
+        let undo = pipe(&path);
+        let (code, said) = ends(daemon.command(&["serve"]));
+        let named = said.contains(&path.display().to_string()) && said.contains("it is a pipe");
+        assert!(code != Some(0) && named, "{name}: {code:?} {said}");
+        let (code, said) = ends(daemon.command(&["ls"]));
+        assert_eq!(code, Some(4), "{name}: {said}");
+        undo();
+    }
+    daemon.launch();
+    let undo = pipe(&daemon.state().join(format!("sessions/{id}/environment.json")));
+    let (status, view) = daemon.post(
+        &format!("/api/sessions/{id}/resume"),
+        &json!({"instruction": "say two"}),
+    );
+    assert_eq!(status, 202, "{view}");
+    let view = daemon.wait_for(&id, "failed");
+    let note = view["note"].as_str().unwrap();
+    assert!(
+        note.contains("environment.json") && note.contains("it is a pipe"),
+        "{view:#}"
+    );
+    undo();
 }

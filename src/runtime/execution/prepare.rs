@@ -13,7 +13,7 @@ use crate::agent::secrets;
 use crate::agent::transcript::{self, Seen};
 use crate::agent::wire::decode::TIMER_TOOLS;
 use crate::agent_host::protocol::LaunchPlan;
-use crate::agent_host::{self, Mark};
+use crate::agent_host::{self, Mark, regular};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::spans::span_of;
 use crate::runtime::{family, places, terms};
@@ -394,7 +394,7 @@ pub(in crate::runtime) fn agent_environment(
     session: SessionId,
 ) -> Result<BTreeMap<String, String>, LaunchError> {
     let path = settings.environment_file(session);
-    let mut env = match std::fs::read(&path) {
+    let mut env = match regular::read(&path) {
         Ok(json) => serde_json::from_slice(&json).map_err(|error| LaunchError::Plan {
             path,
             why: error.to_string(),

@@ -22,6 +22,7 @@ use super::caller::{Caller, Face, Role};
 use super::chain::{self, Chain, Last};
 use super::key::ServerKey;
 use super::refusals::{COUNTED, Refusals};
+use crate::agent_host::regular;
 use crate::runtime::Handle;
 use crate::session::id::SessionId;
 
@@ -357,7 +358,7 @@ pub fn verify(directory: &Path) -> Result<String, String> {
 /// stands by itself.
 fn begin(path: &Path) -> io::Result<(File, u64)> {
     let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    let text = fs::read(path)?;
+    let text = regular::read(path)?;
     let mut bytes = text.len() as u64;
     if text.last().is_some_and(|last| *last != b'\n') {
         file.write_all(b"\n")?;
@@ -376,7 +377,7 @@ fn last_line(path: &Path) -> io::Result<Option<Last>> {
 }
 
 fn lines(path: &Path) -> io::Result<Vec<String>> {
-    let file = match File::open(path) {
+    let file = match regular::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),

@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::key::ServerKey;
+use crate::agent_host::regular;
 
 /// What a line is sealed for.
 const LINE: &str = "audit line";
@@ -114,7 +115,7 @@ impl Chain {
 
 /// Reads where the log ended: the number and the seal of its last line. None if there is nothing that the key has sealed.
 fn read_head(path: &Path, key: &ServerKey) -> io::Result<Option<(u64, String)>> {
-    let text = match fs::read(path) {
+    let text = match regular::read(path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -148,7 +149,7 @@ pub(super) fn verify(files: [&Path; 2], head: &Path, key: &ServerKey) -> io::Res
         sealed: 0,
     };
     for (is_oldest, path) in [(true, files[0]), (false, files[1])] {
-        let text = match fs::read(path) {
+        let text = match regular::read(path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),

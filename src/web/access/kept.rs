@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::agent::launch::write_private;
+use crate::agent_host::regular;
 
 /// The list.
 pub(super) struct Kept<T> {
@@ -24,7 +25,7 @@ pub(super) type Changes<T> = watch::Receiver<Arc<Vec<T>>>;
 impl<T: Clone + Serialize + DeserializeOwned> Kept<T> {
     /// Reads the list; where there is no file it is empty.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let items = match std::fs::read(path) {
+        let items = match regular::read(path) {
             Ok(json) => serde_json::from_slice(&json).map_err(|error| {
                 let told = format!("{} cannot be read: {error}", path.display());
                 io::Error::new(io::ErrorKind::InvalidData, told)

@@ -10,6 +10,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::agent::launch::write_private;
+use crate::agent_host::regular;
 
 /// Bytes of the key.
 const KEY_BYTES: usize = 32;
@@ -36,7 +37,7 @@ impl ServerKey {
         if mode & 0o077 != 0 {
             return Err(unusable("can be read by others"));
         }
-        let key = fs::read(path)?.try_into().map_err(|_| unusable("holds no key"))?;
+        let key = regular::read(path)?.try_into().map_err(|_| unusable("holds no key"))?;
         Ok(Some(Self(key)))
     }
 

@@ -1,7 +1,6 @@
 //! Where the page is. Cookies know no ports: a browser gives the page's cookie to every server that it visits under the
 //! same name. So the page has a name that no other server knows, and cookies count under that name alone.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use actix_web::http::header::{HeaderMap, ORIGIN};
 
 use super::origin::{check_site, foreign, host_of, single, split_authority};
 use crate::agent::launch::write_private;
+use crate::agent_host::regular;
 use crate::config::{PageAddress, PageHost, ServerSettings};
 use crate::web::error::Problem;
 
@@ -83,7 +83,7 @@ impl Site {
 
 /// Reads the page's random name, or makes it. A file that holds no name is replaced: browsers then sign in again.
 fn name(path: &Path) -> io::Result<String> {
-    match fs::read_to_string(path) {
+    match regular::read_to_string(path) {
         Ok(text) if is_name(text.trim_end()) => return Ok(text.trim_end().to_owned()),
         Ok(_) => {}
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {}

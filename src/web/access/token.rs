@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::agent_host::regular;
+
 /// Hexadecimal digits of a token.
 const TOKEN_DIGITS: usize = 64;
 
@@ -59,7 +61,7 @@ impl Token {
                 mode,
             });
         }
-        let text = fs::read_to_string(path).map_err(unusable)?;
+        let text = regular::read_to_string(path).map_err(unusable)?;
         Self::parse(text.trim_end()).ok_or_else(|| TokenError::Malformed(path.to_owned()))
     }
 

@@ -29,6 +29,7 @@ mod line;
 use self::line::{Line, is_answer};
 use super::aside::undressed;
 use super::kept::{Bounds, Kept};
+use crate::agent_host::regular;
 use crate::config::McpSettings;
 
 /// Says what is left of a call whose answer the daemon did not live to give: messages, the answer last.
@@ -313,7 +314,7 @@ struct Tail(BufReader<File>);
 
 impl Tail {
     fn open(path: &Path) -> io::Result<Self> {
-        File::open(path).map(BufReader::new).map(Self)
+        regular::open(path).map(BufReader::new).map(Self)
     }
 
     /// The lines that were added. A torn last line is left for the next time.

@@ -20,6 +20,7 @@ use super::kept::{Bounds, Kept};
 use super::narrate::{Narrator, Turn};
 use super::result::Execution;
 use crate::agent::launch::write_private;
+use crate::agent_host::regular;
 use crate::runtime::Handle;
 use crate::runtime::feed::Item;
 use crate::session::id::{Seq, SessionId};
@@ -81,7 +82,7 @@ impl Notes {
 
     fn read(&self, call: &Interrupted) -> Option<(PathBuf, Note)> {
         let path = self.path(call)?;
-        let note = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        let note = serde_json::from_slice(&regular::read(&path).ok()?).ok()?;
         Some((path, note))
     }
 

@@ -33,7 +33,6 @@ mod subscriptions;
 mod tasks;
 mod tools;
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
@@ -62,6 +61,7 @@ use self::subscriptions::Subscriptions;
 use super::Faces;
 use super::access::audit::Audit;
 use crate::agent::launch::write_private;
+use crate::agent_host::regular;
 use crate::config::{McpSettings, PageAddress, Settings};
 use crate::runtime::Handle;
 
@@ -108,7 +108,7 @@ pub(crate) fn start(
 
 /// The key that seals what clients keep for us: made once, so that they may come back after a restart.
 fn seal_key(path: &Path) -> io::Result<Vec<u8>> {
-    match fs::read(path) {
+    match regular::read(path) {
         Ok(key) if key.len() == SEAL_KEY_BYTES => Ok(key),
         Ok(_) | Err(_) => {
             let key: [u8; SEAL_KEY_BYTES] = rand::random();

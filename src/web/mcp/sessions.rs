@@ -31,6 +31,7 @@ use super::kept::{Bounds, Kept};
 use super::outflow::unhurried;
 use super::signer;
 use crate::agent::launch::write_private;
+use crate::agent_host::regular;
 use crate::config::McpSettings;
 use crate::web::access::Signer;
 
@@ -378,7 +379,7 @@ impl Introductions {
 
     fn read(&self, id: &str) -> Result<Option<SessionState>, SessionStoreError> {
         let Some(path) = self.path(id) else { return Ok(None) };
-        match fs::read(&path) {
+        match regular::read(&path) {
             Ok(text) => {
                 // It is known so long from when it was last woken, not from when it was made.
                 let woken = fs::File::options().append(true).open(path);

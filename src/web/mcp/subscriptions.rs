@@ -23,6 +23,7 @@ use super::kept::{Bounds, Kept};
 use super::resources::{Address, refused};
 use super::server::Door;
 use crate::agent::launch::write_private;
+use crate::agent_host::regular;
 use crate::config::McpSettings;
 use crate::runtime::Handle;
 use crate::runtime::feed::{Item, Reader};
@@ -136,7 +137,7 @@ impl Subscriptions {
 
     /// What a session wanted to hear of before it was put to rest.
     fn remembered(&self, session: &str) -> Vec<String> {
-        let kept = self.path(session).and_then(|path| std::fs::read(path).ok());
+        let kept = self.path(session).and_then(|path| regular::read(&path).ok());
         kept.and_then(|json| serde_json::from_slice(&json).ok())
             .unwrap_or_default()
     }
