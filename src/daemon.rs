@@ -403,6 +403,7 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         checkpoint_interval: Duration::from_secs(supervision.checkpoint_interval_seconds),
         background_grace: Duration::from_secs(supervision.background_grace_seconds),
         timers_max: jiff::SignedDuration::from_hours(i64::from(supervision.timers_max_hours)),
+        project_trust: agent.project_trust,
         agent_timers: agent.timers,
         live_agents_max: limits.max_live_agents,
         queued_sessions_max: limits.queued_sessions_max,

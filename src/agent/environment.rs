@@ -239,6 +239,12 @@ pub fn ask_in_plan(arguments: &mut Vec<String>, command: &[String]) {
     }
 }
 
+/// Has the CLI take the user's settings alone: no hooks, helpers, variables and MCP servers of a project, nor its commands,
+/// skills and CLAUDE.md (measured with 2.1.332). The user's own MCP servers stay, and so do those of the request.
+pub fn without_project(arguments: &mut Vec<String>) {
+    arguments.push("--setting-sources=user".to_owned());
+}
+
 /// The MCP configuration that gives an agent our own tools and resources: our relay, at the daemon whose state this is.
 /// `depth` is that of the sessions it may start, `mark` that of the agent's attempt.
 pub fn own_mcp_config(executable: &Path, state: &Path, depth: u32, mark: &str) -> String {

@@ -5,6 +5,7 @@ pub mod environment;
 pub mod fuzz;
 pub mod launch;
 pub mod marks;
+pub mod project;
 pub mod secrets;
 pub mod socket;
 pub mod transcript;

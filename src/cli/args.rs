@@ -206,6 +206,9 @@ pub(crate) struct RunArgs {
     /// Find out first whether the task is ambiguous, and ask if it is; nothing is changed before that
     #[arg(long)]
     pub(crate) clarify: bool,
+    /// Start what the project starts by itself (hooks, helpers, MCP servers of its own settings) without a question
+    #[arg(long)]
+    pub(crate) trust_project: bool,
     /// Give the agent the MCP tools and resources of this daemon
     #[arg(long)]
     pub(crate) with_executor: bool,

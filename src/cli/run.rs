@@ -151,6 +151,7 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
         umask: None,
         env_names: env.keys().cloned().collect(),
         clarify: args.clarify,
+        trust_project: args.trust_project,
         executor_tools: args.with_executor,
         // The daemon takes both from the environment.
         depth: 0,

@@ -9,6 +9,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::page_address::{NoAddress, PageAddress, PageHost};
 use crate::session::restart::RestartPolicy;
+use crate::session::trust::Policy;
 
 /// All settings, checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +99,8 @@ pub struct AgentSettings {
     pub term_grace_seconds: u64,
     /// Bytes kept allocated beyond the spool's end.
     pub spool_reserve_bytes: u64,
+    /// What happens to projects that nobody has trusted.
+    pub project_trust: Policy,
     /// True if agents may set timers for themselves.
     pub timers: bool,
     /// Maximum processes and threads of an agent; 0 for no bound.

@@ -35,6 +35,7 @@ mod kin;
 mod meant;
 mod removal;
 mod steering;
+mod trust;
 
 pub use self::conversations::{Fork, Going, Handover};
 pub use self::kin::{Agent, NotServed};
@@ -289,9 +290,15 @@ impl Handle {
         let (request, env) = (new.request.clone(), new.environment());
         new.env = None;
         let taken = blocking(move || intake::take_in(&settings, id, &request, env)).await??;
-        taken.put_into(&mut new.request);
+        let project = taken.put_into(&mut new.request);
         let (reply, answer) = reply_channel();
-        self.supervisor.do_send(Create { id, new, notice, reply });
+        self.supervisor.do_send(Create {
+            id,
+            new,
+            project,
+            notice,
+            reply,
+        });
         answer.await.unwrap_or(Err(CallError::Stopping))
     }
 

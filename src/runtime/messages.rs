@@ -15,6 +15,7 @@ use crate::session::kin::Rights;
 use crate::session::limits::Limits;
 use crate::session::question::Answer;
 use crate::session::summary::Summary;
+use crate::session::trust::Project;
 use crate::store::{Shortage, StoreError};
 
 /// Where the answer to a call goes, once what it did is on disk.
@@ -31,6 +32,8 @@ pub(super) struct Recover;
 pub(super) struct Create {
     pub id: SessionId,
     pub new: NewSession,
+    /// What the project starts by itself, unless it was trusted without a question.
+    pub project: Option<Project>,
     /// Something for its journal to say.
     pub notice: Option<String>,
     pub reply: Reply,

@@ -10,6 +10,7 @@ use crate::agent_host::cgroup::{Bounds, Cgroup, Tree};
 use crate::session::id::{Attempt, SessionId};
 use crate::session::patience::Patience;
 use crate::session::restart::RestartPolicy;
+use crate::session::trust::Policy;
 
 /// The runtime's settings.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct RuntimeSettings {
     pub background_grace: Duration,
     /// Most time that a session waits for timers of its agent.
     pub timers_max: SignedDuration,
+    /// What happens to projects that nobody has trusted.
+    pub project_trust: Policy,
     /// True if an agent may set timers.
     pub agent_timers: bool,
     /// The most agents at work at once.
@@ -89,6 +92,11 @@ impl RuntimeSettings {
     /// Where the host of an attempt listens. The path of a Unix socket may have about a hundred bytes only.
     pub fn socket(&self, session: SessionId, attempt: Attempt) -> PathBuf {
         self.sockets.join(format!("{}-{attempt}.sock", session.uuid().simple()))
+    }
+
+    /// The file that holds what people have decided about projects, mode 0600.
+    pub fn projects_file(&self) -> PathBuf {
+        self.state.join("projects.json")
     }
 
     /// The file that holds the environment a session's creator gave, mode 0600.
@@ -148,6 +156,7 @@ impl RuntimeSettings {
             checkpoint_interval: Duration::MAX,
             background_grace: Duration::ZERO,
             timers_max: SignedDuration::from_hours(24),
+            project_trust: Policy::Ask,
             agent_timers: true,
             live_agents_max: 0,
             queued_sessions_max: 0,

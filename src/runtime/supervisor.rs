@@ -29,6 +29,7 @@ use crate::session::outcome::Ending;
 use crate::session::request::Request;
 use crate::session::state::{Effect, Event, Lifecycle, State, decide};
 use crate::session::summary::Summary;
+use crate::session::trust::Trust;
 use crate::store::{Append, Commit, StoreError, on_disk};
 
 mod awaited;
@@ -114,7 +115,7 @@ impl Supervisor {
     ) -> Self {
         let mut queued: Vec<_> = found
             .iter()
-            .filter(|found| found.summary.lifecycle.state == State::Queued)
+            .filter(|found| found.summary.lifecycle.state == State::Queued && !found.summary.lifecycle.trust.is_open())
             .collect();
         queued.sort_by_key(|found| (found.summary.updated_at, found.summary.session_id));
         let queue = queued.iter().map(|found| found.summary.session_id).collect();
@@ -223,7 +224,7 @@ impl Supervisor {
 
     fn carry_out(&mut self, id: SessionId, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
-            Effect::Enqueue => self.queue.push_back(id),
+            Effect::Enqueue => self.enqueue(id, ctx),
             Effect::Start(attempt) => {
                 // Acknowledgements may be heard of out of order, so the stop may have come first, to nobody.
                 if let Some(session) = self.sessions.get_mut(&id) {
@@ -235,6 +236,16 @@ impl Supervisor {
             Effect::Stop(attempt) => self.stop_execution(id, attempt),
             // The state holds the time; all deadlines are armed after every step.
             Effect::WakeAt(_) => {}
+        }
+    }
+
+    /// A session waits for a slot, or first for a person who says whether its project may start what it brings.
+    fn enqueue(&mut self, id: SessionId, ctx: &mut Context<Self>) {
+        let session = self.sessions.get(&id);
+        let due = session.filter(|session| session.life.trust == Trust::Due);
+        match due.and_then(|session| session.summary.question_of_trust()) {
+            Some(question) => self.step(id, &Event::AskForTrust { question }, None, ctx),
+            None => self.queue.push_back(id),
         }
     }
 
@@ -313,6 +324,11 @@ impl Supervisor {
                 session.time_is_unknown = true;
             }
             self.start_execution(id, attempt, end_with, ctx);
+        }
+        let is_due = |session: &Session| session.life.state == State::Queued && session.life.trust == Trust::Due;
+        let due = self.sessions.iter().filter(|(_, session)| is_due(session));
+        for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.enqueue(id, ctx);
         }
         self.look_around_soon(ctx);
     }

@@ -5,11 +5,33 @@
 //! without a word of it in the journal. If it dies then, the answer is never handed to its successor.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
+use super::grant::Grant;
 use super::id::{Attempt, QuestionId};
 use super::journal::{Answered, AttemptEnd};
 use super::question::{Answer, Question, QuestionKind};
-use super::summary::{Summary, Waiting};
+use super::summary::Summary;
+
+/// A question that is not done with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The question.
+    pub question: Question,
+    /// When it was asked.
+    pub asked_at: Timestamp,
+    /// The attempt whose agent asked it last; an earlier one than the session's means it is orphaned.
+    pub attempt: Attempt,
+    /// The answer, while it is not delivered.
+    pub answer: Option<Answer>,
+    /// What the answer grants, as its giver saw it; none in a row of a version that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Vec<Grant>>,
+    /// The answer was never written to an agent: the one that had asked was gone, and no other has asked since. False
+    /// where that is not known, as of an answer that the version before has taken.
+    #[serde(default)]
+    pub is_unused: bool,
+}
 
 impl Waiting {
     /// Returns true if an agent may have acted on the answer, and would act a second time if the answer were handed to its

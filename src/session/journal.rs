@@ -19,6 +19,7 @@ use super::outcome::{Ending, Outcome, StopFor};
 use super::question::{Answer, Question};
 use super::request::{Claim, Request};
 use super::state::StateName;
+use super::trust::Project;
 
 /// Defines [`Entry`] so that each kind's name stands in one place only.
 macro_rules! entries {
@@ -167,6 +168,9 @@ pub struct Created {
     /// The key under which the caller can find it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
+    /// What the project starts by itself, unless it was trusted without a question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<Box<Project>>,
 }
 
 /// Data of `session.state`.

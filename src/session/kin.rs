@@ -204,6 +204,7 @@ impl Rights {
             mcp_config,
             add_dirs,
             on_question,
+            trust_project,
         } = request;
         self.check_mode(*permission_mode)?;
         if self.is_unbounded() {
@@ -222,6 +223,9 @@ impl Rights {
         if !mcp_config.is_empty() {
             let flags = mcp_config.iter().map(|config| format!("--mcp-config={config}"));
             return outside("an MCP configuration", flags.collect::<Vec<_>>().join(" "));
+        }
+        if *trust_project {
+            return outside("trust in its project", "--trust-project".to_owned());
         }
         if brought.environment {
             return outside("environment variables", format!("env {}", request.env_names.join(" ")));
@@ -288,6 +292,14 @@ impl Rights {
             return Err(Excess::Answer(format!("its permission mode is {}", self.mode.name())));
         }
         granted.iter().try_for_each(|grant| self.check_grant(grant))
+    }
+
+    /// Errors unless its agent may let a project start what it brings. That runs outside of all permissions.
+    pub fn check_trust(&self) -> Result<(), Excess> {
+        match self.is_unbounded() {
+            true => Ok(()),
+            false => Err(Excess::Answer("only a person trusts a project".to_owned())),
+        }
     }
 
     fn check_grant(&self, grant: &Grant) -> Result<(), Excess> {

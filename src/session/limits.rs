@@ -197,6 +197,7 @@ mod tests {
             request: request(),
             by: "a test".into(),
             claim: None,
+            project: None,
         };
         Summary::new(SessionId::new(), &created, Timestamp::UNIX_EPOCH)
     }

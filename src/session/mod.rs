@@ -4,8 +4,8 @@
 //! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`],
 //! [`patience`], [`restart`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is recorded), [`summary`], [`effective`],
 //! [`timers`], [`login`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written),
-//! [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is told first), [`clarify`] (what may come before
-//! the work).
+//! [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is
+//! told first), [`clarify`] and [`trust`] (what may come before the work).
 
 mod active;
 pub mod amounts;
@@ -38,6 +38,7 @@ pub mod secrets;
 pub mod state;
 pub mod summary;
 pub mod timers;
+pub mod trust;
 pub mod turn;
 pub mod umask;
 pub mod words;

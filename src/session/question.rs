@@ -150,6 +150,9 @@ pub enum AnswerMismatch {
     /// A choice names a question that was not asked.
     #[error("there is no question {0:?}: name each question by its whole text")]
     UnknownQuestion(String),
+    /// A question of ours about a project was answered with something else than what it offers.
+    #[error("choose one of the options that this question offers, in its words, or deny")]
+    NotOffered,
     /// A question was left out.
     #[error("the question {0:?} is not answered")]
     Unanswered(String),

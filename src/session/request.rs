@@ -99,6 +99,9 @@ pub struct Request {
     /// Whether the task is analysed first, and a person asked where it is ambiguous.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub clarify: bool,
+    /// Whether what the project starts by itself may start without a question.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub trust_project: bool,
     /// Whether the agent is given this daemon's own MCP tools and resources.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub executor_tools: bool,

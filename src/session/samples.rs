@@ -23,6 +23,7 @@ pub(crate) fn created(task: &str) -> Created {
         request,
         by: "a test".into(),
         claim: None,
+        project: None,
     }
 }
 

@@ -26,6 +26,7 @@ use super::login::Login;
 use super::message::{Message, TASK_COMPLETED};
 use super::outcome::{Ending, Outcome, StopFor};
 use super::restart::Restarts;
+use super::trust::{self, Trust};
 
 /// Where a session stands; each state holds what makes sense in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,7 +38,7 @@ pub enum State {
     Starting,
     /// An agent works on it.
     Running,
-    /// The task is ambiguous, and a person is asked before an agent works on it.
+    /// A person is asked before an agent works on it: the task is ambiguous, or nobody has trusted the project.
     Asking,
     /// The last attempt failed; another follows.
     WaitingRetry {
@@ -167,6 +168,9 @@ pub struct Lifecycle {
     /// How far the clarification of its task has come.
     #[serde(default)]
     pub clarify: Clarify,
+    /// Whether what the project brings may start by itself.
+    #[serde(default)]
+    pub trust: Trust,
     /// The agent's login, as far as the session has used it.
     #[serde(default)]
     pub login: Login,
@@ -183,6 +187,7 @@ impl Default for Lifecycle {
             agent_session_id: None,
             restarts: Restarts::default(),
             clarify: Clarify::Unasked,
+            trust: Trust::Unasked,
             login: Login::default(),
             last_end: None,
         }
@@ -203,9 +208,25 @@ impl Lifecycle {
             Entry::SessionResumed(_) => {
                 self.restarts = Restarts::default();
                 self.analyse_again();
+                self.trust.ask_again();
                 self.know_last_end();
             }
-            Entry::SessionCreated(created) if created.request.clarify => self.clarify = Clarify::Analysing,
+            Entry::SessionCreated(created) => {
+                self.trust = Trust::of_new(created.project.as_deref());
+                if created.request.clarify {
+                    self.clarify = Clarify::Analysing;
+                }
+            }
+            Entry::QuestionAsked(question) if self.is_asking_for_trust() => {
+                self.trust = Trust::Asking {
+                    question: question.question_id,
+                };
+            }
+            Entry::QuestionAnswered(answered) if self.trust.is_asking(answered.question_id) => {
+                if let Some(trust::Wish::Start(decision)) = trust::wish(&answered.answer) {
+                    self.trust = Trust::decided(decision);
+                }
+            }
             Entry::QuestionAsked(question) if self.is_asking() => {
                 self.clarify = Clarify::Asking {
                     question: question.question_id,
@@ -217,8 +238,7 @@ impl Lifecycle {
                 self.last_end = Some(end.clone());
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),
-            Entry::SessionCreated(_)
-            | Entry::Input(_)
+            Entry::Input(_)
             | Entry::AgentUnknown(_)
             | Entry::AgentStderr(_)
             | Entry::DraftDropped(_)
@@ -266,6 +286,11 @@ impl Lifecycle {
             Message::TaskEnded { status, .. } if status == TASK_COMPLETED => self.last_end = None,
             _ => {}
         }
+    }
+
+    /// Whether a question that is recorded now is our own about the project: it comes before all others.
+    fn is_asking_for_trust(&self) -> bool {
+        self.trust == Trust::Due && self.state == State::Asking
     }
 
     /// Whether a question that is recorded now is our own about the task: an agent asks only while it lives.
@@ -325,5 +350,6 @@ mod clarifying;
 mod decide;
 #[cfg(test)]
 mod stories;
+mod trusting;
 #[cfg(test)]
 mod walk;

@@ -13,20 +13,20 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::active::moved;
+pub use super::answers::Waiting;
 use super::clarify::{self, Clarifications, Clarify};
 use super::effective::Effective;
-use super::grant::Grant;
-use super::id::{Attempt, QuestionId, Seq, SessionId};
+use super::id::{QuestionId, Seq, SessionId};
 use super::journal::{Created, Entry, Input, Record};
 use super::kept::{self, Kept};
 use super::limits::{Limits, Used};
 use super::message::{InputState, Message, TurnEnd, Usage};
 use super::outcome::Ending;
 pub use super::patience::WaitingFor;
-use super::question::{Answer, Question};
 use super::request::Claim;
 use super::state::{Lifecycle, State};
 use super::timers::Timers;
+use super::trust::Project;
 use super::turn::{Open, Turns};
 
 /// How much of a final text the summary keeps, in bytes; the record has all of it.
@@ -139,32 +139,15 @@ pub struct Summary {
     /// The key under which its creator can find it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
+    /// What the project starts by itself, unless it was trusted without a question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<Box<Project>>,
     /// The terms that a next attempt is started with.
     #[serde(default)]
     pub effective: Effective,
     /// The session whose agent asked for it, where one did; none in rows of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SessionId>,
-}
-
-/// A question that is not done with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Waiting {
-    /// The question.
-    pub question: Question,
-    /// When it was asked.
-    pub asked_at: Timestamp,
-    /// The attempt whose agent asked it last; an earlier one than the session's means it is orphaned.
-    pub attempt: Attempt,
-    /// The answer, while it is not delivered.
-    pub answer: Option<Answer>,
-    /// What the answer grants, as its giver saw it; none in a row of a version that did not keep it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub granted: Option<Vec<Grant>>,
-    /// The answer was never written to an agent: the one that had asked was gone, and no other has asked since. False
-    /// where that is not known, as of an answer that the version before has taken.
-    #[serde(default)]
-    pub is_unused: bool,
 }
 
 impl Summary {
@@ -213,6 +196,7 @@ impl Summary {
             lost: None,
             cut: None,
             claim: created.claim.clone(),
+            project: created.project.clone(),
             effective: Effective::asked_for(&created.request),
             parent: created.request.parent,
         }
@@ -506,7 +490,7 @@ mod tests {
     use super::*;
     use crate::session::journal::{Answered, QuestionRef};
     use crate::session::outcome::Cause;
-    use crate::session::question::QuestionKind;
+    use crate::session::question::{Answer, Question, QuestionKind};
     use crate::session::samples::{attempt_ended, created, good_turn, input, said, text, turn_ended};
     use jiff::SignedDuration;
 

@@ -450,6 +450,7 @@ mod tests {
                     request,
                     by,
                     claim: None,
+                    project: None,
                 },
                 Timestamp::UNIX_EPOCH,
             )

@@ -291,6 +291,7 @@ mod tests {
             request,
             by: "a test".into(),
             claim: None,
+            project: None,
         };
         let id = SessionId::from_uuid(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_1234_abcd));
         Summary::new(

@@ -20,3 +20,4 @@ mod resume;
 mod silence;
 mod terms;
 mod timers;
+mod trust;

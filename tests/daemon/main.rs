@@ -42,5 +42,6 @@ mod stream_load;
 mod stream_restart;
 mod stuck;
 mod terms;
+mod trust;
 mod upgrade;
 mod watched;

@@ -157,6 +157,10 @@ fn mode_of_attempt(daemon: &TestDaemon, session: &str, attempt: u32) -> Option<S
 #[test]
 fn live_sessions_of_before_go_on_once_and_ask_again() {
     let mut daemon = daemon_of_before();
+    // Nobody is asked about the project of a session that was begun before.
+    fs::create_dir(daemon.work().join(".claude")).unwrap();
+    let hooks = json!({"hooks": {"SessionStart": [{"hooks": [{"type": "command", "command": "true"}]}]}});
+    fs::write(daemon.work().join(".claude/settings.json"), hooks.to_string()).unwrap();
     daemon.launch();
     let ids = ids(&daemon);
     let (asks, works) = (&ids["asks"], &ids["works"]);

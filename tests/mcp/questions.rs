@@ -181,3 +181,33 @@ fn declining_is_a_no_and_cancelling_leaves_the_question_open() {
     daemon.wait_for(id, "completed");
     assert!(daemon.work().join("later").exists());
 }
+
+#[test]
+fn a_project_that_nobody_has_trusted_is_asked_about_in_a_form_before_its_agent_starts() {
+    let daemon = TestDaemon::start();
+    let hook = json!({"type": "command", "command": "sh start.sh"});
+    let settings = json!({"hooks": {"SessionStart": [{"hooks": [hook]}]}});
+    std::fs::create_dir(daemon.work().join(".claude")).unwrap();
+    std::fs::write(daemon.work().join(".claude/settings.json"), settings.to_string()).unwrap();
+    let client = Client::connect(&daemon, SESSIONS);
+    let task = json!({"task": "say done", "cwd": daemon.work()});
+    let mut messages = client.call_and_watch("execute_with_streaming", task);
+    let asked = messages.wait_for("elicitation/create");
+    assert!(
+        asked.to_string().contains("hook SessionStart: sh start.sh"),
+        "{asked:#}"
+    );
+    assert_eq!(colours(&asked)[1]["const"], "Start without it", "{asked:#}");
+    client.reply(
+        &asked,
+        &json!({"action": "accept", "content": {"q1": "Start without it"}}),
+    );
+    let result = messages.result();
+    assert_eq!(result["structuredContent"]["outcome"], "completed", "{result:#}");
+    let id = result["structuredContent"]["session_id"].as_str().unwrap();
+    assert!(
+        daemon.records_of(id, "notice")[0]
+            .to_string()
+            .contains("--trust-project")
+    );
+}

@@ -123,6 +123,7 @@ fn created(sandbox: &Sandbox) -> Created {
         request,
         by: "bench".to_owned(),
         claim: None,
+        project: None,
     }
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::agent::environment::{self, Conversation, DEPTH_VARIABLE, Remaining};
 use crate::agent::launch::{self, LaunchError};
+use crate::agent::project;
 use crate::agent::secrets;
 use crate::agent::transcript::{self, Seen};
 use crate::agent::wire::decode::TIMER_TOOLS;
@@ -31,6 +32,7 @@ use crate::session::outcome::{Cause, Ending};
 use crate::session::request::{OriginHow, Request};
 use crate::session::secrets::is_masked;
 use crate::session::summary::Summary;
+use crate::session::trust::Trust;
 use crate::store::{PAGE_RECORDS_MAX, Store, StoreError};
 
 /// How many of a journal's last records are read for what an agent is told of them. They are read at once, so this
@@ -63,6 +65,11 @@ pub(super) enum Unprepared {
         /// What may be used.
         most: f64,
     },
+    /// A person has let something else start.
+    #[error(
+        "what the project starts by itself has changed since somebody let it start: begin a new session, which asks about it"
+    )]
+    Changed,
 }
 
 impl Unprepared {
@@ -76,6 +83,7 @@ impl Unprepared {
             Self::Launch(LaunchError::Unreachable { host_runs, .. }) => *host_runs,
             Self::Launch(LaunchError::Plan { .. } | LaunchError::Foreign { .. })
             | Self::Lost(_)
+            | Self::Changed
             | Self::Store(_)
             | Self::Spent { .. } => false,
         }
@@ -86,7 +94,7 @@ impl Unprepared {
         let message = self.to_string();
         match self {
             Self::Lost(_) => Ending::LostContext { message },
-            Self::Launch(_) | Self::Store(_) => Ending::NotStarted { message },
+            Self::Launch(_) | Self::Store(_) | Self::Changed => Ending::NotStarted { message },
             Self::Spent { .. } => {
                 let cause = Cause::Budget;
                 Ending::Refused { cause, message }
@@ -132,6 +140,7 @@ pub(super) fn prepare(
     };
     launch::private_directory(&temporary).map_err(failed)?;
     let request = &*with_kept_files(settings, session, request)?;
+    check_project(request, summary, &agent_env)?;
     let effective = terms::in_force(store, summary)?;
     let secrets = settings.secrets_file(session);
     let secret = secrets::keep(&secrets, attempt);
@@ -139,6 +148,9 @@ pub(super) fn prepare(
     let mark = Mark::new(session, attempt, Some(secret.clone())).value();
     let as_run = as_run(settings, request, summary, &effective, &mark);
     let (mut arguments, side_files) = environment::arguments(&as_run, conversation, remaining, &directory);
+    if summary.lifecycle.trust == Trust::Without {
+        environment::without_project(&mut arguments);
+    }
     if effective.asks_in_plan() {
         environment::ask_in_plan(&mut arguments, &settings.agent_command);
     }
@@ -163,6 +175,19 @@ pub(super) fn prepare(
     };
     launch::prepare(&directory, &plan, &side_files)?;
     Ok(Prepared { plan, groundwork })
+}
+
+/// What a person lets start is what starts: nothing else, should it have changed before the first agent is told the task.
+/// Later it is the session's own work.
+fn check_project(request: &Request, summary: &Summary, env: &BTreeMap<String, String>) -> Result<(), Unprepared> {
+    let is_to_run = summary.lifecycle.trust == Trust::Run && !summary.is_told;
+    let Some(trusted) = summary.project.as_deref().filter(|_| is_to_run) else {
+        return Ok(());
+    };
+    match project::look(&request.cwd, env) {
+        Some(found) if found.digest != trusted.digest => Err(Unprepared::Changed),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What is left of the limits. A round that was cut short may be had once more, for it has brought nothing; money is

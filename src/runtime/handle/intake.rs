@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{CallError, EnvironmentBase, NewSession, directories};
+use super::{CallError, EnvironmentBase, NewSession, directories, trust};
 use crate::agent::environment::{self, Conversation, Remaining};
 use crate::agent::launch;
 use crate::agent_host::regular;
@@ -20,6 +20,7 @@ use crate::session::request::{
     ARGUMENT_BYTES_MAX, InvalidRequest, Request, TASK_BYTES_MAX, check_mcp_config, is_inline,
 };
 use crate::session::secrets::{MASK, is_masked};
+use crate::session::trust::Project;
 use crate::store::StoreError;
 
 /// The longest file that is taken in, in bytes.
@@ -51,12 +52,15 @@ pub(super) struct TakenIn {
     pub cwd: PathBuf,
     /// The MCP configurations without secrets.
     pub mcp_config: Vec<String>,
+    /// What the project starts by itself, unless it was trusted without a question.
+    pub project: Option<Project>,
 }
 
 impl TakenIn {
     /// Makes the request what is recorded.
-    pub(super) fn put_into(self, request: &mut Request) {
+    pub(super) fn put_into(self, request: &mut Request) -> Option<Project> {
         (request.cwd, request.mcp_config) = (self.cwd, self.mcp_config);
+        self.project
     }
 }
 
@@ -85,11 +89,16 @@ pub(super) fn take_in(
         };
         keep(settings, id, &kept, text.as_bytes()).map_err(|error| unwritten(settings, &error))?;
     }
-    check_command_line(settings, id, request)?;
+    let env = check_command_line(settings, id, request)?;
     let places = places::of(request, &cwd)?;
     places::keep(settings, id, &places).map_err(|error| unwritten(settings, &error))?;
-    let mcp_config = request.without_secrets().into_owned().mcp_config;
-    Ok(TakenIn { cwd, mcp_config })
+    let mut recorded = request.without_secrets().into_owned();
+    recorded.cwd.clone_from(&cwd);
+    Ok(TakenIn {
+        project: trust::settle(settings, &recorded, &env),
+        mcp_config: recorded.mcp_config,
+        cwd,
+    })
 }
 
 /// A configuration as it was shown has no values, so it can start nothing.
@@ -162,8 +171,12 @@ fn read_mcp_config(cwd: &Path, path: &str) -> Result<String, InvalidRequest> {
     Ok(text)
 }
 
-/// Refuses arguments and variables that the system would not take when the agent starts.
-fn check_command_line(settings: &RuntimeSettings, id: SessionId, request: &Request) -> Result<(), CallError> {
+/// Refuses arguments and variables that the system would not take when the agent starts. Returns the variables.
+fn check_command_line(
+    settings: &RuntimeSettings,
+    id: SessionId,
+    request: &Request,
+) -> Result<BTreeMap<String, String>, CallError> {
     let env = agent_environment(settings, id);
     let env = env.map_err(|error| StoreError::Failed(format!("the session's files cannot be used: {error}")))?;
     let long = env.iter().find(|(_, value)| value.len() > ARGUMENT_BYTES_MAX);
@@ -195,7 +208,7 @@ fn check_command_line(settings: &RuntimeSettings, id: SessionId, request: &Reque
             most,
         }));
     }
-    Ok(())
+    Ok(env)
 }
 
 /// The most bytes of arguments and environment that an agent can be started with: a quarter of the stack.

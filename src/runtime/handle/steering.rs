@@ -44,7 +44,9 @@ impl Handle {
         answer: Answer,
         by: String,
     ) -> Result<Arc<Summary>, CallError> {
-        self.get(id).await?;
+        let asked = self.get(id).await?;
+        // An agent decides for a session that it has asked for, and not for those that come.
+        let wish = trust::wish(&asked, question, &answer).filter(|_| asker.is_none());
         let rights = match asker {
             Some(asker) => {
                 self.check_kin(asker, id).await?;
@@ -57,10 +59,12 @@ impl Handle {
             session: id,
             question,
             answer,
-            by,
+            by: by.clone(),
             rights,
             reply,
         });
-        self.written(id, answered).await
+        let summary = self.written(id, answered).await?;
+        self.remember(wish, by).await?;
+        Ok(summary)
     }
 }

@@ -22,7 +22,13 @@ impl Handler<Create> for Supervisor {
 
 impl Supervisor {
     fn create(&mut self, message: Create, ctx: &mut Context<Self>) {
-        let Create { id, new, notice, reply } = message;
+        let Create {
+            id,
+            new,
+            project,
+            notice,
+            reply,
+        } = message;
         let conversation = resuming::taken_over(&new.request);
         let allowed = self.check_queue().and_then(|()| self.check_owner(id, conversation));
         if let Err(error) = allowed {
@@ -32,6 +38,7 @@ impl Supervisor {
             request: new.request,
             by: new.by,
             claim: new.claim,
+            project: project.map(Box::new),
         };
         let request = Arc::new(created.request.clone());
         let cancels = Vec::new();
@@ -52,7 +59,8 @@ impl Supervisor {
                 tracing::info!(parent: &span_of(id, Attempt::NONE), name = %commit.summary.name, "session created");
                 act.sessions
                     .insert(id, Session::new(request, Arc::clone(&commit.summary)));
-                if let Some(text) = notice {
+                let without = commit.summary.starts_without_project();
+                for text in notice.into_iter().chain(without) {
                     act.write_notice(id, text);
                 }
             }

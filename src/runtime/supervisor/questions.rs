@@ -9,6 +9,7 @@ use crate::session::grant::Grant;
 use crate::session::kin::Rights;
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::OnQuestion;
+use crate::session::trust::{self, Decision, Wish};
 use crate::store::Shortage;
 
 impl Handler<AnswerQuestion> for Supervisor {
@@ -79,6 +80,11 @@ impl Supervisor {
             return Err(CallError::AlreadyAnswered(question));
         }
         waiting.question.kind.check(answer)?;
+        if session.life.trust.is_asking(question) {
+            let wish = trust::wish(answer).ok_or(AnswerMismatch::NotOffered)?;
+            let lets_run = wish == Wish::Start(Decision::Run);
+            rights.filter(|_| lets_run).map_or(Ok(()), Rights::check_trust)?;
+        }
         let granted = waiting.question.kind.granted(answer)?;
         if let Some(rights) = rights {
             rights.check_answer(&waiting.question.kind, answer, &granted)?;
@@ -91,21 +97,28 @@ impl Supervisor {
         Ok(granted)
     }
 
-    /// An answer goes to the agent that asked; one to our own question about the task decides what is run.
+    /// An answer goes to the agent that asked; one to our own question decides what is run.
     fn take_answer(&mut self, id: SessionId, answered: Answered, reply: Option<Reply>, ctx: &mut Context<Self>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         let question = answered.question_id;
-        if session.life.clarify != (Clarify::Asking { question }) {
+        let event = if session.life.trust.is_asking(question) {
+            let notice = session.summary.project.as_ref().map(|project| project.told_without());
+            Event::AnswerForTrust {
+                answered,
+                notice: notice.unwrap_or_default(),
+            }
+        } else if session.life.clarify == (Clarify::Asking { question }) {
+            Event::Answer {
+                answered,
+                task: session.request.task.clone(),
+                uuid: Uuid::new_v4(),
+            }
+        } else {
             return self.write_answer(id, answered, reply, ctx);
-        }
-        session.answering.insert(question);
-        let event = Event::Answer {
-            answered,
-            task: session.request.task.clone(),
-            uuid: Uuid::new_v4(),
         };
+        session.answering.insert(question);
         self.step(id, &event, reply, ctx);
     }
 
@@ -166,6 +179,8 @@ impl Supervisor {
         let kind = &waiting.question.kind;
         let answer = match session.request.on_question {
             OnQuestion::Wait => return,
+            // No policy trusts a project: that takes a person, or the request's own word.
+            _ if session.life.trust.is_asking(question) => deny(),
             OnQuestion::Deny => deny(),
             OnQuestion::FirstOption => kind.first_options().unwrap_or_else(deny),
             // Never for a question whose agent has died: what it asked for may have become wrong since.

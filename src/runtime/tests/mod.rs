@@ -24,5 +24,6 @@ mod silence;
 mod slots;
 mod terms;
 mod timers;
+mod trust;
 mod waits;
 mod world;

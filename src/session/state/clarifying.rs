@@ -1,4 +1,4 @@
-//! What follows an analysis and the answer to our own question: a task is clarified, then run.
+//! What follows an analysis and the answer to our own question about it: a task is clarified, then run.
 
 use uuid::Uuid;
 

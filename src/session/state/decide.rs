@@ -4,13 +4,14 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::clarifying::{after_analysis, answer};
-use super::{Lifecycle, State, StateName, name_of_outcome};
+use super::{Lifecycle, State, StateName, name_of_outcome, trusting};
 use crate::session::clarify::{Analysis, Clarify};
 use crate::session::id::{Attempt, Seq};
 use crate::session::journal::{
     Answered, AttemptEnd, AttemptStart, Control, Entry, Input, Resumed, RetryScheduled, SessionEnd, StateChange, Text,
 };
 use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
+use crate::session::question::Question;
 use crate::session::restart::{QUOTA_UNKNOWN_DELAY, RestartPolicy, Verdict, api_delay, crash_delay};
 
 /// What can happen to a session.
@@ -45,6 +46,18 @@ pub enum Event {
         task: String,
         /// The id of the next message.
         uuid: Uuid,
+    },
+    /// A session is to start in a project that nobody has trusted.
+    AskForTrust {
+        /// What a person is asked.
+        question: Question,
+    },
+    /// Somebody answers our own question about the project.
+    AnswerForTrust {
+        /// The answer.
+        answered: Answered,
+        /// What is told where the session goes on without the project's settings.
+        notice: String,
     },
     /// The wait before the next attempt is over.
     RetryDue {
@@ -129,6 +142,8 @@ pub fn decide(
             ))
         }
         Event::Answer { answered, task, uuid } => Ok(answer(life, answered, task, *uuid)),
+        Event::AskForTrust { question } => Ok(trusting::ask(life, question)),
+        Event::AnswerForTrust { answered, notice } => Ok(trusting::answer(life, answered, notice)),
         Event::RetryDue { attempt } => Ok(retry_due(life, *attempt)),
         Event::Cancel { by } => cancel(life, by),
         Event::TimeUp => Ok(time_up(life)),
@@ -155,7 +170,8 @@ struct Surroundings<'a> {
 }
 
 fn start(life: &Lifecycle, fresh: Uuid, checkpoint: Option<Seq>) -> Decision {
-    if life.state != State::Queued {
+    // A person says first whether the project may start what it brings.
+    if life.state != State::Queued || life.trust.is_open() {
         return Decision::default();
     }
     let attempt = life.attempt.next();

@@ -7,7 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use self::alphabet::alphabet;
+use self::alphabet::{alphabet, answers_for_trust, for_trust};
 use super::*;
 use crate::session::clarify::Clarify;
 use crate::session::id::{Attempt, QuestionId};
@@ -31,7 +31,7 @@ struct Node {
     charged: Vec<i64>,
     /// Steps of the clock.
     ticks: i64,
-    /// The question about the task that waits for its answer.
+    /// The question about the task or the project that waits for its answer.
     asked: Option<QuestionId>,
     /// How often `task.refined` was recorded.
     refined: u32,
@@ -139,6 +139,7 @@ fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Nod
     check_goes_on(before, event, decision, after, context);
     check_promises(before, event, after, context);
     check_clarifying(before, event, decision, after, context);
+    check_trust(before, event, decision, after, context);
 }
 
 /// A charged ending is followed by a restart only within the budget, in all and in its window.
@@ -166,9 +167,13 @@ fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node
         Event::AgentUp { attempt } | Event::RetryDue { attempt } | Event::AttemptEnded { attempt, .. } => {
             Some(*attempt)
         }
-        Event::SlotFree { .. } | Event::Answer { .. } | Event::Cancel { .. } | Event::TimeUp | Event::Resume { .. } => {
-            None
-        }
+        Event::SlotFree { .. }
+        | Event::Answer { .. }
+        | Event::AskForTrust { .. }
+        | Event::AnswerForTrust { .. }
+        | Event::Cancel { .. }
+        | Event::TimeUp
+        | Event::Resume { .. } => None,
     };
     if of_attempt.is_some_and(|attempt| attempt != before.life.attempt) {
         assert_eq!(
@@ -257,8 +262,8 @@ fn check_clarifying(before: &Node, event: &Event, decision: &Decision, after: &m
     );
     assert_eq!(
         is_asking,
-        matches!(after.life.clarify, Clarify::Asking { .. }) && after.life.state.outcome().is_none(),
-        "the clarification and the state agree: {context}"
+        is_asked(&after.life) && after.life.state.outcome().is_none(),
+        "what is asked and the state agree: {context}"
     );
     assert!(
         !is_asking || after.live.is_empty(),
@@ -275,7 +280,7 @@ fn check_clarifying(before: &Node, event: &Event, decision: &Decision, after: &m
         !(is_completed && is_clarifying),
         "an analysis is no completion: {context}"
     );
-    if let (Event::Answer { .. }, Some(_)) = (event, before.asked)
+    if let (Event::Answer { .. } | Event::AnswerForTrust { .. }, Some(_)) = (event, before.asked)
         && !decision.entries.is_empty()
         && after.life.state.outcome().is_none()
     {
@@ -285,6 +290,39 @@ fn check_clarifying(before: &Node, event: &Event, decision: &Decision, after: &m
             "an answered task is run: {context}"
         );
     }
+}
+
+fn is_asked(life: &Lifecycle) -> bool {
+    matches!(life.clarify, Clarify::Asking { .. }) || matches!(life.trust, Trust::Asking { .. })
+}
+
+/// Promises about a project that nobody has trusted.
+fn check_trust(before: &Node, event: &Event, decision: &Decision, after: &Node, context: fmt::Arguments<'_>) {
+    let (was, is) = (before.life.trust, after.life.trust);
+    let starts = |effect: &Effect| matches!(effect, Effect::Start(_));
+    assert!(
+        !is.is_open() || !decision.effects.iter().any(starts),
+        "nothing starts before a person has said so: {context}"
+    );
+    match was {
+        Trust::Unasked | Trust::Run | Trust::Without => assert_eq!(is, was, "a decision stays: {context}"),
+        Trust::Due | Trust::Asking { .. } => assert!(
+            is.is_open() || matches!(event, Event::AnswerForTrust { .. }),
+            "only an answer decides: {context}"
+        ),
+    }
+    if was != is && is == Trust::Run {
+        let answer = answers_for_trust()
+            .into_iter()
+            .next()
+            .map(|run| for_trust(QuestionId(1), run));
+        assert_eq!(Some(event), answer.as_ref(), "only one answer lets it start: {context}");
+    }
+    let is_told = decision.entries.iter().any(|entry| matches!(entry, Entry::Notice(_)));
+    assert!(
+        was == is || is != Trust::Without || is_told,
+        "what does not start is told: {context}"
+    );
 }
 
 /// Promises about where an edge leads.
@@ -315,7 +353,10 @@ fn check_promises(before: &Node, event: &Event, after: &Node, context: fmt::Argu
     let has_stopped = |stop_for| before.life.state == State::Stopping { stop_for };
     match after.life.state.outcome().filter(|_| was_live) {
         Some(Outcome::Cancelled) => {
-            let is_asked = matches!(event, Event::Cancel { .. } | Event::Answer { .. });
+            let is_asked = matches!(
+                event,
+                Event::Cancel { .. } | Event::Answer { .. } | Event::AnswerForTrust { .. }
+            );
             assert!(
                 is_asked || has_stopped(StopFor::Cancelled) || keeps(Outcome::Cancelled),
                 "nobody is told of a cancel that nobody asked for: {context}"
@@ -358,20 +399,27 @@ fn after_work(node: &Node) -> Option<Node> {
 
 #[test]
 fn every_edge_keeps_the_promises() {
-    let names = walk_from(Clarify::Unasked);
+    let names = walk_from(Clarify::Unasked, Trust::Unasked);
     assert_eq!(names.len(), 9, "the walk reaches every state but one: {names:?}");
     assert!(
         !names.contains(&StateName::Asking),
         "nobody is asked who did not want it"
     );
-    let names = walk_from(Clarify::Analysing);
-    assert_eq!(names.len(), 10, "the walk reaches every state: {names:?}");
+    for (clarify, trust) in [
+        (Clarify::Analysing, Trust::Unasked),
+        (Clarify::Unasked, Trust::Due),
+        (Clarify::Analysing, Trust::Due),
+    ] {
+        let names = walk_from(clarify, trust);
+        assert_eq!(names.len(), 10, "the walk reaches every state: {names:?}");
+    }
 }
 
 /// Walks over all that can be reached; answers the states that were seen.
-fn walk_from(clarify: Clarify) -> HashSet<StateName> {
+fn walk_from(clarify: Clarify, trust: Trust) -> HashSet<StateName> {
     let life = Lifecycle {
         clarify,
+        trust,
         ..Lifecycle::default()
     };
     let first = Node {

@@ -336,6 +336,7 @@ mod tests {
             },
             by: "a test".into(),
             claim: None,
+            project: None,
         };
         let summary = Summary::new(SessionId::new(), &created, jiff::Timestamp::UNIX_EPOCH);
         let html = dialogs(&summary).into_string();

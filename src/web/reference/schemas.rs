@@ -115,6 +115,9 @@ pub(in crate::web) struct NewSessionSchema {
     /// Whether the task is first analysed, and a person asked where it is ambiguous.
     #[schema(required = false)]
     clarify: bool,
+    /// Whether what the project starts by itself (hooks, helpers, MCP servers) may start without a question.
+    #[schema(required = false)]
+    trust_project: bool,
     /// Whether the agent is given the tools and resources of this daemon.
     #[schema(required = false)]
     executor_tools: bool,

@@ -76,6 +76,7 @@ fn of_questions() -> Vec<AnswerMismatch> {
         AnswerMismatch::UnknownQuestion("q".into()),
         AnswerMismatch::Unanswered("q".into()),
         AnswerMismatch::NeedsForm,
+        AnswerMismatch::NotOffered,
         AnswerMismatch::Deep,
         AnswerMismatch::Long { bytes: 2, bytes_max: 1 },
         AnswerMismatch::BadForm("x".into()),

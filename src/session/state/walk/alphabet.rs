@@ -9,6 +9,7 @@ use crate::session::journal::Answered;
 use crate::session::outcome::{Cause, Ending};
 use crate::session::question::Answer;
 use crate::session::restart::Restarts;
+use crate::session::trust::{CANCEL, Project, RUN, WITHOUT};
 
 /// Everything that can happen, to the current attempt and to the one before it.
 pub(super) fn alphabet(life: &Lifecycle) -> Vec<Event> {
@@ -59,8 +60,45 @@ pub(super) fn alphabet(life: &Lifecycle) -> Vec<Event> {
     }
     for question_id in [QuestionId(1), QuestionId(2)] {
         events.extend(answers().map(|answer| settle(question_id, answer)));
+        events.extend(answers_for_trust().map(|answer| for_trust(question_id, answer)));
     }
+    events.push(Event::AskForTrust {
+        question: project().question(QuestionId(1)),
+    });
     events
+}
+
+fn project() -> Project {
+    Project {
+        root: "/srv/repo".into(),
+        digest: "d".into(),
+        starts: vec!["hook SessionStart: ./x.sh".into()],
+        decided: None,
+    }
+}
+
+/// Answers to the question about the project; the first one lets it start.
+pub(super) fn answers_for_trust() -> [Answer; 5] {
+    let choose = |label: &str| Answer::Choose {
+        answers: [("Run it?".to_owned(), label.to_owned())].into(),
+    };
+    let deny = |interrupt| Answer::Deny {
+        reason: None,
+        interrupt,
+    };
+    [choose(RUN), choose(WITHOUT), choose(CANCEL), deny(false), deny(true)]
+}
+
+pub(super) fn for_trust(question_id: QuestionId, answer: Answer) -> Event {
+    Event::AnswerForTrust {
+        answered: Answered {
+            question_id,
+            answer,
+            by: "a person".into(),
+            granted: Vec::new(),
+        },
+        notice: project().told_without(),
+    }
 }
 
 const AMBIGUOUS: &str =

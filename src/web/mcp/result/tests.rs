@@ -19,6 +19,7 @@ fn ended(result: &str) -> Summary {
         },
         by: "a test".into(),
         claim: None,
+        project: None,
     };
     let mut summary = Summary::new(SessionId::new(), &created, jiff::Timestamp::UNIX_EPOCH);
     summary.lifecycle.state = State::Ended {

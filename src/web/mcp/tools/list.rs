@@ -249,6 +249,7 @@ mod tests {
             request,
             by: "a test".into(),
             claim: None,
+            project: None,
         };
         Summary::new(SessionId::new(), &created, "2027-01-31T10:00:00Z".parse().unwrap())
     }
