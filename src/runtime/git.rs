@@ -122,6 +122,8 @@ fn command(repository: &Repository, place: &Path) -> Command {
 
 /// Makes the folder that serves as GIT_DIR: HEAD, configuration, attributes, and the index as it is now.
 fn lay_out(repository: &Repository, commit: &str, place: &Path) -> io::Result<()> {
+    // A session that was removed meanwhile gets no directory again.
+    fs::metadata(place.parent().unwrap_or(place))?;
     private_directory(&place.join("info"))?;
     private_directory(&place.join("refs"))?;
     write(&place.join("HEAD"), format!("{commit}\n").as_bytes())?;
