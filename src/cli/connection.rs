@@ -193,7 +193,10 @@ fn by_port(address: SocketAddr, state_dir: &Path, user: u32) -> Option<Way> {
     if !is_accepted_at(address, user) || !is_locked(&state_dir.join(DAEMON_LOCK)) {
         return None;
     }
-    let token = regular::read_to_string(&state_dir.join("token")).ok()?.trim().to_owned();
+    let token = regular::read_to_string(&state_dir.join("token"))
+        .ok()?
+        .trim()
+        .to_owned();
     Some(Way::Port { address, user, token })
 }
 

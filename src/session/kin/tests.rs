@@ -273,3 +273,16 @@ fn an_answer_gives_no_more_than_the_answering_session_has() {
         assert_eq!(all.check_answer(&permission, &allow, &[grant]), Ok(()));
     }
 }
+
+#[test]
+fn only_an_agent_that_is_asked_nothing_trusts_a_project() {
+    for mode in PermissionMode::ALL {
+        let is_unbounded = mode == PermissionMode::BypassPermissions;
+        let rights = rights(mode);
+        assert_eq!(rights.check_trust().is_ok(), is_unbounded, "{mode:?}");
+        if !is_unbounded {
+            let told = refused(&rights, |request| request.trust_project = true).to_string();
+            assert!(told.contains("--trust-project"), "{told}");
+        }
+    }
+}
