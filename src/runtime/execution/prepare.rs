@@ -148,12 +148,7 @@ pub(super) fn prepare(
     let mark = Mark::new(session, attempt, Some(secret.clone())).value();
     let as_run = as_run(settings, request, summary, &effective, &mark);
     let (mut arguments, side_files) = environment::arguments(&as_run, conversation, remaining, &directory);
-    if summary.lifecycle.trust == Trust::Without {
-        environment::without_project(&mut arguments);
-    }
-    if effective.asks_in_plan() {
-        environment::ask_in_plan(&mut arguments, &settings.agent_command);
-    }
+    narrow(&mut arguments, settings, summary, &effective);
     let mut env = environment::environment(agent_env, &settings.agent_env, conversation, &temporary);
     env.insert(DEPTH_VARIABLE.to_owned(), (request.depth + 1).to_string());
     let transcript_lock = transcript_lock(settings, &env, &request.cwd, agent_session_id);
@@ -175,6 +170,16 @@ pub(super) fn prepare(
     };
     launch::prepare(&directory, &plan, &side_files)?;
     Ok(Prepared { plan, groundwork })
+}
+
+/// What a person has decided besides the terms of the request.
+fn narrow(arguments: &mut Vec<String>, settings: &RuntimeSettings, summary: &Summary, effective: &Effective) {
+    if summary.lifecycle.trust == Trust::Without {
+        environment::without_project(arguments);
+    }
+    if effective.asks_in_plan() {
+        environment::ask_in_plan(arguments, &settings.agent_command);
+    }
 }
 
 /// What a person lets start is what starts: nothing else, should it have changed before the first agent is told the task.
