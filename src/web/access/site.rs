@@ -105,6 +105,7 @@ fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
     use actix_web::test::TestRequest;
+    use std::fs;
     use std::os::unix::fs::MetadataExt;
 
     fn site(dir: &Path, set: impl FnOnce(&mut ServerSettings)) -> Site {
