@@ -158,7 +158,7 @@ fn suggested(offers: &[String]) -> String {
 fn choose(kind: &QuestionKind, labels: &[String], texts: &[String]) -> Result<BTreeMap<String, String>, BadAnswer> {
     let QuestionKind::Choice { questions, .. } = kind else {
         return Err(match kind {
-            QuestionKind::Form { .. } if labels.is_empty() => BadAnswer::NoText("--form JSON, or --deny"),
+            QuestionKind::Form { url: None, .. } if labels.is_empty() => BadAnswer::NoText("--form JSON, or --deny"),
             _ => mismatch(kind),
         });
     };
@@ -268,6 +268,7 @@ pub(crate) fn flags_for(kind: &QuestionKind) -> &'static str {
             "--choice X [--choice Y] [--text TEXT] | --deny [REASON]"
         }
         QuestionKind::Choice { .. } => "--choice X | --text TEXT | --deny [REASON]",
+        QuestionKind::Form { url: Some(_), .. } => "--allow | --deny [REASON]",
         QuestionKind::Form { .. } => "--form JSON | --deny [REASON]",
     }
 }
@@ -440,6 +441,7 @@ mod tests {
             message: "m".into(),
             schema: json!({"required": ["name"]}),
             order: vec![],
+            url: None,
         };
         let none = AnswerFlags::default();
         let allow = AnswerFlags {

@@ -5,9 +5,9 @@ use crate::session::id::QuestionId;
 use super::answer::flags_for;
 use super::args::AnswerArgs;
 use super::asking::{Asking, Prompted, is_interactive};
-use super::clean::{clean, one_line};
+use super::clean::{name, one_line};
 use super::client::{Client, read};
-use super::describe::describe_answer;
+use super::describe::{LINE_CHARS_MAX, describe_answer};
 use super::exit::{Exit, Failure};
 use super::screen::{eprint, print};
 use super::sessions::print_object;
@@ -53,7 +53,7 @@ pub(crate) async fn answer(client: &Client, args: &AnswerArgs) -> Result<Exit, F
     } else {
         let (id, short) = (question.question_id, view.session_id.short());
         let granted = question.kind.granted(&answer).unwrap_or_default();
-        let said = describe_answer(&answer, &granted);
+        let said = one_line(&describe_answer(&answer, &granted), LINE_CHARS_MAX);
         print(&format!("{id} of session {short} is {said}\n"))?;
     }
     Ok(Exit::Ok)
@@ -62,7 +62,7 @@ pub(crate) async fn answer(client: &Client, args: &AnswerArgs) -> Result<Exit, F
 /// The same, saying which session was looked at.
 fn within(failure: Failure, session: Option<&str>) -> Failure {
     match (failure, session) {
-        (Failure::UnknownId(message), Some(id)) => Failure::UnknownId(format!("session {}: {message}", clean(id))),
+        (Failure::UnknownId(message), Some(id)) => Failure::UnknownId(format!("session {}: {message}", name(id))),
         (failure, _) => failure,
     }
 }

@@ -19,7 +19,7 @@ mod removal;
 
 pub(crate) use self::bench::{BenchArgs, BenchOf};
 pub(crate) use self::conversations::{CheckpointsArgs, ForkArgs, HandoverArgs, ImportArgs, ResumeArgs};
-pub(crate) use self::lists::{ExportArgs, HistoryArgs, Wanted};
+pub(crate) use self::lists::{ExportArgs, ExportFormat, HistoryArgs, Wanted};
 pub(crate) use self::removal::{GcArgs, RmArgs};
 
 /// The end of the help text.

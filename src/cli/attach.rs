@@ -22,7 +22,7 @@ use super::follow::{DAEMON_BACK, DAEMON_GONE, Follow, Happening};
 use super::logs::begin;
 use super::output::Renderer;
 use super::prompt::explain;
-use super::screen::{Screen, eprint};
+use super::screen::{Screen, eprint, json_for_stdout};
 use super::sessions::{meant, used};
 use super::units;
 use super::view::View;
@@ -176,7 +176,7 @@ impl Followed {
                 self.seen = record.seq;
                 let entry = record.entry();
                 if self.json {
-                    self.out += &line;
+                    self.out += &json_for_stdout(&line);
                     self.out.push('\n');
                 } else if !self.quiet {
                     self.renderer.record(&record, &mut self.out);

@@ -2,6 +2,8 @@
 
 use console::{Term, measure_text_width};
 
+use crate::session::visible;
+
 /// What stands between two columns.
 const GAP: &str = "  ";
 
@@ -64,9 +66,11 @@ pub(crate) fn width_of_stdout() -> Option<usize> {
     Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
 }
 
-/// The rows under their titles; where there is a greatest width, in lines that fit it as far as possible.
+/// The rows under their titles, each in a line of its own whatever its values hold; where there is a greatest width, in lines that fit it as far as possible.
 pub(crate) fn list<const N: usize>(columns: [Column; N], rows: &[[String; N]], width_max: Option<usize>) -> String {
-    let mut kept: Vec<Kept> = (0..N).map(|place| Kept::new(columns[place], place, rows)).collect();
+    let visible = |row: &[String; N]| row.each_ref().map(|value| visible::guard_line(value).into_owned());
+    let rows: Vec<[String; N]> = rows.iter().map(visible).collect();
+    let mut kept: Vec<Kept> = (0..N).map(|place| Kept::new(columns[place], place, &rows)).collect();
     if let Some(width_max) = width_max {
         leave_out(&mut kept, width_max);
         shorten(&mut kept, width_max);
@@ -226,6 +230,12 @@ mod tests {
                 "{lines}"
             );
         }
+    }
+
+    #[test]
+    fn a_line_break_in_a_value_breaks_no_row() {
+        let rows = [["a\nb\u{1b}[2J".to_owned()]];
+        assert_eq!(list([Column::new("NAME")], &rows, None), "NAME\na⟨U+000A⟩b⟨U+001B⟩[2J\n");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::columns::{Column, list};
 use super::exit::{Exit, Failure};
 use super::launch::find_or_start;
 use super::run::{OwnEnvironment, directory, own_environment, show, show_new};
-use super::screen::print;
+use super::screen::{print, print_json};
 use super::sessions::print_object;
 use super::units;
 use super::view::View;
@@ -137,7 +137,7 @@ pub(crate) async fn checkpoints(client: &Client, args: &CheckpointsArgs) -> Resu
     }
     if args.json {
         let objects: Vec<_> = found.iter().map(|checkpoint| checkpoint.get()).collect();
-        print(&format!("[{}]\n", objects.join(",\n")))?;
+        print_json(&format!("[{}]\n", objects.join(",\n")))?;
     } else if found.is_empty() {
         print("no checkpoints\n")?;
     } else {

@@ -7,8 +7,9 @@ use crate::session::grant::{Grant, in_words};
 use crate::session::journal::{AttemptEnd, AttemptStart, ClockJump, Entry, Progress, StateChange};
 use crate::session::message::{InputState, Message, TurnEnd};
 use crate::session::question::{Answer, headline_of_input};
+use crate::session::visible;
 
-use super::clean::{clean, one_line};
+use super::clean::{one_line, short};
 use super::units;
 
 /// How long one line may get, in characters.
@@ -77,9 +78,9 @@ fn describe_refined(clarifications: &Clarifications) -> String {
     }
 }
 
-/// What an answer says and grants, as a participle.
+/// What an answer says and grants, as a participle; what is hidden in it is still hidden.
 pub(crate) fn describe_answer(answer: &Answer, granted: &[Grant]) -> String {
-    let text = match answer {
+    match answer {
         Answer::Allow { .. } if granted.is_empty() => "allowed".to_owned(),
         Answer::Allow { .. } => format!("allowed (for the rest of the session: {})", in_words(granted)),
         Answer::Deny {
@@ -91,15 +92,14 @@ pub(crate) fn describe_answer(answer: &Answer, granted: &[Grant]) -> String {
             format!("answered {:?}", chosen.join("; "))
         }
         Answer::Submit { .. } => "answered with a form".to_owned(),
-    };
-    one_line(&text, LINE_CHARS_MAX)
+    }
 }
 
-/// The text of a tool's result, folded into one line.
+/// The text of a tool's result, folded into one line; what is hidden in it is still hidden.
 pub(crate) fn fold_result(text: &str, is_error: bool) -> String {
-    let text = clean(text);
+    let text = visible::without_control_sequences(text);
     let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
-    let first = one_line(text.trim_start().lines().next().unwrap_or_default(), LINE_CHARS_MAX);
+    let first = short(text.trim_start().lines().next().unwrap_or_default(), LINE_CHARS_MAX);
     match (lines, is_error) {
         (0, _) => "(no output)".to_owned(),
         (1, _) => first,

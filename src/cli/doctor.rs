@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::args::DoctorArgs;
-use super::clean::clean;
+use super::clean::{clean, name};
 use super::exit::{Exit, Failure};
-use super::screen::print;
+use super::screen::{print, print_json};
 use crate::config::Flag;
 use crate::daemon::Options;
 use crate::daemon::doctor::{self, Repair};
@@ -32,7 +32,7 @@ pub(crate) fn doctor(state_dir: Option<PathBuf>, args: &DoctorArgs) -> Result<Ex
     let findings = doctor::examine(&options);
     let is_well = findings.iter().all(|finding| finding.ok);
     if args.json {
-        print(&format!("{}\n", json!(findings)))?;
+        print_json(&format!("{}\n", json!(findings)))?;
     } else {
         print(&findings.iter().map(line).collect::<String>())?;
     }
@@ -87,7 +87,7 @@ fn file(salvaged: &Salvaged) -> String {
         gone,
         kept,
     } = salvaged;
-    let kept = clean(&kept.display().to_string());
+    let kept = name(&kept.display().to_string());
     let mut told = format!(
         "the journal was damaged: {records} records of {sessions} sessions were saved in a new one; the old one is {kept}\n"
     );

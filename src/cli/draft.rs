@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::clean::Cleaner;
 use super::view::{Part, WireDelta};
+use crate::session::visible::Pieces;
 
 /// The drafts of one session.
 #[derive(Debug, Default)]
@@ -25,20 +25,21 @@ struct Draft {
     chars: u64,
     /// Its record has come.
     done: bool,
-    cleaner: Cleaner,
+    /// What was shown last, for what follows it.
+    pieces: Pieces,
 }
 
 /// What a record adds to what was shown.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// Nothing of it was shown: the whole text, cleaned.
+    /// Nothing of it was shown: the whole text, made visible.
     Whole(String),
-    /// Its beginning was shown: the rest, cleaned.
+    /// Its beginning was shown: the rest, made visible.
     Remainder(String),
 }
 
 impl Drafts {
-    /// What a delta adds, cleaned. Nothing for what was shown already, and nothing behind a gap: the record has it all.
+    /// What a delta adds, made visible. Nothing for what was shown already, and nothing behind a gap: the record has it all.
     pub(crate) fn take_delta(&mut self, delta: &WireDelta) -> Option<String> {
         if delta.part != Part::Text {
             return None;
@@ -56,7 +57,7 @@ impl Drafts {
         };
         draft.text.push_str(new);
         draft.chars += new.chars().count() as u64;
-        Some(draft.cleaner.push(new))
+        Some(draft.pieces.push(new))
     }
 
     /// What the record of a text adds.
@@ -64,9 +65,9 @@ impl Drafts {
         if let Some(draft) = self.draft_of(message_id, text) {
             draft.done = true;
             let shown = std::mem::take(&mut draft.text);
-            return Rest::Remainder(draft.cleaner.push(&text[shown.len()..]));
+            return Rest::Remainder(draft.pieces.push(&text[shown.len()..]));
         }
-        Rest::Whole(Cleaner::default().push(text))
+        Rest::Whole(Pieces::default().push(text))
     }
 
     /// Forgets text that will not be completed; answers whether any of it was shown.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::args::HistoryArgs;
-use super::clean::clean;
+use super::clean::name;
 use super::client::{Client, query_string, read};
 use super::columns::width_of_stdout;
 use super::exit::{Exit, Failure};
@@ -55,7 +55,7 @@ fn shown(history: &History, width: Option<usize>) -> String {
         .map(|day| format!("{}\n{}", day.date, table(&day.sessions, width)));
     let mut text = days.collect::<Vec<_>>().join("\n");
     if let Some(zone) = &history.time_zone {
-        text.push_str(&format!("\ndays are counted in {}\n", clean(zone)));
+        text.push_str(&format!("\ndays are counted in {}\n", name(zone)));
     }
     if history.next_cursor.is_some() {
         text.push_str("\nthere are more: --limit shows them, --date and --search narrow them down\n");

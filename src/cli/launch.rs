@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::clean::{clean, one_line};
+use super::clean::{name, one_line};
 use super::client::Client;
 use super::exit::Failure;
 use super::family::is_inside_agent;
@@ -51,7 +51,7 @@ pub(crate) async fn find_or_start_with(
     };
     if let Some(client) = found {
         if let Some(version) = client.other_version() {
-            let (version, ours) = (clean(version), env!("CARGO_PKG_VERSION"));
+            let (version, ours) = (name(version), env!("CARGO_PKG_VERSION"));
             eprint(&format!(
                 "the daemon is of version {version}, this program of {ours}: `cc-executor restart` replaces it, agents go on"
             ));

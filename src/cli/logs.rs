@@ -8,7 +8,7 @@ use super::client::{Client, read};
 use super::describe::describe;
 use super::exit::{Exit, Failure};
 use super::follow::{DAEMON_BACK, DAEMON_GONE, Follow, Happening};
-use super::screen::{eprint, print};
+use super::screen::{eprint, print, print_json};
 use super::sessions::meant;
 use super::units;
 use super::view::{View, WireRecord};
@@ -27,7 +27,11 @@ pub(crate) async fn logs(client: Client, args: &LogsArgs) -> Result<Exit, Failur
         let Some(last) = page.records.last() else { break };
         after = read::<WireRecord>(last)?.seq;
         let lines = page.records.iter().map(|raw| line(raw, args.json));
-        print(&lines.collect::<Result<Vec<_>, _>>()?.concat())?;
+        let lines = lines.collect::<Result<Vec<_>, _>>()?.concat();
+        match args.json {
+            true => print_json(&lines)?,
+            false => print(&lines)?,
+        }
     }
     Ok(Exit::Ok)
 }
@@ -49,7 +53,7 @@ async fn follow(client: Client, id: String, after: u64, json: bool) -> Result<Ex
     let mut follow = Follow::new(client, id, after);
     while let Some(happening) = follow.next().await? {
         match happening {
-            Happening::Record(_, line) if json => print(&format!("{line}\n"))?,
+            Happening::Record(_, line) if json => print_json(&format!("{line}\n"))?,
             Happening::Record(record, _) => print(&told(&record))?,
             Happening::DaemonGone => eprint(DAEMON_GONE),
             Happening::DaemonBack => eprint(DAEMON_BACK),

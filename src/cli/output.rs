@@ -15,8 +15,9 @@ use crate::session::message::{InputState, Message};
 use crate::session::outcome::Ending;
 use crate::session::question::headline_of_input;
 use crate::session::state::StateName;
+use crate::session::visible;
 
-use super::clean::{clean, one_line};
+use super::clean::{self, clean, one_line, short};
 use super::describe::{LINE_CHARS_MAX, describe, describe_message, fold_result};
 use super::draft::{Drafts, Rest};
 use super::view::{WireDelta, WireRecord};
@@ -95,7 +96,7 @@ impl Renderer {
     pub(crate) fn record(&mut self, record: &WireRecord, out: &mut String) {
         match record.entry() {
             Ok(entry) => self.entry(&entry, out),
-            Err(error) => self.line(&self.styles.quiet.apply_to(format!("· {error}")).to_string(), out),
+            Err(error) => self.line(&self.styles.quiet.apply_to(format!("· {}", clean(&error.to_string()))).to_string(), out),
         }
     }
 
@@ -215,7 +216,7 @@ impl Renderer {
             }
             Message::CommandOutput { text, .. } => {
                 self.close_line(out);
-                self.text(text, out);
+                self.text(&visible::output(text), out);
                 self.close_line(out);
                 text.clone_into(&mut self.last_text);
             }
@@ -230,7 +231,7 @@ impl Renderer {
             } => {
                 let call = format!(
                     "{}  {}",
-                    clean(name),
+                    clean::name(name),
                     one_line(&headline_of_input(input), LINE_CHARS_MAX)
                 );
                 self.tool_use(tool_use_id, &call, parent.is_some(), out);
@@ -243,7 +244,7 @@ impl Renderer {
             } => {
                 self.tool_result(
                     tool_use_id,
-                    &fold_result(text, *is_error),
+                    &one_line(&fold_result(text, *is_error), LINE_CHARS_MAX + 20),
                     *is_error,
                     parent.is_some(),
                     out,
@@ -298,7 +299,7 @@ impl Renderer {
         let of_last = self.last_tool.as_deref() == Some(id);
         let indent = if by_subagent { "  │ " } else { "" };
         let name = match call {
-            Some(call) if !of_last => one_line(&call, 40) + ": ",
+            Some(call) if !of_last => short(&call, 40) + ": ",
             Some(_) | None => String::new(),
         };
         let style = if is_error { &self.styles.bad } else { &self.styles.quiet };

@@ -8,26 +8,23 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use console::Term;
-use dialoguer::theme::ColorfulTheme;
-use dialoguer::{Confirm, Input, MultiSelect, Select};
+use dialoguer::{Confirm, Input};
 use serde_json::{Map, Value};
 
 use crate::session::form::{self, Field, FieldKind, Offer};
 use crate::session::grant::{Pick, Suggestion};
 use crate::session::question::{Answer, Choice, QuestionKind};
+use crate::session::telling::{self, Telling, tell};
+use crate::session::visible;
 
-use super::clean::{clean, one_line};
+use super::clean::name;
 use super::exit::{Exit, Failure};
-use super::screen::{eprint, print};
+use super::menu::{Chosen, Menu, fits, fitting, theme};
+use super::screen::{eprint, print_json};
+use super::unfold::{self, Size, Unfolding};
 
-/// How many lines of a plan or of a tool's input are shown.
-const LINES_MAX: usize = 200;
-
-/// Maximum length of an option that is explained, in characters.
-const ITEM_CHARS_MAX: usize = 2000;
-
-/// Columns of a menu's line that are marks.
-const MARK_COLUMNS: usize = 12;
+/// How a line break in a line of a menu is shown.
+const MARK_OF_LINE: &str = "⟨U+000A⟩";
 
 /// What leaves a field of choices empty.
 const LEFT_OUT: &str = "(left out)";
@@ -44,7 +41,7 @@ pub(crate) fn main() -> Result<Exit, Failure> {
     match ask_until_it_fits(&kind) {
         Ok(Some(answer)) => {
             let json = serde_json::to_string(&answer).map_err(io::Error::other)?;
-            print(&json)?;
+            print_json(&json)?;
             Ok(Exit::Ok)
         }
         Ok(None) => Ok(Exit::Ok),
@@ -65,109 +62,115 @@ fn ask_until_it_fits(kind: &QuestionKind) -> Given<Answer> {
     }
 }
 
-/// What a person is shown before they choose, line by line.
-pub(crate) fn explain(kind: &QuestionKind) -> Vec<String> {
-    let text = match kind {
-        QuestionKind::Permission {
-            tool, input, reason, ..
-        } => {
-            let reason = reason
-                .as_deref()
-                .map(|reason| format!("\n({reason})"))
-                .unwrap_or_default();
-            format!("The agent wants to use {tool}:\n{}{reason}", explain_input(input))
-        }
-        QuestionKind::Choice { questions, .. } => questions.iter().map(explain_choice).collect::<Vec<_>>().join("\n"),
-        QuestionKind::Plan { plan, .. } => format!(
-            "The agent has a plan:\n{}",
-            plan.as_deref().unwrap_or("(it stands in the text above)")
-        ),
-        QuestionKind::Form { server, message, .. } => format!("The MCP server {server} asks:\n{message}"),
-    };
-    let text = clean(&text);
-    let count = text.lines().count();
-    let mut lines: Vec<_> = text.lines().take(LINES_MAX).map(str::to_owned).collect();
-    if count > LINES_MAX {
-        lines.push(format!(
-            "… ({} more lines; `cc-executor logs --json` has all)",
-            count - LINES_MAX
+/// A question whose lines are not all shown.
+struct Shown(Unfolding);
+
+impl Shown {
+    /// Shows what there is room for.
+    fn new(told: Telling) -> Self {
+        let shown_first = told.shown.len();
+        let mut unfolding = Unfolding::new(told.opened());
+        let size = Term::stderr().size_checked().map(|(rows, columns)| Size {
+            rows: rows.into(),
+            columns: columns.into(),
+        });
+        unfolding.first(shown_first, size).iter().for_each(|line| eprint(line));
+        let shown = Self(unfolding);
+        shown.hint();
+        shown
+    }
+
+    fn hint(&self) {
+        let rest = self.0.left();
+        let rest = rest.map(|left| format!(", {} shows what is not shown yet: {left}", unfold::KEY));
+        eprint(&format!(
+            "(Enter chooses, Esc leaves it for later{})",
+            rest.unwrap_or_default()
         ));
     }
-    lines.extend(explain_offers(kind));
+
+    fn select(&mut self, prompt: &str, items: &[&str]) -> Given<usize> {
+        let items = items.iter().map(|item| (*item).to_owned()).collect();
+        Ok(self.choose(prompt, items, false)?.and_then(|places| places.first().copied()))
+    }
+
+    /// A menu, again and again while its key opens what is not shown yet.
+    fn choose(&mut self, prompt: &str, items: Vec<String>, several: bool) -> Given<Vec<usize>> {
+        let mut menu = Menu {
+            prompt,
+            items,
+            several,
+            key: None,
+        };
+        loop {
+            menu.key = self.0.left().map(|_| unfold::KEY);
+            match menu.ask()? {
+                Chosen::Items(places) => return Ok(Some(places)),
+                Chosen::Later => return Ok(None),
+                Chosen::Key => {
+                    self.0.open().iter().for_each(|line| eprint(line));
+                    self.hint();
+                }
+            }
+        }
+    }
+}
+
+/// What a person is shown who cannot be asked here, line by line.
+pub(crate) fn explain(kind: &QuestionKind) -> Vec<String> {
+    let told = tell(kind);
+    let count = told.shown.len();
+    let mut unfolding = Unfolding::new(told.opened());
+    let mut lines = unfolding.first(count, None);
+    if let Some(left) = unfolding.left() {
+        lines.push(format!(
+            "… not shown: {left}; `cc-executor answer` at a terminal shows all, and so does `cc-executor show --json`"
+        ));
+    }
+    lines.extend(telling::offers(kind));
     lines
 }
 
-/// What can be granted along with a yes, with the numbers of `--grant`.
-fn explain_offers(kind: &QuestionKind) -> Vec<String> {
-    let offers = kind.offers();
-    let line = |(place, offer): (usize, &Suggestion)| {
-        format!("  {}. {}", place + 1, clean(&offer.words).replace('\n', "\n     "))
-    };
-    let head = (!offers.is_empty()).then(|| "You can also grant, for the rest of the session:".to_owned());
-    head.into_iter().chain(offers.iter().enumerate().map(line)).collect()
-}
-
-/// A tool's whole input: what would really run. A single text stands as it is.
-fn explain_input(input: &Value) -> String {
-    let Some(fields) = input.as_object() else {
-        return format!("  {input}");
-    };
-    let tell = |(name, value): (&String, &Value)| match value.as_str() {
-        Some(text) => format!("  {name}: {}", text.replace('\n', "\n    ")),
-        None => format!("  {name}: {value}"),
-    };
-    fields.iter().map(tell).collect::<Vec<_>>().join("\n")
-}
-
-fn explain_choice(choice: &Choice) -> String {
-    let mut text = choice.question.clone();
-    for (index, option) in choice.options.iter().enumerate() {
-        text += &format!("\n  {}. {}", index + 1, item(&option.label, &option.description));
-    }
-    text
-}
-
 fn ask(kind: &QuestionKind) -> Given<Answer> {
-    show(kind);
     match kind {
-        QuestionKind::Permission { .. } => ask_permission(&kind.offers()),
-        QuestionKind::Choice { questions, .. } => ask_choices(questions),
-        QuestionKind::Plan { .. } => {
-            ask_yes_or_no("Approve the plan?", &["Approve", "Keep planning: say what is missing"])
+        QuestionKind::Permission { .. } => {
+            let mut told = tell(kind);
+            told.shown.extend(telling::offers(kind));
+            ask_permission(&mut Shown::new(told), &kind.offers())
         }
-        QuestionKind::Form { schema, order, .. } => ask_form(schema, order),
+        QuestionKind::Choice { questions, .. } => ask_choices(questions, tell(kind).more),
+        QuestionKind::Plan { .. } => {
+            let items = ["Approve", "Keep planning: say what is missing"];
+            ask_yes_or_no(&mut Shown::new(tell(kind)), "Approve the plan?", &items)
+        }
+        QuestionKind::Form { url: Some(_), .. } => {
+            let mut shown = Shown::new(tell(kind));
+            ask_yes_or_no(&mut shown, "Go on once you have opened it", &["I have opened it", "Decline"])
+        }
+        QuestionKind::Form { schema, order, .. } => ask_form(&mut Shown::new(tell(kind)), schema, order),
     }
 }
 
-/// What is asked, except where the menu says it all.
-fn show(kind: &QuestionKind) {
-    if !matches!(kind, QuestionKind::Choice { .. }) {
-        explain(kind).iter().for_each(|line| eprint(line));
-    }
-    eprint("(Enter chooses, Esc leaves it for later)");
-}
-
-fn ask_permission(offers: &[Suggestion]) -> Given<Answer> {
+fn ask_permission(shown: &mut Shown, offers: &[Suggestion]) -> Given<Answer> {
     let can_be: Vec<_> = offers.iter().filter(|offer| offer.grant.is_some()).collect();
     if can_be.is_empty() {
-        return ask_yes_or_no("Allow it?", &["Allow", "Deny"]);
+        return ask_yes_or_no(shown, "Allow it?", &["Allow", "Deny"]);
     }
-    match select("Allow it?", &["Allow", "Allow, and choose what else to grant", "Deny"])? {
+    match shown.select("Allow it?", &["Allow", "Allow, and choose what else to grant", "Deny"])? {
         Some(0) => Ok(Some(Answer::allow())),
-        Some(1) => ask_grants(&can_be),
+        Some(1) => ask_grants(shown, &can_be),
         Some(_) => deny().map(Some),
         None => Ok(None),
     }
 }
 
 /// Each suggestion can be taken alone; none is marked at first.
-fn ask_grants(offers: &[&Suggestion]) -> Given<Answer> {
+fn ask_grants(shown: &mut Shown, offers: &[&Suggestion]) -> Given<Answer> {
     let items: Vec<_> = offers.iter().map(|offer| item(&offer.words, "")).collect();
-    let chosen = MultiSelect::with_theme(&theme())
-        .with_prompt("For the rest of the session (space marks, enter answers)")
-        .items(&items)
-        .interact_opt()?;
-    let Some(chosen) = chosen else { return Ok(None) };
+    let prompt = "For the rest of the session (space marks, enter answers)";
+    let Some(chosen) = shown.choose(prompt, items, true)? else {
+        return Ok(None);
+    };
     let grant = chosen.iter().filter_map(|index| offers.get(*index));
     Ok(Some(Answer::Allow {
         updated_input: None,
@@ -176,8 +179,8 @@ fn ask_grants(offers: &[&Suggestion]) -> Given<Answer> {
     }))
 }
 
-fn ask_yes_or_no(prompt: &str, items: &[&str; 2]) -> Given<Answer> {
-    match select(prompt, items)? {
+fn ask_yes_or_no(shown: &mut Shown, prompt: &str, items: &[&str; 2]) -> Given<Answer> {
+    match shown.select(prompt, items)? {
         Some(0) => Ok(Some(Answer::allow())),
         Some(_) => deny().map(Some),
         None => Ok(None),
@@ -192,10 +195,10 @@ fn deny() -> dialoguer::Result<Answer> {
     })
 }
 
-fn ask_choices(questions: &[Choice]) -> Given<Answer> {
+fn ask_choices(questions: &[Choice], more: Vec<String>) -> Given<Answer> {
     let mut answers = BTreeMap::new();
     for choice in questions {
-        let Some(answer) = ask_choice(choice)? else {
+        let Some(answer) = ask_choice(choice, more.clone())? else {
             return Ok(None);
         };
         answers.insert(choice.question.clone(), answer);
@@ -203,21 +206,20 @@ fn ask_choices(questions: &[Choice]) -> Given<Answer> {
     Ok(Some(Answer::Choose { answers }))
 }
 
-fn ask_choice(choice: &Choice) -> Given<String> {
+fn ask_choice(choice: &Choice, more: Vec<String>) -> Given<String> {
     const OWN_WORDS: &str = "Something else, in my own words";
-    let question = one_line(&choice.question, ITEM_CHARS_MAX);
+    let question = name(&choice.question);
     let options = choice.options.iter();
     let mut items: Vec<_> = options.map(|option| item(&option.label, &option.description)).collect();
-    if !items.iter().chain([&question]).all(|line| fits(line)) {
-        clean(&explain_choice(choice)).lines().for_each(eprint);
-    }
+    let is_whole = |line: &String| fits(line) && !line.contains(MARK_OF_LINE);
+    let all_fit = items.iter().chain([&question]).all(is_whole);
+    let shown = if all_fit { Vec::new() } else { telling::choice(choice) };
+    let mut shown = Shown::new(Telling { shown, more });
     items.push(OWN_WORDS.to_owned());
-    let chosen = if choice.multi_select {
+    if choice.multi_select {
         eprint("(Space marks, Enter answers with what is marked)");
-        multi_select(&question, &items)?
-    } else {
-        select(&question, &items)?.map(|index| vec![index])
-    };
+    }
+    let chosen = shown.choose(&question, items, choice.multi_select)?;
     let Some(chosen) = chosen else { return Ok(None) };
     let mut labels: Vec<String> = chosen
         .iter()
@@ -229,8 +231,8 @@ fn ask_choice(choice: &Choice) -> Given<String> {
     Ok(Some(labels.join(", ")))
 }
 
-fn ask_form(schema: &Value, order: &[String]) -> Given<Answer> {
-    match select("Fill in the form?", &["Fill in", "Decline"])? {
+fn ask_form(shown: &mut Shown, schema: &Value, order: &[String]) -> Given<Answer> {
+    match shown.select("Fill in the form?", &["Fill in", "Decline"])? {
         Some(0) => {}
         Some(_) => return deny().map(Some),
         None => return Ok(None),
@@ -250,7 +252,7 @@ fn ask_form(schema: &Value, order: &[String]) -> Given<Answer> {
 }
 
 fn ask_json(schema: &Value) -> dialoguer::Result<Value> {
-    eprint(&format!("Its schema: {schema}"));
+    eprint(&format!("Its schema: {}", telling::pretty(schema)));
     loop {
         match serde_json::from_str(&input("The content, as JSON", None, false)?) {
             Ok(content) => return Ok(content),
@@ -264,7 +266,7 @@ fn ask_field(field: &Field<'_>) -> Given<Value> {
         Some(hint) => format!("{}: {hint}", field.title),
         None => field.title.to_owned(),
     };
-    let prompt = one_line(&title, ITEM_CHARS_MAX);
+    let prompt = name(&title);
     if !fits(&prompt) {
         eprint(&prompt);
     }
@@ -276,12 +278,12 @@ fn ask_field(field: &Field<'_>) -> Given<Value> {
         FieldKind::One(offers) => {
             let left_out = (!field.required).then(|| LEFT_OUT.to_owned());
             let items: Vec<_> = offers.iter().map(named).chain(left_out).collect();
-            let chosen = select(&prompt, &items)?;
+            let chosen = select(&prompt, items)?;
             Ok(chosen.and_then(|place| Some(offers.get(place)?.value.clone().into())))
         }
         FieldKind::Many(offers) => {
             let items: Vec<_> = offers.iter().map(named).collect();
-            let chosen = multi_select(&prompt, &items)?;
+            let chosen = marked(&prompt, items, true)?;
             Ok(chosen.map(|places| places.iter().map(|place| offers[*place].value.clone()).collect()))
         }
         FieldKind::Text | FieldKind::Integer | FieldKind::Number => loop {
@@ -315,55 +317,38 @@ fn parse_field(text: &str, kind: &FieldKind) -> Result<Option<Value>, &'static s
     }
 }
 
-fn select(prompt: &str, items: &[impl ToString]) -> dialoguer::Result<Option<usize>> {
-    let items: Vec<_> = items.iter().map(|item| fitting(&item.to_string())).collect();
-    Select::with_theme(&theme())
-        .with_prompt(fitting(prompt))
-        .items(&items)
-        .default(0)
-        .interact_opt()
+fn select(prompt: &str, items: Vec<String>) -> Given<usize> {
+    Ok(marked(prompt, items, false)?.and_then(|places| places.first().copied()))
 }
 
-fn multi_select(prompt: &str, items: &[String]) -> dialoguer::Result<Option<Vec<usize>>> {
-    let items: Vec<_> = items.iter().map(|item| fitting(item)).collect();
-    MultiSelect::with_theme(&theme())
-        .with_prompt(fitting(prompt))
-        .items(&items)
-        .interact_opt()
-}
-
-/// A line of a menu, cut where it would wrap: a menu that is drawn anew counts its lines, not the rows they take.
-fn fitting(line: &str) -> String {
-    console::truncate_str(line, room(), "…").into_owned()
-}
-
-fn fits(line: &str) -> bool {
-    console::measure_text_width(line) <= room()
-}
-
-fn room() -> usize {
-    let columns = usize::from(Term::stderr().size().1);
-    columns.saturating_sub(MARK_COLUMNS).max(1)
+fn marked(prompt: &str, items: Vec<String>, several: bool) -> Given<Vec<usize>> {
+    let menu = Menu {
+        prompt,
+        items,
+        several,
+        key: None,
+    };
+    Ok(match menu.ask()? {
+        Chosen::Items(places) => Some(places),
+        Chosen::Key | Chosen::Later => None,
+    })
 }
 
 fn input(prompt: &str, default: Option<&Value>, allow_empty: bool) -> dialoguer::Result<String> {
     let default = default.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     Input::with_theme(&theme())
         .with_prompt(fitting(prompt))
-        .with_initial_text(default.unwrap_or_default())
+        // What stands there already is shown as it is, and can be sent without a look at it.
+        .with_initial_text(default.filter(|text| !text.contains(visible::is_hidden)).unwrap_or_default())
         .allow_empty(allow_empty)
         .interact_text()
 }
 
 fn item(label: &str, description: &str) -> String {
-    match description.trim() {
-        "" => one_line(label, ITEM_CHARS_MAX),
-        description => one_line(&format!("{label}: {description}"), ITEM_CHARS_MAX),
+    match description {
+        "" => name(label),
+        description => format!("{}: {}", name(label), name(description)),
     }
-}
-
-fn theme() -> ColorfulTheme {
-    ColorfulTheme::default()
 }
 
 #[cfg(test)]
@@ -375,7 +360,7 @@ mod tests {
     fn a_permission_shows_what_would_really_run() {
         let kind = QuestionKind::Permission {
             tool: "Bash\u{1b}[2J".into(),
-            input: json!({"command": "make\nrm -rf x\u{1b}[8m", "timeout": 5}),
+            input: json!({"command": "make\nrm -rf x\u{1b}[8m", "timeout": 5, "a": "b"}),
             reason: Some("not in the rules".into()),
             suggestions: vec![
                 json!({"type": "setMode", "mode": "acceptEdits"}),
@@ -383,14 +368,15 @@ mod tests {
             ],
         };
         insta::assert_snapshot!(explain(&kind).join("\n"), @r"
-        The agent wants to use Bash:
+        The agent wants to use Bash⟨U+001B⟩[2J:
           command: make
-            rm -rf x
-          timeout: 5
+            rm -rf x⟨U+001B⟩[8m
+          a: b
+          timeout = 5
         (not in the rules)
         You can also grant, for the rest of the session:
           1. switch to the permission mode acceptEdits: file edits need no permission
-          2. let the agent work in /srv
+          2. let the agent work in /srv⟨U+001B⟩[8m
         ");
     }
 
@@ -401,8 +387,8 @@ mod tests {
             input: Value::Null,
         };
         let lines = explain(&kind);
-        assert_eq!(lines.len(), LINES_MAX + 1);
-        assert!(lines.last().unwrap().contains("801 more lines"));
+        assert!(lines.len() < 210, "{}", lines.len());
+        assert!(lines.last().unwrap().contains("804 lines"), "{:?}", lines.last());
     }
 
     #[test]

@@ -6,11 +6,11 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::args::{GcArgs, RmArgs};
-use super::clean::{clean, one_line};
+use super::clean::{name, one_line};
 use super::client::{Client, read, session_path};
 use super::columns::{Column, Cut, list, width_of_stdout};
 use super::exit::{Exit, Failure};
-use super::screen::{eprint, print};
+use super::screen::{eprint, print, print_json};
 use super::units;
 use super::view::View;
 use crate::session::id::SessionId;
@@ -66,7 +66,7 @@ pub(crate) async fn rm(client: &Client, args: &RmArgs) -> Result<Exit, Failure> 
             Ok(view) => show_removed(&view, args.json)?,
             // One that cannot be removed keeps no other from it.
             Err(failure) if args.ids.len() > 1 => {
-                eprint(&format!("error: {}: {failure}", clean(id)));
+                eprint(&format!("error: {}: {failure}", name(id)));
                 worst = worst.worse(failure.exit());
             }
             Err(failure) => return Err(failure),
@@ -93,12 +93,12 @@ pub(crate) async fn gc(client: &Client, args: &GcArgs) -> Result<Exit, Failure> 
         eprint(&so_far(&all, args));
     }
     if args.json {
-        print(&format!("{}\n", all.object(args)))?;
+        print_json(&format!("{}\n", all.object(args)))?;
         return Ok(Exit::Ok);
     }
     for kept in &all.kept {
         let Kept { what, why } = read(kept)?;
-        eprint(&format!("{} stays: {}", clean(&what), clean(&why)));
+        eprint(&format!("{} stays: {}", name(&what), name(&why)));
     }
     let sessions = all
         .sessions
@@ -160,7 +160,7 @@ fn table(sessions: &[Gone], now: Timestamp, width_max: Option<usize>) -> String 
         [
             gone.session_id.short(),
             one_line(&gone.name, NAME_CHARS_MAX),
-            clean(&gone.state),
+            name(&gone.state),
             ago.map(|ago| ago + " ago").unwrap_or_default(),
             gone.records.to_string(),
             units::size(gone.bytes),

@@ -3,12 +3,14 @@
 //! While the status line is there, the last line of the text, when it has no line break yet, is drawn as part of it,
 //! and printed for good once it is complete.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::getpgrp;
+use crate::session::visible;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
 /// How often the status line is drawn anew by itself.
@@ -106,7 +108,7 @@ impl Screen {
             return Ok(());
         }
         let Some(bar) = self.bar.as_ref().filter(|_| self.shares_terminal) else {
-            return print(text);
+            return print_styled(text);
         };
         self.open_line.push_str(text);
         let complete = self.open_line.rfind('\n').map_or(0, |end| end + 1);
@@ -115,7 +117,7 @@ impl Screen {
         if lines.is_empty() {
             Ok(())
         } else {
-            bar.suspend(|| print(&lines))
+            bar.suspend(|| print_styled(&lines))
         }
     }
 
@@ -171,21 +173,40 @@ impl Screen {
         let Some(bar) = &self.bar else { return Ok(()) };
         bar.set_prefix("");
         // Clearing first: what is printed must stand where the status line stood.
-        bar.suspend(|| if line.is_empty() { Ok(()) } else { print(&(line + "\n")) })
+        bar.suspend(|| if line.is_empty() { Ok(()) } else { print_styled(&(line + "\n")) })
     }
 }
 
-/// Writes to standard output; a reader that went away is an error, not a panic.
+/// Writes text to standard output. What is hidden in it is made visible: this is the way of all text to a terminal.
 pub(crate) fn print(text: &str) -> io::Result<()> {
+    print_styled(&visible::guard(text))
+}
+
+/// Writes JSON to standard output: to a terminal with escapes for what is hidden in it, elsewhere as it is.
+pub(crate) fn print_json(json: &str) -> io::Result<()> {
+    print_styled(&json_for_stdout(json))
+}
+
+/// JSON as standard output takes it.
+pub(crate) fn json_for_stdout(json: &str) -> Cow<'_, str> {
+    match io::stdout().is_terminal() {
+        true => visible::json(json),
+        false => Cow::Borrowed(json),
+    }
+}
+
+/// Writes text to standard output that was made visible before it was given colours. A reader that went away is an
+/// error, not a panic.
+fn print_styled(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 
-/// Writes a line to standard error; there is nobody to tell when that fails.
+/// Writes a line to standard error, what is hidden in it made visible; there is nobody to tell when that fails.
 pub(crate) fn eprint(line: &str) {
     let mut stderr = io::stderr().lock();
-    let _ = writeln!(stderr, "{line}");
+    let _ = writeln!(stderr, "{}", visible::guard(line));
 }
 
 fn new_bar(elapsed: Duration, status: &str) -> ProgressBar {

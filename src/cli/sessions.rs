@@ -5,12 +5,12 @@ use serde_json::value::RawValue;
 
 use super::answer::flags_for;
 use super::args::{CancelArgs, LsArgs, StatusArgs, Wanted};
-use super::clean::{clean, one_line};
+use super::clean::{clean, name, one_line};
 use super::client::{Client, List, read};
 use super::columns::{Column, Cut, list, width_of_stdout};
 use super::exit::{Exit, Failure};
 use super::prompt;
-use super::screen::{eprint, print};
+use super::screen::{eprint, print, print_json};
 use super::units;
 use super::view::View;
 use crate::session::effective::Terms;
@@ -39,7 +39,7 @@ pub(crate) async fn ls(client: &Client, args: &LsArgs) -> Result<Exit, Failure> 
     let List { sessions, next_cursor } = find(client, args).await?;
     if args.json {
         let objects: Vec<_> = sessions.iter().map(|session| session.get()).collect();
-        print(&format!("[{}]\n", objects.join(",\n")))?;
+        print_json(&format!("[{}]\n", objects.join(",\n")))?;
         return Ok(Exit::Ok);
     }
     let views = sessions.iter().map(|raw| read(raw)).collect::<Result<Vec<View>, _>>()?;
@@ -159,7 +159,7 @@ pub(crate) async fn cancel(client: &Client, args: &CancelArgs) -> Result<Exit, F
             Ok(raw) => show_cancelled(&raw, args.json)?,
             // One that cannot be cancelled keeps no other from it.
             Err(failure) if args.ids.len() > 1 => {
-                eprint(&format!("error: {}: {failure}", clean(id)));
+                eprint(&format!("error: {}: {failure}", name(id)));
                 worst = worst.worse(failure.exit());
             }
             Err(failure) => return Err(failure),
@@ -179,7 +179,7 @@ fn show_cancelled(raw: &RawValue, json: bool) -> Result<(), Failure> {
 
 /// Prints an object as the daemon wrote it.
 pub(crate) fn print_object(raw: &RawValue) -> Result<(), Failure> {
-    Ok(print(&format!("{}\n", raw.get()))?)
+    Ok(print_json(&format!("{}\n", raw.get()))?)
 }
 
 pub(crate) fn table(views: &[View], width_max: Option<usize>) -> String {
@@ -192,7 +192,7 @@ pub(crate) fn table(views: &[View], width_max: Option<usize>) -> String {
             view.turns.to_string(),
             units::usd(view.used().cost_usd),
             view.at_work().unwrap_or_default(),
-            clean(&view.cwd),
+            name(&view.cwd),
         ]
     };
     list(COLUMNS, &views.iter().map(row).collect::<Vec<_>>(), width_max)
@@ -200,9 +200,9 @@ pub(crate) fn table(views: &[View], width_max: Option<usize>) -> String {
 
 /// The state, and why it failed, or until when it waits.
 pub(crate) fn shown_state(view: &View) -> String {
-    let state = clean(&view.state);
+    let state = name(&view.state);
     match (&view.cause, view.waits_until) {
-        (Some(cause), _) => format!("{state}({})", clean(cause)),
+        (Some(cause), _) => format!("{state}({})", name(cause)),
         (None, Some(until)) => format!("{state}(until {})", units::moment(until)),
         (None, None) => state,
     }
@@ -228,8 +228,8 @@ fn describe(view: &View, now: Timestamp) -> String {
         format!("session    {}", view.session_id),
         format!("name       {}", one_line(&view.name, 200)),
         format!("state      {}{}", shown_state(view), returns.unwrap_or_default()),
-        format!("directory  {}", clean(&view.cwd)),
-        format!("model      {}", clean(view.model.as_deref().unwrap_or("not known yet"))),
+        format!("directory  {}", name(&view.cwd)),
+        format!("model      {}", name(view.model.as_deref().unwrap_or("not known yet"))),
         format!("attempt    {}", view.attempt),
         format!("used       {used}"),
     ];

@@ -12,7 +12,7 @@ use super::clean::clean;
 use super::client::{Client, read};
 use super::columns::{Column, list as columns_of};
 use super::exit::{Exit, Failure};
-use super::screen::{eprint, print};
+use super::screen::{eprint, print, print_json};
 use super::sessions::print_object;
 use super::units;
 use crate::web::Token;
@@ -85,7 +85,7 @@ async fn list(client: &Client, json: bool) -> Result<(), Failure> {
     let Tokens { tokens } = client.get("/api/tokens").await?;
     if json {
         let objects: Vec<_> = tokens.iter().map(|token| token.get()).collect();
-        return Ok(print(&format!("[{}]\n", objects.join(",\n")))?);
+        return Ok(print_json(&format!("[{}]\n", objects.join(",\n")))?);
     }
     if tokens.is_empty() {
         return Ok(print("no tokens but the daemon's own\n")?);

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::args::{Until, WaitArgs};
-use super::clean::clean;
+use super::clean::name;
 use super::client::{Client, read};
 use super::exit::{Exit, Failure};
 use super::follow::{DAEMON_BACK, DAEMON_GONE, Follow, Happening};
@@ -35,7 +35,7 @@ pub(crate) async fn wait(state_dir: &Path, args: &WaitArgs) -> Result<Exit, Fail
             Some(deadline) => match timeout_at(deadline, waiting).await {
                 Ok(raw) => raw?,
                 Err(_) => {
-                    eprint(&format!("error: the time is up; session {} goes on", clean(id)));
+                    eprint(&format!("error: the time is up; session {} goes on", name(id)));
                     return Ok(worst.worse(Exit::TimedOut));
                 }
             },

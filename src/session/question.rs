@@ -10,6 +10,7 @@ use super::form;
 use super::grant::{Grant, Pick, Suggestion};
 use super::id::QuestionId;
 use super::nesting;
+use super::telling::TOUCHED;
 
 /// A question as it is journalled and shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -69,6 +70,9 @@ pub enum QuestionKind {
         /// The keys of its fields, in the order in which the server lists them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         order: Vec<String>,
+        /// The address that the server wants a person to open instead of filling in a form.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
     },
 }
 
@@ -167,6 +171,12 @@ pub enum AnswerMismatch {
         /// What could be granted.
         offers: Vec<String>,
     },
+    /// The form in which it was allowed cannot show all that is asked.
+    #[error(
+        "this form cannot show all that is asked, so it can only be denied here: allow it on the page, or by \
+         `cc-executor answer` on the daemon's machine"
+    )]
+    NotShown,
     /// What it holds is nested deeper than what reads it can follow.
     #[error("the answer has more than {} levels", nesting::LEVELS_MAX)]
     Deep,
@@ -236,6 +246,8 @@ impl QuestionKind {
             (Self::Form { schema, .. }, Answer::Submit { content }) => {
                 form::check(schema, content).map_err(AnswerMismatch::BadForm)
             }
+            // There is nothing to fill in: opened or not is all there is to say.
+            (Self::Form { url: Some(_), .. }, Answer::Allow { .. }) => Ok(()),
             (Self::Form { .. }, Answer::Allow { .. } | Answer::Choose { .. }) => Err(AnswerMismatch::NeedsForm),
         }
     }
@@ -299,14 +311,16 @@ impl QuestionKind {
                     message,
                     schema,
                     order: _,
+                    url,
                 },
                 Self::Form {
                     server: server2,
                     message: message2,
                     schema: schema2,
                     order: _,
+                    url: url2,
                 },
-            ) => server == server2 && message == message2 && schema == schema2,
+            ) => server == server2 && message == message2 && schema == schema2 && url == url2,
             (Self::Permission { .. } | Self::Choice { .. } | Self::Plan { .. } | Self::Form { .. }, _) => false,
         }
     }
@@ -343,6 +357,9 @@ impl QuestionKind {
                 .collect::<Vec<_>>()
                 .join(" / "),
             Self::Plan { .. } => "approve the plan?".to_owned(),
+            Self::Form {
+                server, url: Some(url), ..
+            } => format!("{server}: open {url}"),
             Self::Form { server, message, .. } => format!("{server}: {message}"),
         }
     }
@@ -361,18 +378,11 @@ impl QuestionKind {
 
 /// The telling part of a tool's input: its command, file, pattern, path or first question, else the JSON.
 pub fn headline_of_input(input: &Value) -> String {
-    let telling = [
-        "command",
-        "file_path",
-        "pattern",
-        "path",
-        "url",
-        "description",
-        "prompt",
-    ];
+    let others = ["description", "prompt"];
     let of_choice = || input.pointer("/questions/0/question")?.as_str();
-    let found = telling
+    let found = TOUCHED
         .iter()
+        .chain(&others)
         .find_map(|key| input.get(key)?.as_str())
         .or_else(of_choice);
     let text = found.map_or_else(|| input.to_string(), str::to_owned);

@@ -74,7 +74,9 @@ fn form_response(answer: &Answer) -> Value {
     match answer {
         Answer::Submit { content } => json!({"action": "accept", "content": content}),
         Answer::Deny { interrupt: true, .. } => json!({"action": "cancel"}),
-        Answer::Deny { .. } | Answer::Allow { .. } | Answer::Choose { .. } => json!({"action": "decline"}),
+        // Of the forms only an address to open can be allowed.
+        Answer::Allow { .. } => json!({"action": "accept"}),
+        Answer::Deny { .. } | Answer::Choose { .. } => json!({"action": "decline"}),
     }
 }
 

@@ -191,6 +191,7 @@ fn escapes_never_reach_the_terminal() {
         text("m2", esc),
         tool("t1", esc),
         result("t1", esc, true),
+        said(json!({"type": "command_output", "text": "\u{1b}[31mred\n"})),
         Record("notice", json!({"text": esc})),
         Record(
             "session.created",
@@ -198,9 +199,12 @@ fn escapes_never_reach_the_terminal() {
         ),
         said(json!({"type": "tool_use", "message_id": "m1", "tool_use_id": "t2", "name": esc, "input": {}})),
     ]);
-    assert!(out.starts_with("ab\nx\n"), "{out:?}");
+    assert!(
+        out.starts_with("a⟨U+001B⟩]0;owned⟨U+0007⟩b\n⟨U+001B⟩]0;owned"),
+        "what is said hides nothing: {out:?}"
+    );
+    assert!(out.contains("⎿ x\nred\n"), "what a program prints loses its colours: {out:?}");
     assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "{out:?}");
-    assert!(!out.contains("owned"), "{out:?}");
 }
 
 #[test]

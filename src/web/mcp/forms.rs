@@ -9,9 +9,11 @@ use sha2::{Digest, Sha256};
 use crate::session::grant::{Pick, Suggestion};
 use crate::session::question::{Answer, AnswerMismatch, Choice, Question, QuestionKind};
 use crate::session::summary::{Summary, cut};
+use crate::session::telling::{Telling, tell};
+use crate::session::visible;
 
-/// How much of a tool's input or of a plan a form shows, in bytes.
-const SHOWN_BYTES_MAX: usize = 8 * 1024;
+/// How much of a question a form shows, in bytes. What has more can only be denied in a form.
+const SHOWN_BYTES_MAX: usize = 1024 * 1024;
 
 /// How the fields begin by which a right is granted.
 const GRANT_FIELD: &str = "grant_";
@@ -36,43 +38,111 @@ impl Asker {
     /// Names a session.
     pub(super) fn of(summary: &Summary) -> Self {
         let (id, name) = (summary.session_id.short(), cut(&summary.name, NAME_BYTES_MAX));
-        Self(format!("Session {id} \"{name}\" in {}", summary.cwd.display()))
+        let (name, cwd) = (visible::line(name), summary.cwd.to_string_lossy());
+        Self(format!("Session {id} \"{name}\" in {}", visible::line(&cwd)))
     }
 }
 
-/// The form for a question.
+/// The form for a question: all that is asked, with nothing hidden in it.
 pub(super) fn form(asker: &Asker, question: &Question) -> ElicitRequestParams {
-    let (message, fields) = match &question.kind {
-        QuestionKind::Permission {
-            tool, input, reason, ..
-        } => {
-            let why = reason.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
-            (
-                format!("Claude asks to use {tool}{why}:\n{}", shown(input)),
-                permission(&question.kind.offers()),
-            )
-        }
-        QuestionKind::Plan { plan, input } => {
-            let plan = plan.clone().unwrap_or_else(|| shown(input));
-            (
-                format!("Claude asks you to approve its plan:\n{}", cut(&plan, SHOWN_BYTES_MAX)),
-                permission(&[]),
-            )
-        }
-        QuestionKind::Choice { questions, .. } => (message_of_choice(questions), choices(questions)),
-        QuestionKind::Form {
-            server,
-            message,
-            schema,
-            order: _,
-        } => (format!("{server}: {message}"), schema.clone()),
+    let told = Told::of(&question.kind);
+    let fields = match &question.kind {
+        QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => decision(&question.kind.offers(), told.is_whole),
+        QuestionKind::Choice { questions, .. } => choices(questions),
+        QuestionKind::Form { url: Some(_), .. } => json!({"type": "object", "properties": {}}),
+        QuestionKind::Form { schema, .. } => shown_schema(schema),
     };
-    let schema = serde_json::from_value(fields).unwrap_or_else(|_| free_text());
+    let mut schema: ElicitationSchema = serde_json::from_value(fields).unwrap_or_else(|_| free_text());
+    if let QuestionKind::Form { order, .. } = &question.kind
+        && order.len() == schema.properties.len()
+        && order.iter().all(|key| schema.properties.contains_key(key))
+    {
+        schema.property_order = Some(order.clone());
+    }
     ElicitRequestParams::FormElicitationParams {
         meta: None,
-        message: format!("{}\n{message}", asker.0),
+        message: format!("{}\n{}", asker.0, told.text),
         requested_schema: schema,
     }
+}
+
+/// What a form says above its fields.
+struct Told {
+    text: String,
+    /// Everything that is asked is in it, or in the fields.
+    is_whole: bool,
+}
+
+impl Told {
+    fn of(kind: &QuestionKind) -> Self {
+        let told = tell(kind);
+        let lines = match kind {
+            QuestionKind::Form { schema, url: None, .. } if is_shown_by_its_fields(schema) => Telling {
+                more: Vec::new(),
+                ..told
+            },
+            QuestionKind::Choice { questions, .. } => Telling {
+                shown: lines_of_choice(questions, &told),
+                ..told
+            },
+            _ => told,
+        };
+        let lines = lines.opened();
+        let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
+        let text = lines.join("\n");
+        if bytes <= SHOWN_BYTES_MAX {
+            return Self { text, is_whole: true };
+        }
+        let shown = cut(&text, SHOWN_BYTES_MAX);
+        let left = text.len() - shown.len();
+        let text = format!(
+            "{shown}\n… {left} bytes are not shown. From here it can only be denied: the page of cc-executor and \
+             `cc-executor answer` on the daemon's machine show all of it."
+        );
+        Self { text, is_whole: false }
+    }
+}
+
+/// The questions alone, where their fields show the rest of them.
+fn lines_of_choice(questions: &[Choice], told: &Telling) -> Vec<String> {
+    let head = std::iter::once("Claude asks:".to_owned());
+    // A field has one title, and one without options does not say whether several answers are wanted.
+    let is_shown = |choice: &Choice| {
+        !choice.options.is_empty() && choice.header != choice.question && !choice.question.starts_with("? ")
+    };
+    if !told.more.is_empty() || !questions.iter().all(is_shown) {
+        return head.chain(told.shown.iter().cloned()).collect();
+    }
+    let lines = |choice: &Choice| visible::text(&choice.question).replace('\n', "\n  │ ");
+    head.chain(questions.iter().map(lines)).collect()
+}
+
+/// Another server's schema with nothing hidden in what a client shows of it.
+fn shown_schema(schema: &Value) -> Value {
+    match schema {
+        Value::Object(fields) => {
+            let shown = |(name, value): (&String, &Value)| {
+                let value = match value {
+                    Value::String(text) if matches!(name.as_str(), "title" | "description") => {
+                        Value::from(visible::text(text).into_owned())
+                    }
+                    value => shown_schema(value),
+                };
+                (name.clone(), value)
+            };
+            Value::Object(fields.iter().map(shown).collect())
+        }
+        Value::Array(values) => values.iter().map(shown_schema).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Whether a client gets another server's schema as it is, and nothing in it is hidden.
+fn is_shown_by_its_fields(schema: &Value) -> bool {
+    let text = schema.to_string();
+    let kept = serde_json::from_value::<ElicitationSchema>(schema.clone());
+    let kept = kept.ok().and_then(|kept| serde_json::to_value(kept).ok());
+    visible::json(&text) == text && kept.as_ref() == Some(schema)
 }
 
 /// What the filled form says. Declining is a no that the agent is told of; cancelling decides nothing.
@@ -90,6 +160,7 @@ pub(super) fn reply(question: &Question, result: &ElicitResult) -> Result<Reply,
 fn accepted(kind: &QuestionKind, content: &Value) -> Result<Answer, AnswerMismatch> {
     match kind {
         QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => match content["decision"].as_str() {
+            Some("allow") if !Told::of(kind).is_whole => Err(AnswerMismatch::NotShown),
             Some("allow") => Ok(Answer::Allow {
                 updated_input: None,
                 remember: false,
@@ -101,6 +172,7 @@ fn accepted(kind: &QuestionKind, content: &Value) -> Result<Answer, AnswerMismat
         QuestionKind::Choice { questions, .. } => Ok(Answer::Choose {
             answers: chosen(questions, content),
         }),
+        QuestionKind::Form { url: Some(_), .. } => Ok(Answer::allow()),
         QuestionKind::Form { schema, .. } => Ok(Answer::Submit {
             content: submitted(schema, content),
         }),
@@ -115,18 +187,19 @@ fn deny(reason: Option<String>) -> Answer {
 }
 
 /// A form for yes or no, with a box for each right that can be granted along with a yes.
-fn permission(offers: &[Suggestion]) -> Value {
+fn decision(offers: &[Suggestion], can_be_allowed: bool) -> Value {
+    let mut decisions = vec![json!({"const": "deny", "title": "Deny"})];
+    if can_be_allowed {
+        decisions.insert(0, json!({"const": "allow", "title": "Allow"}));
+    }
     let mut fields = json!({
-        "decision": {"type": "string", "title": "Decision", "oneOf": [
-            {"const": "allow", "title": "Allow"},
-            {"const": "deny", "title": "Deny"},
-        ]},
+        "decision": {"type": "string", "title": "Decision", "oneOf": decisions},
         "reason": {"type": "string", "title": "Reason", "description": "Told to Claude when you deny"},
     });
     for (n, offer) in offers.iter().enumerate().filter(|(_, offer)| offer.grant.is_some()) {
         let title = "For the rest of this session";
         fields[grant_field(n, offer)] =
-            json!({"type": "boolean", "title": title, "description": offer.words, "default": false});
+            json!({"type": "boolean", "title": title, "description": visible::line(&offer.words), "default": false});
     }
     json!({"type": "object", "properties": fields, "required": ["decision"]})
 }
@@ -151,11 +224,6 @@ fn granted(offers: &[Suggestion], content: &Value) -> Vec<Pick> {
     ticked.map(pick).collect()
 }
 
-fn message_of_choice(questions: &[Choice]) -> String {
-    let lines = questions.iter().map(|choice| choice.question.as_str());
-    format!("Claude asks:\n{}", lines.collect::<Vec<_>>().join("\n"))
-}
-
 /// For each question a field `q1`, `q2`, … with its options, and one for words of one's own.
 fn choices(questions: &[Choice]) -> Value {
     let mut fields = Map::new();
@@ -167,7 +235,8 @@ fn choices(questions: &[Choice]) -> Value {
         } else {
             &choice.header
         };
-        let base = json!({"title": title, "description": choice.question});
+        let title = visible::line(title);
+        let base = json!({"title": title, "description": visible::text(&choice.question)});
         if choice.options.is_empty() {
             fields.insert(name.clone(), with(base, json!({"type": "string"})));
             required.push(name);
@@ -194,8 +263,8 @@ fn choices(questions: &[Choice]) -> Value {
 
 fn option(option: &crate::session::question::ChoiceOption) -> Value {
     let title = match option.description.as_str() {
-        "" => option.label.clone(),
-        description => format!("{}: {description}", option.label),
+        "" => visible::line(&option.label).into_owned(),
+        description => format!("{}: {}", visible::line(&option.label), visible::line(description)),
     };
     json!({"const": option.label, "title": title})
 }
@@ -245,19 +314,13 @@ fn text_of(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned)
 }
 
-/// A tool's input as a person reads it.
-fn shown(input: &Value) -> String {
-    let whole = match input.get("command").and_then(Value::as_str) {
-        Some(command) => command.to_owned(),
-        None => serde_json::to_string_pretty(input).unwrap_or_default(),
-    };
-    cut(&whole, SHOWN_BYTES_MAX).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::session::id::QuestionId;
+    use crate::session::telling;
+    use crate::session::telling::tests::{any_question, read_back};
+    use proptest::prelude::*;
 
     fn ask(kind: Value) -> Question {
         let kind: QuestionKind = serde_json::from_value(kind).unwrap();
@@ -334,7 +397,7 @@ mod tests {
         let shown = serde_json::to_value(form(&asker(), &question)).unwrap();
         assert_eq!(
             shown["message"],
-            "Session 1234abcd \"tidy up\" in /w\nClaude asks to use Bash:\nls"
+            "Session 1234abcd \"tidy up\" in /w\nThe agent wants to use Bash:\n  command: ls"
         );
         assert_eq!(
             fill(&question, json!({"decision": "allow", "remember": true})),
@@ -354,6 +417,90 @@ mod tests {
             Ok(Reply::Later)
         );
         assert!(fill(&question, json!({})).is_err());
+    }
+
+    #[test]
+    fn what_a_form_cannot_show_whole_can_only_be_denied_in_it() {
+        let question = |bytes: usize| {
+            ask(json!({"ask": "permission", "tool": "Write", "input": {"file_path": "/x", "content": "x".repeat(bytes)}}))
+        };
+        let decisions = |question: &Question| {
+            let shown = serde_json::to_value(form(&asker(), question)).unwrap();
+            let message = shown["message"].as_str().unwrap().to_owned();
+            let decisions = &shown["requestedSchema"]["properties"]["decision"]["oneOf"];
+            (decisions.as_array().unwrap().len(), message.contains("bytes are not shown"))
+        };
+        assert_eq!(decisions(&question(SHOWN_BYTES_MAX / 2)), (2, false));
+        let long = question(SHOWN_BYTES_MAX);
+        assert_eq!(decisions(&long), (1, true));
+        assert_eq!(fill(&long, json!({"decision": "allow"})), Err(AnswerMismatch::NotShown));
+        assert!(fill(&long, json!({"decision": "deny"})).is_ok());
+    }
+
+    #[test]
+    fn an_address_stands_first_and_is_opened_or_declined() {
+        let question = ask(json!({"ask": "form", "server": "s", "message": "sign in", "schema": null,
+            "url": "https://e.example/\u{200b}?a=1"}));
+        let shown = serde_json::to_value(form(&asker(), &question)).unwrap();
+        let lines: Vec<&str> = shown["message"].as_str().unwrap().lines().skip(1).collect();
+        assert_eq!(lines[1], "  https://e.example/⟨U+200B⟩?a=1");
+        assert_eq!(fill(&question, json!({})), Ok(Reply::Answer(Answer::allow())));
+    }
+
+    /// Questions are read from their fields, unless they stand above them; what else was asked stands above them.
+    fn read_choice(lines: &[String], fields: &Value) -> QuestionKind {
+        if lines[0].starts_with("? ") {
+            return read_back(lines);
+        }
+        let mut told = Vec::new();
+        for place in 0.. {
+            let field = &fields[field(place)];
+            if field.is_null() {
+                break;
+            }
+            let read = |value: &Value| visible::read(value.as_str().unwrap());
+            let multi_select = field["type"] == "array";
+            let options = if multi_select { &field["items"]["anyOf"] } else { &field["oneOf"] };
+            let option = |option: &Value| {
+                let (label, title) = (option["const"].as_str().unwrap(), option["title"].as_str().unwrap());
+                let description = title.strip_prefix(&*visible::line(label)).unwrap();
+                let description = description.strip_prefix(": ").unwrap_or_default();
+                json!({"label": label, "description": visible::read(description)})
+            };
+            let options: Vec<Value> = options.as_array().unwrap().iter().map(option).collect();
+            let question = read(&field["description"]);
+            let header = Some(read(&field["title"])).filter(|title| *title != question);
+            told.extend(telling::choice(&Choice {
+                header: header.unwrap_or_default(),
+                question,
+                options: serde_json::from_value(json!(options)).unwrap(),
+                multi_select,
+            }));
+        }
+        read_back(&told)
+    }
+
+    proptest! {
+        #[test]
+        fn a_question_is_read_back_from_its_form(kind in any_question()) {
+            let question = Question { question_id: QuestionId(1), request_id: "r".into(), tool_use_id: None, kind };
+            let shown = serde_json::to_value(form(&asker(), &question)).unwrap();
+            let message = shown["message"].as_str().unwrap();
+            prop_assert!(!message.contains(|c| visible::is_hidden(c) && !matches!(c, '\n' | '\t')));
+            let lines: Vec<String> = message.split('\n').skip(1).map(str::to_owned).collect();
+            let mut read = match &question.kind {
+                QuestionKind::Choice { .. } => read_choice(&lines[1..], &shown["requestedSchema"]["properties"]),
+                _ => read_back(&lines),
+            };
+            if let (QuestionKind::Form { schema, order, .. }, QuestionKind::Form { schema: asked, order: asked_order, url, .. }) =
+                (&mut read, &question.kind)
+                && url.is_none() && is_shown_by_its_fields(asked)
+            {
+                *schema = shown["requestedSchema"].clone();
+                order.clone_from(asked_order);
+            }
+            prop_assert_eq!(read, question.kind);
+        }
     }
 
     #[test]

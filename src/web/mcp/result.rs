@@ -288,6 +288,9 @@ impl OpenQuestion {
             QuestionKind::Choice { .. } => format!(
                 r#"answer_question with question_id "{id}", action "choose" and answers {{"<the question's text>": "<a label, or words of your own>"}}"#
             ),
+            QuestionKind::Form { url: Some(_), .. } => format!(
+                r#"answer_question with question_id "{id}" and action "allow" when the user has opened the address, or "deny" with a reason"#
+            ),
             QuestionKind::Form { .. } => {
                 format!(r#"answer_question with question_id "{id}", action "submit" and content that fits the schema"#)
             }

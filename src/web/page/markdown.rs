@@ -6,23 +6,93 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use ammonia::{Builder, UrlRelative};
-use maud::{Markup, PreEscaped};
-use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd, html};
+use maud::{Markup, PreEscaped, html};
+use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd};
 
 use super::code::{self, CLASS_PREFIX};
+use super::once::once;
 use super::text::{one_line, visible};
 use crate::session::summary::cut;
 
 /// The level of the first heading in a text: below those of the page itself.
 const HEADING_LEVEL_FIRST: usize = 3;
 
-/// Renders Markdown.
+/// Longer texts are shown as they are, in bytes.
+const RENDERED_BYTES_MAX: usize = 256 * 1024;
+
+/// How deep elements are nested; what is deeper stands in the deepest one.
+const DEPTH_MAX: usize = 64;
+
+/// How many lists and quotes one line begins; further ones are text.
+const BEGUN_IN_LINE_MAX: usize = 32;
+
+/// How far a line is indented, in columns: an indent makes lists deeper, too.
+const INDENT_MAX: usize = 64;
+
+/// Renders Markdown, in time that grows with its length alone.
 pub(super) fn render(text: &str) -> Markup {
-    let text = visible(text);
-    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    let mut rendered = String::with_capacity(text.len() * 3 / 2);
-    html::push_html(&mut rendered, Tamed::new(Parser::new_ext(&text, options)));
-    PreEscaped(SANITISER.clean(&rendered).to_string())
+    if text.len() > RENDERED_BYTES_MAX {
+        return html! { pre.text { (visible(text)) } };
+    }
+    once("markdown", &[text], || {
+        code::begin_text();
+        let text = visible(text);
+        let text = flattened(&text);
+        let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+        let mut rendered = String::with_capacity(text.len() * 3 / 2);
+        pulldown_cmark::html::push_html(&mut rendered, Tamed::new(Parser::new_ext(&text, options)));
+        PreEscaped(SANITISER.clean(&rendered).to_string())
+    })
+}
+
+/// The text with as many lists and quotes in each other as anybody reads: a parser walks through all of them at each
+/// line.
+fn flattened(text: &str) -> Cow<'_, str> {
+    if !text.lines().any(is_deep) {
+        return Cow::Borrowed(text);
+    }
+    let mut flat = String::with_capacity(text.len() + 64);
+    for line in text.split_inclusive('\n') {
+        let (indent, rest) = line.split_at(line.len() - line.trim_start_matches([' ', '\t']).len());
+        let kept = indent.floor_char_boundary(INDENT_MAX.min(indent.len()));
+        flat.push_str(&indent[..kept]);
+        match beginnings(rest).nth(BEGUN_IN_LINE_MAX) {
+            Some(at) => {
+                flat.push_str(&rest[..at]);
+                flat.push('\\');
+                flat.push_str(&rest[at..]);
+            }
+            None => flat.push_str(rest),
+        }
+    }
+    Cow::Owned(flat)
+}
+
+fn is_deep(line: &str) -> bool {
+    let rest = line.trim_start_matches([' ', '\t']);
+    line.len() - rest.len() > INDENT_MAX || beginnings(rest).nth(BEGUN_IN_LINE_MAX).is_some()
+}
+
+/// Where the marks stand that begin quotes and lists at the beginning of a line; of a number, its end.
+fn beginnings(line: &str) -> impl Iterator<Item = usize> {
+    let bytes = line.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while bytes.get(at).is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
+            at += 1;
+        }
+        let digits = bytes[at..].iter().take(9).take_while(|byte| byte.is_ascii_digit()).count();
+        let mark = at + digits;
+        let ends = |place: usize| bytes.get(place).is_none_or(|byte| byte.is_ascii_whitespace());
+        let begins = match bytes.get(mark)? {
+            b'>' => digits == 0,
+            b'-' | b'*' | b'+' => digits == 0 && ends(mark + 1),
+            b'.' | b')' => digits > 0 && ends(mark + 1),
+            _ => false,
+        };
+        at = mark + 1;
+        begins.then_some(mark)
+    })
 }
 
 /// The words of Markdown in one line, without its marks; at most so many characters.
@@ -114,6 +184,8 @@ struct Tamed<'a> {
     code: Option<(String, String)>,
     /// Levels of the headings so far: in the text, and given.
     headings: Vec<(usize, usize)>,
+    /// How many elements are open, those that are left out among them.
+    depth: usize,
 }
 
 impl<'a> Tamed<'a> {
@@ -122,6 +194,25 @@ impl<'a> Tamed<'a> {
             events,
             code: None,
             headings: Vec::new(),
+            depth: 0,
+        }
+    }
+
+    /// The event, unless it begins or ends an element that is too deep; the text of such a one stays.
+    fn bounded(&mut self, event: Event<'a>) -> Option<Event<'a>> {
+        match event {
+            Event::Start(_) => {
+                self.depth += 1;
+                (self.depth <= DEPTH_MAX).then_some(event)
+            }
+            Event::End(_) => {
+                self.depth = self.depth.saturating_sub(1);
+                match self.depth < DEPTH_MAX {
+                    true => Some(event),
+                    false => Some(Event::SoftBreak),
+                }
+            }
+            event => Some(event),
         }
     }
 
@@ -158,7 +249,7 @@ impl<'a> Tamed<'a> {
 
     fn end_code(&mut self) -> Option<Event<'a>> {
         let (text, language) = self.code.take()?;
-        let block = code::block(&text, &language).into_string();
+        let block = code::piece(&text, &language).into_string();
         Some(Event::Html(CowStr::from(block)))
     }
 
@@ -184,8 +275,9 @@ impl<'a> Iterator for Tamed<'a> {
     fn next(&mut self) -> Option<Event<'a>> {
         loop {
             let event = self.events.next()?;
-            if let Some(tamed) = self.tame(event) {
-                return Some(tamed);
+            let tamed = self.tame(event);
+            if let Some(event) = tamed.and_then(|event| self.bounded(event)) {
+                return Some(event);
             }
         }
     }
@@ -305,6 +397,72 @@ mod tests {
             "<h3>a</h3>\n<h4>b</h4>\n<h4>c</h4>\n<h3>d</h3>",
         );
         check("###### z", "<h3>z</h3>");
+    }
+
+    /// How deep elements are nested in HTML.
+    fn depth_of(html: &str) -> usize {
+        let (mut depth, mut most) = (0_usize, 0);
+        for tag in html.split('<').skip(1) {
+            match tag.split([' ', '>']).next().unwrap_or_default() {
+                "br" | "hr" => {}
+                name if name.starts_with('/') => depth = depth.saturating_sub(1),
+                _ => depth += 1,
+            }
+            most = most.max(depth);
+        }
+        most
+    }
+
+    /// Texts that nest as deep as they are long.
+    fn nests(count: usize) -> Vec<String> {
+        let steps = |part: &str| (0..count.isqrt()).map(|n| format!("{}{part} x\n", "  ".repeat(n))).collect::<String>();
+        vec![
+            ">".repeat(count),
+            "> ".repeat(count) + "x\n" + &"\n".repeat(count),
+            "- ".repeat(count) + "x" + &"\n".repeat(count),
+            "1. ".repeat(count) + "x",
+            "1) - > * ".repeat(count / 4) + "x",
+            steps("-"),
+            steps("1."),
+            steps(">"),
+            "*a **b ".repeat(count) + &"c** d*".repeat(count),
+            "[a".repeat(count) + &"](b)".repeat(count),
+            "![a".repeat(count) + &"](b)".repeat(count),
+            "~~a ~b ".repeat(count),
+        ]
+    }
+
+    #[test]
+    fn nesting_is_bounded_and_its_text_stays() {
+        for text in nests(3_000) {
+            let html = render(&text).into_string();
+            let head: String = text.chars().take(20).collect();
+            assert!(depth_of(&html) <= DEPTH_MAX + 3, "{head:?}: {}", depth_of(&html));
+            let letters = |text: &str| text.chars().filter(|c| matches!(c, 'x' | 'c')).count();
+            let plain: String = html
+                .split('<')
+                .map(|part| part.split_once('>').map_or(part, |(_, text)| text))
+                .collect();
+            assert!(letters(&plain) >= letters(&text), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn usual_nesting_stays_as_it_is() {
+        let text = "> - a\n>   1. b\n>      * c\n\n```\n            deep\n```\n1. 1. 2\n* * *\n";
+        assert!(matches!(flattened(text), Cow::Borrowed(_)));
+        check("> > a", "<blockquote>\n<blockquote>\n<p>a</p>\n</blockquote>\n</blockquote>");
+        let marks = |line| beginnings(line).collect::<Vec<_>>();
+        assert_eq!(marks("> - 12. * x"), [0, 2, 6, 8]);
+        assert_eq!(marks(">>>- x -"), [0, 1, 2, 3]);
+        assert_eq!(marks("-x 1.x"), [0; 0]);
+        assert_eq!(marks("**bold** 1. x"), [0; 0]);
+    }
+
+    #[test]
+    fn a_very_long_text_is_shown_as_it_is() {
+        let html = render(&"a **b** ".repeat(RENDERED_BYTES_MAX / 8 + 1)).into_string();
+        assert!(html.starts_with("<pre class=\"text\">a **b** a"), "{}", &html[..60]);
     }
 
     #[test]

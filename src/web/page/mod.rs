@@ -13,6 +13,7 @@ mod forms;
 mod history;
 mod layout;
 mod markdown;
+mod once;
 mod question;
 mod record;
 mod session;

@@ -6,21 +6,21 @@ use serde_json::Value;
 
 use super::forms::fields;
 use super::record::{Item, event};
-use super::text::{Room, visible};
-use super::words::{Form, time};
+use super::text::{self, Room, exact as visible};
+use super::words::{self, Form, time};
 use super::{markdown, tool};
 use crate::session::grant::{Grant, Suggestion};
 use crate::session::id::SessionId;
 use crate::session::journal::Answered;
 use crate::session::question::{Answer, Choice, Question, QuestionKind};
 use crate::session::state::State;
+use crate::session::telling;
 use crate::session::summary::{Summary, Waiting};
 
 /// A question in the transcript.
 pub(super) fn asked(item: &Item<'_>, question: &Question) -> Markup {
     let line = format!("Question {}: {}", question.question_id, question.kind.headline());
-    let more =
-        html! { details { summary { "Details" } (content(&question.kind, item.room)) (offered(&question.kind)) } };
+    let more = html! { details { summary { "Details" } (content(&question.kind, item.room)) (offered(&question.kind)) (as_it_came(&question.kind, item.room)) } };
     event(item, "asking", line, more)
 }
 
@@ -87,7 +87,7 @@ fn card(summary: &Summary, waiting: &Waiting, may_act: bool, near: Near) -> Mark
                 h3 id={ "question-" (name) "-title" } { (title(&question.kind)) }
                 p.about {
                     @if near == Near::OtherSessions {
-                        a href={ "/execution/" (session) } { (visible(&summary.name)) } " · "
+                        a href={ "/execution/" (session) } { (text::name(&summary.name)) } " · "
                     }
                     (question.question_id) " · asked " (time(waiting.asked_at, Form::Ago))
                 }
@@ -96,6 +96,7 @@ fn card(summary: &Summary, waiting: &Waiting, may_act: bool, near: Near) -> Mark
             div.asked {
                 (content(&question.kind, Room::WHOLE))
                 @if !has_form { (offered(&question.kind)) }
+                (as_it_came(&question.kind, Room::WHOLE))
             }
             @if has_form { (form(session, &name, question)) }
         }
@@ -129,11 +130,14 @@ fn ask(kind: &QuestionKind) -> &'static str {
 
 fn title(kind: &QuestionKind) -> String {
     match kind {
-        QuestionKind::Permission { tool, .. } => format!("May it use {}?", visible(tool)),
+        QuestionKind::Permission { tool, .. } => format!("May it use {}?", telling::tool_in_words(tool)),
         QuestionKind::Choice { questions, .. } if questions.len() > 1 => "It asks you to choose".to_owned(),
         QuestionKind::Choice { .. } => "It asks you".to_owned(),
         QuestionKind::Plan { .. } => "Do you approve this plan?".to_owned(),
-        QuestionKind::Form { server, .. } => format!("{} asks for", visible(server)),
+        QuestionKind::Form {
+            server, url: Some(_), ..
+        } => format!("{} asks you to open", text::name(server)),
+        QuestionKind::Form { server, .. } => format!("{} asks for", text::name(server)),
     }
 }
 
@@ -143,18 +147,39 @@ fn content(kind: &QuestionKind, room: Room<'_>) -> Markup {
         QuestionKind::Permission {
             tool, input, reason, ..
         } => html! {
-            @if let Some(reason) = reason { p.reason { (visible(reason)) } }
             (tool::input(tool, input, room))
+            @if let Some(reason) = reason { p.reason { (visible(reason)) } }
         },
         QuestionKind::Choice { .. } => html! {},
         QuestionKind::Plan { plan: Some(plan), .. } => {
-            html! { div.markdown { (markdown::render(room.cut(plan))) } (room.rest(plan)) }
+            html! {
+                div.markdown { (markdown::render(room.cut(plan))) }
+                (room.rest(plan))
+            }
         }
         QuestionKind::Plan { plan: None, input } if input.as_object().is_none_or(serde_json::Map::is_empty) => {
             html! { p { "The plan is what it wrote last." } }
         }
         QuestionKind::Plan { plan: None, input } => tool::json(input, room),
-        QuestionKind::Form { message, .. } => html! { p { (visible(message)) } },
+        QuestionKind::Form { message, url, .. } => html! {
+            @if let Some(url) = url { p.path { code { (text::name(url)) } } }
+            p { (visible(message)) }
+        },
+    }
+}
+
+/// Everything that is asked, as it came: the script shows it when it is unfolded. What a person may change stands in the
+/// form already.
+fn as_it_came(kind: &QuestionKind, room: Room<'_>) -> Markup {
+    let json = telling::pretty(&serde_json::to_value(kind).unwrap_or_default());
+    if json.len() > room.bytes_max {
+        return room.rest(&json);
+    }
+    html! {
+        details.raw data-raw=(json) {
+            summary { "All that is asked, as JSON (" (words::bytes(json.len())) ")" }
+            pre.text {}
+        }
     }
 }
 
@@ -196,6 +221,7 @@ fn form(session: SessionId, name: &str, question: &Question) -> Markup {
                 QuestionKind::Permission { input, .. } => (permission(name, input, &question.kind.offers())),
                 QuestionKind::Choice { questions, .. } => (choices(name, questions)),
                 QuestionKind::Plan { .. } => (plan(name)),
+                QuestionKind::Form { url: Some(_), .. } => (opened()),
                 QuestionKind::Form { schema, order, .. } => (filled(name, schema, order)),
             }
             p.problem role="alert" hidden {}
@@ -215,7 +241,7 @@ fn permission(name: &str, input: &Value, offers: &[Suggestion]) -> Markup {
             summary { "Edit before allowing" }
             label.visually-hidden for={ (name) "-input" } { "The input of the tool, as JSON" }
             textarea.mono id={ (name) "-input" } name="updated_input" rows="6" spellcheck="false" {
-                (serde_json::to_string_pretty(input).unwrap_or_default())
+                (telling::pretty(input))
             }
         }
         p.buttons {
@@ -287,6 +313,16 @@ fn one_choice(name: &str, choice: &Choice) -> Markup {
                 label for=(own) { "Something else" }
                 input type="text" id=(own) name=(own) data-own autocomplete="off";
             }
+        }
+    }
+}
+
+/// An address that is opened elsewhere, so that nothing is opened by one press.
+fn opened() -> Markup {
+    html! {
+        p.buttons {
+            button.primary type="submit" value="allow" { "I have opened it" }
+            button type="submit" value="deny" { "Decline" }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::caller;
 use super::forms;
 use super::layout::{Page, Place, answer, fragment};
 use super::question::{self, Near};
-use super::text::visible;
+use super::text::{name, visible};
 use super::words::{self, Form, badge, time};
 use crate::runtime::handle::CallError;
 use crate::session::journal::Entry;
@@ -157,7 +157,7 @@ fn row(summary: &Summary, now: Timestamp) -> Markup {
             @if let Some(doing) = words::doing(summary) { p.doing { (visible(&doing)) } }
             p.facts {
                 span.mono { (summary.session_id.short()) }
-                span.cwd.mono { (summary.cwd.display()) }
+                span.cwd.mono { (name(&summary.cwd.display().to_string())) }
                 span { (words::count(u64::from(summary.turns_by_now()), "turn", "turns")) }
                 @if summary.lifecycle.attempt.0 > 1 { span { "attempt " (summary.lifecycle.attempt) } }
                 span { (words::usd(summary.usage.cost_usd)) }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::record::checkpoint_controls;
-use super::text::visible;
+use super::text::{name, visible};
 use super::words::{self, Form, time};
 use crate::runtime::Handle;
 use crate::runtime::handle::CallError;
@@ -34,7 +34,7 @@ fn about(summary: &Summary) -> Markup {
     let (usage, now) = (&summary.usage, Timestamp::now());
     html! {
         dl.about {
-            dt { "Directory" } dd.mono { (visible(&summary.cwd.display().to_string())) }
+            dt { "Directory" } dd.mono { (name(&summary.cwd.display().to_string())) }
             dt { "Id" } dd.mono { (summary.session_id) }
             dt { "Created" } dd { (time(summary.created_at, Form::Date)) }
             @if let Some(started) = summary.started_at { dt { "Started" } dd { (time(started, Form::Date)) } }
@@ -77,7 +77,7 @@ fn terms(effective: &Effective) -> Markup {
         }
         @if !add_dirs.is_empty() {
             dt { "Added directories" }
-            dd { ul { @for directory in add_dirs { li.mono { (visible(&directory.display().to_string())) } } } }
+            dd { ul { @for directory in add_dirs { li.mono { (name(&directory.display().to_string())) } } } }
         }
         @if let Some(model) = model { dt { "Current model" } dd { (visible(model)) } }
     }

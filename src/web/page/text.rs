@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::words;
+use crate::session::visible;
 
 /// The most of one text that is shown unless all of it is asked for, in bytes.
 pub(super) const SHOWN_BYTES_MAX: usize = 16 * 1024;
@@ -58,22 +59,22 @@ pub(super) fn block(text: &str, room: Room<'_>) -> Markup {
 
 /// A program's output: colours and cursor movements are left out, everything else that is invisible is made visible.
 pub(super) fn shown(text: &str) -> String {
-    visible(&without_control_sequences(text))
+    visible::output(text)
 }
 
-/// Makes control characters and those that change the direction of writing visible, so that a text cannot look like
-/// another one.
+/// Prose in which nothing is hidden, so that it cannot look like another text.
 pub(super) fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for (at, c) in text.char_indices() {
-        match c {
-            '\n' | '\t' => shown.push(c),
-            '\r' if text[at + 1..].starts_with('\n') => {}
-            c if is_hidden(c) => shown.push_str(&format!("⟨U+{:04X}⟩", c as u32)),
-            c => shown.push(c),
-        }
-    }
-    shown
+    visible::prose(text).into_owned()
+}
+
+/// The same for what a person decides about: nothing of it is left out either.
+pub(super) fn exact(text: &str) -> String {
+    visible::text(text).into_owned()
+}
+
+/// A name, a path or the like, which begins no line.
+pub(super) fn name(text: &str) -> String {
+    visible::line(text).into_owned()
 }
 
 /// The first line, at most `chars_max` characters of it.
@@ -99,48 +100,6 @@ pub(super) fn sentence(text: &str) -> Markup {
     }
 }
 
-fn is_hidden(c: char) -> bool {
-    let changes_direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let has_no_width = matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
-    c.is_control() || changes_direction || has_no_width
-}
-
-/// Takes out ECMA-48 control sequences (`ESC [ … letter`) and operating system commands (`ESC ] … BEL`).
-fn without_control_sequences(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('\u{1b}') {
-        plain.push_str(&rest[..at]);
-        let sequence = &rest[at + 1..];
-        rest = match sequence.chars().next() {
-            Some('[') => skip_control(&sequence[1..]),
-            Some(']') => skip_command(&sequence[1..]),
-            Some(_) | None => sequence,
-        };
-    }
-    plain.push_str(rest);
-    plain
-}
-
-fn skip_control(sequence: &str) -> &str {
-    let end = sequence.find(|c: char| !(' '..='?').contains(&c));
-    match end.map(|at| (at, sequence[at..].chars().next())) {
-        Some((at, Some('@'..='~'))) => &sequence[at + 1..],
-        Some((at, _)) => &sequence[at..],
-        None => "",
-    }
-}
-
-/// A command without an end on its line takes nothing with it.
-fn skip_command(sequence: &str) -> &str {
-    let end = sequence.find(['\u{7}', '\u{1b}', '\n']);
-    match end {
-        Some(at) if sequence[at..].starts_with('\u{7}') => &sequence[at + 1..],
-        Some(at) if sequence[at..].starts_with("\u{1b}\\") => &sequence[at + 2..],
-        Some(_) | None => sequence,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,17 +109,6 @@ mod tests {
         let html = |text: &str| sentence(text).into_string();
         assert_eq!(html("run `a <b>` once"), "run <code>a &lt;b&gt;</code> once");
         assert_eq!(html("it's ` odd"), "it's ` odd");
-    }
-
-    #[test]
-    fn colours_are_left_out_and_what_is_hidden_is_shown() {
-        assert_eq!(shown("\u{1b}[1;31mred\u{1b}[0m"), "red");
-        assert_eq!(shown("\u{1b}]0;title\u{7}text"), "text");
-        assert_eq!(shown("a\u{1b}"), "a");
-        assert_eq!(shown("\u{1b}[12"), "");
-        assert_eq!(shown("\u{1b}[é"), "é");
-        assert_eq!(shown("one\r\ntwo\rthree"), "one\ntwo⟨U+000D⟩three");
-        assert_eq!(visible("rm \u{202e}x\u{1b}[8m"), "rm ⟨U+202E⟩x⟨U+001B⟩[8m");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::diff::{self, Size};
-use super::text::{Room, one_line, visible};
+use super::diff::{self, Size, Work};
+use super::text::{Room, exact, name, one_line};
 use super::{code, markdown};
 use crate::session::question::headline_of_input;
+use crate::session::telling::{self, TOUCHED};
 
 /// The most characters of an input in one line.
 const HEADLINE_CHARS_MAX: usize = 160;
@@ -30,7 +31,29 @@ pub(super) fn input(tool: &str, input: &Value, room: Room<'_>) -> Markup {
             Some(plan) => html! { div.markdown { (markdown::render(room.cut(plan))) } (room.rest(plan)) },
             None => json(input, room),
         },
-        _ => json(input, room),
+        _ => touched_first(input, room),
+    }
+}
+
+/// What says what is touched, and then the rest.
+fn touched_first(input: &Value, room: Room<'_>) -> Markup {
+    let touched: Vec<(&str, &str)> = TOUCHED
+        .iter()
+        .filter_map(|key| Some((*key, text(input, key)?)))
+        .collect();
+    if touched.is_empty() {
+        return json(input, room);
+    }
+    let mut rest = input.clone();
+    if let Some(fields) = rest.as_object_mut() {
+        fields.retain(|key, _| !touched.iter().any(|(touched, _)| touched == key));
+    }
+    html! {
+        @for (key, value) in &touched {
+            p.path { (key) ": " code { (name(room.cut(value))) } }
+            (room.rest(value))
+        }
+        @if rest.as_object().is_some_and(|fields| !fields.is_empty()) { (json(&rest, room)) }
     }
 }
 
@@ -42,13 +65,15 @@ pub(super) fn headline(tool: &str, input: &Value) -> String {
         "ExitPlanMode" => text(input, "plan").map(|plan| one_line(plan, HEADLINE_CHARS_MAX)),
         _ => None,
     };
-    told.unwrap_or_else(|| visible(&headline_of_input(input)))
+    told.unwrap_or_else(|| exact(&headline_of_input(input)))
 }
 
 /// How much an editing tool changes; none for other tools.
 pub(super) fn size(tool: &str, input: &Value) -> Option<Size> {
     let edit = edit(tool, input)?;
-    let sizes = edit.replacements.iter().map(|(old, new)| diff::size(old, new));
+    let mut work = Work::of_input();
+    let replacements = edit.replacements.iter();
+    let sizes = replacements.map(|(old, new)| diff::size(old, new, &mut work));
     Some(sizes.fold(Size::default(), |sum, size| Size {
         added: sum.added + size.added,
         removed: sum.removed + size.removed,
@@ -57,7 +82,7 @@ pub(super) fn size(tool: &str, input: &Value) -> Option<Size> {
 
 /// Any JSON, laid out.
 pub(super) fn json(value: &Value, room: Room<'_>) -> Markup {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let text = telling::pretty(value);
     html! {
         (code::block(room.cut(&text), "json"))
         (room.rest(&text))
@@ -93,10 +118,11 @@ fn text<'a>(input: &'a Value, key: &str) -> Option<&'a str> {
 }
 
 fn edited(edit: &Edit<'_>, room: Room<'_>) -> Markup {
+    let mut work = Work::of_input();
     html! {
-        p.path { code { (visible(edit.path)) } @if edit.everywhere { " (every occurrence)" } }
+        p.path { code { (name(edit.path)) } @if edit.everywhere { " (every occurrence)" } }
         @for (old, new) in &edit.replacements {
-            (diff::lines(old, new, room))
+            (diff::lines(old, new, room, &mut work))
         }
     }
 }
@@ -113,9 +139,9 @@ fn command(input: &Value, room: Room<'_>) -> Markup {
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     html! {
-        @if let Some(description) = text(input, "description") { p.description { (visible(description)) } }
         pre.code.command { code { (code::marked(room.cut(command), "sh")) } }
         (room.rest(command))
+        @if let Some(description) = text(input, "description") { p.description { (exact(description)) } }
         @if !others.is_empty() { (json(&Value::Object(others), room)) }
     }
 }
@@ -143,7 +169,7 @@ fn questions(input: &Value) -> Option<String> {
 
 fn todos(input: &Value) -> Option<Markup> {
     let todos = input.get("todos")?.as_array()?;
-    let item = |todo: &Value| Some((text(todo, "status")?.to_owned(), visible(text(todo, "content")?)));
+    let item = |todo: &Value| Some((text(todo, "status")?.to_owned(), exact(text(todo, "content")?)));
     let items: Vec<(String, String)> = todos.iter().map(item).collect::<Option<_>>()?;
     Some(html! {
         ul.todos {
@@ -190,7 +216,7 @@ mod tests {
     #[test]
     fn what_does_not_look_like_an_edit_is_shown_as_it_is() {
         for (tool, given) in [
-            ("Edit", json!({"file_path": "/x"})),
+            ("Edit", json!({"file_path": "/x", "more": 1})),
             ("Bash", json!({"cmd": "x"})),
             ("TodoWrite", json!({"todos": [1]})),
             ("mcp__x__y", json!({"a": [1, {"b": null}]})),
@@ -202,6 +228,15 @@ mod tests {
                 "{tool}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_touched_stands_first() {
+        let given = json!({"a": "x", "url": "https://e.example/\u{200b}\nurl: y"});
+        let html = input("WebFetch", &given, Room::WHOLE).into_string();
+        let (touched, rest) = html.split_once("</p>").unwrap();
+        assert_eq!(touched, "<p class=\"path\">url: <code>https://e.example/⟨U+200B⟩⟨U+000A⟩url: y</code>");
+        assert!(rest.contains("<pre class=\"code\">") && !rest.contains("url"), "{rest}");
     }
 
     #[test]

@@ -34,6 +34,8 @@ struct Request {
     requested_schema: Value,
     #[serde(default)]
     property_order: Vec<String>,
+    #[serde(default)]
+    url: Option<String>,
 }
 
 /// What the agent wants of us. Requests of a kind we do not serve come out as such, so that they can be answered by an
@@ -53,6 +55,7 @@ pub(super) fn control_request(line: ControlRequest) -> Vec<Frame> {
             message: request.message.unwrap_or_default(),
             schema: request.requested_schema,
             order: request.property_order,
+            url: request.url,
         },
         _ => {
             return vec![Frame::Unserved {

@@ -12,6 +12,15 @@ document.addEventListener("submit", (event) => {
     send(form, event.submitter);
 });
 
+/** What was asked, as it came, is put there when somebody wants to see it. */
+document.addEventListener(
+    "toggle",
+    ({ target }) => {
+        if (target.open && "raw" in target.dataset) one("pre", target).textContent = target.dataset.raw;
+    },
+    true,
+);
+
 document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button");
     if (!button) return;

@@ -1,6 +1,7 @@
 //! The forms of questions.
 
 use jiff::Timestamp;
+use proptest::prelude::*;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -9,6 +10,8 @@ use crate::session::id::{Attempt, QuestionId};
 use crate::session::journal;
 use crate::session::samples::created;
 use crate::session::state::State;
+use crate::session::telling::tests::any_question;
+use crate::session::visible;
 
 fn session(kind: QuestionKind) -> Summary {
     let id = SessionId::from_uuid(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_1234_abcd));
@@ -22,6 +25,20 @@ fn session(kind: QuestionKind) -> Summary {
     };
     summary.apply(&journal::Entry::QuestionAsked(question), Timestamp::UNIX_EPOCH);
     summary
+}
+
+/// What a card shows at first, and what it holds for who opens it.
+fn without_raw(html: &str) -> (String, String) {
+    let (before, behind) = html.split_once(" data-raw=\"").expect("it can be opened");
+    let (raw, behind) = behind.split_once('"').expect("an end");
+    (format!("{before}{behind}"), unescaped(raw))
+}
+
+fn unescaped(html: &str) -> String {
+    let entities = [("&quot;", "\""), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
+    entities
+        .iter()
+        .fold(html.to_owned(), |text, (entity, c)| text.replace(entity, c))
 }
 
 fn card(summary: &Summary) -> String {
@@ -44,8 +61,10 @@ fn who_may_not_answer_sees_what_is_asked_all_the_same() {
         input: json!({}),
     };
     let html = cards(&session(kind), false, Near::OtherSessions).into_string();
+    let (shown, raw) = without_raw(&html);
     for part in ["Which &lt;colour&gt;?", "Red", "like a rose"] {
-        assert_eq!(html.matches(part).count(), 1, "{part}: {html}");
+        assert_eq!(shown.matches(part).count(), 1, "{part}: {shown}");
+        assert!(raw.contains(part.trim_matches('?')) || raw.contains("<colour>"), "{part}: {raw}");
     }
     assert!(!html.contains("<form"), "{html}");
 }
@@ -148,17 +167,73 @@ fn every_field_has_a_label() {
             message: "m".into(),
             schema: schema.clone(),
             order: vec![],
+            url: None,
         },
         QuestionKind::Form {
             server: "s".into(),
             message: "m".into(),
             schema: json!({}),
             order: vec![],
+            url: None,
         },
     ];
     for kind in kinds {
         let html = card(&session(kind));
         let fields = html.matches("<input").count() + html.matches("<textarea").count();
         assert_eq!(html.matches("<label").count(), fields, "{html}");
+    }
+}
+
+/// What is between tags, as a browser shows it.
+fn text_of(html: &str) -> String {
+    let mut text = String::new();
+    for part in html.split('<') {
+        text.push_str(part.split_once('>').map_or(part, |(_, text)| text));
+    }
+    unescaped(&text)
+}
+
+#[test]
+fn an_address_is_shown_with_what_is_hidden_in_it_and_opens_nothing() {
+    let kind: QuestionKind = serde_json::from_value(json!({"ask": "form", "server": "s", "message": "Sign in",
+        "schema": null, "url": "https://e.example/\u{202e}x"}))
+    .unwrap();
+    let html = card(&session(kind));
+    assert!(html.contains("<code>https://e.example/⟨U+202E⟩x</code>"), "{html}");
+    assert!(!html.contains("href=\"https") && html.contains("value=\"allow\""), "{html}");
+}
+
+proptest! {
+    #[test]
+    fn a_question_is_read_back_from_its_card(kind in any_question(), may_act in any::<bool>()) {
+        let html = cards(&session(kind.clone()), may_act, Near::ItsSession).into_string();
+        let (shown, raw) = without_raw(&html);
+        prop_assert!(!raw.contains(|c| visible::is_hidden(c) && c != '\n'));
+        prop_assert_eq!(&serde_json::from_str::<QuestionKind>(&raw).unwrap(), &kind);
+        let shown = text_of(&shown);
+        prop_assert!(!shown.contains(|c| visible::is_hidden(c) && !matches!(c, '\n' | '\t')));
+        for text in texts_that_stand_alone(&kind) {
+            prop_assert!(shown.contains(&*visible::text(text)), "{text:?} in {shown}");
+        }
+    }
+}
+
+/// Texts that a card shows whole before it is opened.
+fn texts_that_stand_alone(kind: &QuestionKind) -> Vec<&str> {
+    match kind {
+        QuestionKind::Permission { tool, input, reason, .. } => {
+            let command = input.get("command").and_then(Value::as_str).filter(|_| tool == "Bash");
+            command.into_iter().chain(reason.as_deref()).collect()
+        }
+        QuestionKind::Choice { questions, .. } => {
+            let texts = questions.iter().flat_map(|choice| {
+                let options = choice.options.iter();
+                let options = options.flat_map(|option| [option.label.as_str(), option.description.as_str()]);
+                std::iter::once(choice.question.as_str()).chain(options)
+            });
+            texts.collect()
+        }
+        QuestionKind::Plan { .. } => Vec::new(),
+        QuestionKind::Form { message, .. } => vec![message],
     }
 }
