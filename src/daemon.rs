@@ -43,6 +43,7 @@ const LOCK_TRIES: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 pub mod doctor;
+mod memory;
 mod open_files;
 mod readiness;
 
@@ -105,6 +106,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
     };
     telemetry::init(&settings.log, &log_to)?;
     let open_files = open_files::raise();
+    memory::keep_small();
     if let Err(error) = doctor::look_for_missing_journal(&paths) {
         tracing::error!("{error:#}");
     }

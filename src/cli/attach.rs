@@ -449,7 +449,7 @@ mod tests {
         let failed = json!({"state": "failed", "outcome": "failed", "cause": "crashed", "ended_at": "2026-01-01T00:00:03Z", "active_ms": 3_100, "note": "the agent\u{1b}[2J died"});
         insta::assert_snapshot!(summary(&view(failed)), @r"
         ■ failed (crashed) · 2 turns · 1.2k tokens · $0.0421 · 3 s at work
-          the agent died
+          the agent⟨U+001B⟩[2J died
         ");
     }
 

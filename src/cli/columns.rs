@@ -235,7 +235,10 @@ mod tests {
     #[test]
     fn a_line_break_in_a_value_breaks_no_row() {
         let rows = [["a\nb\u{1b}[2J".to_owned()]];
-        assert_eq!(list([Column::new("NAME")], &rows, None), "NAME\na⟨U+000A⟩b⟨U+001B⟩[2J\n");
+        assert_eq!(
+            list([Column::new("NAME")], &rows, None),
+            "NAME\na⟨U+000A⟩b⟨U+001B⟩[2J\n"
+        );
     }
 
     #[test]

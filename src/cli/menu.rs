@@ -1,7 +1,5 @@
 //! A menu at the terminal: one or several of a few lines, or a key that opens what is not shown.
 
-use std::fmt::Write;
-
 use console::{Key, Term};
 use dialoguer::theme::{ColorfulTheme, Theme};
 
@@ -90,7 +88,9 @@ impl Menu<'_> {
             return vec![at];
         }
         let places = marked.iter().enumerate();
-        places.filter_map(|(place, is_marked)| is_marked.then_some(place)).collect()
+        places
+            .filter_map(|(place, is_marked)| is_marked.then_some(place))
+            .collect()
     }
 
     /// The prompt, and as many items around the one that is pointed at as the terminal has rows for.
@@ -132,9 +132,6 @@ impl Menu<'_> {
             true => theme.format_multi_select_prompt_selection(&mut line, &prompt, &items),
             false => theme.format_select_prompt_selection(&mut line, &prompt, &items.concat()),
         };
-        if line.is_empty() {
-            let _ = write!(line, "{prompt}");
-        }
         line
     }
 }
@@ -184,8 +181,14 @@ mod tests {
     #[test]
     fn keys_choose_open_and_leave() {
         let down = Key::ArrowDown;
-        assert_eq!(pressed(false, &[down.clone(), Key::Enter]), Some(Chosen::Items(vec![1])));
-        assert_eq!(pressed(false, &[Key::ArrowUp, Key::Enter]), Some(Chosen::Items(vec![2])));
+        assert_eq!(
+            pressed(false, &[down.clone(), Key::Enter]),
+            Some(Chosen::Items(vec![1]))
+        );
+        assert_eq!(
+            pressed(false, &[Key::ArrowUp, Key::Enter]),
+            Some(Chosen::Items(vec![2]))
+        );
         assert_eq!(pressed(false, &[Key::Char('o')]), Some(Chosen::Key));
         assert_eq!(pressed(false, &[Key::Char('x'), Key::Escape]), Some(Chosen::Later));
         let space = Key::Char(' ');

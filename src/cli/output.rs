@@ -96,7 +96,14 @@ impl Renderer {
     pub(crate) fn record(&mut self, record: &WireRecord, out: &mut String) {
         match record.entry() {
             Ok(entry) => self.entry(&entry, out),
-            Err(error) => self.line(&self.styles.quiet.apply_to(format!("· {}", clean(&error.to_string()))).to_string(), out),
+            Err(error) => self.line(
+                &self
+                    .styles
+                    .quiet
+                    .apply_to(format!("· {}", clean(&error.to_string())))
+                    .to_string(),
+                out,
+            ),
         }
     }
 

@@ -91,7 +91,9 @@ impl Shown {
 
     fn select(&mut self, prompt: &str, items: &[&str]) -> Given<usize> {
         let items = items.iter().map(|item| (*item).to_owned()).collect();
-        Ok(self.choose(prompt, items, false)?.and_then(|places| places.first().copied()))
+        Ok(self
+            .choose(prompt, items, false)?
+            .and_then(|places| places.first().copied()))
     }
 
     /// A menu, again and again while its key opens what is not shown yet.
@@ -145,7 +147,11 @@ fn ask(kind: &QuestionKind) -> Given<Answer> {
         }
         QuestionKind::Form { url: Some(_), .. } => {
             let mut shown = Shown::new(tell(kind));
-            ask_yes_or_no(&mut shown, "Go on once you have opened it", &["I have opened it", "Decline"])
+            ask_yes_or_no(
+                &mut shown,
+                "Go on once you have opened it",
+                &["I have opened it", "Decline"],
+            )
         }
         QuestionKind::Form { schema, order, .. } => ask_form(&mut Shown::new(tell(kind)), schema, order),
     }
@@ -339,7 +345,11 @@ fn input(prompt: &str, default: Option<&Value>, allow_empty: bool) -> dialoguer:
     Input::with_theme(&theme())
         .with_prompt(fitting(prompt))
         // What stands there already is shown as it is, and can be sent without a look at it.
-        .with_initial_text(default.filter(|text| !text.contains(visible::is_hidden)).unwrap_or_default())
+        .with_initial_text(
+            default
+                .filter(|text| !text.contains(visible::is_hidden))
+                .unwrap_or_default(),
+        )
         .allow_empty(allow_empty)
         .interact_text()
 }

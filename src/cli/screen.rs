@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use crate::session::visible;
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::getpgrp;
-use crate::session::visible;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
 /// How often the status line is drawn anew by itself.
@@ -173,7 +173,13 @@ impl Screen {
         let Some(bar) = &self.bar else { return Ok(()) };
         bar.set_prefix("");
         // Clearing first: what is printed must stand where the status line stood.
-        bar.suspend(|| if line.is_empty() { Ok(()) } else { print_styled(&(line + "\n")) })
+        bar.suspend(|| {
+            if line.is_empty() {
+                Ok(())
+            } else {
+                print_styled(&(line + "\n"))
+            }
+        })
     }
 }
 

@@ -320,7 +320,7 @@ mod tests {
         insta::assert_snapshot!(table(&[view(json!({})), view(failed)], None), @r"
         ID        NAME                                       STATE            ATTEMPT  TURNS  COST   AT WORK    DIRECTORY
         0000abcd  tidy up                                    running          1        2      $0.00  1 h 2 min  /srv/me
-        0000abcd  a name that is much longer than any colu…  failed(crashed)  1        2      $0.00  1 h 2 min  /tmp
+        0000abcd  a name that is much longer than any colu…  failed(crashed)  1        2      $0.00  1 h 2 min  /⟨U+001B⟩[2Jtmp
         ");
     }
 

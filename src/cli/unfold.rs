@@ -81,8 +81,8 @@ impl Unfolding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::telling::tests::{any_question, read_back};
     use crate::session::telling::tell;
+    use crate::session::telling::tests::{any_question, read_back};
     use proptest::prelude::*;
 
     const SIZE: Size = Size { rows: 24, columns: 80 };

@@ -1,6 +1,8 @@
 //! Forms: what an MCP server asks for by a JSON Schema, as fields that a person can fill in, and whether what was filled
 //! in fits.
 
+use std::collections::{HashMap, HashSet};
+
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
@@ -53,12 +55,17 @@ pub struct Offer {
 /// The fields of a simple schema, those of `order` first; none where it is not an object of plain values.
 pub fn fields<'a>(schema: &'a Value, order: &[String]) -> Option<Vec<Field<'a>>> {
     let properties = schema.get("properties")?.as_object()?;
-    let required: Vec<_> = texts(schema.get("required")).collect();
-    let place = |key: &str| order.iter().position(|one| one == key).unwrap_or(order.len());
+    // Looked up, not searched for: a schema may have very many fields.
+    let required: HashSet<&str> = texts(schema.get("required")).collect();
+    let places: HashMap<&str, usize> = order
+        .iter()
+        .enumerate()
+        .map(|(place, key)| (key.as_str(), place))
+        .collect();
     let mut keys: Vec<_> = properties.keys().collect();
-    keys.sort_by_key(|key| place(key));
+    keys.sort_by_key(|key| places.get(key.as_str()).copied().unwrap_or(order.len()));
     keys.into_iter()
-        .map(|key| field(key, &properties[key], required.contains(&key.as_str())))
+        .map(|key| field(key, &properties[key], required.contains(key.as_str())))
         .collect()
 }
 

@@ -172,10 +172,7 @@ pub enum AnswerMismatch {
         offers: Vec<String>,
     },
     /// The form in which it was allowed cannot show all that is asked.
-    #[error(
-        "this form cannot show all that is asked, so it can only be denied here: allow it on the page, or by \
-         `cc-executor answer` on the daemon's machine"
-    )]
+    #[error("this form cannot show all that is asked, so it can only be denied here: allow it on the page")]
     NotShown,
     /// What it holds is nested deeper than what reads it can follow.
     #[error("the answer has more than {} levels", nesting::LEVELS_MAX)]

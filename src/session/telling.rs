@@ -83,8 +83,7 @@ pub fn tell(kind: &QuestionKind) -> Telling {
 /// What can be granted along with a yes, numbered from 1, one line each.
 pub fn offers(kind: &QuestionKind) -> Vec<String> {
     let offers = kind.offers();
-    let line =
-        |(place, offer): (usize, &Suggestion)| format!("  {}. {}", place + 1, visible::line(&offer.words));
+    let line = |(place, offer): (usize, &Suggestion)| format!("  {}. {}", place + 1, visible::line(&offer.words));
     let head = (!offers.is_empty()).then(|| "You can also grant, for the rest of the session:".to_owned());
     head.into_iter().chain(offers.iter().enumerate().map(line)).collect()
 }
@@ -105,7 +104,12 @@ fn fields(input: &Value) -> Vec<String> {
     let Some(fields) = input.as_object() else {
         return json_lines("  =", input);
     };
-    let place = |name: &str| TOUCHED.iter().position(|touched| *touched == name).unwrap_or(TOUCHED.len());
+    let place = |name: &str| {
+        TOUCHED
+            .iter()
+            .position(|touched| *touched == name)
+            .unwrap_or(TOUCHED.len())
+    };
     let mut names: Vec<&String> = fields.keys().collect();
     names.sort_by_key(|name| place(name));
     names.into_iter().flat_map(|name| field(name, &fields[name])).collect()
@@ -125,7 +129,10 @@ fn field(name: &str, value: &Value) -> Vec<String> {
 
 /// A name that is no plain word stands in quotes, so that it cannot look like another field.
 fn field_name(name: &str) -> String {
-    let is_plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    let is_plain = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     match is_plain {
         true => name.to_owned(),
         false => visible::json(&Value::from(name).to_string()).into_owned(),

@@ -244,13 +244,20 @@ mod tests {
     #[test]
     fn a_mark_that_was_written_is_no_mark() {
         assert_eq!(text("⟨U+202E⟩"), "⟨U+27E8⟩U+202E⟩");
-        assert_eq!(text(r"\u{202e} \x1b \\"), r"\u{202e} \x1b \\", "a backslash is a backslash");
+        assert_eq!(
+            text(r"\u{202e} \x1b \\"),
+            r"\u{202e} \x1b \\",
+            "a backslash is a backslash"
+        );
         assert_eq!(read("⟨U+⟩⟨x"), "⟨U+⟩⟨x");
     }
 
     #[test]
     fn prose_keeps_its_pictures() {
-        assert_eq!(prose("⚠\u{fe0f} a\u{fe0f}\u{200d}\r\n"), "⚠\u{fe0f} a⟨U+FE0F⟩⟨U+200D⟩\n");
+        assert_eq!(
+            prose("⚠\u{fe0f} a\u{fe0f}\u{200d}\r\n"),
+            "⚠\u{fe0f} a⟨U+FE0F⟩⟨U+200D⟩\n"
+        );
         assert_eq!(text("⚠\u{fe0f}"), "⚠⟨U+FE0F⟩", "but not what is approved");
     }
 
@@ -296,7 +303,11 @@ mod tests {
     fn any_text() -> impl Strategy<Value = String> {
         let odd = prop_oneof![
             any::<char>(),
-            prop::sample::select("\u{1b}[]\\⟨⟩U+0123456789ABCDEFx{}\n\r\t\u{202e}\u{200d}\u{ad}\u{61c}\u{9b}\u{7}⚠\u{fe0f}".chars().collect::<Vec<_>>()),
+            prop::sample::select(
+                "\u{1b}[]\\⟨⟩U+0123456789ABCDEFx{}\n\r\t\u{202e}\u{200d}\u{ad}\u{61c}\u{9b}\u{7}⚠\u{fe0f}"
+                    .chars()
+                    .collect::<Vec<_>>()
+            ),
         ];
         prop::collection::vec(odd, 0..60).prop_map(|chars| chars.into_iter().collect())
     }

@@ -179,11 +179,24 @@ impl Simulator {
 
     /// A call of an MCP server that has a form filled in; its result is what the server was given.
     pub(super) fn form(&mut self, turn: &mut Turn, message: &str, schema: &Value) -> Result<(), Cut> {
-        let call = self.open_tool(turn, "mcp__forms__ask", &json!({}));
         let request = json!({
             "subtype": "elicitation", "mcp_server_name": "forms", "message": message, "mode": "form",
             "requested_schema": schema,
         });
+        self.elicit(turn, request)
+    }
+
+    /// The same, which has an address opened.
+    pub(super) fn open(&mut self, turn: &mut Turn, message: &str, url: &str) -> Result<(), Cut> {
+        let request = json!({
+            "subtype": "elicitation", "mcp_server_name": "forms", "message": message, "mode": "url", "url": url,
+            "elicitation_id": "e1",
+        });
+        self.elicit(turn, request)
+    }
+
+    fn elicit(&mut self, turn: &mut Turn, request: Value) -> Result<(), Cut> {
+        let call = self.open_tool(turn, "mcp__forms__ask", &json!({}));
         let answer = self.put(turn, &call, request)?;
         let given = &answer["response"];
         let outcome = if given["action"] == json!("accept") {
@@ -200,11 +213,13 @@ impl Simulator {
         Ok(())
     }
 
-    pub(super) fn plan(&mut self, turn: &mut Turn) -> Result<(), Cut> {
-        let call = self.open_tool(turn, "ExitPlanMode", &json!({"plan": "1. look\n2. do\n3. check"}));
-        // The plan lies in a file; the request's input is empty.
+    pub(super) fn plan(&mut self, turn: &mut Turn, text: Option<&str>) -> Result<(), Cut> {
+        let plan = text.unwrap_or("1. look\n2. do\n3. check");
+        let call = self.open_tool(turn, "ExitPlanMode", &json!({"plan": plan}));
+        // The plan lies in a file; the request's input is empty. Older versions of the CLI have it there.
+        let input = text.map_or_else(|| json!({}), |text| json!({"plan": text}));
         let extra = json!({"requires_user_interaction": true});
-        let outcome = match self.ask(turn, ("ExitPlanMode", &json!({})), &call, extra)? {
+        let outcome = match self.ask(turn, ("ExitPlanMode", &input), &call, extra)? {
             Decision::Allowed { meta, .. } => {
                 if self.mode == "plan" {
                     self.change_mode("default");

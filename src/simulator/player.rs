@@ -281,7 +281,8 @@ impl Simulator {
             Step::Write { path, text } => self.write(turn, path, text),
             Step::Question { text, options, multi } => self.question(turn, text, options, *multi),
             Step::Form { message, schema } => self.form(turn, message, schema),
-            Step::Plan => self.plan(turn),
+            Step::Open { message, url } => self.open(turn, message, url),
+            Step::Plan(text) => self.plan(turn, text.as_deref()),
             Step::Background(command) => self.background(turn, command),
             Step::Subagent(time) => self.subagent(turn, *time),
             Step::Usage {

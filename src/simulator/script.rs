@@ -45,7 +45,13 @@ pub(super) enum Step {
         message: String,
         schema: Value,
     },
-    Plan,
+    /// An address that a server wants to be opened.
+    Open {
+        message: String,
+        url: String,
+    },
+    /// A plan, whose text lies in a file where it is none of the call's.
+    Plan(Option<String>),
     Background(String),
     Subagent(Duration),
     Usage {
@@ -205,7 +211,9 @@ fn work(word: &str, rest: &str) -> Parsed {
         "write" => write(rest),
         "question" => question(rest),
         "form" => form(rest),
-        "plan" => none(rest, Step::Plan),
+        "open" => open(rest),
+        "plan" => none(rest, Step::Plan(None)),
+        "plan-of" => some(rest, "the text of a plan").map(|text| Step::Plan(Some(text))),
         "background" => background(rest),
         "subagent" => millis(rest).map(Step::Subagent),
         "usage" => usage(rest),
@@ -295,6 +303,15 @@ fn form(rest: &str) -> Result<Step, &'static str> {
         return Err(WANTS);
     }
     Ok(Step::Form { message, schema })
+}
+
+fn open(rest: &str) -> Result<Step, &'static str> {
+    const WANTS: &str = "MESSAGE | URL";
+    let (message, url) = rest.split_once('|').ok_or(WANTS)?;
+    Ok(Step::Open {
+        message: some(message.trim(), WANTS)?,
+        url: some(url.trim(), WANTS)?,
+    })
 }
 
 fn background(rest: &str) -> Result<Step, &'static str> {

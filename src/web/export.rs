@@ -10,6 +10,7 @@ use futures_util::stream;
 
 use super::Faces;
 use super::error::{Code, Problem};
+use super::page::off_the_workers;
 use super::params::{Params, bad_query};
 use super::reference::parameters::SessionPath;
 use super::view::SessionView;
@@ -17,6 +18,7 @@ use crate::runtime::Handle;
 use crate::runtime::handle::CallError;
 use crate::session::id::{Seq, SessionId};
 use crate::session::summary::Summary;
+use crate::session::visible;
 use crate::store::{PAGE_RECORDS_MAX, Stored};
 
 mod markdown;
@@ -129,7 +131,7 @@ impl Pages {
                     .map_err(|error| Problem::new(Code::JournalFailed, error.to_string()))?;
                 format!(r#"{{"session":{session},"records":["#)
             }
-            Format::Markdown => markdown::beginning(summary),
+            Format::Markdown => visible::prose(&markdown::beginning(summary)).into_owned(),
         };
         Ok(Self {
             handle,
@@ -163,19 +165,21 @@ impl Pages {
 
     async fn read(&mut self) -> Result<(), Problem> {
         let page = self.handle.records(self.session, self.after, PAGE_RECORDS_MAX).await?;
-        self.take(&page)
+        self.take(page).await
     }
 
-    fn take(&mut self, page: &[Stored]) -> Result<(), Problem> {
+    async fn take(&mut self, mut page: Vec<Stored>) -> Result<(), Problem> {
         if page.is_empty() {
             // It was removed meanwhile.
             return Err(CallError::NoSuchSession(self.session.to_string()).into());
         }
-        let is_first = self.after == Seq(0);
-        let wanted: Vec<_> = page.iter().filter(|record| record.seq <= self.head).collect();
-        self.ready.push_back(render(self.format, &wanted, is_first).into());
-        match wanted.last() {
-            Some(last) if last.seq < self.head => self.after = last.seq,
+        let (format, is_first) = (self.format, self.after == Seq(0));
+        page.retain(|record| record.seq <= self.head);
+        let last = page.last().map(|record| record.seq);
+        let text = off_the_workers(move || render(format, &page, is_first)).await?;
+        self.ready.push_back(text.into());
+        match last {
+            Some(last) if last < self.head => self.after = last,
             Some(_) | None => {
                 self.is_over = true;
                 self.ready.push_back(Bytes::from_static(match self.format {
@@ -188,7 +192,7 @@ impl Pages {
     }
 }
 
-fn render(format: Format, records: &[&Stored], is_first: bool) -> String {
+fn render(format: Format, records: &[Stored], is_first: bool) -> String {
     let mut text = String::new();
     for (place, record) in records.iter().enumerate() {
         match format {
@@ -207,7 +211,7 @@ fn render(format: Format, records: &[&Stored], is_first: bool) -> String {
     }
     if format == Format::Markdown {
         // What an agent printed may be meant for a terminal, and this may end in one.
-        text.retain(|c| !c.is_control() || matches!(c, '\n' | '\t'));
+        text = visible::prose(&text).into_owned();
     }
     text
 }
@@ -239,7 +243,7 @@ mod tests {
             ready: VecDeque::new(),
             is_over: false,
         };
-        assert!(pages.take(&[]).is_err());
+        assert!(pages.take(Vec::new()).await.is_err());
         assert!(pages.ready.is_empty(), "nothing says that this was all");
     }
 }

@@ -18,7 +18,7 @@ mod info;
 mod listing;
 pub mod mcp;
 mod metrics;
-mod page;
+pub(crate) mod page;
 mod params;
 mod reference;
 mod remedy;

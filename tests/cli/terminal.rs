@@ -257,3 +257,60 @@ fn a_list_fits_the_terminal() {
         "nothing is cut without a terminal"
     );
 }
+
+#[test]
+fn what_is_hidden_in_a_command_is_shown_and_what_has_no_room_is_opened_by_a_key() {
+    let daemon = TestDaemon::start();
+    let words: String = (0..400).map(|n| format!(" word{n}")).collect();
+    let id = daemon.create(&format!(
+        "ask-permission touch ran\u{1b}[8m-too\u{1b}[0m\u{202e} \\u{{202e}} #{words} ;; say done"
+    ));
+    daemon.question(&id);
+    let mut terminal = Terminal::start(&daemon, 80, "exec \"$CC\" answer");
+    terminal.wait_for("o shows what is not shown yet: ");
+    let first = terminal.seen();
+    let shown = "command: touch ran⟨U+001B⟩[8m-too⟨U+001B⟩[0m⟨U+202E⟩ \\u{202e}";
+    assert!(first.contains(shown), "in its place: {first}");
+    assert!(!first.contains("word399"), "{first}");
+    terminal.press_for("o", "word399");
+    terminal.press(ENTER);
+    let (code, seen) = terminal.end();
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(!seen.contains("\u{1b}[8m") && !seen.contains('\u{202e}'), "{seen:?}");
+    daemon.wait_for(&id, "completed");
+    for verb in [
+        "logs",
+        "export",
+        "export --format markdown",
+        "attach",
+        "show",
+        "ls --all",
+        "show --json",
+    ] {
+        let (_, seen) = Terminal::start(&daemon, 80, &format!("exec \"$CC\" {verb} $(\"$CC\" ls --all --quiet)")).end();
+        assert!(
+            !seen.contains("\u{1b}[8m") && !seen.contains('\u{202e}'),
+            "{verb}: {seen:?}"
+        );
+    }
+    let exported = out(&run(&daemon, &["export", &id]));
+    assert!(exported.contains('\u{202e}'), "a file gets what was written");
+}
+
+#[test]
+fn a_line_break_in_the_name_of_a_directory_breaks_no_table() {
+    let daemon = TestDaemon::start();
+    let cwd = daemon.work().join("a\nID  STATE\u{1b}[2J");
+    std::fs::create_dir(&cwd).unwrap();
+    let request = serde_json::json!({"task": "say hello", "cwd": cwd});
+    let id = daemon.create_with(request);
+    daemon.wait_for(&id, "completed");
+    let listed = out(&run(&daemon, &["ls", "--all"]));
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(listed.contains("a⟨U+000A⟩ID  STATE⟨U+001B⟩[2J"), "{listed}");
+    let shown = out(&run(&daemon, &["show", &id]));
+    assert!(shown.lines().all(|line| !line.starts_with("ID")), "{shown}");
+    let (status, html) = daemon.get("/");
+    let html = html.as_str().unwrap_or_default();
+    assert!(status == 200 && html.contains("a⟨U+000A⟩ID  STATE"), "{html}");
+}

@@ -37,6 +37,7 @@ mod promises;
 mod removal;
 mod resume;
 mod robust;
+mod shown;
 mod stream;
 mod stream_load;
 mod stream_restart;

@@ -49,6 +49,18 @@ pub(crate) enum BenchOf {
             value_parser = at_least_one())]
         records: Vec<u64>,
     },
+    /// Showing what an agent writes: each kind of text against half as much of it
+    Render {
+        /// How long the texts are, in KiB
+        #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one())]
+        kib: u64,
+        /// How often each is rendered; the least time counts
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one())]
+        samples: u64,
+        /// Only the kinds of text whose names hold this, such as "code in Rust"
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        only: String,
+    },
 }
 
 /// Lines of `bench stream`: a debug build is some ten times slower.

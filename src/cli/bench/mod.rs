@@ -4,6 +4,7 @@
 //! lost is a failure.
 
 mod recovery;
+mod render;
 mod restart;
 mod scan;
 mod start;
@@ -109,6 +110,7 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<Exit, Failure> {
             BenchOf::Stream { lines, samples } => stream::measure(dir, *lines, *samples).await,
             BenchOf::Start { sessions, samples } => start::measure(dir, *sessions, *samples).await,
             BenchOf::Recovery { sessions, records } => recovery::measure(dir, sessions, records).await,
+            BenchOf::Render { kib, samples, only } => render::measure(*kib as usize * 1024, *samples, only).await,
         }
     };
     let figures = tokio::select! {

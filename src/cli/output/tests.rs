@@ -191,7 +191,7 @@ fn escapes_never_reach_the_terminal() {
         text("m2", esc),
         tool("t1", esc),
         result("t1", esc, true),
-        said(json!({"type": "command_output", "text": "\u{1b}[31mred\n"})),
+        said(json!({"type": "command_output", "text": "\u{1b}[31mred\n", "failed": false})),
         Record("notice", json!({"text": esc})),
         Record(
             "session.created",
@@ -203,7 +203,10 @@ fn escapes_never_reach_the_terminal() {
         out.starts_with("a⟨U+001B⟩]0;owned⟨U+0007⟩b\n⟨U+001B⟩]0;owned"),
         "what is said hides nothing: {out:?}"
     );
-    assert!(out.contains("⎿ x\nred\n"), "what a program prints loses its colours: {out:?}");
+    assert!(
+        out.contains("⎿ x\nred\n"),
+        "what a program prints loses its colours: {out:?}"
+    );
     assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "{out:?}");
 }
 

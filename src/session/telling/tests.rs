@@ -197,9 +197,43 @@ pub(crate) fn any_text() -> impl Strategy<Value = String> + Clone {
     let odd = prop_oneof![
         any::<char>().prop_map(String::from),
         prop::sample::select(vec![
-            "\n", "\n  ", "\n    ", "\n     ", "? ", "  1. ", "command: ls", " = ", ": ", "\\", "\\u{202e}", "⟨U+202E⟩",
-            "⟨", "\u{202e}", "\u{200d}", "\u{ad}", "\u{1b}[8m", "\r\n", "\t", "\"", "(", ")", ":", "The whole input of the tool:",
-            " asks:", " (the tool ", "mcp__a__b", "<b>", "</pre>", "&lt;", "\0", "rm -rf x", "│ ", "", "#", "`", "*",
+            "\n",
+            "\n  ",
+            "\n    ",
+            "\n     ",
+            "? ",
+            "  1. ",
+            "command: ls",
+            " = ",
+            ": ",
+            "\\",
+            "\\u{202e}",
+            "⟨U+202E⟩",
+            "⟨",
+            "\u{202e}",
+            "\u{200d}",
+            "\u{ad}",
+            "\u{1b}[8m",
+            "\r\n",
+            "\t",
+            "\"",
+            "(",
+            ")",
+            ":",
+            "The whole input of the tool:",
+            " asks:",
+            " (the tool ",
+            "mcp__a__b",
+            "<b>",
+            "</pre>",
+            "&lt;",
+            "\0",
+            "rm -rf x",
+            "│ ",
+            "",
+            "#",
+            "`",
+            "*",
         ])
         .prop_map(str::to_owned),
     ];
@@ -224,8 +258,16 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 fn any_fields(inner: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
     let names = prop_oneof![
-        prop::sample::select(vec!["command", "file_path", "url", "content", "old_string", "plan", "questions"])
-            .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "command",
+            "file_path",
+            "url",
+            "content",
+            "old_string",
+            "plan",
+            "questions"
+        ])
+        .prop_map(str::to_owned),
         any_text(),
     ];
     prop::collection::btree_map(names, inner, 0..5).prop_map(|fields| Value::Object(fields.into_iter().collect()))
@@ -237,7 +279,12 @@ fn any_input() -> impl Strategy<Value = Value> {
 
 fn any_choices() -> impl Strategy<Value = Vec<Choice>> {
     let option = (any_text(), any_text()).prop_map(|(label, description)| ChoiceOption { label, description });
-    let choice = (any_text(), any_text(), prop::collection::vec(option, 0..4), any::<bool>());
+    let choice = (
+        any_text(),
+        any_text(),
+        prop::collection::vec(option, 0..4),
+        any::<bool>(),
+    );
     let choice = choice.prop_map(|(question, header, options, multi_select)| Choice {
         question,
         header,
@@ -249,7 +296,10 @@ fn any_choices() -> impl Strategy<Value = Vec<Choice>> {
 
 /// A question of any kind.
 pub(crate) fn any_question() -> impl Strategy<Value = QuestionKind> {
-    let tools = prop_oneof![prop::sample::select(vec!["Bash", "Write", "Edit", "MultiEdit", "mcp__a__b"]).prop_map(str::to_owned), any_text()];
+    let tools = prop_oneof![
+        prop::sample::select(vec!["Bash", "Write", "Edit", "MultiEdit", "mcp__a__b"]).prop_map(str::to_owned),
+        any_text()
+    ];
     let permission = (tools, any_input(), prop::option::of(any_text()));
     let plan = (prop::option::of(any_text()), any_input(), any::<bool>());
     let choices = (any_choices(), any_input(), 0..3);

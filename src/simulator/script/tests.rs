@@ -54,7 +54,15 @@ fn every_other_step_is_read_as_documented() {
     };
     check("question Which one? | Red | Deep blue", question(false));
     check("question --multi Which one? | Red | Deep blue", question(true));
-    check("plan", Step::Plan);
+    check("plan", Step::Plan(None));
+    check("plan-of > a", Step::Plan(Some("> a".into())));
+    check(
+        "open Sign in | https://e.example",
+        Step::Open {
+            message: "Sign in".into(),
+            url: "https://e.example".into(),
+        },
+    );
     check("background 1500", Step::Background("sleep 1.500".into()));
     check(
         "background /x",

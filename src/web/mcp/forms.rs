@@ -96,8 +96,8 @@ impl Told {
         let shown = cut(&text, SHOWN_BYTES_MAX);
         let left = text.len() - shown.len();
         let text = format!(
-            "{shown}\n… {left} bytes are not shown. From here it can only be denied: the page of cc-executor and \
-             `cc-executor answer` on the daemon's machine show all of it."
+            "{shown}\n… {left} bytes are not shown. From here it can only be denied: the page of cc-executor shows all of \
+             it, and so does the command `answer` on the daemon's machine."
         );
         Self { text, is_whole: false }
     }
@@ -422,13 +422,18 @@ mod tests {
     #[test]
     fn what_a_form_cannot_show_whole_can_only_be_denied_in_it() {
         let question = |bytes: usize| {
-            ask(json!({"ask": "permission", "tool": "Write", "input": {"file_path": "/x", "content": "x".repeat(bytes)}}))
+            ask(
+                json!({"ask": "permission", "tool": "Write", "input": {"file_path": "/x", "content": "x".repeat(bytes)}}),
+            )
         };
         let decisions = |question: &Question| {
             let shown = serde_json::to_value(form(&asker(), question)).unwrap();
             let message = shown["message"].as_str().unwrap().to_owned();
             let decisions = &shown["requestedSchema"]["properties"]["decision"]["oneOf"];
-            (decisions.as_array().unwrap().len(), message.contains("bytes are not shown"))
+            (
+                decisions.as_array().unwrap().len(),
+                message.contains("bytes are not shown"),
+            )
         };
         assert_eq!(decisions(&question(SHOWN_BYTES_MAX / 2)), (2, false));
         let long = question(SHOWN_BYTES_MAX);
@@ -439,8 +444,10 @@ mod tests {
 
     #[test]
     fn an_address_stands_first_and_is_opened_or_declined() {
-        let question = ask(json!({"ask": "form", "server": "s", "message": "sign in", "schema": null,
-            "url": "https://e.example/\u{200b}?a=1"}));
+        let question = ask(
+            json!({"ask": "form", "server": "s", "message": "sign in", "schema": null,
+            "url": "https://e.example/\u{200b}?a=1"}),
+        );
         let shown = serde_json::to_value(form(&asker(), &question)).unwrap();
         let lines: Vec<&str> = shown["message"].as_str().unwrap().lines().skip(1).collect();
         assert_eq!(lines[1], "  https://e.example/⟨U+200B⟩?a=1");
@@ -460,7 +467,11 @@ mod tests {
             }
             let read = |value: &Value| visible::read(value.as_str().unwrap());
             let multi_select = field["type"] == "array";
-            let options = if multi_select { &field["items"]["anyOf"] } else { &field["oneOf"] };
+            let options = if multi_select {
+                &field["items"]["anyOf"]
+            } else {
+                &field["oneOf"]
+            };
             let option = |option: &Value| {
                 let (label, title) = (option["const"].as_str().unwrap(), option["title"].as_str().unwrap());
                 let description = title.strip_prefix(&*visible::line(label)).unwrap();

@@ -21,7 +21,7 @@ use crate::store::lock;
 pub(super) const CLASS_PREFIX: &str = "hl-";
 
 /// Longer code is shown plain, in bytes: marking costs time.
-const MARKED_BYTES_MAX: usize = 64 * 1024;
+pub(super) const MARKED_BYTES_MAX: usize = 64 * 1024;
 
 /// Lines longer than this are no code that anybody reads, and expensive to parse, in bytes.
 const LINE_BYTES_MAX: usize = 512;
@@ -33,7 +33,7 @@ const MARKING_TIME_MAX: Duration = Duration::from_millis(500);
 const DEPTH_MAX: usize = 32;
 
 /// How long a page waits for the syntaxes, which are loaded in a thread of their own; then it shows plain code.
-const LOAD_PATIENCE: Duration = Duration::from_millis(300);
+const LOAD_PATIENCE: Duration = Duration::from_secs(2);
 
 thread_local! {
     /// The time that marking took of late, for the text that this thread renders.
@@ -81,14 +81,21 @@ fn inner(code: &str, language: &str) -> Markup {
     if language.is_empty() || !is_bounded(code) {
         return plain();
     }
-    once("code", &[language, code], || mark(code, language).unwrap_or_else(plain))
+    once("code", &[language, code], || {
+        mark(code, language, MARKING_TIME_MAX).unwrap_or_else(plain)
+    })
 }
 
 fn is_bounded(code: &str) -> bool {
     code.len() <= MARKED_BYTES_MAX && code.lines().all(|line| line.len() <= LINE_BYTES_MAX)
 }
 
-fn mark(code: &str, language: &str) -> Option<Markup> {
+/// Marks it anew, however long it takes.
+pub(super) fn made(code: &str, language: &str) -> Markup {
+    mark(code, language, Duration::MAX).unwrap_or_else(|| html! { (exact(code)) })
+}
+
+fn mark(code: &str, language: &str, time_max: Duration) -> Option<Markup> {
     let syntaxes = syntaxes()?;
     let syntax = find(&syntaxes, language)?;
     let code = exact(code);
@@ -96,7 +103,7 @@ fn mark(code: &str, language: &str) -> Option<Markup> {
     let mut rest = code.as_str();
     for line in LinesWithEndings::from(&code) {
         let begun = Instant::now();
-        if SPENT.get() > MARKING_TIME_MAX {
+        if SPENT.get() > time_max {
             break;
         }
         marker.line(line, &syntaxes)?;
@@ -289,9 +296,12 @@ mod tests {
         wait_for_syntaxes();
         for (language, part) in [("json", "[\n"), ("js", "{\n"), ("rust", "(\n"), ("lisp", "(a\n")] {
             let code = part.repeat(2_000);
-            let html = mark(&code, language).unwrap().into_string();
+            let html = made(&code, language).into_string();
             assert!(depth_of(&html) <= DEPTH_MAX, "{language}");
-            let text: String = html.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text)).collect();
+            let text: String = html
+                .split('<')
+                .map(|part| part.split_once('>').map_or(part, |(_, text)| text))
+                .collect();
             assert_eq!(text, code, "{language}");
         }
     }

@@ -50,7 +50,9 @@ impl Work {
 
 /// The lines of `new` against those of `old`.
 pub(super) fn lines(old: &str, new: &str, room: Room<'_>, work: &mut Work) -> Markup {
-    let diff = TextDiff::configure().timeout(work.time_for(old, new)).diff_lines(old, new);
+    let diff = TextDiff::configure()
+        .timeout(work.time_for(old, new))
+        .diff_lines(old, new);
     let groups = diff.grouped_ops(CONTEXT_LINES);
     let lines_max = if room.whole_at.is_some() { LINES_MAX } else { usize::MAX };
     let mut left = lines_max;
@@ -89,7 +91,9 @@ fn skipped(count: usize) -> Markup {
 
 /// How much a change changes.
 pub(super) fn size(old: &str, new: &str, work: &mut Work) -> Size {
-    let diff = TextDiff::configure().timeout(work.time_for(old, new)).diff_lines(old, new);
+    let diff = TextDiff::configure()
+        .timeout(work.time_for(old, new))
+        .diff_lines(old, new);
     let mut size = Size::default();
     for change in diff.iter_all_changes() {
         match change.tag() {
@@ -142,7 +146,10 @@ mod tests {
         assert_eq!(html.matches("<ins>").count(), LINES_MAX);
         assert!(html.contains("/more"));
         assert_eq!(
-            lines("", &new, Room::WHOLE, &mut Work::of_input()).into_string().matches("<ins>").count(),
+            lines("", &new, Room::WHOLE, &mut Work::of_input())
+                .into_string()
+                .matches("<ins>")
+                .count(),
             LINES_MAX + 5
         );
     }
@@ -152,8 +159,18 @@ mod tests {
         let numbered = |from: usize| (from..from + 3_000).map(|n| format!("{n}\n")).collect::<String>();
         let mut work = Work::of_input();
         let (old, new) = (numbered(0), numbered(1_500));
-        assert_eq!(size(&old, &new, &mut work), Size { added: 3_000, removed: 3_000 });
+        assert_eq!(
+            size(&old, &new, &mut work),
+            Size {
+                added: 3_000,
+                removed: 3_000
+            }
+        );
         let small = Size { added: 1, removed: 1 };
-        assert_eq!(size("a\nb\n", "a\nc\n", &mut work), small, "it was too much and took nothing");
+        assert_eq!(
+            size("a\nb\n", "a\nc\n", &mut work),
+            small,
+            "it was too much and took nothing"
+        );
     }
 }

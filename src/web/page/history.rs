@@ -10,6 +10,7 @@ use maud::{Markup, html};
 
 use super::caller;
 use super::layout::{Page, Place, answer};
+use super::off_the_workers;
 use super::sessions::list;
 use super::words;
 use crate::runtime::Handle;
@@ -85,7 +86,7 @@ async fn show(faces: &Faces, request: &HttpRequest) -> Result<HttpResponse, Prob
         place: Place::History,
         caller: &caller,
         module: "history.js",
-        main: render(&search, &found),
+        main: off_the_workers(move || render(&search, &found)).await?,
     };
     Ok(page.respond())
 }

@@ -18,7 +18,7 @@ use crate::session::summary::cut;
 const HEADING_LEVEL_FIRST: usize = 3;
 
 /// Longer texts are shown as they are, in bytes.
-const RENDERED_BYTES_MAX: usize = 256 * 1024;
+pub(super) const RENDERED_BYTES_MAX: usize = 64 * 1024;
 
 /// How deep elements are nested; what is deeper stands in the deepest one.
 const DEPTH_MAX: usize = 64;
@@ -34,15 +34,18 @@ pub(super) fn render(text: &str) -> Markup {
     if text.len() > RENDERED_BYTES_MAX {
         return html! { pre.text { (visible(text)) } };
     }
-    once("markdown", &[text], || {
-        code::begin_text();
-        let text = visible(text);
-        let text = flattened(&text);
-        let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-        let mut rendered = String::with_capacity(text.len() * 3 / 2);
-        pulldown_cmark::html::push_html(&mut rendered, Tamed::new(Parser::new_ext(&text, options)));
-        PreEscaped(SANITISER.clean(&rendered).to_string())
-    })
+    once("markdown", &[text], || made(text))
+}
+
+/// Renders it anew.
+pub(super) fn made(text: &str) -> Markup {
+    code::begin_text();
+    let text = visible(text);
+    let text = flattened(&text);
+    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    let mut rendered = String::with_capacity(text.len() * 3 / 2);
+    pulldown_cmark::html::push_html(&mut rendered, Tamed::new(Parser::new_ext(&text, options)));
+    PreEscaped(SANITISER.clean(&rendered).to_string())
 }
 
 /// The text with as many lists and quotes in each other as anybody reads: a parser walks through all of them at each
@@ -81,7 +84,11 @@ fn beginnings(line: &str) -> impl Iterator<Item = usize> {
         while bytes.get(at).is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
             at += 1;
         }
-        let digits = bytes[at..].iter().take(9).take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = bytes[at..]
+            .iter()
+            .take(9)
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         let mark = at + digits;
         let ends = |place: usize| bytes.get(place).is_none_or(|byte| byte.is_ascii_whitespace());
         let begins = match bytes.get(mark)? {
@@ -415,7 +422,11 @@ mod tests {
 
     /// Texts that nest as deep as they are long.
     fn nests(count: usize) -> Vec<String> {
-        let steps = |part: &str| (0..count.isqrt()).map(|n| format!("{}{part} x\n", "  ".repeat(n))).collect::<String>();
+        let steps = |part: &str| {
+            (0..count.isqrt())
+                .map(|n| format!("{}{part} x\n", "  ".repeat(n)))
+                .collect::<String>()
+        };
         vec![
             ">".repeat(count),
             "> ".repeat(count) + "x\n" + &"\n".repeat(count),
@@ -451,7 +462,10 @@ mod tests {
     fn usual_nesting_stays_as_it_is() {
         let text = "> - a\n>   1. b\n>      * c\n\n```\n            deep\n```\n1. 1. 2\n* * *\n";
         assert!(matches!(flattened(text), Cow::Borrowed(_)));
-        check("> > a", "<blockquote>\n<blockquote>\n<p>a</p>\n</blockquote>\n</blockquote>");
+        check(
+            "> > a",
+            "<blockquote>\n<blockquote>\n<p>a</p>\n</blockquote>\n</blockquote>",
+        );
         let marks = |line| beginnings(line).collect::<Vec<_>>();
         assert_eq!(marks("> - 12. * x"), [0, 2, 6, 8]);
         assert_eq!(marks(">>>- x -"), [0, 1, 2, 3]);

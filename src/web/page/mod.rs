@@ -12,6 +12,7 @@ mod diff;
 mod forms;
 mod history;
 mod layout;
+pub(crate) mod load;
 mod markdown;
 mod once;
 mod question;
@@ -25,9 +26,41 @@ mod tool;
 mod transcript;
 mod words;
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use actix_web::web;
+use tokio::sync::Semaphore;
+
+use crate::runtime::handle::CallError;
+
 pub(super) use self::assets::get as asset;
 pub(super) use self::history::page as history;
 pub(super) use self::session::{page as session, parts as session_parts};
 pub(super) use self::sessions::{page as sessions, parts as sessions_parts};
 pub(super) use self::timeline::fragment as timeline;
 pub(super) use self::transcript::fragment as transcript;
+
+/// How many texts are rendered at once; others wait for their turn.
+const RENDERED_AT_ONCE: usize = 4;
+
+/// Renders in a thread of its own: what an agent wrote may take a while, and the threads that serve requests have others
+/// to serve.
+pub(in crate::web) async fn off_the_workers<T: Send + 'static>(
+    make: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CallError> {
+    static TURNS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(RENDERED_AT_ONCE));
+    let turn = TURNS.acquire().await.map_err(|_| CallError::Stopping)?;
+    let made = web::block(move || {
+        // The turn lasts as long as the work, also where nobody waits for it any more.
+        let _turn = turn;
+        make()
+    });
+    made.await.map_err(|_| CallError::Stopping)
+}
+
+/// Lets go of what was rendered, and of what rendering needs, where nobody has used it for so long.
+pub(crate) fn sweep(unused_for: Duration) {
+    once::sweep(unused_for);
+    code::sweep(unused_for);
+}

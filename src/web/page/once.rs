@@ -15,6 +15,9 @@ use crate::store::lock;
 /// How many bytes of rendered text are kept.
 const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// How long a rendered text is at most to be kept, in bytes: it would push out too many others.
+const TEXT_BYTES_MAX: usize = KEPT_BYTES_MAX / 2;
+
 /// How many rendered texts are kept.
 const KEPT_TEXTS_MAX: usize = 1_000;
 
@@ -54,7 +57,7 @@ pub(super) fn once(what: &str, parts: &[&str], make: impl FnOnce() -> Markup) ->
     });
     if is_new {
         let is_finished = UNFINISHED.get() == unfinished;
-        settle(&key, is_finished);
+        settle(&key, is_finished && text.len() <= TEXT_BYTES_MAX);
     }
     PreEscaped(text.to_string())
 }
@@ -80,10 +83,10 @@ fn key(what: &str, parts: &[&str]) -> Key {
     digest.finalize().into()
 }
 
-/// Keeps what was just made, and lets go of what was used least lately where there is too much.
-fn settle(key: &Key, is_finished: bool) {
+/// Keeps what was just made where it is to be kept, and lets go of what was used least lately where there is too much.
+fn settle(key: &Key, is_kept: bool) {
     let mut kept = lock(&KEPT);
-    if !is_finished {
+    if !is_kept {
         kept.remove(key);
         return;
     }
@@ -101,8 +104,8 @@ fn settle(key: &Key, is_finished: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn a_text_is_rendered_once_for_all_who_ask_at_the_same_time() {

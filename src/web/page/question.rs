@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::forms::fields;
+use super::once::once;
 use super::record::{Item, event};
 use super::text::{self, Room, exact as visible};
 use super::words::{self, Form, time};
@@ -14,8 +15,8 @@ use crate::session::id::SessionId;
 use crate::session::journal::Answered;
 use crate::session::question::{Answer, Choice, Question, QuestionKind};
 use crate::session::state::State;
-use crate::session::telling;
 use crate::session::summary::{Summary, Waiting};
+use crate::session::telling;
 
 /// A question in the transcript.
 pub(super) fn asked(item: &Item<'_>, question: &Question) -> Markup {
@@ -94,13 +95,24 @@ fn card(summary: &Summary, waiting: &Waiting, may_act: bool, near: Near) -> Mark
                 p.status hidden[status.1.is_empty()] { (status.1) }
             }
             div.asked {
-                (content(&question.kind, Room::WHOLE))
-                @if !has_form { (offered(&question.kind)) }
-                (as_it_came(&question.kind, Room::WHOLE))
+                (whole(&question.kind, has_form))
             }
             @if has_form { (form(session, &name, question)) }
         }
     }
+}
+
+/// All of a question but its form, rendered once for all who look at it.
+fn whole(kind: &QuestionKind, has_form: bool) -> Markup {
+    let json = serde_json::to_string(kind).unwrap_or_default();
+    let what = if has_form { "question with a form" } else { "question" };
+    once(what, &[&json], || {
+        html! {
+            (content(kind, Room::WHOLE))
+            @if !has_form { (offered(kind)) }
+            (as_it_came(kind, Room::WHOLE))
+        }
+    })
 }
 
 /// What is to be said about where the question stands: for scripts, and for people.

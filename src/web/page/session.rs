@@ -7,10 +7,11 @@ use maud::{Markup, html};
 
 use super::layout::{Page, Place, answer, fragment};
 use super::question::{self, Near};
+use super::side::Beside;
 use super::text::visible;
 use super::transcript::{self, CHUNK_RECORDS, Manner, Window};
 use super::words::{self, Form, badge, time};
-use super::{caller, forms, side};
+use super::{caller, forms, off_the_workers};
 use crate::session::id::Seq;
 use crate::session::journal::Entry;
 use crate::session::outcome::Outcome;
@@ -36,17 +37,21 @@ async fn show(faces: &Faces, request: &HttpRequest, id: &str) -> Result<HttpResp
     let window = seq.map_or(Window::Last, Window::Around);
     let chunk = transcript::chunk(&faces.handle, id, window, CHUNK_RECORDS, manner).await?;
     let summary = faces.handle.get(id).await?;
-    let side = side::render(&faces.handle, &summary, caller.may_act).await?;
+    let beside = Beside::of(&faces.handle, &summary).await?;
+    let (title, may_act) = (title(&summary), caller.may_act);
+    let main = off_the_workers(move || {
+        html! {
+            (head(&summary, may_act))
+            div.columns { (story(&summary, &chunk, may_act)) (beside.render(&summary, may_act)) }
+            @if may_act { (forms::dialogs(&summary)) }
+        }
+    });
     let page = Page {
-        title: &title(&summary),
+        title: &title,
         place: Place::Session,
         caller: &caller,
         module: "session.js",
-        main: html! {
-            (head(&summary, caller.may_act))
-            div.columns { (story(&summary, &chunk, caller.may_act)) (side) }
-            @if caller.may_act { (forms::dialogs(&summary)) }
-        },
+        main: main.await?,
     };
     Ok(page.respond())
 }
@@ -60,15 +65,18 @@ pub(in crate::web) async fn parts(
     let caller = caller::of(&request);
     let id = faces.handle.resolve(&id).await?;
     let summary = faces.handle.get(id).await?;
-    let side = side::render(&faces.handle, &summary, caller.may_act).await?;
-    Ok(fragment(html! {
-        div data-title=(title(&summary)) {
-            (head(&summary, caller.may_act))
-            (questions(&summary, caller.may_act))
-            (composer(&summary, caller.may_act))
-            (side)
+    let beside = Beside::of(&faces.handle, &summary).await?;
+    let parts = off_the_workers(move || {
+        html! {
+            div data-title=(title(&summary)) {
+                (head(&summary, caller.may_act))
+                (questions(&summary, caller.may_act))
+                (composer(&summary, caller.may_act))
+                (beside.render(&summary, caller.may_act))
+            }
         }
-    }))
+    });
+    Ok(fragment(parts.await?))
 }
 
 fn title(summary: &Summary) -> String {

@@ -10,6 +10,7 @@ use maud::{Markup, html};
 use super::caller;
 use super::forms;
 use super::layout::{Page, Place, answer, fragment};
+use super::off_the_workers;
 use super::question::{self, Near};
 use super::text::{name, visible};
 use super::words::{self, Form, badge, time};
@@ -33,19 +34,24 @@ pub(in crate::web) async fn page(faces: Data<Faces>, request: HttpRequest) -> Ht
 async fn show(faces: &Faces, request: &HttpRequest) -> Result<HttpResponse, Problem> {
     let caller = caller::of(request);
     let sessions = gather(faces).await?;
+    let title = title(&sessions);
+    let may_act = caller.may_act;
+    let main = off_the_workers(move || {
+        html! {
+            div #sessions data-kinds=(Entry::KINDS.join(" ")) {
+                h1.visually-hidden { "Sessions" }
+                (questions(&sessions, may_act))
+                @if may_act { (start(&sessions)) }
+                (lists(&sessions))
+            }
+        }
+    });
     let page = Page {
-        title: &title(&sessions),
+        title: &title,
         place: Place::Sessions,
         caller: &caller,
         module: "sessions.js",
-        main: html! {
-            div #sessions data-kinds=(Entry::KINDS.join(" ")) {
-                h1.visually-hidden { "Sessions" }
-                (questions(&sessions, caller.may_act))
-                @if caller.may_act { (start(&sessions)) }
-                (lists(&sessions))
-            }
-        },
+        main: main.await?,
     };
     Ok(page.respond())
 }
@@ -54,12 +60,15 @@ async fn show(faces: &Faces, request: &HttpRequest) -> Result<HttpResponse, Prob
 pub(in crate::web) async fn parts(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let caller = caller::of(&request);
     let sessions = gather(&faces).await?;
-    Ok(fragment(html! {
-        div data-title=(title(&sessions)) {
-            (questions(&sessions, caller.may_act))
-            (lists(&sessions))
+    let parts = off_the_workers(move || {
+        html! {
+            div data-title=(title(&sessions)) {
+                (questions(&sessions, caller.may_act))
+                (lists(&sessions))
+            }
         }
-    }))
+    });
+    Ok(fragment(parts.await?))
 }
 
 /// Those that live, and the last that ended: from memory, and from the store where that knows more.

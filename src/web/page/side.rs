@@ -16,18 +16,29 @@ use crate::store::Stored;
 /// How many checkpoints are listed; all stand in the transcript.
 const CHECKPOINTS_MAX: usize = 12;
 
-/// The column beside the transcript.
-pub(super) async fn render(handle: &Handle, summary: &Summary, may_act: bool) -> Result<Markup, CallError> {
-    let found = handle
-        .checkpoints(summary.session_id, None, CHECKPOINTS_MAX + 1)
-        .await?;
-    Ok(html! {
-        aside #side aria-label="About this session" {
-            section { h2 { "About" } (about(summary)) }
-            section #export { h2 { "Export" } (exports(summary)) }
-            section #checkpoints { h2 { "Checkpoints" } (checkpoints(&found, may_act)) }
+/// What the column beside the transcript is made of.
+pub(super) struct Beside {
+    checkpoints: Vec<(Stored, Checkpoint)>,
+}
+
+impl Beside {
+    pub(super) async fn of(handle: &Handle, summary: &Summary) -> Result<Self, CallError> {
+        let found = handle.checkpoints(summary.session_id, None, CHECKPOINTS_MAX + 1);
+        Ok(Self {
+            checkpoints: found.await?,
+        })
+    }
+
+    /// The column.
+    pub(super) fn render(&self, summary: &Summary, may_act: bool) -> Markup {
+        html! {
+            aside #side aria-label="About this session" {
+                section { h2 { "About" } (about(summary)) }
+                section #export { h2 { "Export" } (exports(summary)) }
+                section #checkpoints { h2 { "Checkpoints" } (checkpoints(&self.checkpoints, may_act)) }
+            }
         }
-    })
+    }
 }
 
 fn about(summary: &Summary) -> Markup {

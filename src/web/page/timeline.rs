@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::web::{self, Data, Path};
+use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
 use maud::Markup;
 
 use super::layout::fragment as respond;
+use super::off_the_workers;
 use crate::runtime::Handle;
 use crate::runtime::handle::CallError;
 use crate::session::id::{Seq, SessionId};
@@ -81,8 +82,8 @@ pub(in crate::web) async fn fragment(
     let id = faces.handle.resolve(&id).await?;
     let summary = faces.handle.get(id).await?;
     let found = find(&faces.handle, id, before.filter(|before| *before <= summary.head)).await?;
-    let drawn = web::block(move || picture(&summary, &found, Timestamp::now())).await;
-    Ok(respond(drawn.map_err(|_| CallError::Stopping)?))
+    let drawn = off_the_workers(move || picture(&summary, &found, Timestamp::now()));
+    Ok(respond(drawn.await?))
 }
 
 fn picture(summary: &Summary, found: &Found, now: Timestamp) -> Markup {

@@ -235,7 +235,10 @@ mod tests {
         let given = json!({"a": "x", "url": "https://e.example/\u{200b}\nurl: y"});
         let html = input("WebFetch", &given, Room::WHOLE).into_string();
         let (touched, rest) = html.split_once("</p>").unwrap();
-        assert_eq!(touched, "<p class=\"path\">url: <code>https://e.example/⟨U+200B⟩⟨U+000A⟩url: y</code>");
+        assert_eq!(
+            touched,
+            "<p class=\"path\">url: <code>https://e.example/⟨U+200B⟩⟨U+000A⟩url: y</code>"
+        );
         assert!(rest.contains("<pre class=\"code\">") && !rest.contains("url"), "{rest}");
     }
 

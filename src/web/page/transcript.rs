@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use actix_web::web::{self, Data, Path};
+use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use maud::{Markup, html};
 
 use super::caller;
 use super::layout::fragment as respond;
+use super::off_the_workers;
 use super::record::{self, Item};
 use super::text::{Room, SHOWN_BYTES_MAX};
 use crate::runtime::Handle;
@@ -73,9 +74,7 @@ pub(super) async fn chunk(
     let head = handle.get(id).await?.head;
     let (after, count) = bounds(window, head, limit);
     let records = read(handle, id, after, count).await?;
-    // Marking code and comparing texts takes time that other requests need.
-    let rendered = web::block(move || render(id, after, &records, manner)).await;
-    rendered.map_err(|_| CallError::Stopping)
+    off_the_workers(move || render(id, after, &records, manner)).await
 }
 
 fn window(params: &Params) -> Result<Window, Problem> {

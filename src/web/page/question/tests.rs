@@ -64,7 +64,10 @@ fn who_may_not_answer_sees_what_is_asked_all_the_same() {
     let (shown, raw) = without_raw(&html);
     for part in ["Which &lt;colour&gt;?", "Red", "like a rose"] {
         assert_eq!(shown.matches(part).count(), 1, "{part}: {shown}");
-        assert!(raw.contains(part.trim_matches('?')) || raw.contains("<colour>"), "{part}: {raw}");
+        assert!(
+            raw.contains(part.trim_matches('?')) || raw.contains("<colour>"),
+            "{part}: {raw}"
+        );
     }
     assert!(!html.contains("<form"), "{html}");
 }
@@ -200,7 +203,10 @@ fn an_address_is_shown_with_what_is_hidden_in_it_and_opens_nothing() {
     .unwrap();
     let html = card(&session(kind));
     assert!(html.contains("<code>https://e.example/⟨U+202E⟩x</code>"), "{html}");
-    assert!(!html.contains("href=\"https") && html.contains("value=\"allow\""), "{html}");
+    assert!(
+        !html.contains("href=\"https") && html.contains("value=\"allow\""),
+        "{html}"
+    );
 }
 
 proptest! {
@@ -221,7 +227,9 @@ proptest! {
 /// Texts that a card shows whole before it is opened.
 fn texts_that_stand_alone(kind: &QuestionKind) -> Vec<&str> {
     match kind {
-        QuestionKind::Permission { tool, input, reason, .. } => {
+        QuestionKind::Permission {
+            tool, input, reason, ..
+        } => {
             let command = input.get("command").and_then(Value::as_str).filter(|_| tool == "Bash");
             command.into_iter().chain(reason.as_deref()).collect()
         }
