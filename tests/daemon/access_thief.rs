@@ -40,22 +40,22 @@ fn between_daemons(address: &str, socket: Option<&Path>) -> (TestDaemon, fs::Fil
     (daemon, lock)
 }
 
-/// Calls with everything that has secrets to tell, and answers what the listener heard of it.
+/// Calls with everything that has secrets to tell, all at once, and answers what the listener heard of it.
 fn call_all(daemon: &TestDaemon, heard: &Receiver<Vec<u8>>) -> String {
-    let mut relay = daemon.command(&["mcp"]);
-    let mut relay = relay
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}});
-    let _ = writeln!(relay.stdin.take().unwrap(), "{hello}");
-    for arguments in [&["run", "--detach", "say hi"][..], &["ls"]] {
-        let done = daemon.command(arguments).output().unwrap();
-        assert!(!done.status.success(), "there is no daemon to call");
+    let calling = [&["mcp"][..], &["run", "--detach", "say hi"], &["ls"]].map(|arguments| {
+        let mut command = daemon.command(arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}});
+        let _ = writeln!(child.stdin.take().unwrap(), "{hello}");
+        child
+    });
+    for mut child in calling {
+        assert!(!child.wait().unwrap().success(), "there is no daemon to call");
     }
-    let _ = relay.wait();
     let all: Vec<u8> = heard.try_iter().flatten().collect();
     String::from_utf8_lossy(&all).into_owned()
 }
