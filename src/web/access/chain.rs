@@ -4,7 +4,7 @@
 //!
 //! Lines of versions that sealed none stand before the first that is sealed, and are taken as they are.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
