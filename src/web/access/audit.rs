@@ -90,6 +90,8 @@ pub(super) struct Kind {
     face: Option<Face>,
     status: Option<u16>,
     reason: Option<String>,
+    /// Method and route; none for calls that were not let through, of which anybody can make up as many as he likes.
+    call: Option<String>,
 }
 
 /// What became of a call.
@@ -165,6 +167,10 @@ impl Entry {
             face: Some(self.face),
             status: self.status,
             reason: self.reason.clone(),
+            call: match self.reason {
+                Some(_) => None,
+                None => Some(format!("{} {}", self.method, self.route)),
+            },
         }
     }
 

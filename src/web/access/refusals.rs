@@ -79,7 +79,8 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
-    use super::super::caller::Face;
+    use super::super::audit::Outcome;
+    use super::super::caller::{Caller, Face, Role};
     use super::*;
     use serde_json::json;
 
@@ -114,6 +115,20 @@ mod tests {
             all.due(at(1000)).is_empty() && all.lock().is_empty(),
             "what is over is forgotten"
         );
+    }
+
+    #[test]
+    fn what_a_route_refuses_is_told_apart_by_its_route() {
+        let (all, now) = (Refusals::default(), Instant::now());
+        let ci = Caller {
+            name: "ci".to_owned(),
+            role: Role::Operator,
+            csrf: None,
+            agent: None,
+        };
+        let take = |route: &str| all.take(Entry::now(&ci, Face::Api, "POST", route, Outcome::Refused), now);
+        assert!(take("/a").is_some() && take("/b").is_some());
+        assert!(take("/a").is_none() && take("/b").is_none());
     }
 
     #[test]
