@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::active::moved;
 pub use super::answers::Waiting;
-use super::clarify::{self, Clarifications, Clarify};
+use super::clarify::{Clarifications, Clarify};
 use super::effective::Effective;
 use super::id::{QuestionId, Seq, SessionId};
 use super::journal::{Created, Entry, Input, Record};
@@ -467,16 +467,6 @@ impl Summary {
         if end.structured_output.is_some() {
             self.structured_output = end.structured_output.clone();
         }
-    }
-
-    /// What an agent of this session is told first of its `task`.
-    pub fn told<'a>(&self, task: &'a str) -> Cow<'a, str> {
-        let nothing = Clarifications::default();
-        clarify::told(
-            task,
-            self.lifecycle.clarify,
-            self.clarifications.as_ref().unwrap_or(&nothing),
-        )
     }
 }
 

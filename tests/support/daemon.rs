@@ -15,9 +15,6 @@ use super::wait::until;
 /// Every process of a test daemon has this in its environment, with the test's own folder as its value.
 const FAMILY_MARK: &str = "CC_EXECUTOR_TEST_ROOT";
 
-/// The header that names the mark of an agent that calls by the port.
-const MARK_HEADER: &str = "X-CC-Executor-Parent";
-
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cc-executor");
 
 /// The daemon, and how to talk to it.
@@ -25,7 +22,7 @@ pub(crate) struct TestDaemon {
     root: TempDir,
     environment: BTreeMap<String, String>,
     child: Option<Child>,
-    agent: ureq::Agent,
+    pub(super) agent: ureq::Agent,
 }
 
 impl TestDaemon {
@@ -215,7 +212,7 @@ impl TestDaemon {
             .to_owned()
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base_url().expect("the daemon says where it is"))
     }
 
@@ -227,7 +224,7 @@ impl TestDaemon {
         self.call(self.agent.delete(self.url(path)))
     }
 
-    fn call(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> (u16, Value) {
+    pub(super) fn call(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> (u16, Value) {
         let request = request.header("Authorization", format!("Bearer {}", self.token()));
         read(request.call().expect("an answer"))
     }
@@ -244,29 +241,6 @@ impl TestDaemon {
             .header("Authorization", format!("Bearer {}", self.token()));
         let request = request.header("Content-Type", "application/json");
         request.send(body).ok().map(read)
-    }
-
-    /// The mark on the processes of an attempt, as `CC_EXECUTOR_ATTEMPT` has it.
-    pub(crate) fn mark(&self, id: &str, attempt: u32) -> String {
-        let file = self.state().join(format!("marks/{id}.json"));
-        let digits = until("the secret of the attempt", || {
-            let secrets: Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
-            Some(secrets[attempt.to_string()]["digits"].as_str()?.to_owned())
-        });
-        format!("{id}/{attempt}/{digits}")
-    }
-
-    /// Gets something by the port as whatever carries this mark.
-    pub(crate) fn get_as(&self, mark: &str, path: &str) -> (u16, Value) {
-        self.call(self.agent.get(self.url(path)).header(MARK_HEADER, mark))
-    }
-
-    /// Posts by the port as whatever carries this mark.
-    pub(crate) fn post_as(&self, mark: &str, path: &str, body: &Value) -> (u16, Value) {
-        let request = self.agent.post(self.url(path)).header(MARK_HEADER, mark);
-        let request = request.header("Authorization", format!("Bearer {}", self.token()));
-        let request = request.header("Content-Type", "application/json");
-        read(request.send(body.to_string()).expect("an answer"))
     }
 
     /// Creates a session that works on `task` in the working folder, and answers its id.
@@ -376,12 +350,11 @@ impl TestDaemon {
         self.read_stream(self.agent.get(self.url(path)), cursor)
     }
 
-    /// Reads a stream as whatever carries this mark.
-    pub(crate) fn stream_as(&self, mark: &str, path: &str) -> Events {
-        self.read_stream(self.agent.get(self.url(path)).header(MARK_HEADER, mark), None)
-    }
-
-    fn read_stream(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>, cursor: Option<u64>) -> Events {
+    pub(super) fn read_stream(
+        &self,
+        request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
+        cursor: Option<u64>,
+    ) -> Events {
         let request = request.config().timeout_recv_body(Some(PATIENCE_STREAM)).build();
         let mut request = request.header("Authorization", format!("Bearer {}", self.token()));
         if let Some(cursor) = cursor {
@@ -477,7 +450,7 @@ impl Drop for TestDaemon {
     }
 }
 
-fn read(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
+pub(super) fn read(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
     let status = answer.status().as_u16();
     let body = answer
         .body_mut()

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "no test binary uses every helper")]
 
+pub(crate) mod agent;
 pub(crate) mod chance;
 pub(crate) mod claude;
 pub(crate) mod daemon;

@@ -47,8 +47,17 @@ fn of_store() -> Vec<StoreError> {
     ]
 }
 
-fn of_agents() -> Vec<Excess> {
-    vec![
+fn of_agents() -> impl Iterator<Item = CallError> {
+    let id = SessionId::from_uuid(Uuid::from_u128(7));
+    let not_served = [
+        NotServed::Unknown,
+        NotServed::Ended(id),
+        NotServed::NoTools(id),
+        NotServed::NotForAgents(id),
+        NotServed::NoDepth("x".into()),
+        NotServed::NotKin { of: id, by: id },
+    ];
+    let excess = [
         Excess::Mode {
             asked: PermissionMode::Auto,
             own: PermissionMode::Plan,
@@ -66,7 +75,9 @@ fn of_agents() -> Vec<Excess> {
         Excess::Budget { asked: 2.0, left: 1.0 },
         Excess::Broke,
         Excess::Answer("x".into()),
-    ]
+    ];
+    let excess = excess.map(CallError::Excess);
+    not_served.map(CallError::NotServed).into_iter().chain(excess)
 }
 
 fn of_questions() -> Vec<AnswerMismatch> {
@@ -152,12 +163,6 @@ fn every_refusal() -> Vec<CallError> {
             lock: "/l".into(),
         },
         CallError::NotJournalled(id),
-        CallError::NotServed(NotServed::Unknown),
-        CallError::NotServed(NotServed::Ended(id)),
-        CallError::NotServed(NotServed::NoTools(id)),
-        CallError::NotServed(NotServed::NotForAgents(id)),
-        CallError::NotServed(NotServed::NoDepth("x".into())),
-        CallError::NotServed(NotServed::NotKin { of: id, by: id }),
         CallError::FilesUnusable {
             session: id,
             why: "x".into(),
@@ -171,7 +176,7 @@ fn every_refusal() -> Vec<CallError> {
         CallError::LeftAlone(id),
         CallError::Stopping,
     ];
-    all.extend(of_agents().into_iter().map(CallError::Excess));
+    all.extend(of_agents());
     all.extend(of_questions().into_iter().map(CallError::AnswerMismatch));
     all.extend(of_requests().into_iter().map(CallError::InvalidRequest));
     all.extend(of_store().into_iter().map(CallError::Store));
