@@ -69,6 +69,10 @@ fn inside_an_agent_what_is_for_people_is_refused_whether_a_daemon_runs_or_not() 
         let line = format!("env -u CC_EXECUTOR_ATTEMPT {BINARY} {arguments}; exit $?");
         let mut shell = daemon.command_of("/bin/sh".as_ref());
         shell.args(["-c", &line]).env("CC_EXECUTOR_ATTEMPT", "none/1");
+        // What would lead a person elsewhere leads an agent nowhere.
+        shell
+            .env("CC_EXECUTOR_URL", "http://127.0.0.1:9")
+            .env("CC_EXECUTOR_TOKEN", "x");
         shell.output().expect("the shell runs")
     };
     for arguments in ["token", "token ls", "token create ci --role admin", "open --print"] {

@@ -346,3 +346,38 @@ fn a_daemon_takes_nothing_over_from_the_agent_that_starts_it() {
         "{environ}"
     );
 }
+
+#[test]
+fn a_session_does_not_begin_in_a_directory_that_was_replaced_while_it_waited() {
+    let daemon = TestDaemon::start_with(&[("CC_EXECUTOR__LIMITS__MAX_LIVE_AGENTS", "1")]);
+    let (go, root) = (daemon.root().join("go"), daemon.root().canonicalize().unwrap());
+    let first = daemon.create(&format!("wait-file {} ;; say done", go.display()));
+    daemon.wait_for(&first, "running");
+    for name in ["moved", "added", "same"] {
+        std::fs::create_dir(root.join(name)).unwrap();
+    }
+    let moved = daemon.create_with(json!({"task": "touch proof ;; say no", "cwd": root.join("moved")}));
+    let added = daemon.create_with(json!({"task": "say no", "add_dirs": [root.join("added")]}));
+    let same = daemon.create_with(json!({"task": "say yes", "cwd": root.join("same")}));
+    let missing = json!({"task": "say no", "cwd": daemon.work(), "add_dirs": [root.join("missing")]});
+    let (status, problem) = daemon.post("/api/sessions", &missing);
+    assert_eq!((status, &problem["code"]), (400, &json!("bad_directory")), "{problem}");
+    for name in ["moved", "added"] {
+        std::fs::rename(root.join(name), root.join(format!("{name}-aside"))).unwrap();
+        std::os::unix::fs::symlink(daemon.work(), root.join(name)).unwrap();
+    }
+    std::fs::write(go, "").unwrap();
+    for id in [&moved, &added] {
+        let view = daemon.wait_for(id, "failed");
+        assert!(
+            view["note"]
+                .as_str()
+                .unwrap()
+                .contains("is another directory than when"),
+            "{view}"
+        );
+    }
+    assert!(!daemon.work().join("proof").exists());
+    daemon.wait_for(&same, "completed");
+    daemon.wait_for(&first, "completed");
+}
