@@ -35,7 +35,9 @@ fn is_invisible(c: char) -> bool {
         | '\u{13430}'..='\u{1343f}'
         | '\u{1bca0}'..='\u{1bca3}'
         | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{e0fff}')
+        | '\u{e0000}'..='\u{e0fff}'
+        // Private characters without a shape, of which the page makes use.
+        | '\u{f0000}'..='\u{f00ff}')
 }
 
 /// A text whose line breaks and tabs stay.

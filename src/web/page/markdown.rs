@@ -11,8 +11,9 @@ use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, LinkType, Optio
 
 use super::code::{self, CLASS_PREFIX};
 use super::once::once;
-use super::text::{one_line, visible};
+use super::text::one_line;
 use crate::session::summary::cut;
+use crate::session::visible;
 
 /// The level of the first heading in a text: below those of the page itself.
 const HEADING_LEVEL_FIRST: usize = 3;
@@ -32,7 +33,7 @@ const INDENT_MAX: usize = 64;
 /// Renders Markdown, in time that grows with its length alone.
 pub(super) fn render(text: &str) -> Markup {
     if text.len() > RENDERED_BYTES_MAX {
-        return html! { pre.text { (visible(text)) } };
+        return html! { pre.text { (visible::prose(text)) } };
     }
     once("markdown", &[text], || made(text))
 }
@@ -40,12 +41,68 @@ pub(super) fn render(text: &str) -> Markup {
 /// Renders it anew.
 pub(super) fn made(text: &str) -> Markup {
     code::begin_text();
-    let text = visible(text);
+    let text = visible::prose(text);
     let text = flattened(&text);
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut rendered = String::with_capacity(text.len() * 3 / 2);
     pulldown_cmark::html::push_html(&mut rendered, Tamed::new(Parser::new_ext(&text, options)));
-    PreEscaped(SANITISER.clean(&rendered).to_string())
+    PreEscaped(from_stand_ins(&SANITISER.clean(&rendered).to_string()))
+}
+
+/// Stand for characters while the sanitiser works: it looks at all of the rest of a text for each that it escapes.
+const STAND_INS: u32 = 0xf_0000;
+
+/// A text of an event with nothing hidden in it, which an entity may have been.
+fn stand_in_text(text: &str) -> CowStr<'static> {
+    to_stand_ins(&visible::guard(text)).into()
+}
+
+fn to_stand_ins(text: &str) -> String {
+    text.chars().map(stand_in).collect()
+}
+
+fn stand_in(c: char) -> char {
+    match c {
+        '&' | '\u{a0}'..='\u{bf}' => char::from_u32(STAND_INS + u32::from(c)).unwrap_or(c),
+        c => c,
+    }
+}
+
+/// The same for HTML of our own, in which an ampersand begins an entity.
+fn stand_in_html(html: &str) -> String {
+    let stand_in = |c| if c == '&' { c } else { stand_in(c) };
+    html.replace("&amp;", "\u{f0026}").chars().map(stand_in).collect()
+}
+
+fn from_stand_ins(html: &str) -> String {
+    let mut text = String::with_capacity(html.len());
+    for c in html.chars() {
+        match u32::from(c).checked_sub(STAND_INS).and_then(char::from_u32) {
+            Some('&') => text.push_str("&amp;"),
+            Some(stood_for @ '\u{a0}'..='\u{bf}') => text.push(stood_for),
+            Some(_) | None => text.push(c),
+        }
+    }
+    text
+}
+
+/// Longer addresses lead nowhere, in bytes.
+const ADDRESS_BYTES_MAX: usize = 2_048;
+
+fn link<'a>(link_type: LinkType, dest_url: CowStr<'a>, title: CowStr<'a>) -> Tag<'a> {
+    Tag::Link {
+        link_type,
+        dest_url: bounded_address(dest_url),
+        title: bounded_address(title),
+        id: CowStr::Borrowed(""),
+    }
+}
+
+fn bounded_address(address: CowStr<'_>) -> CowStr<'_> {
+    if address.len() > ADDRESS_BYTES_MAX {
+        return CowStr::Borrowed("");
+    }
+    address
 }
 
 /// The text with as many lists and quotes in each other as anybody reads: a parser walks through all of them at each
@@ -239,14 +296,17 @@ impl<'a> Tamed<'a> {
             }
             Event::Start(Tag::Heading { level, .. }) => Event::Start(heading(self.open_heading(level as usize))),
             Event::End(TagEnd::Heading(_)) => Event::End(TagEnd::Heading(self.heading_level())),
-            Event::Start(Tag::Image { dest_url, title, .. }) => Event::Start(Tag::Link {
-                link_type: LinkType::Inline,
+            Event::Start(Tag::Image { dest_url, title, .. }) => Event::Start(link(LinkType::Inline, dest_url, title)),
+            Event::Start(Tag::Link {
+                link_type,
                 dest_url,
                 title,
-                id: CowStr::Borrowed(""),
-            }),
+                ..
+            }) => Event::Start(link(link_type, dest_url, title)),
+            Event::Text(text) => Event::Text(stand_in_text(&text)),
+            Event::Code(text) => Event::Code(stand_in_text(&text)),
             Event::End(TagEnd::Image) => Event::End(TagEnd::Link),
-            Event::Html(html) | Event::InlineHtml(html) => Event::Text(html),
+            Event::Html(html) | Event::InlineHtml(html) => Event::Text(stand_in_text(&html)),
             Event::Start(Tag::HtmlBlock) => Event::Start(Tag::Paragraph),
             Event::End(TagEnd::HtmlBlock) => Event::End(TagEnd::Paragraph),
             Event::TaskListMarker(is_done) => own_html(if is_done { "☑ " } else { "☐ " }),
@@ -256,7 +316,7 @@ impl<'a> Tamed<'a> {
 
     fn end_code(&mut self) -> Option<Event<'a>> {
         let (text, language) = self.code.take()?;
-        let block = code::piece(&text, &language).into_string();
+        let block = stand_in_html(&code::piece(&text, &language).into_string());
         Some(Event::Html(CowStr::from(block)))
     }
 
@@ -482,6 +542,17 @@ mod tests {
     #[test]
     fn direction_overrides_are_visible() {
         check("a\u{202e}b", "<p>a⟨U+202E⟩b</p>");
+        check("a&#x202e;b `&#x202e;`", "<p>a⟨U+202E⟩b <code>&amp;#x202e;</code></p>");
+    }
+
+    #[test]
+    fn ampersands_and_others_that_are_escaped_stand_as_they_were_written() {
+        check("a & b &amp; c\u{a0}d §", "<p>a &amp; b &amp; c\u{a0}d §</p>");
+        check("`&lt;` &lt;b&gt;", "<p><code>&amp;lt;</code> &lt;b&gt;</p>");
+        check(
+            "```\na && b\n```",
+            "<pre class=\"code\"><code>a &amp;&amp; b\n</code></pre>",
+        );
     }
 
     #[test]
