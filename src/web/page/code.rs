@@ -32,6 +32,9 @@ const MARKING_TIME_MAX: Duration = Duration::from_millis(500);
 /// How deep elements are nested in marked code. Browsers and the sanitiser take long over deeper ones.
 const DEPTH_MAX: usize = 32;
 
+/// Code that is nested deeper is shown plain from there on: the parser walks through all levels at each line.
+const NESTING_MAX: usize = 200;
+
 /// How long a page waits for the syntaxes, which are loaded in a thread of their own; then it shows plain code.
 const LOAD_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -103,7 +106,7 @@ fn mark(code: &str, language: &str, time_max: Duration) -> Option<Markup> {
     let mut rest = code.as_str();
     for line in LinesWithEndings::from(&code) {
         let begun = Instant::now();
-        if SPENT.get() > time_max {
+        if SPENT.get() > time_max || marker.depth > NESTING_MAX {
             break;
         }
         marker.line(line, &syntaxes)?;
