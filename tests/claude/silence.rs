@@ -105,7 +105,7 @@ fn a_call_of_our_own_tools_outlasts_its_clock_while_its_session_lives() {
     });
     let script = format!("FAKE: {} ;; say read", tool("execute_with_streaming", &inner));
     let outer = daemon.create_with(json!({
-        "task": script, "executor_tools": true, "allowed_tools": ["mcp__cc-executor"],
+        "task": script, "executor_tools": true, "allowed_tools": ["mcp__cc-executor", "Bash"],
     }));
     let view = daemon.wait_for(&outer, "completed");
     assert_eq!(
