@@ -410,7 +410,7 @@ async fn what_changes_something_is_kept_with_who_did_it_and_nothing_secret() {
             "owner admin page POST /api/sessions/{id}/cancel refused 404",
             "owner admin page GET /sign-in done 303",
             "owner admin api POST /api/sign-in-links done 201",
-            "hands operator api POST /api/sessions failed 500",
+            "hands operator api POST /api/sessions failed 503",
             "eyes viewer api POST /api/sessions/{id}/cancel refused 403",
             "(nobody) - api POST /api/sessions/{id}/cancel refused 401",
         ],
