@@ -25,6 +25,8 @@ mod exit;
 mod export;
 mod family;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod history;
 mod input;
 mod launch;

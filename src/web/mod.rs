@@ -11,6 +11,8 @@ mod conversations;
 mod days;
 mod error;
 mod export;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gate;
 mod health;
 mod idempotency;

@@ -121,7 +121,7 @@ pub(super) async fn of_all(faces: Data<Faces>, request: HttpRequest) -> Result<H
 
 /// Where the reader was: `Last-Event-ID`, which a browser sends when it reconnects to the URL it began with, else
 /// `?after=`.
-fn cursor<N: std::str::FromStr>(request: &HttpRequest) -> Result<Option<N>, Problem> {
+pub(super) fn cursor<N: std::str::FromStr>(request: &HttpRequest) -> Result<Option<N>, Problem> {
     let params = Params::of(request, &["after"])?;
     let Some(last) = request.headers().get("Last-Event-ID") else {
         return params.number("after");

@@ -11,6 +11,8 @@ pub(super) mod audit;
 mod caller;
 mod chain;
 mod changes;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod guard;
 mod kept;
 mod key;

@@ -58,6 +58,8 @@ pub use self::log::tell as tell_log;
 use self::server::{Door, Product};
 use self::sessions::{BusyMark, Introductions, Sessions, SharedIntroductions, Uses};
 use self::subscriptions::Subscriptions;
+#[cfg(any(test, fuzzing))]
+pub use self::tools::fuzz;
 use super::Faces;
 use super::access::audit::Audit;
 use crate::agent::launch::write_private;

@@ -10,6 +10,8 @@ mod caller;
 mod code;
 mod diff;
 mod forms;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod history;
 mod layout;
 pub(crate) mod load;

@@ -5,6 +5,8 @@
 
 mod arguments;
 mod execute;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod list;
 mod look;
 
