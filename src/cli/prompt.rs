@@ -126,7 +126,7 @@ pub(crate) fn explain(kind: &QuestionKind) -> Vec<String> {
     let mut lines = unfolding.first(count, None);
     if let Some(left) = unfolding.left() {
         lines.push(format!(
-            "… not shown: {left}; `cc-executor answer` at a terminal shows all, and so does `cc-executor show --json`"
+            "… not shown: {left}; `cc-executor answer` at a terminal shows all, and so does `cc-executor status --json`"
         ));
     }
     lines.extend(telling::offers(kind));

@@ -285,7 +285,7 @@ fn what_is_hidden_in_a_command_is_shown_and_what_has_no_room_is_opened_by_a_key(
         "attach",
         "show",
         "ls --all",
-        "show --json",
+        "status --json",
     ] {
         let (_, seen) = Terminal::start(&daemon, 80, &format!("exec \"$CC\" {verb} $(\"$CC\" ls --all --quiet)")).end();
         assert!(
