@@ -67,7 +67,7 @@ struct Remarks {
 pub(crate) async fn run(state_dir: &Path, args: &RunArgs) -> Result<Exit, Failure> {
     let env = environment(std::env::vars_os(), &args.env)?;
     let env = given_by(family::is_inside_agent(), env, &args.env);
-    let request = request(args, &env)?;
+    let request = request(args, &env, family::is_inside_agent())?;
     request.check().map_err(|error| Failure::Usage(error.to_string()))?;
     let client = find_or_start(state_dir).await?;
     let body = Body {
@@ -113,7 +113,7 @@ pub(crate) async fn show(client: Client, going: &RawValue, after: u64, shown: Sh
     Ok(Exit::Ok)
 }
 
-fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Failure> {
+fn request(args: &RunArgs, env: &BTreeMap<String, String>, is_agent: bool) -> Result<Request, Failure> {
     let json_schema = args.json_schema.as_deref().map(read_json).transpose();
     Ok(Request {
         task: read_task(args.task.as_deref(), args.file.as_deref())?,
@@ -131,7 +131,7 @@ fn request(args: &RunArgs, env: &BTreeMap<String, String>) -> Result<Request, Fa
         mcp_config: args
             .mcp_config
             .iter()
-            .map(|config| mcp_config(config))
+            .map(|config| mcp_config(config, is_agent))
             .collect::<Result<_, _>>()?,
         max_turns: args.max_turns,
         max_budget_usd: args.max_budget_usd,
@@ -232,8 +232,9 @@ pub(crate) fn directory(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// JSON as it stands, or the whole path of a file, which the daemon reads as soon as it has the request.
-fn mcp_config(given: &str) -> Result<String, Failure> {
+/// JSON as it stands, or the whole path of a file, which the daemon reads as soon as it has the request. An agent reads it
+/// itself: the daemon takes no path of it.
+fn mcp_config(given: &str, is_agent: bool) -> Result<String, Failure> {
     let bad = |error: &dyn std::fmt::Display| Failure::Usage(format!("--mcp-config: {error}"));
     if let Ok(metadata) = std::fs::metadata(given.strip_prefix('@').unwrap_or(given))
         && !metadata.is_file()
@@ -243,8 +244,12 @@ fn mcp_config(given: &str) -> Result<String, Failure> {
             "{given:?} is not a regular file: write the JSON into one"
         )));
     }
-    if !read_json(given).map_err(|error| bad(&error))?.is_object() {
+    let json = read_json(given).map_err(|error| bad(&error))?;
+    if !json.is_object() {
         return Err(bad(&"it holds JSON that is not an object"));
+    }
+    if is_agent && !is_inline_json(given) {
+        return Ok(json.to_string());
     }
     if is_inline_json(given) {
         return Ok(given.to_owned());
@@ -315,7 +320,13 @@ mod tests {
             "--mcp-config",
             "{}",
         ]);
-        let request = request(&args, &BTreeMap::new()).unwrap();
+        let of_agent = request(&args, &BTreeMap::new(), true).unwrap();
+        assert_eq!(
+            of_agent.mcp_config,
+            ["{}", "{}"],
+            "the daemon takes no file of an agent"
+        );
+        let request = request(&args, &BTreeMap::new(), false).unwrap();
         assert!(request.cwd.is_absolute() && request.add_dirs[0].is_absolute());
         assert_eq!(request.mcp_config[1], "{}");
         assert!(Path::new(&request.mcp_config[0]).is_absolute());
@@ -334,14 +345,14 @@ mod tests {
         let path = dir.path().join("prompt");
         std::fs::write(&path, "x".repeat(160_000)).unwrap();
         let args = args(&["t", "--append-system-prompt-file", path.to_str().unwrap()]);
-        let request = request(&args, &BTreeMap::new()).unwrap();
+        let request = request(&args, &BTreeMap::new(), false).unwrap();
         assert_eq!(request.append_system_prompt.as_deref().map(str::len), Some(160_000));
         request.check().unwrap();
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let failure = |line: &[&str]| request(&args(line), &BTreeMap::new()).unwrap_err();
+        let failure = |line: &[&str]| request(&args(line), &BTreeMap::new(), false).unwrap_err();
         for (line, word) in [
             (&["x", "--cwd", "/nowhere"][..], "/nowhere"),
             (&["x", "--json-schema", "@/nowhere"], "--json-schema"),

@@ -56,7 +56,7 @@ mod prepare;
 mod reach;
 mod spending;
 
-pub(super) use self::prepare::{agent_environment, daemon_environment};
+pub(super) use self::prepare::{agent_environment, asked_environment, daemon_environment, given_environment};
 
 /// How often a lost link is opened again without a word from the host in between.
 const LINKS_LOST_MAX: u32 = 5;

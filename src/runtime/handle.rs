@@ -281,15 +281,16 @@ impl Handle {
         kin::take_depth(&mut new)?;
         let asker = self.asker_of(&new).await?;
         let _turn = self.turn_of(asker).await;
-        if let Some(by) = asker {
-            self.admit(by, id, &mut new).await?;
-        }
+        let asks = match asker {
+            Some(by) => self.admit(by, id, &mut new).await?,
+            None => None,
+        };
         new.request.max_budget_usd = new.request.max_budget_usd.or(self.settings.max_budget_usd);
         new.request.check()?;
         let settings = Arc::clone(&self.settings);
         let (request, env) = (new.request.clone(), new.environment());
         new.env = None;
-        let taken = blocking(move || intake::take_in(&settings, id, &request, env)).await??;
+        let taken = blocking(move || intake::take_in(&settings, id, &request, env, asks)).await??;
         let project = taken.put_into(&mut new.request);
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Create {

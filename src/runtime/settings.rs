@@ -104,6 +104,11 @@ impl RuntimeSettings {
         self.session_directory(session).join("environment.json")
     }
 
+    /// The file that holds the variables an agent asked for, which a person is asked about, mode 0600.
+    pub fn asked_environment_file(&self, session: SessionId) -> PathBuf {
+        self.session_directory(session).join("environment-asked.json")
+    }
+
     /// The file that holds the secrets of the marks of a session's attempts, mode 0600.
     pub fn secrets_file(&self, session: SessionId) -> PathBuf {
         self.state.join("marks").join(format!("{session}.json"))

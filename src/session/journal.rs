@@ -168,7 +168,7 @@ pub struct Created {
     /// The key under which the caller can find it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
-    /// What the project starts by itself, unless it was trusted without a question.
+    /// What starts by itself, unless it was trusted without a question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<Box<Project>>,
 }

@@ -12,7 +12,7 @@ use super::effective::Effective;
 use super::grant::Grant;
 use super::id::SessionId;
 use super::question::{Answer, QuestionKind};
-use super::request::{OnQuestion, PermissionMode, Request};
+use super::request::{OnQuestion, PermissionMode, Request, is_inline};
 use super::summary::Summary;
 
 /// The rights of a session, as far as it can pass them on.
@@ -34,15 +34,6 @@ pub struct Rights {
     pub depth: u32,
     /// What is left of its budget in US dollars; none if it has no budget.
     pub left_usd: Option<f64>,
-}
-
-/// What a request brings that is not in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Brought {
-    /// Variables for the agent's environment.
-    pub environment: bool,
-    /// The daemon's default budget in US dollars.
-    pub default_budget_usd: Option<f64>,
 }
 
 /// Why an agent does not get what it asks for; each says what to do.
@@ -84,16 +75,27 @@ pub enum Excess {
          first_option"
     )]
     AllowsQuestions,
-    /// Something would run outside of the permissions.
+    /// A project is to start by itself what it brings.
     #[error(
-        "an agent cannot give a session {what}, which runs outside of its permissions: leave it out, or ask a person to \
-         start the session; this was asked for: {argv}"
+        "an agent cannot trust a project: leave trust_project (--trust-project) out, and a person is asked what may start"
     )]
-    OutsidePermissions {
-        /// What it is.
-        what: &'static str,
-        /// What would have run, as far as the request says.
-        argv: String,
+    TrustsProject,
+    /// An MCP configuration is given as a file.
+    #[error(
+        "an agent cannot give an MCP configuration as a file, {0:?}: give the JSON itself, so that a person is shown what it \
+         starts"
+    )]
+    NamesFile(String),
+    /// MCP servers and variables are more than a person can be asked to read.
+    #[error(
+        "the MCP servers and variables that this agent asks for are {bytes} bytes for a person to read, and more than {most} \
+         are not asked about: ask for less, or have a person start the session"
+    )]
+    LongQuestion {
+        /// How much it is.
+        bytes: usize,
+        /// The most that is asked about.
+        most: usize,
     },
     /// The budget is more than what is left.
     #[error(
@@ -152,8 +154,11 @@ impl Rights {
 
     /// The request as it is accepted from this session's agent: bounded by these rights, or refused where it names more.
     /// `request` has absolute directories without links.
-    pub fn admit(&self, request: Request, brought: Brought) -> Result<Request, Excess> {
-        self.check(&request, brought)?;
+    /// `default_budget_usd` is the daemon's default budget in US dollars.
+    ///
+    /// MCP configurations and variables are held by no permission: see [`Rights::has_what_it_brings`].
+    pub fn admit(&self, request: Request, default_budget_usd: Option<f64>) -> Result<Request, Excess> {
+        self.check(&request)?;
         let mut request = request;
         if !request.asked_mode().is_within(self.mode) {
             request.permission_mode = Some(self.mode);
@@ -163,13 +168,13 @@ impl Rights {
                 request.disallowed_tools.push(denied.clone());
             }
         }
-        request.max_budget_usd = self.budget(request.max_budget_usd, brought.default_budget_usd)?;
+        request.max_budget_usd = self.budget(request.max_budget_usd, default_budget_usd)?;
         request.depth = self.depth.saturating_add(1).max(request.depth);
         request.parent = Some(self.session);
         Ok(request)
     }
 
-    fn check(&self, request: &Request, brought: Brought) -> Result<(), Excess> {
+    fn check(&self, request: &Request) -> Result<(), Excess> {
         let Request {
             // What the agent is told and how it says its answer runs nothing by itself.
             task: _,
@@ -192,7 +197,7 @@ impl Rights {
             umask: _,
             // Only an agent that has the tools can ask at all.
             executor_tools: _,
-            // Names without values.
+            // Names without values. A person is asked about variables.
             env_names: _,
             // Set from the session whose agent asks.
             max_budget_usd: _,
@@ -219,18 +224,20 @@ impl Rights {
         if *on_question == OnQuestion::Allow && self.on_question != OnQuestion::Allow {
             return Err(Excess::AllowsQuestions);
         }
-        let outside = |what, argv: String| Err(Excess::OutsidePermissions { what, argv });
-        if !mcp_config.is_empty() {
-            let flags = mcp_config.iter().map(|config| format!("--mcp-config={config}"));
-            return outside("an MCP configuration", flags.collect::<Vec<_>>().join(" "));
+        // What the text says is what a person is asked about. A file is read with the daemon's rights, not the agent's.
+        if let Some(file) = mcp_config.iter().find(|config| !is_inline(config)) {
+            return Err(Excess::NamesFile(file.clone()));
         }
-        if *trust_project {
-            return outside("trust in its project", "--trust-project".to_owned());
+        match trust_project {
+            true => Err(Excess::TrustsProject),
+            false => Ok(()),
         }
-        if brought.environment {
-            return outside("environment variables", format!("env {}", request.env_names.join(" ")));
-        }
-        Ok(())
+    }
+
+    /// Whether a session that its agent asks for has the MCP configurations and variables of the request. Otherwise a
+    /// person is asked about them.
+    pub fn has_what_it_brings(&self) -> bool {
+        self.is_unbounded()
     }
 
     /// Nothing is asked in this mode: what it can start by itself needs no other way.
@@ -294,11 +301,12 @@ impl Rights {
         granted.iter().try_for_each(|grant| self.check_grant(grant))
     }
 
-    /// Errors unless its agent may let a project start what it brings. That runs outside of all permissions.
+    /// Errors unless its agent may let a session start what a project brings, or an agent has asked for. That runs outside of
+    /// all permissions.
     pub fn check_trust(&self) -> Result<(), Excess> {
         match self.is_unbounded() {
             true => Ok(()),
-            false => Err(Excess::Answer("only a person trusts a project".to_owned())),
+            false => Err(Excess::Answer("only a person lets that start".to_owned())),
         }
     }
 

@@ -5,11 +5,12 @@
 //! [`patience`], [`restart`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is recorded), [`summary`], [`effective`],
 //! [`timers`], [`login`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written),
 //! [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is
-//! told first), [`clarify`] and [`trust`] (what may come before the work).
+//! told first), [`clarify`], [`trust`] and [`asked`] (what may come before the work).
 
 mod active;
 pub mod amounts;
 mod answers;
+pub mod asked;
 pub mod checkpoint;
 pub mod clarify;
 pub mod digest;

@@ -17,13 +17,14 @@ const SECRET: [&str; 2] = ["env", "headers"];
 /// The text of an MCP configuration with the mask in place of each value of `env` and `headers`. Of a text that is no
 /// JSON nothing is left.
 pub fn masked(config: &str) -> String {
-    match serde_json::from_str::<Value>(config) {
-        Ok(mut value) => {
-            mask(&mut value);
-            value.to_string()
-        }
-        Err(_) => MASK.to_owned(),
-    }
+    masked_value(config).map_or_else(|| MASK.to_owned(), |value| value.to_string())
+}
+
+/// The same as a value; none of a text that is no JSON.
+pub fn masked_value(config: &str) -> Option<Value> {
+    let mut value = serde_json::from_str(config).ok()?;
+    mask(&mut value);
+    Some(value)
 }
 
 /// Returns true if a configuration was masked: its values are somewhere else.

@@ -139,7 +139,7 @@ pub struct Summary {
     /// The key under which its creator can find it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
-    /// What the project starts by itself, unless it was trusted without a question.
+    /// What starts by itself, unless it was trusted without a question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<Box<Project>>,
     /// The terms that a next attempt is started with.

@@ -1,10 +1,10 @@
 //! Trust in what a project starts by itself. Without a terminal the CLI runs a directory's hooks, helpers and MCP servers
 //! before anybody is asked. So a session in a directory that brings such things begins with a question, unless somebody
-//! trusts it already.
+//! trusts it already. The same question is about what an agent asks for that no permission holds ([`Asked`]).
 //!
 //! ```text
 //!  due ─► asking ──(run it)────────────► run
-//!            ├─────(start without it)──► without: no attempt has the project's settings
+//!            ├─────(start without it)──► without: no attempt has what was asked about
 //!            └─────(cancel)            ► the session ends
 //! ```
 //!
@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::asked::Asked;
 use super::id::QuestionId;
 use super::question::{Answer, Choice, ChoiceOption, Question, QuestionKind};
 use super::summary::Summary;
@@ -42,7 +43,8 @@ pub enum Policy {
     Ignore,
 }
 
-/// What a directory starts by itself, where neither the request nor the CLI's own record says that it may.
+/// What a directory starts by itself, where neither the request nor the CLI's own record says that it may, and what an
+/// agent asks for besides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Project {
     /// The root of the main repository, or the directory itself outside of one.
@@ -50,11 +52,14 @@ pub struct Project {
     pub root: PathBuf,
     /// A digest of everything that starts by itself, and of the repository's files that it names.
     pub digest: String,
-    /// Each thing that starts by itself, in a line.
+    /// Each thing that starts by itself, in a line; none where the directory is not in question.
     pub starts: Vec<String>,
-    /// What holds for the session without asking; a person is asked where it is absent.
+    /// What holds for the directory without asking; a person is asked where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<Decision>,
+    /// What an agent asks for; a person is always asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
 }
 
 /// What holds for a project.
@@ -83,7 +88,7 @@ pub enum Trust {
     },
     /// A person lets it start.
     Run,
-    /// No attempt has the project's settings.
+    /// No attempt has what was asked about.
     Without,
 }
 
@@ -99,10 +104,13 @@ pub enum Wish {
 impl Trust {
     /// Where a new session stands.
     pub fn of_new(project: Option<&Project>) -> Self {
-        match project.map(|project| project.decided) {
+        match project {
             None => Self::Unasked,
-            Some(None) => Self::Due,
-            Some(Some(decision)) => Self::decided(decision),
+            Some(Project { asked: Some(_), .. } | Project { decided: None, .. }) => Self::Due,
+            Some(Project {
+                decided: Some(decision),
+                ..
+            }) => Self::decided(*decision),
         }
     }
 
@@ -111,6 +119,15 @@ impl Trust {
         match decision {
             Decision::Run => Self::Run,
             Decision::Without => Self::Without,
+        }
+    }
+
+    /// What a person has decided.
+    fn decision(self) -> Option<Decision> {
+        match self {
+            Self::Run => Some(Decision::Run),
+            Self::Without => Some(Decision::Without),
+            Self::Unasked | Self::Due | Self::Asking { .. } => None,
         }
     }
 
@@ -136,26 +153,41 @@ impl Trust {
 }
 
 impl Project {
+    /// What an agent asks for in a directory that is not in question.
+    pub fn of_asked(directory: PathBuf, asked: Asked) -> Self {
+        Self {
+            root: directory,
+            digest: String::new(),
+            starts: Vec::new(),
+            decided: Some(Decision::Run),
+            asked: Some(asked),
+        }
+    }
+
+    /// Whether a person is asked about the directory.
+    fn is_in_question(&self) -> bool {
+        self.decided.is_none()
+    }
+
+    /// What is remembered of an answer, if anything: what was decided about the directory. One that declines both the
+    /// directory and what an agent asks for does not say which of them was meant.
+    pub fn remembered(&self, decision: Decision) -> bool {
+        self.is_in_question() && (self.asked.is_none() || decision == Decision::Run)
+    }
+
     /// The question about it.
     pub fn question(&self, question_id: QuestionId) -> Question {
-        let root = self.root.display();
-        let starts: String = self.starts.iter().map(|line| format!("\n  {line}")).collect();
         let option = |label: &str, description: &str| ChoiceOption {
             label: label.to_owned(),
             description: description.to_owned(),
         };
+        let (run, without) = self.descriptions();
         let choice = Choice {
-            question: format!(
-                "Nobody has trusted {root}. With an agent this starts by itself, without any permission:{starts}\nRun it? \
-                 Claude goes on ignoring the allow rules of the project until the project is trusted in Claude itself."
-            ),
+            question: self.text(),
             header: "Trust".to_owned(),
             options: vec![
-                option(RUN, "Asked again only when what starts by itself has changed"),
-                option(
-                    WITHOUT,
-                    "No settings of the project: no hooks, helpers, MCP servers, commands, skills or CLAUDE.md of it",
-                ),
+                option(RUN, run),
+                option(WITHOUT, without),
                 option(CANCEL, "Nothing starts"),
             ],
             multi_select: false,
@@ -171,8 +203,61 @@ impl Project {
         }
     }
 
-    /// Tells that the session goes on without the project's settings.
+    fn text(&self) -> String {
+        let listed = |lines: &[String]| lines.iter().map(|line| format!("\n  {line}")).collect::<String>();
+        let mut text = String::new();
+        if self.is_in_question() {
+            text = format!(
+                "Nobody has trusted {}. With an agent this starts by itself, without any permission:{}\n",
+                self.root.display(),
+                listed(&self.starts)
+            );
+        }
+        if let Some(asked) = &self.asked {
+            text += &format!(
+                "The agent of session {} asks for this in the session, and no permission holds it:{}\n",
+                asked.by.short(),
+                listed(&asked.lines())
+            );
+        }
+        text += "Run it?";
+        if self.is_in_question() {
+            text += " Claude goes on ignoring the allow rules of the project until the project is trusted in Claude itself.";
+        }
+        text
+    }
+
+    /// What the answers mean that let the session start: all of it runs, or nothing of it.
+    fn descriptions(&self) -> (&'static str, &'static str) {
+        match (self.is_in_question(), self.asked.is_some()) {
+            (_, false) => (
+                "Asked again only when what starts by itself has changed",
+                "No settings of the project: no hooks, helpers, MCP servers, commands, skills or CLAUDE.md of it",
+            ),
+            (false, true) => ("For this session alone", "None of these MCP servers and variables"),
+            (true, true) => (
+                "What the agent asks for, for this session alone; the project until what starts by itself has changed",
+                "None of these MCP servers and variables, and no settings of the project: no hooks, helpers, MCP servers, \
+                 commands, skills or CLAUDE.md of it",
+            ),
+        }
+    }
+
+    /// Tells that the session goes on without what a person was asked about.
     pub fn told_without(&self) -> String {
+        let of_directory = self.is_in_question().then(|| self.told_without_directory());
+        let of_asked = self.asked.as_ref().map(|asked| {
+            format!(
+                "The agent starts without what the agent of session {} asked for, which nobody has let it have: {}.",
+                asked.by.short(),
+                asked.lines().join("; "),
+            )
+        });
+        let told: Vec<String> = of_directory.into_iter().chain(of_asked).collect();
+        told.join("\n")
+    }
+
+    fn told_without_directory(&self) -> String {
         format!(
             "The agent starts without the settings of {}: nobody has trusted what the project starts by itself, such as: {}. \
              To run it, start a session with --trust-project, or trust the project in Claude itself.",
@@ -183,16 +268,33 @@ impl Project {
 }
 
 impl Summary {
-    /// Our question about the project, where it is to be asked now.
+    /// Our question about what starts by itself, where it is to be asked now.
     pub fn question_of_trust(&self) -> Option<Question> {
         let project = self.project.as_ref()?;
         Some(project.question(QuestionId(self.questions_asked + 1)))
     }
 
-    /// What is told of a session that starts without the project's settings.
+    /// What is told of a session that starts without the project's settings, whatever a person may say.
     pub fn starts_without_project(&self) -> Option<String> {
         let project = self.project.as_ref()?;
-        (self.lifecycle.trust == Trust::Without).then(|| project.told_without())
+        (project.decided == Some(Decision::Without)).then(|| project.told_without_directory())
+    }
+
+    /// What holds for the project's settings, where they were in question.
+    pub fn decided_of_project(&self) -> Option<Decision> {
+        let project = self.project.as_ref()?;
+        project.decided.or(self.lifecycle.trust.decision())
+    }
+
+    /// What an agent has asked for besides, and whether the session has it.
+    pub fn asked(&self) -> Option<(&Asked, bool)> {
+        let asked = self.project.as_ref()?.asked.as_ref()?;
+        Some((asked, self.lifecycle.trust == Trust::Run))
+    }
+
+    /// Whether the session has what an agent has asked for besides.
+    pub fn has_asked(&self) -> bool {
+        self.asked().is_some_and(|(_, has)| has)
     }
 }
 
@@ -221,6 +323,92 @@ mod tests {
             digest: "d".into(),
             starts: vec!["hook SessionStart: ./x.sh".into(), "MCP server db: npx db".into()],
             decided: None,
+            asked: None,
+        }
+    }
+
+    fn asked() -> Asked {
+        let config = r#"{"mcpServers": {"db": {"command": "npx", "args": ["-y", "d b"]}}}"#;
+        let by = "0193e9a4-7b1c-4c2e-8f00-1d5c2a7f9b10".parse().unwrap();
+        Asked::of(by, &[config.to_owned()], vec!["LD_PRELOAD".into()]).unwrap()
+    }
+
+    fn text_of(project: &Project) -> String {
+        match &project.question(QuestionId(1)).kind {
+            QuestionKind::Choice { questions, .. } => questions[0].question.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn summary(project: Project, answer: Option<Decision>) -> Summary {
+        let mut created = crate::session::samples::created("t");
+        created.project = Some(Box::new(project));
+        let mut summary = Summary::new(
+            crate::session::id::SessionId::new(),
+            &created,
+            jiff::Timestamp::UNIX_EPOCH,
+        );
+        summary.lifecycle.trust = Trust::of_new(summary.project.as_deref());
+        if let Some(answer) = answer {
+            summary.lifecycle.trust = Trust::decided(answer);
+        }
+        summary
+    }
+
+    #[test]
+    fn what_an_agent_asks_for_is_listed_with_its_argv_in_one_question() {
+        let told = "asks for this in the session, and no permission holds it:\n  MCP server db (stdio): npx -y \"d b\"\n  \
+                    env LD_PRELOAD\nRun it?";
+        let alone = text_of(&Project::of_asked("/w".into(), asked()));
+        assert!(
+            alone.starts_with("The agent of session ") && alone.ends_with(told),
+            "{alone}"
+        );
+        let asked = Some(asked());
+        let both = text_of(&Project { asked, ..project() });
+        assert!(
+            both.contains("MCP server db: npx db\nThe agent of session") && both.contains(told),
+            "{both}"
+        );
+    }
+
+    #[test]
+    fn what_an_agent_asks_for_is_always_asked_about_and_only_an_answer_gives_it() {
+        for decided in [None, Some(Decision::Run), Some(Decision::Without)] {
+            let project = Project {
+                decided,
+                asked: Some(asked()),
+                ..project()
+            };
+            assert_eq!(Trust::of_new(Some(&project)), Trust::Due);
+            assert!(!summary(project.clone(), None).has_asked());
+            for answer in [Decision::Run, Decision::Without] {
+                let summary = summary(project.clone(), Some(answer));
+                assert_eq!(summary.has_asked(), answer == Decision::Run);
+                assert_eq!(summary.decided_of_project(), Some(decided.unwrap_or(answer)));
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_was_decided_about_the_project_alone_or_all_of_it_is_remembered() {
+        let both = Project {
+            asked: Some(asked()),
+            ..project()
+        };
+        let known = Project {
+            decided: Some(Decision::Without),
+            ..both.clone()
+        };
+        let alone = Project::of_asked("/w".into(), asked());
+        for (project, run, without) in [
+            (project(), true, true),
+            (both, true, false),
+            (known, false, false),
+            (alone, false, false),
+        ] {
+            let remembered = [Decision::Run, Decision::Without].map(|decision| project.remembered(decision));
+            assert_eq!(remembered, [run, without], "{project:?}");
         }
     }
 

@@ -35,7 +35,7 @@ impl<'a> Parent<'a> {
         Self { daemon, id, mark, go }
     }
 
-    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         self.daemon.post_as(&self.mark, path, body)
     }
 
@@ -45,7 +45,7 @@ impl<'a> Parent<'a> {
     }
 
     /// Asks for a session and is given it.
-    fn child(&self, request: Value) -> String {
+    pub(crate) fn child(&self, request: Value) -> String {
         let (status, view) = self.ask(request);
         assert_eq!(status, 201, "{view}");
         view["session_id"].as_str().expect("an id").to_owned()
@@ -58,7 +58,7 @@ impl<'a> Parent<'a> {
 }
 
 #[track_caller]
-fn assert_refused((status, problem): (u16, Value), code: &str, told: &str) {
+pub(crate) fn assert_refused((status, problem): (u16, Value), code: &str, told: &str) {
     assert_eq!((status, &problem["code"]), (403, &json!(code)), "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains(told), "{problem}");
 }
@@ -87,8 +87,8 @@ fn a_session_that_an_agent_asks_for_gets_no_more_than_the_agents_own_has() {
         (json!({"permission_mode": "auto"}), "wider than acceptEdits"),
         (json!({"allowed_tools": ["Edit", "Bash"]}), "\"Bash\""),
         (json!({"allowed_tools": ["Edit,Bash"]}), "\"Edit,Bash\""),
-        (json!({"mcp_config": ["{\"mcpServers\":{}}"]}), "--mcp-config={"),
-        (json!({"env": {"LD_PRELOAD": "/x.so"}}), "env LD_PRELOAD"),
+        (json!({"mcp_config": ["servers.json"]}), "give the JSON itself"),
+        (json!({"trust_project": true}), "trust_project"),
         (
             json!({"on_question": "allow", "question_timeout_seconds": 1}),
             "on_question",

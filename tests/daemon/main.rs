@@ -28,6 +28,7 @@ mod faults;
 mod git;
 mod intake;
 mod kin;
+mod kin_asked;
 mod kin_known;
 mod limits;
 mod main_job;

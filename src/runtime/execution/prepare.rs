@@ -32,7 +32,7 @@ use crate::session::outcome::{Cause, Ending};
 use crate::session::request::{OriginHow, Request};
 use crate::session::secrets::is_masked;
 use crate::session::summary::Summary;
-use crate::session::trust::Trust;
+use crate::session::trust::{Decision, Project};
 use crate::store::{PAGE_RECORDS_MAX, Store, StoreError};
 
 /// How many of a journal's last records are read for what an agent is told of them. They are read at once, so this
@@ -117,7 +117,7 @@ pub(super) fn prepare(
     // The agent of a plan that stands has the environment that is written there.
     let agent_env = match &known {
         Some(plan) => plan.env.clone(),
-        None => agent_environment(settings, session)?,
+        None => agent_environment(settings, session, summary.has_asked())?,
     };
     let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
     let Seen { entries, folded_in } = look_for_inputs(&agent_env, agent_session_id, summary)?;
@@ -139,8 +139,8 @@ pub(super) fn prepare(
         source,
     };
     launch::private_directory(&temporary).map_err(failed)?;
-    let request = &*with_kept_files(settings, session, request)?;
-    check_project(request, summary, &agent_env)?;
+    let request = &*with_kept_files(settings, request, summary)?;
+    check_project(settings, request, summary)?;
     let effective = terms::in_force(store, summary)?;
     let secrets = settings.secrets_file(session);
     let secret = secrets::keep(&secrets, attempt);
@@ -174,7 +174,7 @@ pub(super) fn prepare(
 
 /// What a person has decided besides the terms of the request.
 fn narrow(arguments: &mut Vec<String>, settings: &RuntimeSettings, summary: &Summary, effective: &Effective) {
-    if summary.lifecycle.trust == Trust::Without {
+    if summary.decided_of_project() == Some(Decision::Without) {
         environment::without_project(arguments);
     }
     if effective.asks_in_plan() {
@@ -184,12 +184,15 @@ fn narrow(arguments: &mut Vec<String>, settings: &RuntimeSettings, summary: &Sum
 
 /// What a person lets start is what starts: nothing else, should it have changed before the first agent is told the task.
 /// Later it is the session's own work.
-fn check_project(request: &Request, summary: &Summary, env: &BTreeMap<String, String>) -> Result<(), Unprepared> {
-    let is_to_run = summary.lifecycle.trust == Trust::Run && !summary.is_told;
-    let Some(trusted) = summary.project.as_deref().filter(|_| is_to_run) else {
+fn check_project(settings: &RuntimeSettings, request: &Request, summary: &Summary) -> Result<(), Unprepared> {
+    let is_to_run = summary.decided_of_project() == Some(Decision::Run) && !summary.is_told;
+    let is_shown = |project: &&Project| is_to_run && !project.starts.is_empty();
+    let Some(trusted) = summary.project.as_deref().filter(is_shown) else {
         return Ok(());
     };
-    match project::look(&request.cwd, env) {
+    // As it was looked at when the request was accepted.
+    let env = agent_environment(settings, summary.session_id, false)?;
+    match project::look(&request.cwd, &env) {
         Some(found) if found.digest != trusted.digest => Err(Unprepared::Changed),
         Some(_) | None => Ok(()),
     }
@@ -270,12 +273,19 @@ fn groundwork(
 
 /// The request with the files that are kept of it. Where a daemon of the version before has kept none, what the request
 /// says is taken; a record of this version says it without values.
+///
+/// What an agent has asked for is in it only where a person has said so.
 fn with_kept_files<'a>(
     settings: &RuntimeSettings,
-    session: SessionId,
     request: &'a Request,
+    summary: &Summary,
 ) -> Result<Cow<'a, Request>, LaunchError> {
+    let session = summary.session_id;
     let mut as_kept = Cow::Borrowed(request);
+    if let Some((_, false)) = summary.asked() {
+        as_kept.to_mut().mcp_config.clear();
+        return Ok(as_kept);
+    }
     for (n, config) in request.mcp_config.iter().enumerate() {
         let kept = settings.mcp_config_file(session, n);
         if kept.exists() {
@@ -418,22 +428,58 @@ fn take_tail(store: &dyn Store, session: SessionId, head: Seq, mut take: impl Fn
 }
 
 /// The environment that agents of this session get before what each attempt adds: the one its creator gave, or the
-/// daemon's own, and the operator's settings.
+/// daemon's own, and the operator's settings. `has_asked` tells whether the variables that an agent asked for are among
+/// them.
 pub(in crate::runtime) fn agent_environment(
     settings: &RuntimeSettings,
     session: SessionId,
+    has_asked: bool,
 ) -> Result<BTreeMap<String, String>, LaunchError> {
-    let path = settings.environment_file(session);
-    let mut env = match regular::read(&path) {
-        Ok(json) => serde_json::from_slice(&json).map_err(|error| LaunchError::Plan {
-            path,
-            why: error.to_string(),
-        })?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => daemon_environment(),
-        Err(source) => return Err(LaunchError::Prepare { path, source }),
-    };
+    let given = given_environment(settings, session, has_asked)?;
+    let mut env = given.unwrap_or_else(daemon_environment);
     env.extend(settings.agent_env.clone());
     Ok(env)
+}
+
+/// The same without the operator's settings; none where it is the daemon's own environment.
+pub(in crate::runtime) fn given_environment(
+    settings: &RuntimeSettings,
+    session: SessionId,
+    has_asked: bool,
+) -> Result<Option<BTreeMap<String, String>>, LaunchError> {
+    let given = variables(settings.environment_file(session))?;
+    let asked = match has_asked {
+        true => asked_environment(settings, session)?,
+        false => BTreeMap::new(),
+    };
+    if asked.is_empty() {
+        return Ok(given);
+    }
+    let mut env = given.unwrap_or_else(daemon_environment);
+    env.extend(asked);
+    Ok(Some(env))
+}
+
+/// The variables that an agent has asked for, and which a person is asked about.
+pub(in crate::runtime) fn asked_environment(
+    settings: &RuntimeSettings,
+    session: SessionId,
+) -> Result<BTreeMap<String, String>, LaunchError> {
+    Ok(variables(settings.asked_environment_file(session))?.unwrap_or_default())
+}
+
+/// The variables in a file; none where there is no such file.
+fn variables(path: PathBuf) -> Result<Option<BTreeMap<String, String>>, LaunchError> {
+    match regular::read(&path) {
+        Ok(json) => serde_json::from_slice(&json)
+            .map(Some)
+            .map_err(|error| LaunchError::Plan {
+                path,
+                why: error.to_string(),
+            }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LaunchError::Prepare { path, source }),
+    }
 }
 
 /// The daemon's own environment. Variables that are no UTF-8 text are left out.

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use uuid::Uuid;
 
@@ -196,8 +195,9 @@ impl Handle {
             how: OriginHow::Fork,
         });
         let (copy, settings) = (SessionId::new(), Arc::clone(&self.settings));
+        let passed = self.passed_on(&summary, fork.asker, &mut request).await?;
         let named = request.clone();
-        if !blocking(move || intake::copy(&settings, &named, id, copy)).await?? {
+        if !blocking(move || intake::copy(&settings, &named, id, copy, passed)).await?? {
             // It has none, unless it was removed meanwhile: files go after all that says that there is a session.
             self.get(id).await?;
         }
@@ -265,8 +265,8 @@ impl Handle {
         let (session, conversation) = (id, agent_session_id);
         let owner = self.supervisor.send(CheckOwner { session, conversation }).await;
         owner.map_err(|_| CallError::Stopping)??;
-        let settings = Arc::clone(&self.settings);
-        let mut env = blocking(move || agent_environment(&settings, id).map_err(unreadable)).await??;
+        let (settings, has_asked) = (Arc::clone(&self.settings), summary.has_asked());
+        let mut env = blocking(move || agent_environment(&settings, id, has_asked).map_err(unreadable)).await??;
         Ok(Handover {
             agent_session_id,
             cwd: summary.cwd.clone(),
@@ -279,8 +279,8 @@ impl Handle {
         let id = summary.session_id;
         let none = || CallError::NoConversation(format!("session {} has no conversation", id.short()));
         let conversation = summary.lifecycle.agent_session_id.ok_or_else(none)?;
-        let (settings, cwd) = (Arc::clone(&self.settings), summary.cwd.clone());
-        let found = blocking(move || transcript_of(&settings, id, &cwd, conversation)).await??;
+        let (settings, summary) = (Arc::clone(&self.settings), summary.clone());
+        let found = blocking(move || transcript_of(&settings, &summary, conversation)).await??;
         found.map(|_| conversation).ok_or_else(|| gone(conversation))
     }
 
@@ -306,7 +306,7 @@ impl Handle {
                     "checkpoint {at} is of a conversation that was given up: fork the session there"
                 )));
             }
-            let path = transcript_of(&settings, id, &summary.cwd, conversation)?.ok_or_else(|| gone(conversation))?;
+            let path = transcript_of(&settings, &summary, conversation)?.ok_or_else(|| gone(conversation))?;
             let same = upto
                 .iter()
                 .filter(|(_, checkpoint)| checkpoint.agent_session_id == conversation);
@@ -457,12 +457,11 @@ fn first_line(text: &str) -> Option<String> {
 
 fn transcript_of(
     settings: &RuntimeSettings,
-    session: SessionId,
-    cwd: &Path,
+    summary: &Summary,
     conversation: Uuid,
 ) -> Result<Option<PathBuf>, CallError> {
-    let env = agent_environment(settings, session).map_err(unreadable)?;
-    transcript::find(&env, cwd, conversation).map_err(unreadable)
+    let env = agent_environment(settings, summary.session_id, summary.has_asked()).map_err(unreadable)?;
+    transcript::find(&env, &summary.cwd, conversation).map_err(unreadable)
 }
 
 fn gone(conversation: Uuid) -> CallError {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,12 @@ use super::{CallError, EnvironmentBase, NewSession, directories, trust};
 use crate::agent::environment::{self, Conversation, Remaining};
 use crate::agent::launch;
 use crate::agent_host::regular;
-use crate::runtime::execution::{agent_environment, daemon_environment};
+use crate::runtime::execution::{agent_environment, asked_environment, daemon_environment, given_environment};
 use crate::runtime::places;
 use crate::runtime::settings::RuntimeSettings;
+use crate::session::asked::{ASKED_BYTES_MAX, Asked};
 use crate::session::id::{Attempt, SessionId};
+use crate::session::kin::Excess;
 use crate::session::request::{
     ARGUMENT_BYTES_MAX, InvalidRequest, Request, TASK_BYTES_MAX, check_mcp_config, is_inline,
 };
@@ -52,7 +55,7 @@ pub(super) struct TakenIn {
     pub cwd: PathBuf,
     /// The MCP configurations without secrets.
     pub mcp_config: Vec<String>,
-    /// What the project starts by itself, unless it was trusted without a question.
+    /// What starts by itself, unless it was trusted without a question.
     pub project: Option<Project>,
 }
 
@@ -64,18 +67,18 @@ impl TakenIn {
     }
 }
 
-/// Checks the directory, and keeps environment, MCP configurations and files in the session's own directory.
+/// Checks the directory, and keeps environment, MCP configurations and files in the session's own directory. Where the
+/// agent of session `asks` has asked for these, a person is asked about them.
 pub(super) fn take_in(
     settings: &RuntimeSettings,
     id: SessionId,
     request: &Request,
     env: Option<BTreeMap<String, String>>,
+    asks: Option<SessionId>,
 ) -> Result<TakenIn, CallError> {
     let cwd = directories::resolve(&settings.allowed_directories, request)?;
     if let Some(env) = env {
-        let json = serde_json::to_vec(&env).map_err(io::Error::other);
-        let written = json.and_then(|json| keep(settings, id, &settings.environment_file(id), &json));
-        written.map_err(|error| unwritten(settings, &error))?;
+        keep_variables(settings, id, &settings.environment_file(id), &env)?;
     }
     for (n, config) in request.mcp_config.iter().enumerate() {
         let kept = settings.mcp_config_file(id, n);
@@ -89,16 +92,56 @@ pub(super) fn take_in(
         };
         keep(settings, id, &kept, text.as_bytes()).map_err(|error| unwritten(settings, &error))?;
     }
-    let env = check_command_line(settings, id, request)?;
+    let asked = asks.map(|by| asked(settings, id, request, by)).transpose()?;
+    check_command_line(settings, id, request)?;
+    let env = agent_environment(settings, id, false).map_err(unusable)?;
     let places = places::of(request, &cwd)?;
     places::keep(settings, id, &places).map_err(|error| unwritten(settings, &error))?;
     let mut recorded = request.without_secrets().into_owned();
     recorded.cwd.clone_from(&cwd);
     Ok(TakenIn {
-        project: trust::settle(settings, &recorded, &env),
+        project: trust::settle(settings, &recorded, &env, asked.flatten()),
         mcp_config: recorded.mcp_config,
         cwd,
     })
+}
+
+/// What the agent of session `by` asks for in the files that are kept of the request.
+fn asked(
+    settings: &RuntimeSettings,
+    id: SessionId,
+    request: &Request,
+    by: SessionId,
+) -> Result<Option<Asked>, CallError> {
+    let configs = (0..request.mcp_config.len()).map(|n| {
+        let kept = settings.mcp_config_file(id, n);
+        let value = regular::read(&kept).and_then(|json| Ok(serde_json::from_slice::<serde_json::Value>(&json)?));
+        // What a person is shown is what the agent reads, also of a text in which a name stands twice.
+        let text = value.map_err(unusable)?.to_string();
+        keep(settings, id, &kept, text.as_bytes()).map_err(|error| unwritten(settings, &error))?;
+        Ok::<_, CallError>(text)
+    });
+    let configs: Vec<String> = configs.collect::<Result<_, _>>()?;
+    let variables = asked_environment(settings, id).map_err(unusable)?;
+    let asked = Asked::of(by, &configs, variables.into_keys().collect());
+    let bytes = asked.as_ref().map_or(0, Asked::bytes);
+    match bytes > ASKED_BYTES_MAX {
+        true => Err(Excess::LongQuestion {
+            bytes,
+            most: ASKED_BYTES_MAX,
+        }
+        .into()),
+        false => Ok(asked),
+    }
+}
+
+/// Keeps the variables that an agent asks for apart from the others.
+pub(super) fn keep_asked(
+    settings: &RuntimeSettings,
+    id: SessionId,
+    variables: &BTreeMap<String, String>,
+) -> Result<(), CallError> {
+    keep_variables(settings, id, &settings.asked_environment_file(id), variables)
 }
 
 /// A configuration as it was shown has no values, so it can start nothing.
@@ -112,24 +155,52 @@ fn with_values(n: usize, config: &str) -> Result<&str, InvalidRequest> {
     })
 }
 
+/// What a copy of a session has of what an agent has asked for, and a person has let it have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// Nothing, or there was nothing.
+    Nothing,
+    /// All of it.
+    All,
+    /// A person is asked about all of it again.
+    Asked,
+}
+
 /// Copies what another session has taken in. Returns true if that had an environment.
 pub(super) fn copy(
     settings: &RuntimeSettings,
     request: &Request,
     from: SessionId,
     to: SessionId,
+    passed: Passed,
 ) -> Result<bool, CallError> {
     for n in 0..request.mcp_config.len() {
         let (old, new) = (settings.mcp_config_file(from, n), settings.mcp_config_file(to, n));
         copy_file(settings, to, &old, &new)?;
     }
-    copy_environment(settings, from, to)
+    if passed == Passed::Asked {
+        let (old, new) = (
+            settings.asked_environment_file(from),
+            settings.asked_environment_file(to),
+        );
+        copy_file(settings, to, &old, &new)?;
+    }
+    copy_environment(settings, from, to, passed == Passed::All)
 }
 
-/// Copies the environment that another session was given. Returns true if it was given one.
-pub(super) fn copy_environment(settings: &RuntimeSettings, from: SessionId, to: SessionId) -> Result<bool, CallError> {
-    let (old, new) = (settings.environment_file(from), settings.environment_file(to));
-    copy_file(settings, to, &old, &new)
+/// Copies the environment that another session was given. `has_asked` tells whether the variables are among it that an
+/// agent has asked for. Returns true if it was given one.
+pub(super) fn copy_environment(
+    settings: &RuntimeSettings,
+    from: SessionId,
+    to: SessionId,
+    has_asked: bool,
+) -> Result<bool, CallError> {
+    let given = given_environment(settings, from, has_asked).map_err(unusable)?;
+    if let Some(env) = &given {
+        keep_variables(settings, to, &settings.environment_file(to), env)?;
+    }
+    Ok(given.is_some())
 }
 
 /// Returns true if there was such a file.
@@ -142,6 +213,21 @@ fn copy_file(settings: &RuntimeSettings, to: SessionId, old: &Path, new: &Path) 
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(StoreError::Failed(format!("the session's files cannot be read: {error}")).into()),
     }
+}
+
+fn keep_variables(
+    settings: &RuntimeSettings,
+    id: SessionId,
+    path: &Path,
+    variables: &BTreeMap<String, String>,
+) -> Result<(), CallError> {
+    let json = serde_json::to_vec(variables).map_err(io::Error::other);
+    let written = json.and_then(|json| keep(settings, id, path, &json));
+    written.map_err(|error| unwritten(settings, &error).into())
+}
+
+fn unusable(error: impl fmt::Display) -> CallError {
+    StoreError::Failed(format!("the session's files cannot be used: {error}")).into()
 }
 
 fn keep(settings: &RuntimeSettings, id: SessionId, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -171,14 +257,10 @@ fn read_mcp_config(cwd: &Path, path: &str) -> Result<String, InvalidRequest> {
     Ok(text)
 }
 
-/// Refuses arguments and variables that the system would not take when the agent starts. Returns the variables.
-fn check_command_line(
-    settings: &RuntimeSettings,
-    id: SessionId,
-    request: &Request,
-) -> Result<BTreeMap<String, String>, CallError> {
-    let env = agent_environment(settings, id);
-    let env = env.map_err(|error| StoreError::Failed(format!("the session's files cannot be used: {error}")))?;
+/// Refuses arguments and variables that the system would not take when the agent starts, those included that an agent asks
+/// for.
+fn check_command_line(settings: &RuntimeSettings, id: SessionId, request: &Request) -> Result<(), CallError> {
+    let env = agent_environment(settings, id, true).map_err(unusable)?;
     let long = env.iter().find(|(_, value)| value.len() > ARGUMENT_BYTES_MAX);
     if let Some((name, value)) = long {
         return Err(CallError::InvalidRequest(InvalidRequest::LongText {
@@ -208,7 +290,7 @@ fn check_command_line(
             most,
         }));
     }
-    Ok(env)
+    Ok(())
 }
 
 /// The most bytes of arguments and environment that an agent can be started with: a quarter of the stack.
@@ -258,7 +340,7 @@ mod tests {
 
         fn take_in(&self, mcp_config: &[&str]) -> Result<SessionId, CallError> {
             let id = SessionId::new();
-            take_in(&self.settings, id, &self.request(mcp_config), None)?;
+            take_in(&self.settings, id, &self.request(mcp_config), None, None)?;
             Ok(id)
         }
     }
@@ -277,10 +359,10 @@ mod tests {
 
         let (other, request) = (SessionId::new(), place.request(&["{}", "b.json"]));
         assert!(
-            !copy(&place.settings, &request, id, other).unwrap(),
+            !copy(&place.settings, &request, id, other, Passed::Nothing).unwrap(),
             "it has no environment"
         );
-        take_in(&place.settings, other, &request, None).unwrap();
+        take_in(&place.settings, other, &request, None, None).unwrap();
         assert!(place.settings.mcp_config_file(other, 1).exists());
     }
 
@@ -289,7 +371,7 @@ mod tests {
         let place = place();
         let config = r#"{"mcpServers":{"s":{"command":"x","env":{"KEY":"hunter2"}}}}"#;
         let (id, request) = (SessionId::new(), place.request(&[config]));
-        let taken = take_in(&place.settings, id, &request, None).unwrap();
+        let taken = take_in(&place.settings, id, &request, None, None).unwrap();
         let recorded = r#"{"mcpServers":{"s":{"command":"x","env":{"KEY":"***"}}}}"#;
         assert_eq!(taken.mcp_config, [recorded]);
         let kept = place.settings.mcp_config_file(id, 0);
@@ -297,12 +379,64 @@ mod tests {
         assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
 
         let (other, request) = (SessionId::new(), place.request(&[recorded]));
-        copy(&place.settings, &request, id, other).unwrap();
-        take_in(&place.settings, other, &request, None).unwrap();
+        copy(&place.settings, &request, id, other, Passed::Nothing).unwrap();
+        take_in(&place.settings, other, &request, None, None).unwrap();
         let copied = place.settings.mcp_config_file(other, 0);
         assert_eq!(fs::read_to_string(copied).unwrap(), config);
         let told = place.take_in(&[recorded]).unwrap_err().to_string();
         assert!(told.contains("number 1") && told.contains("give the values"), "{told}");
+    }
+
+    #[test]
+    fn what_an_agent_asks_for_is_kept_as_it_is_shown_and_apart_from_what_a_person_gave() {
+        let place = place();
+        let config = r#"{"mcpServers": {"s": {"command": "no"}, "s": {"command": "x", "env": {"KEY": "hunter2"}}}}"#;
+        let (by, id, request) = (SessionId::new(), SessionId::new(), place.request(&[config]));
+        let variables = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            pairs.iter().map(owned).collect()
+        };
+        keep_asked(&place.settings, id, &variables(&[("OWN", "2"), ("MORE", "3")])).unwrap();
+        let given = variables(&[("OWN", "1")]);
+        let taken = take_in(&place.settings, id, &request, Some(given.clone()), Some(by)).unwrap();
+        let asked = taken.project.unwrap().asked.unwrap();
+        assert_eq!(asked.lines(), ["MCP server s (stdio): x; env KEY", "env MORE, OWN"]);
+        let kept = fs::read_to_string(place.settings.mcp_config_file(id, 0)).unwrap();
+        assert_eq!(kept, r#"{"mcpServers":{"s":{"command":"x","env":{"KEY":"hunter2"}}}}"#);
+        let merged = variables(&[("OWN", "2"), ("MORE", "3")]);
+        for (has_asked, expected) in [(false, &given), (true, &merged)] {
+            let env = agent_environment(&place.settings, id, has_asked).unwrap();
+            assert_eq!(&env, expected);
+        }
+        for (passed, asks, with, lines) in [
+            (Passed::Nothing, None, &given, None),
+            (Passed::All, None, &merged, None),
+            (Passed::Asked, Some(by), &merged, Some(asked.lines())),
+        ] {
+            let other = SessionId::new();
+            copy(&place.settings, &request, id, other, passed).unwrap();
+            let taken = take_in(&place.settings, other, &request, None, asks).unwrap();
+            let asked = taken.project.and_then(|project| project.asked);
+            assert_eq!(asked.map(|asked| asked.lines()), lines, "{passed:?}");
+            assert_eq!(
+                &agent_environment(&place.settings, other, true).unwrap(),
+                with,
+                "{passed:?}"
+            );
+        }
+        let long = format!(
+            r#"{{"mcpServers": {{"s": {{"command": "{}"}}}}}}"#,
+            "x".repeat(ASKED_BYTES_MAX)
+        );
+        let refused = take_in(
+            &place.settings,
+            SessionId::new(),
+            &place.request(&[&long]),
+            None,
+            Some(by),
+        );
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains("16384 are not asked about"), "{told}");
     }
 
     #[test]
@@ -352,7 +486,7 @@ mod tests {
     fn what_the_system_would_not_start_is_refused_with_the_limit() {
         let place = place();
         let refused = |request: &Request, env: BTreeMap<String, String>| {
-            let refused = take_in(&place.settings, SessionId::new(), request, Some(env));
+            let refused = take_in(&place.settings, SessionId::new(), request, Some(env), None);
             refused.unwrap_err().to_string()
         };
         let long = "x".repeat(ARGUMENT_BYTES_MAX + 1);

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 
+use super::intake::Passed;
 use super::*;
+use crate::agent::environment::ENCLOSING_SESSION;
 use crate::agent::secrets;
 use crate::agent_host::{Mark, marked_attempt};
 use crate::runtime::{family, terms};
 use crate::session::id::Attempt;
-use crate::session::kin::{Brought, Excess, Rights};
+use crate::session::kin::{Excess, Rights};
 use crate::session::request::DEPTH_MAX;
 
 /// An agent that calls, as its mark says.
@@ -164,17 +166,22 @@ impl Handle {
         }
     }
 
-    /// The request as it is accepted from the agent of session `by`.
-    pub(super) async fn admit(&self, by: SessionId, id: SessionId, new: &mut NewSession) -> Result<(), CallError> {
+    /// The request as it is accepted from the agent of session `by`. Returns that session where a person is asked about
+    /// MCP configurations and variables.
+    pub(super) async fn admit(
+        &self,
+        by: SessionId,
+        id: SessionId,
+        new: &mut NewSession,
+    ) -> Result<Option<SessionId>, CallError> {
         let rights = self.rights_of(by).await?;
         let (settings, mut request) = (Arc::clone(&self.settings), new.request.clone());
-        let brought = Brought {
-            environment: new.env.as_ref().is_some_and(|env| !env.is_empty()),
-            default_budget_usd: self.settings.max_budget_usd,
+        let asks = !rights.has_what_it_brings();
+        let brought = new.env.take_if(|env| !env.is_empty()).unwrap_or_default();
+        request.env_names = match asks {
+            true => Vec::new(),
+            false => brought.keys().cloned().collect(),
         };
-        if brought.environment {
-            request.env_names = new.env.iter().flatten().map(|(name, _)| name.clone()).collect();
-        }
         let resolving = move || {
             let resolve = |path: &std::path::Path| directories::resolve_one(&settings.allowed_directories, path);
             request.cwd = resolve(&request.cwd)?;
@@ -182,20 +189,69 @@ impl Handle {
             request.add_dirs = added.collect::<Result<_, _>>()?;
             Ok::<_, CallError>(request)
         };
-        new.request = rights.admit(blocking(resolving).await??, brought)?;
-        let settings = Arc::clone(&self.settings);
-        if !brought.environment {
-            // It is given the environment that the session whose agent asks was given, and no more of the daemon's.
-            let copying = move || match settings.environment_file(id).exists() {
-                true => Ok(true),
-                false => intake::copy_environment(&settings, by, id),
-            };
-            if blocking(copying).await?? {
-                new.env = None;
-                new.request.env_names = self.request_of(by).await?.env_names;
+        new.request = rights.admit(blocking(resolving).await??, self.settings.max_budget_usd)?;
+        if !asks && !brought.is_empty() {
+            new.env = Some(brought);
+            return Ok(None);
+        }
+        self.give_environment(by, id, new, brought).await?;
+        Ok(asks.then_some(by))
+    }
+
+    /// A session is given the environment that the session `by` was given whose agent asks, and no more of the daemon's.
+    /// What the agent asks for besides is kept apart.
+    async fn give_environment(
+        &self,
+        by: SessionId,
+        id: SessionId,
+        new: &mut NewSession,
+        mut asked: BTreeMap<String, String>,
+    ) -> Result<(), CallError> {
+        // No agent gets these from outside.
+        asked.retain(|name, _| !ENCLOSING_SESSION.contains(&name.as_str()));
+        let (settings, of_asker) = (Arc::clone(&self.settings), self.get(by).await?);
+        let has_asked = of_asker.has_asked();
+        let copying = move || {
+            if !asked.is_empty() {
+                intake::keep_asked(&settings, id, &asked)?;
             }
+            match settings.environment_file(id).exists() {
+                true => Ok(true),
+                false => intake::copy_environment(&settings, by, id, has_asked),
+            }
+        };
+        if blocking(copying).await?? {
+            new.env = None;
+            new.request.env_names = self.request_of(by).await?.env_names;
+            new.request.env_names.extend(variables_given(&of_asker));
         }
         Ok(())
+    }
+
+    /// What a copy of the session has of what an agent has asked for: as a person has decided then, and a person is asked
+    /// anew where an agent asks for the copy. Makes the request fit.
+    pub(super) async fn passed_on(
+        &self,
+        of: &Summary,
+        to: Option<SessionId>,
+        request: &mut Request,
+    ) -> Result<Passed, CallError> {
+        let asks = match to {
+            Some(asker) => !self.rights_of(asker).await?.has_what_it_brings(),
+            None => false,
+        };
+        Ok(match of.asked() {
+            None => Passed::Nothing,
+            Some((_, false)) => {
+                request.mcp_config.clear();
+                Passed::Nothing
+            }
+            Some((_, true)) if asks => Passed::Asked,
+            Some((_, true)) => {
+                request.env_names.extend(variables_given(of));
+                Passed::All
+            }
+        })
     }
 
     /// The limits with which a session goes on that the agent of session `by` resumes.
@@ -237,6 +293,12 @@ impl Handle {
         };
         Ok(blocking(working_out).await??)
     }
+}
+
+/// The variables that an agent has asked for and that the session has.
+fn variables_given(of: &Summary) -> Vec<String> {
+    let given = of.asked().filter(|(_, has)| *has);
+    given.map(|(asked, _)| asked.variables.clone()).unwrap_or_default()
 }
 
 /// How many agents stand above a new session is known by the mark of the agent that asks. A number in its environment can

@@ -14,6 +14,7 @@ use crate::agent::launch::write_private;
 use crate::agent::project;
 use crate::agent_host::regular;
 use crate::runtime::settings::RuntimeSettings;
+use crate::session::asked::Asked;
 use crate::session::id::QuestionId;
 use crate::session::question::Answer;
 use crate::session::request::{PermissionMode, Request};
@@ -44,8 +45,23 @@ struct Decided {
     by: String,
 }
 
-/// What is recorded of the project of a new session: nothing if it starts nothing by itself, or is trusted elsewhere.
+/// What is recorded of what starts in a new session: nothing if nothing does, or it is trusted elsewhere. `environment` has
+/// nothing of what an agent asks for: that could name another record of trust.
 pub(super) fn settle(
+    settings: &RuntimeSettings,
+    request: &Request,
+    environment: &BTreeMap<String, String>,
+    asked: Option<Asked>,
+) -> Option<Project> {
+    let project = of_directory(settings, request, environment);
+    match (project, asked) {
+        (project, None) => project,
+        (None, Some(asked)) => Some(Project::of_asked(request.cwd.clone(), asked)),
+        (Some(project), asked) => Some(Project { asked, ..project }),
+    }
+}
+
+fn of_directory(
     settings: &RuntimeSettings,
     request: &Request,
     environment: &BTreeMap<String, String>,
@@ -65,6 +81,7 @@ pub(super) fn settle(
         digest: found.digest,
         starts: found.starts,
         decided,
+        asked: None,
     })
 }
 
@@ -86,11 +103,15 @@ fn remembered(file: &Path, root: &Path, digest: &str) -> Option<Decision> {
     found.map(|decided| decided.decision)
 }
 
-/// The project that an answer decides about, and what it decides; none where the question is another one.
+/// The project that an answer decides about, and what it decides; none where the question is another one, or nothing of it
+/// is remembered.
 pub(super) fn wish(asked: &Summary, question: QuestionId, answer: &Answer) -> Option<(Project, Decision)> {
     let is_asking = asked.lifecycle.trust.is_asking(question);
     match trust::wish(answer).filter(|_| is_asking)? {
-        Wish::Start(decision) => Some((asked.project.as_deref()?.clone(), decision)),
+        Wish::Start(decision) => {
+            let project = asked.project.as_deref()?;
+            project.remembered(decision).then(|| (project.clone(), decision))
+        }
         Wish::Cancel => None,
     }
 }
@@ -146,6 +167,8 @@ fn read(file: &Path) -> io::Result<Remembered> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::id::SessionId;
+    use crate::session::trust::Trust;
     use std::fs;
 
     struct Case {
@@ -178,8 +201,17 @@ mod tests {
         }
 
         fn settled(&self) -> Option<Project> {
+            self.settled_with(None)
+        }
+
+        fn settled_with(&self, asked: Option<Asked>) -> Option<Project> {
             let home = self.root.path().join("home").display().to_string();
-            settle(&self.settings, &self.request, &[("HOME".to_owned(), home)].into())
+            settle(
+                &self.settings,
+                &self.request,
+                &[("HOME".to_owned(), home)].into(),
+                asked,
+            )
         }
 
         fn remember(&self, decision: Decision) {
@@ -226,6 +258,22 @@ mod tests {
         case.settings.project_trust = Policy::Trust;
         case.request.permission_mode = None;
         assert_eq!(case.settled(), None);
+    }
+
+    #[test]
+    fn no_setting_and_nothing_remembered_gives_what_an_agent_asks_for() {
+        let mut case = Case::new();
+        let asked = || Asked::of(SessionId::new(), &[], vec!["A".into()]);
+        let trust = |case: &Case| Trust::of_new(case.settled_with(asked()).as_ref());
+        assert_eq!(case.settled_with(asked()).unwrap().decided, None);
+        case.remember(Decision::Run);
+        assert_eq!(case.settled_with(asked()).unwrap().decided, Some(Decision::Run));
+        for policy in [Policy::Ask, Policy::Trust, Policy::Ignore] {
+            case.settings.project_trust = policy;
+            assert_eq!(trust(&case), Trust::Due, "{policy:?}");
+        }
+        case.request.cwd = case.root.path().to_owned();
+        assert_eq!((case.settled(), trust(&case)), (None, Trust::Due));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::session::samples::{created, said};
 use jiff::Timestamp;
 
 const RULES: [&str; 4] = ["Edit", "Bash(ls:*)", "Bash(ls:*),Write", "Write"];
+const FILE: &str = "servers.json";
 const DIRECTORIES: [&str; 5] = ["/w", "/w/in", "/w-not", "/", "/other"];
 
 fn rights(mode: PermissionMode) -> Rights {
@@ -37,7 +38,7 @@ fn request() -> Request {
 fn refused(rights: &Rights, change: impl FnOnce(&mut Request)) -> Excess {
     let mut request = request();
     change(&mut request);
-    rights.admit(request, Brought::default()).unwrap_err()
+    rights.admit(request, None).unwrap_err()
 }
 
 fn modes() -> impl Strategy<Value = PermissionMode> {
@@ -69,13 +70,12 @@ prop_compose! {
         permission_mode in proptest::option::of(modes()), allowed_tools in some_of(&RULES),
         disallowed_tools in some_of(&RULES), cwd in proptest::sample::select(&DIRECTORIES[..]),
         add_dirs in some_of(&DIRECTORIES), max_budget_usd in proptest::option::of(0.01_f64..3.0),
-        mcp in any::<bool>(), allows in any::<bool>(), depth in 0_u32..5,
+        mcp_config in some_of(&["{}", FILE]), allows in any::<bool>(), depth in 0_u32..5, trust_project in any::<bool>(),
     ) -> Request {
         Request {
-            permission_mode, allowed_tools, disallowed_tools, max_budget_usd, depth,
+            permission_mode, allowed_tools, disallowed_tools, max_budget_usd, depth, mcp_config, trust_project,
             cwd: cwd.into(),
             add_dirs: add_dirs.into_iter().map(PathBuf::from).collect(),
-            mcp_config: if mcp { vec!["{}".to_owned()] } else { Vec::new() },
             on_question: if allows { OnQuestion::Allow } else { OnQuestion::Wait },
             ..request()
         }
@@ -85,11 +85,10 @@ prop_compose! {
 proptest! {
     #[test]
     fn what_is_admitted_is_never_more_than_the_rights(
-        rights in some_rights(), asked in some_request(), environment in any::<bool>(),
+        rights in some_rights(), asked in some_request(),
         default_budget_usd in proptest::option::of(0.01_f64..3.0),
     ) {
-        let brought = Brought { environment, default_budget_usd };
-        let Ok(got) = rights.admit(asked.clone(), brought) else { return Ok(()) };
+        let Ok(got) = rights.admit(asked.clone(), default_budget_usd) else { return Ok(()) };
         prop_assert!(got.asked_mode().is_within(rights.mode));
         prop_assert!(got.asked_mode().is_within(asked.asked_mode()), "nothing is widened either");
         prop_assert!(rights.disallowed_tools.iter().all(|rule| got.disallowed_tools.contains(rule)));
@@ -103,7 +102,8 @@ proptest! {
             prop_assert!(got.allowed_tools.iter().all(|rule| rights.allowed_tools.contains(rule)));
             let within = |path: &PathBuf| rights.directories.iter().any(|own| path.starts_with(own));
             prop_assert!(within(&got.cwd) && got.add_dirs.iter().all(within));
-            prop_assert!(got.mcp_config.is_empty() && !environment);
+            prop_assert!(got.mcp_config.iter().all(|config| config != FILE) && !got.trust_project);
+            prop_assert!(!rights.has_what_it_brings(), "a person is asked about the others");
             prop_assert!(got.on_question != OnQuestion::Allow || rights.on_question == OnQuestion::Allow);
         }
         // One below it gets no more than it has.
@@ -111,7 +111,7 @@ proptest! {
             mode: got.asked_mode(), allowed_tools: got.allowed_tools.clone(), disallowed_tools: got.disallowed_tools.clone(),
             ..rights.clone()
         };
-        if let Ok(next) = below.admit(asked, brought) {
+        if let Ok(next) = below.admit(asked, default_budget_usd) {
             prop_assert!(next.asked_mode().is_within(rights.mode));
             prop_assert!(rights.disallowed_tools.iter().all(|rule| next.disallowed_tools.contains(rule)));
         }
@@ -120,7 +120,7 @@ proptest! {
     #[test]
     fn what_names_nothing_more_is_admitted(rights in some_rights()) {
         let with_room = Rights { directories: vec!["/w".into()], left_usd: rights.left_usd.map(|left| left + 0.1), ..rights };
-        let plain = with_room.admit(request(), Brought::default());
+        let plain = with_room.admit(request(), None);
         prop_assert!(plain.is_ok(), "{:?}", plain);
     }
 
@@ -132,7 +132,7 @@ proptest! {
         for asked in asked {
             let rights = Rights { left_usd: Some(left(budget, spent, promised)), ..rights(PermissionMode::Default) };
             let asked = Request { max_budget_usd: asked, ..request() };
-            if let Ok(got) = rights.admit(asked, Brought::default()) {
+            if let Ok(got) = rights.admit(asked, None) {
                 promised += committed(got.max_budget_usd, 0.0, true);
             }
         }
@@ -159,20 +159,12 @@ fn each_excess_is_told_with_what_to_do() {
         ),
         (refused(&own, |r| r.on_question = OnQuestion::Allow), "on_question"),
         (
-            refused(&own, |r| r.mcp_config = vec!["{\"a\":1}".into()]),
-            "--mcp-config={\"a\":1}",
+            refused(&own, |r| r.mcp_config = vec!["{}".into(), FILE.into()]),
+            "\"servers.json\": give the JSON itself",
         ),
     ] {
         assert!(excess.to_string().contains(told), "{excess}");
     }
-    let mut with_env = request();
-    with_env.env_names = vec!["LD_PRELOAD".into()];
-    let brought = Brought {
-        environment: true,
-        ..Brought::default()
-    };
-    let told = own.admit(with_env, brought).unwrap_err().to_string();
-    assert!(told.contains("env LD_PRELOAD"), "{told}");
     let poor = |left| Rights {
         left_usd: Some(left),
         ..own.clone()
@@ -183,9 +175,21 @@ fn each_excess_is_told_with_what_to_do() {
 }
 
 #[test]
+fn what_a_person_is_asked_about_is_not_refused() {
+    for mode in PermissionMode::ALL {
+        let rights = rights(mode);
+        let mut asked = request();
+        asked.mcp_config = vec![r#"{"mcpServers": {"s": {"command": "x"}}}"#.into()];
+        assert_eq!(rights.admit(asked.clone(), None).unwrap().mcp_config, asked.mcp_config);
+        assert_eq!(rights.has_what_it_brings(), mode == PermissionMode::BypassPermissions);
+        assert_eq!(rights.has_what_it_brings(), rights.check_trust().is_ok(), "{mode:?}");
+    }
+}
+
+#[test]
 fn without_a_mode_it_is_no_wider_than_that_of_the_asker() {
     for own in PermissionMode::ALL {
-        let got = rights(own).admit(request(), Brought::default()).unwrap();
+        let got = rights(own).admit(request(), None).unwrap();
         assert_eq!(got.asked_mode(), own.narrower(PermissionMode::Default), "{own:?}");
     }
 }

@@ -47,16 +47,16 @@ pub enum Event {
         /// The id of the next message.
         uuid: Uuid,
     },
-    /// A session is to start in a project that nobody has trusted.
+    /// A session is to start with something that nobody has trusted.
     AskForTrust {
         /// What a person is asked.
         question: Question,
     },
-    /// Somebody answers our own question about the project.
+    /// Somebody answers our own question about that.
     AnswerForTrust {
         /// The answer.
         answered: Answered,
-        /// What is told where the session goes on without the project's settings.
+        /// What is told where the session goes on without it.
         notice: String,
     },
     /// The wait before the next attempt is over.
@@ -170,7 +170,7 @@ struct Surroundings<'a> {
 }
 
 fn start(life: &Lifecycle, fresh: Uuid, checkpoint: Option<Seq>) -> Decision {
-    // A person says first whether the project may start what it brings.
+    // A person says first whether it may start what it brings.
     if life.state != State::Queued || life.trust.is_open() {
         return Decision::default();
     }

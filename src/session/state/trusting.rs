@@ -1,4 +1,4 @@
-//! A person is asked whether a project may start what it brings, and the answer is carried out.
+//! A person is asked whether what a project brings may start, and what an agent asks for, and the answer is carried out.
 
 use super::decide::{Decision, Effect, change, ended, stop_sentence};
 use super::{Lifecycle, State, StateName};
@@ -7,7 +7,7 @@ use crate::session::outcome::{Outcome, StopFor};
 use crate::session::question::Question;
 use crate::session::trust::{self, Trust, Wish};
 
-/// A session is to start in a project that nobody has trusted.
+/// A session is to start with something that nobody has trusted.
 pub(super) fn ask(life: &Lifecycle, question: &Question) -> Decision {
     if life.state != State::Queued || life.trust != Trust::Due {
         return Decision::default();
@@ -16,7 +16,7 @@ pub(super) fn ask(life: &Lifecycle, question: &Question) -> Decision {
         change(
             life,
             StateName::Asking,
-            "nobody has trusted the project: a person is asked",
+            "a person is asked about what nobody has trusted",
         ),
         Entry::QuestionAsked(question.clone()),
     ];
@@ -27,7 +27,7 @@ pub(super) fn ask(life: &Lifecycle, question: &Question) -> Decision {
 }
 
 /// Our question is answered. One append, so that no crash comes in between. `notice` is told where the session goes on
-/// without the project's settings.
+/// without what was asked about.
 pub(super) fn answer(life: &Lifecycle, answered: &Answered, notice: &str) -> Decision {
     let question = answered.question_id;
     if life.state != State::Asking || !life.trust.is_asking(question) {
@@ -36,9 +36,9 @@ pub(super) fn answer(life: &Lifecycle, answered: &Answered, notice: &str) -> Dec
     let mut decision = match trust::wish(&answered.answer) {
         None => return Decision::default(),
         Some(Wish::Cancel) => ended(life, Outcome::Cancelled, stop_sentence(StopFor::Cancelled)),
-        Some(Wish::Start(trust::Decision::Run)) => go_on(life, "the project is trusted"),
+        Some(Wish::Start(trust::Decision::Run)) => go_on(life, "a person lets it start"),
         Some(Wish::Start(trust::Decision::Without)) => {
-            let mut decision = go_on(life, "the agent starts without the project's settings");
+            let mut decision = go_on(life, "the agent starts without what was asked about");
             let text = notice.to_owned();
             decision.entries.insert(0, Entry::Notice(Text { text }));
             decision

@@ -85,7 +85,7 @@ pub(in crate::web) struct NewSessionSchema {
     #[schema(pattern = r"^[^\u0000]*$")]
     append_system_prompt: Option<String>,
     /// MCP servers for the agent: a JSON object, or the path of a file that holds one. The file is read at once and a copy
-    /// is kept.
+    /// is kept. An agent gives the object itself, and a person is asked about it.
     #[schema(required = false, schema_with = plain_texts)]
     mcp_config: Vec<String>,
     /// The most agent turns.

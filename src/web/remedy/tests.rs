@@ -68,10 +68,9 @@ fn of_agents() -> impl Iterator<Item = CallError> {
             own: vec!["/v".into()],
         },
         Excess::AllowsQuestions,
-        Excess::OutsidePermissions {
-            what: "x",
-            argv: "y".into(),
-        },
+        Excess::TrustsProject,
+        Excess::NamesFile("x".into()),
+        Excess::LongQuestion { bytes: 2, most: 1 },
         Excess::Budget { asked: 2.0, left: 1.0 },
         Excess::Broke,
         Excess::Answer("x".into()),

@@ -74,6 +74,7 @@ fn project() -> Project {
         digest: "d".into(),
         starts: vec!["hook SessionStart: ./x.sh".into()],
         decided: None,
+        asked: None,
     }
 }
 
