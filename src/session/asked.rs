@@ -49,14 +49,17 @@ fn lines(config: &str) -> Vec<String> {
         return vec!["MCP configuration that cannot be read".to_owned()];
     };
     let of_member = |(name, value): (&String, &Value)| match value {
-        Value::Object(servers) if name == "mcpServers" => servers.iter().map(server).collect(),
+        Value::Object(servers) if name == "mcpServers" => {
+            servers.iter().map(|(name, value)| server(name, value)).collect()
+        }
         _ => vec![format!("MCP configuration {}: {value}", word(name))],
     };
     members.iter().flat_map(of_member).collect()
 }
 
-/// `MCP server db (stdio): npx -y db; env KEY`. What is not known is told as it stands.
-fn server((name, server): (&String, &Value)) -> String {
+/// A server whose secrets are masked, in a line: `MCP server db (stdio): npx -y db; env KEY`. What is not known is told as it
+/// stands.
+pub fn server(name: &str, server: &Value) -> String {
     let name = word(name);
     let Value::Object(members) = server else {
         return format!("MCP server {name}: {server}");

@@ -208,21 +208,21 @@ impl Project {
         let mut text = String::new();
         if self.is_in_question() {
             text = format!(
-                "Nobody has trusted {}. With an agent this starts by itself, without any permission:{}\n",
+                "The project {} is not trusted. With each agent it starts these, without asking for permission:{}\n",
                 self.root.display(),
                 listed(&self.starts)
             );
         }
         if let Some(asked) = &self.asked {
             text += &format!(
-                "The agent of session {} asks for this in the session, and no permission holds it:{}\n",
+                "The agent of session {} asks for these in the session. They run outside of its permissions:{}\n",
                 asked.by.short(),
                 listed(&asked.lines())
             );
         }
         text += "Run it?";
         if self.is_in_question() {
-            text += " Claude goes on ignoring the allow rules of the project until the project is trusted in Claude itself.";
+            text += " Claude itself ignores the allow rules of the project until you trust it there.";
         }
         text
     }
@@ -248,7 +248,7 @@ impl Project {
         let of_directory = self.is_in_question().then(|| self.told_without_directory());
         let of_asked = self.asked.as_ref().map(|asked| {
             format!(
-                "The agent starts without what the agent of session {} asked for, which nobody has let it have: {}.",
+                "The agent starts without what the agent of session {} asked for, because no person allowed it: {}.",
                 asked.by.short(),
                 asked.lines().join("; "),
             )
@@ -259,8 +259,8 @@ impl Project {
 
     fn told_without_directory(&self) -> String {
         format!(
-            "The agent starts without the settings of {}: nobody has trusted what the project starts by itself, such as: {}. \
-             To run it, start a session with --trust-project, or trust the project in Claude itself.",
+            "The agent starts without the settings of {}: the project is not trusted and starts things by itself, such as: {}. \
+             To run them, start a session with --trust-project, or trust the project in Claude itself.",
             self.root.display(),
             self.starts.first().map_or("hooks", String::as_str),
         )
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn what_an_agent_asks_for_is_listed_with_its_argv_in_one_question() {
-        let told = "asks for this in the session, and no permission holds it:\n  MCP server db (stdio): npx -y \"d b\"\n  \
+        let told = "asks for these in the session. They run outside of its permissions:\n  MCP server db (stdio): npx -y \"d b\"\n  \
                     env LD_PRELOAD\nRun it?";
         let alone = text_of(&Project::of_asked("/w".into(), asked()));
         assert!(
@@ -423,7 +423,7 @@ mod tests {
             text.contains("\n  hook SessionStart: ./x.sh\n  MCP server db: npx db\n"),
             "{text}"
         );
-        assert!(text.contains("ignoring the allow rules"), "{text}");
+        assert!(text.contains("ignores the allow rules"), "{text}");
         let choose = |label: &str| Answer::Choose {
             answers: [(text.clone(), label.to_owned())].into(),
         };

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::session::asked;
+use crate::session::secrets::masked_value;
+
 /// Settings that start a program each, besides those whose names end in one of [`ENDINGS`].
 const PROGRAMS: [&str; 3] = ["statusLine", "subagentStatusLine", "fileSuggestion"];
 
@@ -100,19 +103,14 @@ fn hooks(value: &Value) -> Vec<String> {
 
 /// `{"mcpServers": {"name": {"command": …, "args": […]}}}`. A file without that word holds the servers themselves.
 fn servers(name: &str, value: &Value) -> Vec<String> {
-    let server = |(name, server): (&String, &Value)| {
-        let arguments = server.get("args").and_then(Value::as_array).into_iter().flatten();
-        let words = server
-            .get("command")
-            .or_else(|| server.get("url"))
-            .into_iter()
-            .chain(arguments);
-        let words: Vec<String> = words.map(told).collect();
-        format!("MCP server {name}: {}", words.join(" "))
+    // All of it but the secrets: a helper for headers is a program too.
+    let server = |name: &str, server: &Value| {
+        let masked = masked_value(&server.to_string());
+        asked::server(name, masked.as_ref().unwrap_or(&Value::Null))
     };
     match value.as_object() {
-        Some(members) if name == "mcpServers" => members.iter().map(server).collect(),
-        Some(_) => vec![server((&name.to_owned(), value))],
+        Some(members) if name == "mcpServers" => members.iter().map(|(name, value)| server(name, value)).collect(),
+        Some(_) => vec![server(name, value)],
         None => Vec::new(),
     }
 }

@@ -97,7 +97,8 @@ fn what_starts_is_told_line_by_line_without_values() {
     world.write(
         "repo/.mcp.json",
         r#"{"mcpServers": {"db": {"command": "npx", "args": ["db", "-v"], "env": {"K": "s2"}},
-            "web": {"type": "http", "url": "https://x.example", "headers": {"H": "s3"}}}}"#,
+            "web": {"type": "http", "url": "https://x.example", "headers": {"H": "s3"},
+            "headersHelper": "./token.sh"}}}"#,
     );
     let found = world.look("repo").unwrap();
     assert_eq!(found.root, world.path.join("repo"));
@@ -109,8 +110,8 @@ fn what_starts_is_told_line_by_line_without_values() {
         "enabledPlugins: p@m (.claude/settings.local.json)",
         "statusLine: line\\u{1b}[2J\\nx (.claude/settings.local.json)",
         "sandbox: {\"ripgrep\":{\"command\":\"rg2\"}} (.claude/settings.local.json)",
-        "MCP server db: npx db -v (.mcp.json)",
-        "MCP server web: https://x.example (.mcp.json)",
+        "MCP server db (stdio): npx db -v; env K (.mcp.json)",
+        "MCP server web (http): https://x.example; headers H; headersHelper \"./token.sh\" (.mcp.json)",
     ] {
         assert!(found.starts.iter().any(|told| told == line), "{line} is not in\n{told}");
     }
