@@ -157,10 +157,7 @@ fn without_a_persons_word_nothing_of_what_an_agent_asks_for_is_there() {
     }
     for id in policies.iter().chain([&declined]) {
         let told = daemon.records_of(id, "notice")[0].to_string();
-        assert!(
-            told.contains("no person allowed it") && told.contains("npx"),
-            "{told}"
-        );
+        assert!(told.contains("no person allowed it") && told.contains("npx"), "{told}");
     }
     // What names no program is not asked about, and neither is a mark.
     let plain =
