@@ -124,7 +124,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Reads back what [`text`] or [`line`] made visible.
+/// Reads back what [`text`] or [`line()`] made visible.
 pub fn read(shown: &str) -> String {
     let mut text = String::with_capacity(shown.len());
     let mut rest = shown;
