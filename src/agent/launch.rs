@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
@@ -103,15 +104,19 @@ pub fn prepare(directory: &Path, plan: &LaunchPlan, side_files: &[SideFile]) -> 
 
 /// Reads the plan of an attempt that was prepared before, none where it was not.
 pub fn plan(directory: &Path) -> Result<Option<LaunchPlan>, LaunchError> {
-    let path = directory.join(files::LAUNCH);
-    match regular::read(&path) {
-        Ok(json) => serde_json::from_slice(&json)
+    read_json(directory.join(files::LAUNCH))
+}
+
+/// Reads a value from a file of JSON; none where there is no such file.
+pub fn read_json<T: DeserializeOwned>(path: PathBuf) -> Result<Option<T>, LaunchError> {
+    match regular::if_there(regular::read(&path)) {
+        Ok(None) => Ok(None),
+        Ok(Some(json)) => serde_json::from_slice(&json)
             .map(Some)
             .map_err(|error| LaunchError::Plan {
                 path,
                 why: error.to_string(),
             }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(LaunchError::Prepare { path, source }),
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::launch::{private_directory, write_private};
-use crate::agent_host::Secret;
+use crate::agent_host::{Secret, regular};
 use crate::session::id::Attempt;
 
 /// The secret of an attempt, which is made if there is none. It is on disk when this returns.
@@ -30,15 +30,9 @@ pub fn of(file: &Path, attempt: Attempt) -> io::Result<Option<Secret>> {
 }
 
 fn read(file: &Path) -> io::Result<BTreeMap<u32, Secret>> {
-    // A pipe in its place would be waited for.
-    let is_other = std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file());
-    if is_other {
-        return Err(io::Error::other(format!("{} is not a regular file", file.display())));
-    }
-    match std::fs::read(file) {
-        Ok(json) => serde_json::from_slice(&json).map_err(io::Error::other),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(error),
+    match regular::if_there(regular::read(file))? {
+        Some(json) => serde_json::from_slice(&json).map_err(io::Error::other),
+        None => Ok(BTreeMap::new()),
     }
 }
 

@@ -41,6 +41,15 @@ pub fn read_at_most(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What was looked for; none if nothing is there.
+pub fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Errors with its name if a pipe or a device lies in `directory` or, down to `depth`, below it. Folders of the name
 /// `passed_over` are not looked into.
 pub fn check(directory: &Path, depth: usize, passed_over: &str) -> io::Result<()> {
@@ -112,6 +121,8 @@ mod tests {
             assert!(told.starts_with(what), "{told}");
         }
         let file = root.path().join("file");
+        assert_eq!(if_there(read(&file)).unwrap(), None);
+        assert!(if_there(read(&pipe)).is_err(), "what cannot be read is not absent");
         fs::write(&file, "text").unwrap();
         assert_eq!(read_to_string(&file).unwrap(), "text");
         assert_eq!(read_at_most(&file, 4).unwrap(), b"text");

@@ -129,11 +129,11 @@ fn lay_out(repository: &Repository, commit: &str, place: &Path) -> io::Result<()
     write(&place.join("HEAD"), format!("{commit}\n").as_bytes())?;
     write(&place.join("info/attributes"), ATTRIBUTES.as_bytes())?;
     write(&place.join("config"), configuration(repository, commit).as_bytes())?;
-    match regular::read_at_most(&repository.own.join("index"), INDEX_BYTES_MAX) {
-        Ok(index) => write(&place.join("index"), &index)?,
+    let index = regular::read_at_most(&repository.own.join("index"), INDEX_BYTES_MAX);
+    match regular::if_there(index)? {
+        Some(index) => write(&place.join("index"), &index)?,
         // There is none in a repository whose files were never checked out.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => remove(&place.join("index"))?,
-        Err(error) => return Err(error),
+        None => remove(&place.join("index"))?,
     }
     link_shared_indexes(&repository.own, place)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::handle::CallError;
 use super::settings::RuntimeSettings;
-use crate::agent::launch::{LaunchError, private_directory, write_private};
+use crate::agent::launch::{LaunchError, private_directory, read_json, write_private};
 use crate::agent_host::place::Place;
 use crate::session::id::SessionId;
 use crate::session::request::Request;
@@ -31,15 +31,7 @@ pub(super) fn keep(settings: &RuntimeSettings, id: SessionId, places: &[Place]) 
 
 /// The directories that a session was accepted for; none of a session of an older version.
 pub(super) fn kept(settings: &RuntimeSettings, id: SessionId) -> Result<Vec<Place>, LaunchError> {
-    let path = settings.places_file(id);
-    match std::fs::read(&path) {
-        Ok(json) => serde_json::from_slice(&json).map_err(|error| LaunchError::Plan {
-            path,
-            why: error.to_string(),
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(LaunchError::Prepare { path, source }),
-    }
+    Ok(read_json(settings.places_file(id))?.unwrap_or_default())
 }
 
 fn place(path: &Path) -> Result<Place, CallError> {

@@ -14,7 +14,7 @@ use crate::agent::secrets;
 use crate::agent::transcript::{self, Seen};
 use crate::agent::wire::decode::TIMER_TOOLS;
 use crate::agent_host::protocol::LaunchPlan;
-use crate::agent_host::{self, Mark, regular};
+use crate::agent_host::{self, Mark};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::spans::span_of;
 use crate::runtime::{family, places, terms};
@@ -447,7 +447,7 @@ pub(in crate::runtime) fn given_environment(
     session: SessionId,
     has_asked: bool,
 ) -> Result<Option<BTreeMap<String, String>>, LaunchError> {
-    let given = variables(settings.environment_file(session))?;
+    let given = launch::read_json(settings.environment_file(session))?;
     let asked = match has_asked {
         true => asked_environment(settings, session)?,
         false => BTreeMap::new(),
@@ -465,21 +465,7 @@ pub(in crate::runtime) fn asked_environment(
     settings: &RuntimeSettings,
     session: SessionId,
 ) -> Result<BTreeMap<String, String>, LaunchError> {
-    Ok(variables(settings.asked_environment_file(session))?.unwrap_or_default())
-}
-
-/// The variables in a file; none where there is no such file.
-fn variables(path: PathBuf) -> Result<Option<BTreeMap<String, String>>, LaunchError> {
-    match regular::read(&path) {
-        Ok(json) => serde_json::from_slice(&json)
-            .map(Some)
-            .map_err(|error| LaunchError::Plan {
-                path,
-                why: error.to_string(),
-            }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(LaunchError::Prepare { path, source }),
-    }
+    Ok(launch::read_json(settings.asked_environment_file(session))?.unwrap_or_default())
 }
 
 /// The daemon's own environment. Variables that are no UTF-8 text are left out.

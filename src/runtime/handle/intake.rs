@@ -205,12 +205,12 @@ pub(super) fn copy_environment(
 
 /// Returns true if there was such a file.
 fn copy_file(settings: &RuntimeSettings, to: SessionId, old: &Path, new: &Path) -> Result<bool, CallError> {
-    match regular::read(old) {
-        Ok(bytes) => {
+    match regular::if_there(regular::read(old)) {
+        Ok(Some(bytes)) => {
             keep(settings, to, new, &bytes).map_err(|error| unwritten(settings, &error))?;
             Ok(true)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok(None) => Ok(false),
         Err(error) => Err(StoreError::Failed(format!("the session's files cannot be read: {error}")).into()),
     }
 }

@@ -157,10 +157,9 @@ pub(super) fn remember(file: &Path, project: &Project, decision: Decision, by: S
 }
 
 fn read(file: &Path) -> io::Result<Remembered> {
-    match regular::read(file) {
-        Ok(json) => Ok(serde_json::from_slice(&json)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Remembered::default()),
-        Err(error) => Err(error),
+    match regular::if_there(regular::read(file))? {
+        Some(json) => Ok(serde_json::from_slice(&json)?),
+        None => Ok(Remembered::default()),
     }
 }
 

@@ -383,10 +383,8 @@ fn last_line(path: &Path) -> io::Result<Option<Last>> {
 }
 
 fn lines(path: &Path) -> io::Result<Vec<String>> {
-    let file = match regular::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
+    let Some(file) = regular::if_there(regular::open(path))? else {
+        return Ok(Vec::new());
     };
     let lines = BufReader::new(file).split(b'\n');
     lines

@@ -115,11 +115,10 @@ impl Chain {
 
 /// Reads where the log ended: the number and the seal of its last line. None if there is nothing that the key has sealed.
 fn read_head(path: &Path, key: &ServerKey) -> io::Result<Option<(u64, String)>> {
-    let text = match regular::read(path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+    let Some(bytes) = regular::if_there(regular::read(path))? else {
+        return Ok(None);
     };
+    let text = String::from_utf8_lossy(&bytes);
     let words: Vec<&str> = text.split_whitespace().collect();
     let [n, last, seal] = words[..] else { return Ok(None) };
     let is_ours = key.has_sealed(HEAD, &[n, last], seal);
@@ -149,12 +148,8 @@ pub(super) fn verify(files: [&Path; 2], head: &Path, key: &ServerKey) -> io::Res
         sealed: 0,
     };
     for (is_oldest, path) in [(true, files[0]), (false, files[1])] {
-        let text = match regular::read(path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        for line in text.lines() {
+        let bytes = regular::if_there(regular::read(path))?.unwrap_or_default();
+        for line in String::from_utf8_lossy(&bytes).lines() {
             if let Err(why) = walk.step(line, is_oldest) {
                 return Ok(Err(format!("{}: {why}", path.display())));
             }

@@ -25,13 +25,12 @@ pub(super) type Changes<T> = watch::Receiver<Arc<Vec<T>>>;
 impl<T: Clone + Serialize + DeserializeOwned> Kept<T> {
     /// Reads the list; where there is no file it is empty.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let items = match regular::read(path) {
-            Ok(json) => serde_json::from_slice(&json).map_err(|error| {
+        let items = match regular::if_there(regular::read(path))? {
+            Some(json) => serde_json::from_slice(&json).map_err(|error| {
                 let told = format!("{} cannot be read: {error}", path.display());
                 io::Error::new(io::ErrorKind::InvalidData, told)
             })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
+            None => Vec::new(),
         };
         Ok(Self::with(path, items))
     }

@@ -25,16 +25,14 @@ pub(super) struct ServerKey([u8; KEY_BYTES]);
 impl ServerKey {
     /// Reads the key; none if there is no file. Errors if others can read it, or if it holds something else.
     pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
-        let mode = match fs::metadata(path) {
-            Ok(meta) => meta.mode() & 0o777,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+        let Some(file) = regular::if_there(fs::metadata(path))? else {
+            return Ok(None);
         };
         let unusable = |why: &str| {
             let told = format!("{} {why}: move it away, and a new one is made", path.display());
             io::Error::new(io::ErrorKind::InvalidData, told)
         };
-        if mode & 0o077 != 0 {
+        if file.mode() & 0o077 != 0 {
             return Err(unusable("can be read by others"));
         }
         let key = regular::read(path)?.try_into().map_err(|_| unusable("holds no key"))?;

@@ -367,7 +367,7 @@ impl Introductions {
             return true;
         };
         let path = session.to_str().ok().and_then(|id| self.path(id));
-        let text = path.and_then(|path| fs::read(path).ok()).unwrap_or_default();
+        let text = path.and_then(|path| regular::read(&path).ok()).unwrap_or_default();
         let owner: Option<Owner> = serde_json::from_slice(&text).ok();
         // Where a handler is served without our guard, nobody has a token.
         let signer = request.extensions().get::<Signer>();
@@ -379,16 +379,13 @@ impl Introductions {
 
     fn read(&self, id: &str) -> Result<Option<SessionState>, SessionStoreError> {
         let Some(path) = self.path(id) else { return Ok(None) };
-        match regular::read(&path) {
-            Ok(text) => {
-                // It is known so long from when it was last woken, not from when it was made.
-                let woken = fs::File::options().append(true).open(path);
-                let _ = woken.and_then(|file| file.set_modified(SystemTime::now()));
-                Ok(Some(serde_json::from_slice(&text)?))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let Some(text) = regular::if_there(regular::read(&path))? else {
+            return Ok(None);
+        };
+        // It is known so long from when it was last woken, not from when it was made.
+        let woken = fs::File::options().append(true).open(path);
+        let _ = woken.and_then(|file| file.set_modified(SystemTime::now()));
+        Ok(Some(serde_json::from_slice(&text)?))
     }
 
     fn write(&self, id: &str, state: &SessionState) -> Result<(), SessionStoreError> {
