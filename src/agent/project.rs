@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::transcript;
 use crate::agent_host::regular;
+use crate::session::hex::hex;
 
 mod starts;
 
@@ -172,10 +173,6 @@ fn of_file(path: &Path) -> io::Result<String> {
             length => hash.update(&buffer[..length]),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Place {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::cgroup::Cgroup;
 use super::proc::{self, environment_if_shown, pids};
 use super::protocol::{ATTEMPT_MARK, AgentProcess, LaunchPlan};
+use crate::session::hex::hex;
 use crate::session::id::{Attempt, SessionId};
 
 /// Bytes of randomness in a secret: 128 bits.
@@ -36,7 +37,7 @@ impl Secret {
     pub fn random() -> Self {
         let bytes: [u8; SECRET_BYTES] = rand::random();
         Self {
-            digits: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            digits: hex(&bytes),
             made_at_ticks: ticks_now(),
         }
     }

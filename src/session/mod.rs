@@ -3,7 +3,7 @@
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`] and [`umask`],
 //! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`],
 //! [`patience`], [`restart`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is recorded), [`summary`], [`effective`],
-//! [`timers`], [`login`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written),
+//! [`timers`], [`login`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`hex`] (how bytes are),
 //! [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is
 //! told first), [`clarify`], [`trust`] and [`asked`] (what may come before the work).
 
@@ -17,6 +17,7 @@ pub mod digest;
 pub mod effective;
 pub mod form;
 pub mod grant;
+pub mod hex;
 pub mod id;
 mod inputs;
 pub mod interruption;

@@ -1,8 +1,6 @@
 //! `Idempotency-Key`: a call that creates a session can be made again without creating another one, also after the
 //! daemon was restarted in between.
 
-use std::fmt::Write;
-
 use actix_web::http::header::{HeaderName, LOCATION};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value};
@@ -12,6 +10,7 @@ use super::Faces;
 use super::api::{Created, caller_name};
 use super::error::{Code, Problem};
 use crate::runtime::handle::CallError;
+use crate::session::hex::hex;
 use crate::session::request::Claim;
 use crate::session::summary::Summary;
 use crate::store::StoreError;
@@ -87,12 +86,7 @@ fn digest(path: &str, body: &Map<String, Value>) -> String {
     }
     let mut text = format!("{path}\n");
     write_sorted(&mut text, &Value::Object(body));
-    let bytes = Sha256::digest(text.as_bytes());
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        // A text takes every write.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 fn write_sorted(text: &mut String, value: &Value) {

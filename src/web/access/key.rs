@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 
 use crate::agent::launch::write_private;
 use crate::agent_host::regular;
+use crate::session::hex::hex;
 
 /// Bytes of the key.
 const KEY_BYTES: usize = 32;
@@ -59,8 +60,7 @@ impl ServerKey {
             keyed.update(part.as_bytes());
             keyed.update(&[0]);
         }
-        let bytes = keyed.finalize().into_bytes();
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&keyed.finalize().into_bytes())
     }
 
     /// True if this is the seal of `parts`; takes as long for a wrong one as for a right one.

@@ -56,6 +56,7 @@ use self::token::Fingerprint;
 pub use self::token::{Token, TokenError};
 use crate::agent::launch::private_directory;
 use crate::config::Settings;
+use crate::session::hex::hex;
 
 /// What the owner of this machine's token is called.
 const OWNER: &str = "owner";
@@ -76,7 +77,7 @@ impl Signer {
         let (caller, by) = (extensions.get::<Caller>()?, extensions.get::<SignedBy>()?);
         let print = Sha256::digest(format!("signer {} {}", caller.name, String::from(by.token)));
         Some(Self {
-            id: print.iter().map(|byte| format!("{byte:02x}")).collect(),
+            id: hex(&print),
             is_own: access.0.owner.is(&by.token),
         })
     }

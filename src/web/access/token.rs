@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::agent_host::regular;
+use crate::session::hex::hex;
 
 /// Hexadecimal digits of a token.
 const TOKEN_DIGITS: usize = 64;
@@ -87,7 +88,7 @@ impl Token {
     /// A token that nobody has had before.
     pub(super) fn random() -> Self {
         let bytes: [u8; TOKEN_DIGITS / 2] = rand::random();
-        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hex(&bytes))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -115,7 +116,7 @@ impl Fingerprint {
 
 impl From<Fingerprint> for String {
     fn from(fingerprint: Fingerprint) -> Self {
-        fingerprint.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&fingerprint.0)
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::session::grant::{Pick, Suggestion};
+use crate::session::hex::hex;
 use crate::session::question::{Answer, AnswerMismatch, Choice, Question, QuestionKind};
 use crate::session::summary::{Summary, cut};
 use crate::session::telling::{Telling, tell};
@@ -208,8 +209,7 @@ fn decision(offers: &[Suggestion], can_be_allowed: bool) -> Value {
 /// somebody fills the form in.
 fn grant_field(n: usize, offer: &Suggestion) -> String {
     let digest = Sha256::digest(&offer.words);
-    let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{GRANT_FIELD}{}_{short}", n + 1)
+    format!("{GRANT_FIELD}{}_{}", n + 1, hex(&digest[..4]))
 }
 
 /// The offers that were ticked. A field that no longer fits one names nothing that can be granted.

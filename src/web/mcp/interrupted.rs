@@ -23,6 +23,7 @@ use crate::agent::launch::write_private;
 use crate::agent_host::regular;
 use crate::runtime::Handle;
 use crate::runtime::feed::Item;
+use crate::session::hex::hex;
 use crate::session::id::{Seq, SessionId};
 use crate::web::remedy::told_to_model;
 
@@ -94,7 +95,7 @@ impl Notes {
         if !is_name(&call.mcp_session) || request.len() > REQUEST_BYTES_MAX {
             return None;
         }
-        let digits: String = request.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let digits = hex(request.as_bytes());
         Some(self.0.path(&format!("{}.{digits}", call.mcp_session)))
     }
 }
