@@ -21,11 +21,48 @@ use super::{disk, log};
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 16;
 
+/// The file of a socket that this process has bound.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Its device and inode.
+    file: (u64, u64),
+}
+
+impl SocketFile {
+    /// Binds a socket for its user alone, in place of whatever has its name.
+    pub(crate) fn bind(path: &Path) -> io::Result<(Self, UnixListener)> {
+        disk::create_parent(path)?;
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        let (path, file) = (path.to_owned(), file_at(path)?);
+        Ok((Self { path, file }, listener))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns true if the file is still there and ours.
+    pub(crate) fn is_there(&self) -> bool {
+        file_at(&self.path).is_ok_and(|file| file == self.file)
+    }
+
+    /// Removes the file, if it is ours.
+    pub(crate) fn remove(&self) {
+        if self.is_there() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
 /// Where the daemon knocks.
 pub(super) struct Door {
-    path: PathBuf,
-    /// Device and inode of the socket file that is ours.
-    file: (u64, u64),
+    file: SocketFile,
     /// Bound and not yet served.
     listener: Option<UnixListener>,
     server: Option<ServerHandle>,
@@ -34,9 +71,8 @@ pub(super) struct Door {
 impl Door {
     /// Binds the socket. A file in its place is stale, since whoever calls this holds the host's lock.
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        let (listener, file) = bind(path)?;
+        let (file, listener) = SocketFile::bind(path)?;
         Ok(Self {
-            path: path.to_owned(),
             file,
             listener: Some(listener),
             server: None,
@@ -69,40 +105,24 @@ impl Door {
 
     /// Binds anew if the socket file is gone or no longer ours. This ends every connection there is.
     pub(super) fn mend(&mut self, keeper: &Addr<Keeper>, spool: &Arc<File>) -> io::Result<()> {
-        if file_at(&self.path).is_ok_and(|file| file == self.file) {
+        if self.file.is_there() {
             return Ok(());
         }
-        log(format_args!(
-            "the socket {} has vanished, binding anew",
-            self.path.display()
-        ));
-        let (listener, file) = bind(&self.path)?;
+        let path = self.file.path();
+        log(format_args!("the socket {} has vanished, binding anew", path.display()));
+        let (file, listener) = SocketFile::bind(path)?;
         (self.listener, self.file) = (Some(listener), file);
         self.open(keeper, spool)
     }
 
     /// Removes the socket file, if it is ours.
     pub(super) fn remove(&self) {
-        if file_at(&self.path).is_ok_and(|file| file == self.file) {
-            let _ = fs::remove_file(&self.path);
-        }
+        self.file.remove();
     }
-}
-
-/// Binds a socket for its user alone, in place of whatever has its name, and answers which file it is.
-pub(crate) fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
-    disk::create_parent(path)?;
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok((listener, file_at(path)?))
 }
 
 /// Device and inode of what is at a path, links not followed.
-pub(crate) fn file_at(path: &Path) -> io::Result<(u64, u64)> {
+fn file_at(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
 }

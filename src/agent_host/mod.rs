@@ -77,7 +77,7 @@ use disk::Stored;
 pub(crate) use disk::{identity, tail};
 use keeper::Keeper;
 use listen::Door;
-pub(crate) use listen::{bind as bind_socket, file_at};
+pub(crate) use listen::SocketFile;
 pub use mark::Secret;
 pub(crate) use mark::{Mark, Marked, family_marks, marked_attempt, marks};
 use messages::Leave;

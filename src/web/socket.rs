@@ -3,17 +3,15 @@
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::agent_host::{bind_socket, file_at};
+use crate::agent_host::SocketFile;
 use crate::config::{Paths, make_private};
 
 /// The socket's file.
 pub(super) struct Door {
     paths: Paths,
-    path: PathBuf,
-    /// Device and inode of the socket file that is ours.
-    file: (u64, u64),
+    file: SocketFile,
 }
 
 impl Door {
@@ -24,9 +22,9 @@ impl Door {
             io::Error::other("the state directory is gone, or has too long a name, as has the directory of sockets");
         for path in paths.daemon_sockets() {
             match bind_at(&path) {
-                Ok((listener, file)) => {
+                Ok((file, listener)) => {
                     let paths = paths.clone();
-                    return Ok((Self { paths, path, file }, listener));
+                    return Ok((Self { paths, file }, listener));
                 }
                 Err(error) => why = io::Error::new(error.kind(), format!("{}: {error}", path.display())),
             }
@@ -36,12 +34,12 @@ impl Door {
 
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Returns true if the file is still there and ours.
     pub(super) fn is_there(&self) -> bool {
-        file_at(&self.path).is_ok_and(|file| file == self.file)
+        self.file.is_there()
     }
 
     /// Binds the socket anew, where it was or at another place.
@@ -53,25 +51,23 @@ impl Door {
 
     /// Removes the file, if it is ours.
     pub(super) fn remove(&self) {
-        if self.is_there() {
-            let _ = std::fs::remove_file(&self.path);
-        }
+        self.file.remove();
     }
 }
 
 /// Some file systems take a socket's file and no connection: it is tried.
-fn bind_at(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+fn bind_at(path: &Path) -> io::Result<(SocketFile, UnixListener)> {
     if let Some(parent) = path.parent() {
         make_private(parent).map_err(io::Error::other)?;
     }
-    let (listener, file) = bind_socket(path)?;
+    let (file, listener) = SocketFile::bind(path)?;
     let tried = UnixStream::connect(path).and_then(|_client| listener.accept());
     if let Err(error) = tried {
-        let _ = std::fs::remove_file(path);
+        file.remove();
         return Err(error);
     }
     listener.set_nonblocking(true)?;
-    Ok((listener, file))
+    Ok((file, listener))
 }
 
 #[cfg(test)]
