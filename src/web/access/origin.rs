@@ -52,15 +52,19 @@ impl Origins {
 
     /// An origin without a port is another server's: ours would have to be 80. No page is served by the socket.
     fn check_origin(&self, way: Way, headers: &HeaderMap) -> Result<(), Problem> {
-        let origin = match single(headers, &ORIGIN) {
-            Ok(None) => return Ok(()),
-            Ok(Some(origin)) => origin.strip_prefix("http://").and_then(split_authority),
-            Err(Repeated) => None,
-        };
-        match origin.filter(|_| way == Way::Port) {
-            Some((name, port)) if is_this_machine(name) && port.unwrap_or(80) == self.port => Ok(()),
-            _ => Err(foreign()),
-        }
+        check_origin(headers, "http://", |named| match split_authority(named) {
+            Some((name, port)) => way == Way::Port && is_this_machine(name) && port.unwrap_or(80) == self.port,
+            None => false,
+        })
+    }
+}
+
+/// Refuses the pages of origins other than `scheme` with an authority that `is_ours`. What is no page tells no origin.
+pub(super) fn check_origin(headers: &HeaderMap, scheme: &str, is_ours: impl Fn(&str) -> bool) -> Result<(), Problem> {
+    match single(headers, &ORIGIN) {
+        Ok(None) => Ok(()),
+        Ok(Some(origin)) if origin.strip_prefix(scheme).is_some_and(is_ours) => Ok(()),
+        Ok(Some(_)) | Err(Repeated) => Err(foreign()),
     }
 }
 
@@ -92,7 +96,7 @@ fn is_navigation(headers: &HeaderMap) -> bool {
     matches!(single(headers, &SEC_FETCH_MODE), Ok(Some("navigate")))
 }
 
-pub(super) fn foreign() -> Problem {
+fn foreign() -> Problem {
     Problem::new(Code::ForeignOrigin, "pages of other origins may not call this daemon")
 }
 

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
-use actix_web::http::header::{HeaderMap, ORIGIN};
+use actix_web::http::header::HeaderMap;
 
-use super::origin::{check_site, foreign, host_of, single, split_authority};
+use super::origin::{check_origin, check_site, host_of, split_authority};
 use crate::agent::launch::write_private;
 use crate::agent_host::regular;
 use crate::config::{PageAddress, PageHost, ServerSettings};
+use crate::session::hex::hex;
 use crate::web::error::Problem;
 
 /// Bytes of randomness in the page's name.
@@ -55,11 +56,7 @@ impl Site {
     /// Errors if a request to this place comes from a page of another one.
     pub(super) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         let scheme = if self.address.is_secure { "https://" } else { "http://" };
-        match single(headers, &ORIGIN) {
-            Ok(None) => {}
-            Ok(Some(origin)) if origin.strip_prefix(scheme).is_some_and(|named| self.is(named)) => {}
-            Ok(Some(_)) | Err(_) => return Err(foreign()),
-        }
+        check_origin(headers, scheme, |named| self.is(named))?;
         check_site(method, headers)
     }
 
@@ -90,8 +87,7 @@ fn name(path: &Path) -> io::Result<String> {
         Err(error) => return Err(error),
     }
     let bytes: [u8; NAME_BYTES] = rand::random();
-    let label: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("{label}{NAME_END}");
+    let name = format!("{}{NAME_END}", hex(&bytes));
     write_private(path, name.as_bytes())?;
     Ok(name)
 }
