@@ -176,15 +176,8 @@ impl Cgroup {
 
     /// All processes in it and below. One that was never made, or is gone, has none.
     pub(super) fn processes(&self) -> Vec<i32> {
-        let mut found = Vec::new();
-        let mut left = vec![self.path.clone()];
-        while let Some(path) = left.pop() {
-            found.extend(processes_in(&path).unwrap_or_default());
-            let below = fs::read_dir(&path).into_iter().flatten().flatten();
-            let is_cgroup = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-            left.extend(below.filter(is_cgroup).map(|entry| entry.path()));
-        }
-        found
+        let each = self.with_all_below().into_iter();
+        each.flat_map(|path| processes_in(&path).unwrap_or_default()).collect()
     }
 
     /// Kills all processes in it at once, those too that are just being started.
@@ -197,18 +190,23 @@ impl Cgroup {
 
     /// Removes it. The kernel keeps one that has processes.
     pub(super) fn remove(&self) {
-        let mut below = vec![self.path.clone()];
-        let mut at = 0;
-        while at < below.len() {
-            let entries = fs::read_dir(&below[at]).into_iter().flatten().flatten();
-            let is_cgroup = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let inner: Vec<_> = entries.filter(is_cgroup).map(|entry| entry.path()).collect();
-            below.extend(inner);
-            at += 1;
-        }
-        for path in below.iter().rev() {
+        for path in self.with_all_below().iter().rev() {
             let _ = fs::remove_dir(path);
         }
+    }
+
+    /// Its directory and those of all cgroups below, each before its own.
+    fn with_all_below(&self) -> Vec<PathBuf> {
+        let mut found = vec![self.path.clone()];
+        let mut at = 0;
+        while at < found.len() {
+            let entries = fs::read_dir(&found[at]).into_iter().flatten().flatten();
+            let is_cgroup = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let below: Vec<_> = entries.filter(is_cgroup).map(|entry| entry.path()).collect();
+            found.extend(below);
+            at += 1;
+        }
+        found
     }
 }
 
