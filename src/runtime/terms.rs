@@ -6,7 +6,7 @@ use crate::session::effective::Effective;
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;
-use crate::store::{PAGE_RECORDS_MAX, Store, StoreError};
+use crate::store::{Store, StoreError, each_record};
 
 /// The terms that are in force in a session.
 pub(super) fn in_force<'a>(store: &dyn Store, summary: &'a Summary) -> Result<Cow<'a, Effective>, StoreError> {
@@ -21,20 +21,12 @@ pub(super) fn in_force<'a>(store: &dyn Store, summary: &'a Summary) -> Result<Co
 /// The terms that held in a session at the record `at`, as its journal tells them. Returns none if it has no journal.
 pub(super) fn at(store: &dyn Store, id: SessionId, at: Seq) -> Result<Option<Effective>, StoreError> {
     let mut summary: Option<Summary> = None;
-    let mut after = Seq::default();
-    while after < at {
-        let page = store.records(id, after, PAGE_RECORDS_MAX)?;
-        let Some(last) = page.last() else { break };
-        after = last.seq;
-        for record in page.iter().filter(|record| record.seq <= at) {
-            match (record.entry(), &mut summary) {
-                (Ok(Entry::SessionCreated(created)), None) => {
-                    summary = Some(Summary::new(id, &created, record.at));
-                }
-                (Ok(entry), Some(summary)) => summary.apply(&entry, record.at),
-                (Ok(_) | Err(_), _) => {}
-            }
+    each_record(store, id, Seq::default(), at, |record| {
+        match (record.entry(), &mut summary) {
+            (Ok(Entry::SessionCreated(created)), None) => summary = Some(Summary::new(id, &created, record.at)),
+            (Ok(entry), Some(summary)) => summary.apply(&entry, record.at),
+            (Ok(_) | Err(_), _) => {}
         }
-    }
+    })?;
     Ok(summary.map(|summary| summary.effective))
 }

@@ -323,6 +323,23 @@ pub trait Store: Send + Sync + 'static {
     fn close(&self);
 }
 
+/// Shows `take` the records of a session above `after` and up to `upto`, in order, page by page. Reads on the caller's thread.
+pub fn each_record(
+    store: &dyn Store,
+    session_id: SessionId,
+    mut after: Seq,
+    upto: Seq,
+    mut take: impl FnMut(&Stored),
+) -> Result<(), StoreError> {
+    while after < upto {
+        let page = store.records(session_id, after, PAGE_RECORDS_MAX)?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        page.iter().filter(|record| record.seq <= upto).for_each(&mut take);
+    }
+    Ok(())
+}
+
 /// Locks. What a panicking thread left behind is used as it is: nothing that changes a value of ours panics halfway.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

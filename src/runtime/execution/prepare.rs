@@ -33,7 +33,7 @@ use crate::session::request::{OriginHow, Request};
 use crate::session::secrets::is_masked;
 use crate::session::summary::Summary;
 use crate::session::trust::{Decision, Project};
-use crate::store::{PAGE_RECORDS_MAX, Store, StoreError};
+use crate::store::{PAGE_RECORDS_MAX, Store, StoreError, each_record};
 
 /// How many of a journal's last records are read for what an agent is told of them. They are read at once, so this
 /// bounds the time that takes, not what is told.
@@ -415,16 +415,11 @@ fn interruption(
 }
 
 fn take_tail(store: &dyn Store, session: SessionId, head: Seq, mut take: impl FnMut(&Entry)) -> Result<(), StoreError> {
-    let mut after = Seq(head.0.saturating_sub(TAIL_RECORDS));
-    loop {
-        let page = store.records(session, after, PAGE_RECORDS_MAX)?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = last.seq;
-        // A record that this version cannot read is left out of the story.
-        page.iter()
-            .filter_map(|record| record.entry().ok())
-            .for_each(|entry| take(&entry));
-    }
+    let after = Seq(head.0.saturating_sub(TAIL_RECORDS));
+    // A record that this version cannot read is left out of the story.
+    each_record(store, session, after, Seq(u64::MAX), |record| {
+        record.entry().iter().for_each(&mut take);
+    })
 }
 
 /// The environment that agents of this session get before what each attempt adds: the one its creator gave, or the
