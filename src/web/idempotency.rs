@@ -134,12 +134,7 @@ mod tests {
                 request = request.append_header((KEY_HEADER, *key));
             }
             let request = request.to_http_request();
-            request.extensions_mut().insert(Caller {
-                name: "ci".to_owned(),
-                role: Role::Operator,
-                csrf: None,
-                agent: None,
-            });
+            request.extensions_mut().insert(Caller::holding("ci", Role::Operator));
             claim(&request, &Map::new()).map(|claim| claim.map(|claim| claim.key))
         };
         assert_eq!(claim_of(&[]), Ok(None));

@@ -147,12 +147,7 @@ impl Entry {
 
     /// A call that was not let through just now; the caller is none if nothing says who called.
     pub(super) fn refused(caller: Option<&Caller>, face: Face, method: &str, route: &str, reason: &str) -> Self {
-        let nobody = Caller {
-            name: NOBODY.to_owned(),
-            role: Role::Viewer,
-            csrf: None,
-            agent: None,
-        };
+        let nobody = Caller::holding(NOBODY, Role::Viewer);
         Self {
             role: caller.map(|caller| caller.role),
             reason: Some(reason.to_owned()),
@@ -470,12 +465,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     fn entry(route: &str) -> Entry {
-        let caller = Caller {
-            name: "ci".into(),
-            role: Role::Operator,
-            csrf: None,
-            agent: None,
-        };
+        let caller = Caller::holding("ci", Role::Operator);
         Entry::now(&caller, Face::Api, "POST", route, Outcome::Done)
     }
 

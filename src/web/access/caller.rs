@@ -58,6 +58,16 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Who calls with a token of this name and role.
+    pub(in crate::web) fn holding(name: impl Into<String>, role: Role) -> Self {
+        Self {
+            name: name.into(),
+            role,
+            csrf: None,
+            agent: None,
+        }
+    }
+
     /// Who made a request; none where the guard did not let it through.
     pub(in crate::web) fn of(request: &HttpRequest) -> Option<Self> {
         request.extensions().get().cloned()

@@ -104,14 +104,7 @@ impl Access {
 
     fn of_token(&self, token: Fingerprint, now: Timestamp) -> Option<(Caller, SignedBy)> {
         let (name, role) = self.holder(&token, now)?;
-        let (csrf, agent) = (None, None);
-        let caller = Caller {
-            name,
-            role,
-            csrf,
-            agent,
-        };
-        Some((caller, SignedBy { token, cookie: None }))
+        Some((Caller::holding(name, role), SignedBy { token, cookie: None }))
     }
 
     /// Cookies count at the page's own place alone. Others can set cookies of our name: they are passed over.
@@ -126,14 +119,11 @@ impl Access {
             let cookie = Fingerprint::of(value);
             let token = self.0.sign_ins.token_of(&cookie, now)?;
             let (name, role) = self.holder(&token, now)?;
-            let csrf = Some(self.csrf_token(value));
-            let (cookie, agent) = (Some(cookie), None);
             let caller = Caller {
-                name,
-                role,
-                csrf,
-                agent,
+                csrf: Some(self.csrf_token(value)),
+                ..Caller::holding(name, role)
             };
+            let cookie = Some(cookie);
             Some((caller, SignedBy { token, cookie }))
         })
     }

@@ -128,12 +128,7 @@ async fn sign_in(
         beginning.0.sign_ins.begin(token, by, now, is_token)
     };
     let given = kept(web::block(begin).await)?;
-    let caller = Caller {
-        name,
-        role,
-        csrf: None,
-        agent: None,
-    };
+    let caller = Caller::holding(name, role);
     let entry = Entry::now(
         &caller,
         Face::Page,

@@ -80,12 +80,7 @@ pub(in crate::web) fn caller_of(peer: &Peer) -> Result<Caller, Problem> {
                     or call the TCP port with a token";
         return Err(Problem::new(Code::ForeignUser, told));
     }
-    Ok(Caller {
-        name: OWNER.to_owned(),
-        role: Role::Admin,
-        csrf: None,
-        agent: None,
-    })
+    Ok(Caller::holding(OWNER, Role::Admin))
 }
 
 /// A descriptor of the process that connected: from the kernel itself, or from a kernel before 6.5 by the process's id.

@@ -120,12 +120,7 @@ mod tests {
     #[test]
     fn what_a_route_refuses_is_told_apart_by_its_route() {
         let (all, now) = (Refusals::default(), Instant::now());
-        let ci = Caller {
-            name: "ci".to_owned(),
-            role: Role::Operator,
-            csrf: None,
-            agent: None,
-        };
+        let ci = Caller::holding("ci", Role::Operator);
         let take = |route: &str| all.take(Entry::now(&ci, Face::Api, "POST", route, Outcome::Refused), now);
         assert!(take("/a").is_some() && take("/b").is_some());
         assert!(take("/a").is_none() && take("/b").is_none());
