@@ -145,7 +145,7 @@ pub(super) async fn cancel(
 ) -> Result<HttpResponse, Problem> {
     let by = client(&request)?;
     let id = faces.handle.resolve(&id).await?;
-    Ok(going_on(&*faces.handle.cancel_as(asker(&request), id, by).await?))
+    Ok(going_on(&*faces.handle.cancel(asker(&request), id, by).await?))
 }
 
 /// `POST /api/sessions/{id}/questions/{question}/answer`: the first answer wins.
@@ -173,7 +173,7 @@ pub(super) async fn answer(
     let id = faces.handle.resolve(&id).await?;
     let answered = faces
         .handle
-        .answer_as(asker(&request), id, question, answer.into_inner(), by);
+        .answer(asker(&request), id, question, answer.into_inner(), by);
     Ok(shown(&*answered.await?))
 }
 

@@ -175,9 +175,7 @@ pub(super) async fn resume(
         at: at.map(Seq),
         limits,
     };
-    Ok(going_on(
-        &*faces.handle.resume_as(asker(&request), id, going, by).await?,
-    ))
+    Ok(going_on(&*faces.handle.resume(asker(&request), id, going, by).await?))
 }
 
 /// `POST /api/sessions/{id}/fork`: a new session in a copy of the conversation.

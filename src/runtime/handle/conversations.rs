@@ -97,32 +97,10 @@ impl Handle {
         blocking(looking).await?
     }
 
-    /// Goes on with an ended session, from its end or from the checkpoint `at`, with new `limits`; answered when that is on
-    /// disk. Each limit that is not given stays as it is; turns and time count anew, money over the whole session.
+    /// Goes on with an ended session; answered when that is on disk. Turns and time count anew, money over the whole
+    /// session. The agent of session `asker`, where one asks, goes on with those that it has asked for, and they may have
+    /// no more than its own session has by now.
     pub async fn resume(
-        &self,
-        id: SessionId,
-        instruction: Option<String>,
-        at: Option<Seq>,
-        limits: Limits,
-        by: String,
-    ) -> Result<Arc<Summary>, CallError> {
-        self.resume_as(
-            None,
-            id,
-            Going {
-                instruction,
-                at,
-                limits,
-            },
-            by,
-        )
-        .await
-    }
-
-    /// The same for the agent of session `asker`, where one asks: it goes on with those that it has asked for, and they
-    /// may have no more than its own session has by now.
-    pub async fn resume_as(
         &self,
         asker: Option<SessionId>,
         id: SessionId,

@@ -3,40 +3,20 @@
 use super::*;
 
 impl Handle {
-    /// Cancels a session; answered when that is on disk. A repeated cancel is accepted quietly.
-    pub async fn cancel(&self, id: SessionId, by: String) -> Result<Arc<Summary>, CallError> {
+    /// Cancels a session; answered when that is on disk. A repeated cancel is accepted quietly. The agent of session
+    /// `asker`, where one cancels, cancels those that it has asked for.
+    pub async fn cancel(&self, asker: Option<SessionId>, id: SessionId, by: String) -> Result<Arc<Summary>, CallError> {
+        if let Some(asker) = asker {
+            self.check_kin(asker, id).await?;
+        }
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Cancel { session: id, by, reply });
         self.written(id, answer).await
     }
 
-    /// The same for the agent of session `asker`, where one cancels: it cancels those that it has asked for.
-    pub async fn cancel_as(
-        &self,
-        asker: Option<SessionId>,
-        id: SessionId,
-        by: String,
-    ) -> Result<Arc<Summary>, CallError> {
-        if let Some(asker) = asker {
-            self.check_kin(asker, id).await?;
-        }
-        self.cancel(id, by).await
-    }
-
-    /// Answers a question; answered when that is on disk. The first answer wins.
+    /// Answers a question; answered when that is on disk. The first answer wins. The agent of session `asker`, where one
+    /// answers, answers those that it has asked for, and gives no more than its own session has.
     pub async fn answer(
-        &self,
-        id: SessionId,
-        question: QuestionId,
-        answer: Answer,
-        by: String,
-    ) -> Result<Arc<Summary>, CallError> {
-        self.answer_as(None, id, question, answer, by).await
-    }
-
-    /// The same for the agent of session `asker`, where one answers: it answers those that it has asked for, and gives no
-    /// more than its own session has.
-    pub async fn answer_as(
         &self,
         asker: Option<SessionId>,
         id: SessionId,

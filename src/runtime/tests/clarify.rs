@@ -3,10 +3,9 @@
 use super::agent::{Agent, Script, script};
 use super::faults::{Case, tells_each_once};
 use super::world::{HOUR, SECOND, World, pass, simulate};
-use crate::runtime::handle::CallError;
+use crate::runtime::handle::{CallError, Going};
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::journal::Entry;
-use crate::session::limits::Limits;
 use crate::session::outcome::Outcome;
 use crate::session::question::Answer;
 use crate::session::request::{OnQuestion, PermissionMode, Request};
@@ -54,7 +53,10 @@ async fn answer(world: &World, id: SessionId, question: QuestionId, label: &str)
         answers: [("Which?".to_owned(), label.to_owned())].into(),
     };
     let handle = world.handle();
-    handle.answer(id, question, answer, "a test".into()).await.map(drop)
+    handle
+        .answer(None, id, question, answer, "a test".into())
+        .await
+        .map(drop)
 }
 
 fn count(world: &World, id: SessionId, kind: &str) -> usize {
@@ -152,11 +154,11 @@ fn a_session_cancelled_while_it_asks_finds_out_anew_when_it_is_resumed() {
         let world = World::new(analyst(AMBIGUOUS));
         let id = world.create(to_clarify).await;
         world.shown(id, "awaiting_input").await;
-        world.handle().cancel(id, "a test".into()).await.unwrap();
+        world.handle().cancel(None, id, "a test".into()).await.unwrap();
         assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
         world
             .handle()
-            .resume(id, None, None, Limits::default(), "a test".into())
+            .resume(None, id, Going::default(), "a test".into())
             .await
             .unwrap();
         let asked = world.shown(id, "awaiting_input").await;

@@ -2,10 +2,9 @@
 
 use super::agent::{Agent, script};
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
-use crate::runtime::handle::CallError;
+use crate::runtime::handle::{CallError, Going};
 use crate::runtime::settings::RuntimeSettings;
 use crate::session::id::{QuestionId, SessionId};
-use crate::session::limits::Limits;
 use crate::session::outcome::{Cause, Outcome};
 use crate::session::question::Answer;
 use crate::session::request::Request;
@@ -29,9 +28,12 @@ fn an_answer_to_a_session_that_is_being_ended_is_refused() {
         }));
         let id = world.create(|_| {}).await;
         world.shown(id, "awaiting_input").await;
-        world.handle().cancel(id, "a test".into()).await.unwrap();
+        world.handle().cancel(None, id, "a test".into()).await.unwrap();
         assert_eq!(world.shown(id, "stopping").await.questions.len(), 1);
-        let answer = world.handle().answer(id, QuestionId(1), ALLOW, "a test".into()).await;
+        let answer = world
+            .handle()
+            .answer(None, id, QuestionId(1), ALLOW, "a test".into())
+            .await;
         assert_eq!(answer.err(), Some(CallError::BeingEnded));
         assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
         let journal = world.journal(id);
@@ -84,7 +86,7 @@ fn a_cancel_that_comes_while_a_session_is_being_created_is_carried_out() {
                 pass(SECOND).await;
                 world.acknowledge();
             };
-            let (cancelled, ()) = tokio::join!(handle.cancel(id, "a test".into()), acknowledging);
+            let (cancelled, ()) = tokio::join!(handle.cancel(None, id, "a test".into()), acknowledging);
             cancelled.map(|_| id)
         };
         let (created, cancelled) = tokio::join!(world.try_create(|_| {}), cancelling);
@@ -214,7 +216,7 @@ fn a_cancel_ends_a_session_wherever_it_stands_and_it_stays_ended_over_a_restart(
             }
             let id = world.create(|_| {}).await;
             world.shown(id, state).await;
-            world.handle().cancel(id, "a test".into()).await.unwrap();
+            world.handle().cancel(None, id, "a test".into()).await.unwrap();
             world.restart();
             assert_eq!(world.ended(id).await.0, Outcome::Cancelled, "{state}");
             let attempts = world.summary(id).lifecycle.attempt;
@@ -241,8 +243,18 @@ fn a_session_is_resumed_once_and_only_when_it_has_ended() {
         let id = world.create(|_| {}).await;
         world.until(id, |summary| summary.work.open_tool().is_some()).await;
         let handle = world.handle();
-        handle.cancel(id, "a test".into()).await.unwrap();
-        let resume = || handle.resume(id, Some("go on".into()), None, Limits::default(), "a test".into());
+        handle.cancel(None, id, "a test".into()).await.unwrap();
+        let resume = || {
+            handle.resume(
+                None,
+                id,
+                Going {
+                    instruction: Some("go on".into()),
+                    ..Going::default()
+                },
+                "a test".into(),
+            )
+        };
         let early = resume().await;
         let is_refused = |result: &Result<_, CallError>| matches!(result, Err(CallError::Denied(Denied::StillLive(_))));
         assert!(is_refused(&early.map(drop)));
@@ -283,7 +295,7 @@ fn a_cancel_that_the_daemon_did_not_live_to_carry_out_is_carried_out_by_the_next
         let mut world = World::new(script(works_on));
         let id = world.create(|_| {}).await;
         world.until(id, |summary| summary.work.open_tool().is_some()).await;
-        world.handle().cancel(id, "a test".into()).await.unwrap();
+        world.handle().cancel(None, id, "a test".into()).await.unwrap();
         world.restart();
         assert_eq!(world.summary(id).shown_state(), "stopping");
         is_cancelled_soon(&world, id).await;
@@ -297,7 +309,7 @@ fn a_cancel_that_comes_before_the_start_is_acknowledged_ends_the_agent() {
         world.fail_at(2, Fault::AcknowledgedLate);
         let id = world.create(|_| {}).await;
         world.shown(id, "starting").await;
-        world.handle().cancel(id, "a test".into()).await.unwrap();
+        world.handle().cancel(None, id, "a test".into()).await.unwrap();
         world.acknowledge();
         is_cancelled_soon(&world, id).await;
     });
@@ -332,12 +344,20 @@ fn a_session_that_is_resumed_while_its_end_is_written_down_goes_on() {
                 .until(id, |summary| summary.lifecycle.state.outcome().is_some())
                 .await;
             let resumed = handle
-                .resume(id, Some("go on".into()), None, Limits::default(), "a test".into())
+                .resume(
+                    None,
+                    id,
+                    Going {
+                        instruction: Some("go on".into()),
+                        ..Going::default()
+                    },
+                    "a test".into(),
+                )
                 .await;
             world.acknowledge();
             resumed
         };
-        let (cancelled, resumed) = tokio::join!(handle.cancel(id, "a test".into()), resuming);
+        let (cancelled, resumed) = tokio::join!(handle.cancel(None, id, "a test".into()), resuming);
         assert!(cancelled.is_ok() && resumed.is_ok(), "{cancelled:?} {resumed:?}");
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
     });
@@ -349,7 +369,7 @@ fn a_session_that_was_cancelled_while_it_waited_takes_no_place_in_the_queue() {
         let world = without_slots(|settings| settings.queued_sessions_max = 1).await;
         let id = world.create(|_| {}).await;
         assert_eq!(world.try_create(|_| {}).await.err(), Some(CallError::QueueFull(1)));
-        world.handle().cancel(id, "a test".into()).await.unwrap();
+        world.handle().cancel(None, id, "a test".into()).await.unwrap();
         let next = world.create(|_| {}).await;
         assert_eq!(world.ended(next).await.0, Outcome::Completed);
     });
@@ -366,14 +386,22 @@ fn a_session_is_not_resumed_while_another_one_works_in_its_conversation() {
         let conversation = world.until(id, |summary| summary.work.open_tool().is_some()).await;
         let agent_session_id = conversation.lifecycle.agent_session_id.expect("it has begun");
         let handle = world.handle();
-        handle.cancel(id, "a test".into()).await.unwrap();
+        handle.cancel(None, id, "a test".into()).await.unwrap();
         world.ended(id).await;
         let importing = handle.import(agent_session_id.to_string(), world.new_session(|_| {}));
         let owner = importing.await.unwrap().session_id;
         world.shown(owner, "running").await;
         let resume = async || {
             handle
-                .resume(id, Some("go on".into()), None, Limits::default(), "a test".into())
+                .resume(
+                    None,
+                    id,
+                    Going {
+                        instruction: Some("go on".into()),
+                        ..Going::default()
+                    },
+                    "a test".into(),
+                )
                 .await
         };
         let owned = CallError::Owned {

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 
 use super::agent::{Agent, Script, script};
 use super::world::{SECOND, World, pass, simulate};
-use crate::runtime::handle::CallError;
+use crate::runtime::handle::{CallError, Going};
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::Entry;
-use crate::session::limits::Limits;
 use crate::session::message::InputState;
 use crate::session::outcome::Outcome;
 use crate::session::request::{OnQuestion, Request};
@@ -248,12 +247,12 @@ fn work_that_is_done_while_a_decision_is_on_its_way_to_the_disk_counts() {
             world
                 .until(id, |summary| summary.lifecycle.state == State::Running)
                 .await;
-            world.handle().cancel(id, "test".to_owned()).await.unwrap();
+            world.handle().cancel(None, id, "test".to_owned()).await.unwrap();
             assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
             world.fail_at(nth, Fault::AcknowledgedLate);
             let looking = async {
                 let handle = world.handle();
-                let resumed = handle.resume(id, None, None, Limits::default(), "test".into()).await;
+                let resumed = handle.resume(None, id, Going::default(), "test".into()).await;
                 resumed.unwrap();
                 world.until(id, |summary| summary.lifecycle.attempt == Attempt(2)).await;
                 assert_eq!(world.ended(id).await.0, Outcome::Completed, "{nth}");

@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 
 use super::agent::{Agent, script};
 use super::world::{HOUR, SECOND, World, simulate};
+use crate::runtime::handle::Going;
 use crate::session::id::SessionId;
 use crate::session::limits::Limits;
 use crate::session::outcome::Outcome;
@@ -21,7 +22,18 @@ async fn resume(world: &World, id: SessionId, timeout_seconds: Option<u64>) {
         timeout_seconds,
         ..Limits::default()
     };
-    let resumed = world.handle().resume(id, None, None, limits, "a test".into()).await;
+    let resumed = world
+        .handle()
+        .resume(
+            None,
+            id,
+            Going {
+                limits,
+                ..Going::default()
+            },
+            "a test".into(),
+        )
+        .await;
     assert!(resumed.is_ok(), "{resumed:?}");
 }
 
@@ -71,7 +83,7 @@ fn a_session_without_limits_gets_one_by_its_resume() {
         let world = world();
         let id = world.create(|_| {}).await;
         world.until(id, |summary| summary.work.open_tool().is_some()).await;
-        world.handle().cancel(id, "a test".into()).await.unwrap();
+        world.handle().cancel(None, id, "a test".into()).await.unwrap();
         world.ended(id).await;
         resume(&world, id, Some(60)).await;
         at_work(&world, id).await;

@@ -20,7 +20,7 @@ async fn start(world: &World, name: &str) -> SessionId {
 }
 
 async fn end(world: &World, id: SessionId) {
-    world.handle().cancel(id, "test".to_owned()).await.unwrap();
+    world.handle().cancel(None, id, "test".to_owned()).await.unwrap();
     world.ended(id).await;
 }
 

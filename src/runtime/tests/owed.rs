@@ -7,9 +7,9 @@ use super::agent::{Agent, Script, script};
 use super::lines;
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::agent::launch;
+use crate::runtime::handle::Going;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::Entry;
-use crate::session::limits::Limits;
 use crate::session::outcome::{Cause, Outcome};
 use crate::session::question::{Answer, QuestionKind};
 
@@ -76,7 +76,7 @@ fn goes_on(world: &World, id: SessionId, attempt: u32) -> bool {
 
 async fn answer(world: &World, id: SessionId, question: u32, answer: Answer) {
     let handle = world.handle();
-    let answered = handle.answer(id, QuestionId(question), answer, "a test".into());
+    let answered = handle.answer(None, id, QuestionId(question), answer, "a test".into());
     answered.await.unwrap();
 }
 
@@ -317,7 +317,15 @@ fn an_agent_that_is_resumed_with_an_instruction_does_not_go_on_before_it_reads_t
         let handle = world.handle();
         let resume = |instruction: Option<&str>| {
             let instruction = instruction.map(str::to_owned);
-            handle.resume(id, instruction, None, Limits::default(), "a test".into())
+            handle.resume(
+                None,
+                id,
+                Going {
+                    instruction,
+                    ..Going::default()
+                },
+                "a test".into(),
+            )
         };
         resume(Some("stop that")).await.unwrap();
         world

@@ -69,7 +69,7 @@ fn the_attempt_after_a_cleared_conversation_goes_on_in_the_new_one() {
             let second = world.until(id, |summary| summary.lifecycle.attempt.0 == 2).await;
             assert_eq!(second.lifecycle.agent_session_id, Some(fresh), "restarts: {restarts}");
             assert!(started_in(&world, id).contains(&fresh));
-            world.handle().cancel(id, "a test".into()).await.unwrap();
+            world.handle().cancel(None, id, "a test".into()).await.unwrap();
             world
                 .until(id, |summary| summary.lifecycle.state.outcome().is_some())
                 .await;

@@ -38,7 +38,10 @@ fn time_of(journal: &[(Timestamp, Entry)], kind: &str) -> Timestamp {
 /// Allows what is asked, which has to be accepted.
 async fn allow(world: &World, id: SessionId, question: QuestionId) {
     let allowing = world.handle();
-    allowing.answer(id, question, ALLOW, "a test".into()).await.unwrap();
+    allowing
+        .answer(None, id, question, ALLOW, "a test".into())
+        .await
+        .unwrap();
 }
 
 #[test]
@@ -168,7 +171,7 @@ fn an_answer_that_no_agent_can_be_told_is_refused_while_another_can_be_given() {
             remember: false,
             grant: Vec::new(),
         };
-        let refused = world.handle().answer(id, question, long, "a test".into()).await;
+        let refused = world.handle().answer(None, id, question, long, "a test".into()).await;
         assert!(
             matches!(refused, Err(CallError::AnswerMismatch(AnswerMismatch::Long { .. }))),
             "{refused:?}"
@@ -179,7 +182,7 @@ fn an_answer_that_no_agent_can_be_told_is_refused_while_another_can_be_given() {
             remember: false,
             grant: Vec::new(),
         };
-        let refused = world.handle().answer(id, question, deep, "a test".into()).await;
+        let refused = world.handle().answer(None, id, question, deep, "a test".into()).await;
         assert!(
             matches!(refused, Err(CallError::AnswerMismatch(AnswerMismatch::Deep))),
             "{refused:?}"

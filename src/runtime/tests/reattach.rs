@@ -138,7 +138,7 @@ fn a_session_that_is_cancelled_while_its_agent_has_no_host_ends_with_its_agent()
         world.loses_hosts();
         world.restart();
         pass(2 * MINUTE).await;
-        world.handle().cancel(id, "a test".into()).await.unwrap();
+        world.handle().cancel(None, id, "a test".into()).await.unwrap();
         assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
         assert_eq!(world.endings(id), ["stopped"]);
         assert!(world.notices(id).iter().any(|notice| notice.contains("its agent")));

@@ -5,9 +5,8 @@ use std::fs;
 use super::agent::{Agent, Script, script};
 use super::faults::Case;
 use super::world::{HOUR, SECOND, World, pass, simulate};
-use crate::runtime::handle::CallError;
+use crate::runtime::handle::{CallError, Going};
 use crate::session::id::{QuestionId, SessionId};
-use crate::session::limits::Limits;
 use crate::session::outcome::Outcome;
 use crate::session::question::{Answer, AnswerMismatch, QuestionKind};
 use crate::session::request::{OnQuestion, Request};
@@ -50,7 +49,7 @@ async fn answer(world: &World, id: SessionId, label: &str) -> Result<(), CallErr
     };
     world
         .handle()
-        .answer(id, *question, answer, "a test".into())
+        .answer(None, id, *question, answer, "a test".into())
         .await
         .map(drop)
 }
@@ -103,7 +102,7 @@ fn a_session_that_is_cancelled_is_asked_about_anew_when_it_is_resumed() {
         assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
         assert_eq!(count(&world, id, "attempt.started"), 0);
         let handle = world.handle();
-        let resumed = handle.resume(id, None, None, Limits::default(), "a test".into()).await;
+        let resumed = handle.resume(None, id, Going::default(), "a test".into()).await;
         resumed.unwrap();
         let asked = world.shown(id, "awaiting_input").await;
         assert_eq!(asked.questions.keys().copied().collect::<Vec<_>>(), [QuestionId(2)]);

@@ -36,7 +36,7 @@ impl Door {
             limits,
         };
         let by = caller.by.clone();
-        let outcome = self.handle.resume_as(caller.asker(), session, going, by).await;
+        let outcome = self.handle.resume(caller.asker(), session, going, by).await;
         self.note(caller, "resume", Some(session), outcome).await
     }
 
@@ -49,7 +49,7 @@ impl Door {
         answer: Answer,
     ) -> Changed {
         let (asker, by) = (caller.asker(), caller.by.clone());
-        let outcome = self.handle.answer_as(asker, session, question, answer, by).await;
+        let outcome = self.handle.answer(asker, session, question, answer, by).await;
         self.note(caller, "answer", Some(session), outcome).await
     }
 
@@ -81,7 +81,7 @@ pub(super) struct Steering {
 impl Steering {
     /// Cancels a session.
     pub(super) async fn cancel(&self, caller: &Caller, session: SessionId) -> Changed {
-        let changed = self.handle.cancel_as(caller.asker(), session, caller.by.clone()).await;
+        let changed = self.handle.cancel(caller.asker(), session, caller.by.clone()).await;
         note(&self.audit, caller, "cancel", Some(session), &changed).await;
         changed
     }
