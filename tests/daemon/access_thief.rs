@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use serde_json::json;
@@ -60,12 +60,15 @@ fn call_all(daemon: &TestDaemon, heard: &Receiver<Vec<u8>>) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
-/// What a client says to who accepts its connection.
-fn listen_to(mut client: impl Read) -> Vec<u8> {
+/// How long a client has to say something.
+const HEARD: Option<Duration> = Some(Duration::from_secs(1));
+
+/// Passes on what a client says to who accepts its connection.
+fn listen_to(mut client: impl Read, say: &Sender<Vec<u8>>) {
     let mut said = vec![0; 65_536];
     let length = client.read(&mut said).unwrap_or(0);
     said.truncate(length);
-    said
+    let _ = say.send(said);
 }
 
 #[test]
@@ -78,8 +81,8 @@ fn nothing_is_said_to_another_user_at_the_port_of_a_daemon_that_was_killed() {
         // It ends with the test's process.
         for client in listener.incoming() {
             let client = client.unwrap();
-            client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-            let _ = say.send(listen_to(client));
+            client.set_read_timeout(HEARD).unwrap();
+            listen_to(client, &say);
         }
     });
     if thief.is_none() {
@@ -117,8 +120,8 @@ fn nothing_is_said_to_another_user_at_a_socket() {
             tell.send(()).unwrap();
             for client in listener.incoming() {
                 let client = client.unwrap();
-                client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-                let _ = say.send(listen_to(client));
+                client.set_read_timeout(HEARD).unwrap();
+                listen_to(client, &say);
             }
         });
         if thief.is_none() {
