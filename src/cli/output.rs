@@ -159,7 +159,7 @@ impl Renderer {
                 self.marked(&self.styles.warn.clone(), &format!("! {}", describe(entry)), out);
             }
             Entry::AttemptEnded(end) => match end.ending {
-                Ending::Finished | Ending::Stopped => self.close_line(out),
+                Ending::Finished | Ending::Stopped | Ending::Untrusted { .. } => self.close_line(out),
                 Ending::Refused { .. }
                 | Ending::NotSignedIn { .. }
                 | Ending::Quota { .. }

@@ -9,10 +9,12 @@ use actix::Addr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use self::intake::Asker;
 use super::execution::Surroundings;
 use super::feed::{Feeds, Reader};
 use super::messages::{AnswerQuestion, Cancel, Create, Get, Heard, List};
 use super::metrics::Metrics;
+use super::projects;
 use super::registry::Registry;
 use super::settings::RuntimeSettings;
 use super::supervisor::{ReplyReceiver, Supervisor, reply_channel};
@@ -281,16 +283,19 @@ impl Handle {
         kin::take_depth(&mut new)?;
         let asker = self.asker_of(&new).await?;
         let _turn = self.turn_of(asker).await;
-        let asks = match asker {
-            Some(by) => self.admit(by, id, &mut new).await?,
-            None => None,
+        let asker = match asker {
+            Some(by) => Asker {
+                asks: self.admit(by, id, &mut new).await?,
+                declined: projects::declined_by(&*self.get(by).await?),
+            },
+            None => Asker::default(),
         };
         new.request.max_budget_usd = new.request.max_budget_usd.or(self.settings.max_budget_usd);
         new.request.check()?;
         let settings = Arc::clone(&self.settings);
         let (request, env) = (new.request.clone(), new.environment());
         new.env = None;
-        let taken = blocking(move || intake::take_in(&settings, id, &request, env, asks)).await??;
+        let taken = blocking(move || intake::take_in(&settings, id, &request, env, &asker)).await??;
         let project = taken.put_into(&mut new.request);
         let (reply, answer) = reply_channel();
         self.supervisor.do_send(Create {

@@ -37,6 +37,7 @@ mod messages;
 mod metrics;
 mod outside;
 mod places;
+mod projects;
 mod registry;
 mod spans;
 mod spools;

@@ -29,7 +29,10 @@ impl Summary {
 
     pub(super) fn take_input(&mut self, input: &Input) {
         // Before an attempt a message only waits: the task goes first.
-        self.is_told |= input.state == InputState::Sent && self.lifecycle.state.has_agent();
+        if input.state == InputState::Sent && self.lifecycle.state.has_agent() {
+            self.is_told = true;
+            self.checks_project = false;
+        }
         match input.state {
             InputState::Completed => self.complete(input.uuid),
             InputState::Cancelled => drop(self.remove(input.uuid)),

@@ -145,6 +145,7 @@ impl Summary {
     /// Takes a resume into account: turns and time are counted anew, money over the whole session.
     pub(super) fn resume(&mut self, resumed: &Resumed) {
         self.ended_at = None;
+        self.checks_project = true;
         self.used_before = Used {
             turns: self.turns,
             // A resume of an earlier version let the budget count anew too.

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::trust::Project;
+
 /// How one attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "ending", rename_all = "snake_case")]
@@ -54,6 +56,11 @@ pub enum Ending {
         /// Why, and what to do.
         message: String,
     },
+    /// The agent was not started, because the directory starts something by itself that nobody has trusted.
+    Untrusted {
+        /// What it starts, and what holds for it without asking.
+        project: Box<Project>,
+    },
     /// We ended it, because the session was cancelled or timed out.
     Stopped,
 }
@@ -72,6 +79,7 @@ impl Ending {
             Self::Stalled => "stalled",
             Self::LostContext { .. } => "lost_context",
             Self::NotStarted { .. } => "not_started",
+            Self::Untrusted { .. } => "untrusted",
             Self::Stopped => "stopped",
         }
     }
@@ -92,6 +100,7 @@ impl Ending {
             | Self::Quota { .. }
             | Self::ApiDown { .. }
             | Self::NotStarted { .. }
+            | Self::Untrusted { .. }
             | Self::Stopped => false,
         }
     }
@@ -125,6 +134,11 @@ impl fmt::Display for Ending {
             Self::Stalled => f.write_str("the agent was silent for too long"),
             Self::LostContext { message } => write!(f, "the agent's conversation is lost: {message}"),
             Self::NotStarted { message } => write!(f, "the agent could not be started: {message}"),
+            Self::Untrusted { project } => write!(
+                f,
+                "{} starts something by itself that nobody has trusted",
+                project.shown_root()
+            ),
             Self::Stopped => f.write_str("the agent was stopped"),
         }
     }

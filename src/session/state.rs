@@ -204,7 +204,10 @@ impl Lifecycle {
                 self.attempt = start.attempt;
                 self.agent_session_id = Some(start.agent_session_id);
             }
-            Entry::AttemptEnded(end) => self.end_attempt(end, at),
+            Entry::AttemptEnded(end) => {
+                self.end_attempt(end, at);
+                self.find_project(&end.ending);
+            }
             Entry::SessionResumed(_) => {
                 self.restarts = Restarts::default();
                 self.analyse_again();
@@ -322,6 +325,13 @@ impl Lifecycle {
         };
     }
 
+    /// What an attempt found in the directory decides whether a person is asked, whatever was decided before.
+    fn find_project(&mut self, ending: &Ending) {
+        if let Ending::Untrusted { project } = ending {
+            self.trust = Trust::of_new(Some(project));
+        }
+    }
+
     fn end_attempt(&mut self, end: &AttemptEnd, at: Timestamp) {
         match &end.ending {
             ending if ending.is_charged() => {
@@ -338,6 +348,7 @@ impl Lifecycle {
             | Ending::Stalled
             | Ending::LostContext { .. }
             | Ending::NotStarted { .. }
+            | Ending::Untrusted { .. }
             | Ending::Stopped => {}
         }
         if matches!(end.ending, Ending::LostContext { .. }) {

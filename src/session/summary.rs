@@ -127,6 +127,10 @@ pub struct Summary {
     /// An agent was given the task.
     #[serde(default)]
     pub is_told: bool,
+    /// Set while the next start looks at what the directory starts by itself: from the request, or a resume by hand,
+    /// until the agent is told something. Rows of versions before do not have it.
+    #[serde(default)]
+    pub checks_project: bool,
     /// Whether the conversation that a next attempt resumes was ever written down.
     #[serde(default, alias = "has_spoken", deserialize_with = "kept::read")]
     pub kept: Kept,
@@ -192,6 +196,7 @@ impl Summary {
             used_before: Used::default(),
             clarifications: None,
             is_told: false,
+            checks_project: true,
             kept: Kept::default(),
             lost: None,
             cut: None,
@@ -273,6 +278,9 @@ impl Summary {
             }
             Entry::AttemptEnded(end) => {
                 self.note_unwritten(end);
+                if let Ending::Untrusted { project } = &end.ending {
+                    self.project = Some(project.clone());
+                }
                 self.end_attempt(&end.ending);
             }
             Entry::WorkCutOff(cut_off) => self.cut_off.clone_from(&cut_off.what),

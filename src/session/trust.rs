@@ -8,8 +8,10 @@
 //!            └─────(cancel)            ► the session ends
 //! ```
 //!
-//! All of it is a fold of the journal: `session.created`, `question.asked`, `question.answered`. A session that was begun
-//! before is never asked about.
+//! All of it is a fold of the journal: `session.created`, `question.asked`, `question.answered`, `attempt.ended`. The
+//! directory is looked at when the request is accepted, and again before an agent is told the task, or what somebody resumes
+//! the session with: something may have come into it meanwhile. In between it is the session's own work, and nobody is asked
+//! about it.
 
 use std::path::PathBuf;
 
@@ -20,6 +22,7 @@ use super::asked::Asked;
 use super::id::QuestionId;
 use super::question::{Answer, Choice, ChoiceOption, Question, QuestionKind};
 use super::summary::Summary;
+use super::visible;
 
 /// The answer by which the project's programs start.
 pub const RUN: &str = "Run it";
@@ -76,7 +79,7 @@ pub enum Decision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Trust {
-    /// Nobody is asked: nothing starts by itself, it is trusted already, or the session was begun by an older version.
+    /// Nobody is asked: so far nothing starts by itself that is not trusted already.
     #[default]
     Unasked,
     /// A person is asked before anything starts.
@@ -203,13 +206,18 @@ impl Project {
         }
     }
 
+    /// The root in one line, whatever its name is.
+    pub fn shown_root(&self) -> String {
+        visible::line(&self.root.display().to_string()).into_owned()
+    }
+
     fn text(&self) -> String {
         let listed = |lines: &[String]| lines.iter().map(|line| format!("\n  {line}")).collect::<String>();
         let mut text = String::new();
         if self.is_in_question() {
             text = format!(
                 "The project {} is not trusted. With each agent it starts these, without asking for permission:{}\n",
-                self.root.display(),
+                self.shown_root(),
                 listed(&self.starts)
             );
         }
@@ -257,11 +265,16 @@ impl Project {
         told.join("\n")
     }
 
+    /// Tells that the session goes on without the project's settings, where that is decided without asking.
+    pub fn told_if_decided(&self) -> Option<String> {
+        (self.decided == Some(Decision::Without)).then(|| self.told_without_directory())
+    }
+
     fn told_without_directory(&self) -> String {
         format!(
             "The agent starts without the settings of {}: the project is not trusted and starts things by itself, such as: {}. \
              To run them, start a session with --trust-project, or trust the project in Claude itself.",
-            self.root.display(),
+            self.shown_root(),
             self.starts.first().map_or("hooks", String::as_str),
         )
     }
@@ -276,8 +289,7 @@ impl Summary {
 
     /// What is told of a session that starts without the project's settings, whatever a person may say.
     pub fn starts_without_project(&self) -> Option<String> {
-        let project = self.project.as_ref()?;
-        (project.decided == Some(Decision::Without)).then(|| project.told_without_directory())
+        self.project.as_ref()?.told_if_decided()
     }
 
     /// What holds for the project's settings, where they were in question.
@@ -370,6 +382,14 @@ mod tests {
             both.contains("MCP server db: npx db\nThe agent of session") && both.contains(told),
             "{both}"
         );
+    }
+
+    #[test]
+    fn the_name_of_a_directory_adds_no_lines() {
+        let root = "/srv/x\n  hook: true\nRun it?".into();
+        let forged = Project { root, ..project() };
+        assert_eq!(text_of(&forged).lines().count(), text_of(&project()).lines().count());
+        assert_eq!(forged.told_without_directory().lines().count(), 1);
     }
 
     #[test]

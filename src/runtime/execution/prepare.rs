@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use crate::agent::environment::{self, Conversation, DEPTH_VARIABLE, Remaining};
 use crate::agent::launch::{self, LaunchError};
-use crate::agent::project;
 use crate::agent::secrets;
 use crate::agent::transcript::{self, Seen};
 use crate::agent::wire::decode::TIMER_TOOLS;
 use crate::agent_host::protocol::LaunchPlan;
 use crate::agent_host::{self, Mark};
+use crate::runtime::projects::{self, Look};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::spans::span_of;
 use crate::runtime::{family, places, terms};
@@ -65,11 +65,9 @@ pub(super) enum Unprepared {
         /// What may be used.
         most: f64,
     },
-    /// A person has let something else start.
-    #[error(
-        "what the project starts by itself has changed since somebody let it start: begin a new session, which asks about it"
-    )]
-    Changed,
+    /// The directory starts something by itself that nobody has trusted.
+    #[error("{} starts something by itself that nobody has trusted", .0.shown_root())]
+    Untrusted(Box<Project>),
 }
 
 impl Unprepared {
@@ -83,7 +81,7 @@ impl Unprepared {
             Self::Launch(LaunchError::Unreachable { host_runs, .. }) => *host_runs,
             Self::Launch(LaunchError::Plan { .. } | LaunchError::Foreign { .. })
             | Self::Lost(_)
-            | Self::Changed
+            | Self::Untrusted(_)
             | Self::Store(_)
             | Self::Spent { .. } => false,
         }
@@ -94,7 +92,10 @@ impl Unprepared {
         let message = self.to_string();
         match self {
             Self::Lost(_) => Ending::LostContext { message },
-            Self::Launch(_) | Self::Store(_) | Self::Changed => Ending::NotStarted { message },
+            Self::Launch(_) | Self::Store(_) => Ending::NotStarted { message },
+            Self::Untrusted(project) => Ending::Untrusted {
+                project: project.clone(),
+            },
             Self::Spent { .. } => {
                 let cause = Cause::Budget;
                 Ending::Refused { cause, message }
@@ -140,7 +141,7 @@ pub(super) fn prepare(
     };
     launch::private_directory(&temporary).map_err(failed)?;
     let request = &*with_kept_files(settings, request, summary)?;
-    check_project(settings, request, summary)?;
+    check_project(settings, store, request, summary)?;
     let effective = terms::in_force(store, summary)?;
     let secrets = settings.secrets_file(session);
     let secret = secrets::keep(&secrets, attempt);
@@ -182,19 +183,34 @@ fn narrow(arguments: &mut Vec<String>, settings: &RuntimeSettings, summary: &Sum
     }
 }
 
-/// What a person lets start is what starts: nothing else, should it have changed before the first agent is told the task.
-/// Later it is the session's own work.
-fn check_project(settings: &RuntimeSettings, request: &Request, summary: &Summary) -> Result<(), Unprepared> {
-    let is_to_run = summary.decided_of_project() == Some(Decision::Run) && !summary.is_told;
-    let is_shown = |project: &&Project| is_to_run && !project.starts.is_empty();
-    let Some(trusted) = summary.project.as_deref().filter(is_shown) else {
+/// Errors if the directory starts something by itself that was not there when a person was asked, or when the request was
+/// accepted. Once the agent is told the task, the directory is the session's own work, until somebody resumes the session.
+fn check_project(
+    settings: &RuntimeSettings,
+    store: &dyn Store,
+    request: &Request,
+    summary: &Summary,
+) -> Result<(), Unprepared> {
+    if !summary.checks_project {
         return Ok(());
-    };
+    }
+    let asker = request
+        .parent
+        .map(|parent| store.summary(parent))
+        .transpose()?
+        .flatten();
+    let declined = asker.as_ref().and_then(projects::declined_by);
     // As it was looked at when the request was accepted.
-    let env = agent_environment(settings, summary.session_id, false)?;
-    match project::look(&request.cwd, &env) {
-        Some(found) if found.digest != trusted.digest => Err(Unprepared::Changed),
-        Some(_) | None => Ok(()),
+    let environment = agent_environment(settings, summary.session_id, false)?;
+    let look = Look {
+        settings,
+        request,
+        environment: &environment,
+        declined: declined.as_deref(),
+    };
+    match look.settle_again(summary.project.as_deref(), summary.decided_of_project()) {
+        Some(project) => Err(Unprepared::Untrusted(Box::new(project))),
+        None => Ok(()),
     }
 }
 

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{CallError, EnvironmentBase, NewSession, directories, trust};
+use super::{CallError, EnvironmentBase, NewSession, directories};
 use crate::agent::environment::{self, Conversation, Remaining};
 use crate::agent::launch;
 use crate::agent_host::regular;
 use crate::runtime::execution::{agent_environment, asked_environment, daemon_environment, given_environment};
 use crate::runtime::places;
+use crate::runtime::projects::Look;
 use crate::runtime::settings::RuntimeSettings;
 use crate::session::asked::{ASKED_BYTES_MAX, Asked};
 use crate::session::id::{Attempt, SessionId};
@@ -67,14 +68,22 @@ impl TakenIn {
     }
 }
 
-/// Checks the directory, and keeps environment, MCP configurations and files in the session's own directory. Where the
-/// agent of session `asks` has asked for these, a person is asked about them.
+/// The session whose agent asks for a new one; empty where none does.
+#[derive(Debug, Default)]
+pub(super) struct Asker {
+    /// Set if a person is asked about the MCP configurations and variables that the agent asks for.
+    pub asks: Option<SessionId>,
+    /// The project without whose settings that session runs.
+    pub declined: Option<PathBuf>,
+}
+
+/// Checks the directory, and keeps environment, MCP configurations and files in the session's own directory.
 pub(super) fn take_in(
     settings: &RuntimeSettings,
     id: SessionId,
     request: &Request,
     env: Option<BTreeMap<String, String>>,
-    asks: Option<SessionId>,
+    asker: &Asker,
 ) -> Result<TakenIn, CallError> {
     let cwd = directories::resolve(&settings.allowed_directories, request)?;
     if let Some(env) = env {
@@ -92,15 +101,21 @@ pub(super) fn take_in(
         };
         keep(settings, id, &kept, text.as_bytes()).map_err(|error| unwritten(settings, &error))?;
     }
-    let asked = asks.map(|by| asked(settings, id, request, by)).transpose()?;
+    let asked = asker.asks.map(|by| asked(settings, id, request, by)).transpose()?;
     check_command_line(settings, id, request)?;
     let env = agent_environment(settings, id, false).map_err(unusable)?;
     let places = places::of(request, &cwd)?;
     places::keep(settings, id, &places).map_err(|error| unwritten(settings, &error))?;
     let mut recorded = request.without_secrets().into_owned();
     recorded.cwd.clone_from(&cwd);
+    let look = Look {
+        settings,
+        request: &recorded,
+        environment: &env,
+        declined: asker.declined.as_deref(),
+    };
     Ok(TakenIn {
-        project: trust::settle(settings, &recorded, &env, asked.flatten()),
+        project: look.settle(asked.flatten()),
         mcp_config: recorded.mcp_config,
         cwd,
     })
@@ -340,9 +355,13 @@ mod tests {
 
         fn take_in(&self, mcp_config: &[&str]) -> Result<SessionId, CallError> {
             let id = SessionId::new();
-            take_in(&self.settings, id, &self.request(mcp_config), None, None)?;
+            take_in(&self.settings, id, &self.request(mcp_config), None, &Asker::default())?;
             Ok(id)
         }
+    }
+
+    fn asked_by(asks: Option<SessionId>) -> Asker {
+        Asker { asks, declined: None }
     }
 
     #[test]
@@ -362,7 +381,7 @@ mod tests {
             !copy(&place.settings, &request, id, other, Passed::Nothing).unwrap(),
             "it has no environment"
         );
-        take_in(&place.settings, other, &request, None, None).unwrap();
+        take_in(&place.settings, other, &request, None, &Asker::default()).unwrap();
         assert!(place.settings.mcp_config_file(other, 1).exists());
     }
 
@@ -371,7 +390,7 @@ mod tests {
         let place = place();
         let config = r#"{"mcpServers":{"s":{"command":"x","env":{"KEY":"hunter2"}}}}"#;
         let (id, request) = (SessionId::new(), place.request(&[config]));
-        let taken = take_in(&place.settings, id, &request, None, None).unwrap();
+        let taken = take_in(&place.settings, id, &request, None, &Asker::default()).unwrap();
         let recorded = r#"{"mcpServers":{"s":{"command":"x","env":{"KEY":"***"}}}}"#;
         assert_eq!(taken.mcp_config, [recorded]);
         let kept = place.settings.mcp_config_file(id, 0);
@@ -380,7 +399,7 @@ mod tests {
 
         let (other, request) = (SessionId::new(), place.request(&[recorded]));
         copy(&place.settings, &request, id, other, Passed::Nothing).unwrap();
-        take_in(&place.settings, other, &request, None, None).unwrap();
+        take_in(&place.settings, other, &request, None, &Asker::default()).unwrap();
         let copied = place.settings.mcp_config_file(other, 0);
         assert_eq!(fs::read_to_string(copied).unwrap(), config);
         let told = place.take_in(&[recorded]).unwrap_err().to_string();
@@ -398,7 +417,7 @@ mod tests {
         };
         keep_asked(&place.settings, id, &variables(&[("OWN", "2"), ("MORE", "3")])).unwrap();
         let given = variables(&[("OWN", "1")]);
-        let taken = take_in(&place.settings, id, &request, Some(given.clone()), Some(by)).unwrap();
+        let taken = take_in(&place.settings, id, &request, Some(given.clone()), &asked_by(Some(by))).unwrap();
         let asked = taken.project.unwrap().asked.unwrap();
         assert_eq!(asked.lines(), ["MCP server s (stdio): x; env KEY", "env MORE, OWN"]);
         let kept = fs::read_to_string(place.settings.mcp_config_file(id, 0)).unwrap();
@@ -415,7 +434,7 @@ mod tests {
         ] {
             let other = SessionId::new();
             copy(&place.settings, &request, id, other, passed).unwrap();
-            let taken = take_in(&place.settings, other, &request, None, asks).unwrap();
+            let taken = take_in(&place.settings, other, &request, None, &asked_by(asks)).unwrap();
             let asked = taken.project.and_then(|project| project.asked);
             assert_eq!(asked.map(|asked| asked.lines()), lines, "{passed:?}");
             assert_eq!(
@@ -433,7 +452,7 @@ mod tests {
             SessionId::new(),
             &place.request(&[&long]),
             None,
-            Some(by),
+            &asked_by(Some(by)),
         );
         let told = refused.unwrap_err().to_string();
         assert!(told.contains("16384 are not asked about"), "{told}");
@@ -486,7 +505,7 @@ mod tests {
     fn what_the_system_would_not_start_is_refused_with_the_limit() {
         let place = place();
         let refused = |request: &Request, env: BTreeMap<String, String>| {
-            let refused = take_in(&place.settings, SessionId::new(), request, Some(env), None);
+            let refused = take_in(&place.settings, SessionId::new(), request, Some(env), &Asker::default());
             refused.unwrap_err().to_string()
         };
         let long = "x".repeat(ARGUMENT_BYTES_MAX + 1);

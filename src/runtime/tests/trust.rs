@@ -6,11 +6,12 @@ use super::agent::{Agent, Script, script};
 use super::faults::Case;
 use super::world::{HOUR, SECOND, World, pass, simulate};
 use crate::runtime::handle::{CallError, Going};
+use crate::runtime::settings::RuntimeSettings;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::outcome::Outcome;
 use crate::session::question::{Answer, AnswerMismatch, QuestionKind};
 use crate::session::request::{OnQuestion, Request};
-use crate::session::trust::{CANCEL, RUN, WITHOUT};
+use crate::session::trust::{CANCEL, Policy, RUN, Trust, WITHOUT};
 use crate::store::memory::Fault;
 
 const HOOKS: &str = r#"{"hooks": {"SessionStart": [{"hooks": [{"type": "command", "command": "./start.sh"}]}]}}"#;
@@ -27,9 +28,14 @@ fn frail() -> Script {
 }
 
 fn world() -> World {
+    world_with(|_| {})
+}
+
+fn world_with(change: impl FnOnce(&mut RuntimeSettings)) -> World {
     World::with(frail(), |settings| {
         settings.state = settings.sessions.with_file_name("state");
         fs::create_dir_all(&settings.state).expect("a directory");
+        change(settings);
     })
 }
 
@@ -90,6 +96,91 @@ fn nothing_starts_before_the_answer_and_no_attempt_has_more_than_it_gives() {
             assert_eq!(without(&world, next, [1]), [is_without]);
             assert_eq!(count(&world, next, "notice"), usize::from(is_without));
         }
+    });
+}
+
+/// Nothing is in the directory when the request is accepted, and the session waits for a slot meanwhile.
+async fn waits_in_an_empty_directory(world: &World) -> (SessionId, Request) {
+    let first = world.create(|_| {}).await;
+    world.shown(first, "running").await;
+    let mut request = None;
+    let waiting = world.create(|waiting| request = Some(waiting.clone())).await;
+    (waiting, request.expect("a request"))
+}
+
+#[test]
+fn what_comes_into_the_directory_before_the_start_is_asked_about_then() {
+    simulate(async {
+        for (label, is_without) in [(RUN, false), (WITHOUT, true)] {
+            let mut world = world_with(|settings| settings.live_agents_max = 1);
+            let (id, mut request) = waits_in_an_empty_directory(&world).await;
+            in_a_project(&mut request);
+            assert!(world.shown(id, "awaiting_input").await.lifecycle.trust.is_open());
+            world.restart();
+            pass(HOUR).await;
+            assert_eq!(world.endings(id), ["untrusted"]);
+            answer(&world, id, label).await.unwrap();
+            assert_eq!(world.ended(id).await.0, Outcome::Completed);
+            assert_eq!(world.endings(id), ["untrusted", "crashed", "finished"]);
+            assert_eq!(without(&world, id, [2, 3]), [is_without; 2]);
+        }
+    });
+}
+
+#[test]
+fn what_changes_between_the_answer_and_the_start_is_asked_about_anew() {
+    simulate(async {
+        let world = world_with(|settings| settings.live_agents_max = 1);
+        let (id, mut request) = waits_in_an_empty_directory(&world).await;
+        in_a_project(&mut request);
+        world.shown(id, "awaiting_input").await;
+        fs::write(request.cwd.join("start.sh"), "#!/bin/sh\n").unwrap();
+        answer(&world, id, RUN).await.unwrap();
+        let asked = world.until(id, |summary| summary.questions.contains_key(&QuestionId(2)));
+        assert_ne!(asked.await.lifecycle.trust, Trust::Run);
+        answer(&world, id, RUN).await.unwrap();
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["untrusted", "untrusted", "crashed", "finished"]);
+    });
+}
+
+#[test]
+fn what_has_come_since_is_asked_about_when_somebody_resumes_the_session_and_not_in_between() {
+    simulate(async {
+        let mut world = world_with(|settings| settings.restart.restarts_total_max = 0);
+        let mut request = None;
+        let id = world.create(|new| request = Some(new.clone())).await;
+        world.shown(id, "running").await;
+        in_a_project(&mut request.expect("a request"));
+        assert_eq!(world.endings(id), [""; 0]);
+        world.restart();
+        assert_ne!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(count(&world, id, "question.asked"), 0, "the session's own work");
+        let handle = world.handle();
+        handle
+            .resume(None, id, Going::default(), "a test".into())
+            .await
+            .unwrap();
+        answer(&world, id, WITHOUT).await.unwrap();
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["crashed", "untrusted", "finished"]);
+        assert_eq!(without(&world, id, [3]), [true]);
+    });
+}
+
+#[test]
+fn where_it_is_decided_already_a_session_goes_on_without_what_has_come() {
+    simulate(async {
+        let world = world_with(|settings| {
+            settings.live_agents_max = 1;
+            settings.project_trust = Policy::Ignore;
+        });
+        let (id, mut request) = waits_in_an_empty_directory(&world).await;
+        in_a_project(&mut request);
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(count(&world, id, "question.asked"), 0);
+        assert_eq!(count(&world, id, "notice"), 1, "what does not start is told");
+        assert_eq!(without(&world, id, [2, 3]), [true; 2]);
     });
 }
 

@@ -248,6 +248,7 @@ fn after_ending(life: &Lifecycle, end: &AttemptEnd, around: &Surroundings<'_>) -
         }
         Ending::NotSignedIn { .. } => failed(Cause::Auth),
         Ending::NotStarted { .. } => failed(Cause::NotStarted),
+        Ending::Untrusted { project } => trusting::found(life, project, &sentence),
         Ending::Quota { .. } if !policy.resume_after_quota => failed(Cause::Quota),
         Ending::Quota { resets_at } => {
             let known = resets_at.filter(|at| *at > now);

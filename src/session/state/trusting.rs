@@ -5,7 +5,7 @@ use super::{Lifecycle, State, StateName};
 use crate::session::journal::{Answered, Entry, QuestionRef, Text};
 use crate::session::outcome::{Outcome, StopFor};
 use crate::session::question::Question;
-use crate::session::trust::{self, Trust, Wish};
+use crate::session::trust::{self, Project, Trust, Wish};
 
 /// A session is to start with something that nobody has trusted.
 pub(super) fn ask(life: &Lifecycle, question: &Question) -> Decision {
@@ -49,6 +49,15 @@ pub(super) fn answer(life: &Lifecycle, answered: &Answered, notice: &str) -> Dec
         Entry::QuestionDelivered(QuestionRef { question_id: question }),
     ];
     decision.entries.splice(0..0, told);
+    decision
+}
+
+/// An attempt was not started because of what it found in the directory. The session asks, or goes on without it where
+/// that is decided already.
+pub(super) fn found(life: &Lifecycle, project: &Project, sentence: &str) -> Decision {
+    let mut decision = go_on(life, sentence);
+    let without = project.told_if_decided().map(|text| Entry::Notice(Text { text }));
+    decision.entries.extend(without);
     decision
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use self::alphabet::{alphabet, answers_for_trust, for_trust};
+use self::alphabet::{alphabet, answers_for_trust, for_trust, found_in_project};
 use super::*;
 use crate::session::clarify::Clarify;
 use crate::session::id::{Attempt, QuestionId};
@@ -296,6 +296,11 @@ fn is_asked(life: &Lifecycle) -> bool {
     matches!(life.clarify, Clarify::Asking { .. }) || matches!(life.trust, Trust::Asking { .. })
 }
 
+/// Returns true if an attempt ended because of what it found in the directory.
+fn found_in_directory(event: &Event) -> bool {
+    matches!(event, Event::AttemptEnded { end, .. } if matches!(end.ending, Ending::Untrusted { .. }))
+}
+
 /// Promises about a project that nobody has trusted.
 fn check_trust(before: &Node, event: &Event, decision: &Decision, after: &Node, context: fmt::Arguments<'_>) {
     let (was, is) = (before.life.trust, after.life.trust);
@@ -305,9 +310,12 @@ fn check_trust(before: &Node, event: &Event, decision: &Decision, after: &Node, 
         "nothing starts before a person has said so: {context}"
     );
     match was {
-        Trust::Unasked | Trust::Run | Trust::Without => assert_eq!(is, was, "a decision stays: {context}"),
+        Trust::Unasked | Trust::Run | Trust::Without => assert!(
+            is == was || found_in_directory(event),
+            "a decision stays until something else is found: {context}"
+        ),
         Trust::Due | Trust::Asking { .. } => assert!(
-            is.is_open() || matches!(event, Event::AnswerForTrust { .. }),
+            is.is_open() || matches!(event, Event::AnswerForTrust { .. }) || found_in_directory(event),
             "only an answer decides: {context}"
         ),
     }
@@ -320,7 +328,7 @@ fn check_trust(before: &Node, event: &Event, decision: &Decision, after: &Node, 
     }
     let is_told = decision.entries.iter().any(|entry| matches!(entry, Entry::Notice(_)));
     assert!(
-        was == is || is != Trust::Without || is_told,
+        was == is || is != Trust::Without || is_told || after.life.state.outcome().is_some(),
         "what does not start is told: {context}"
     );
 }
@@ -399,24 +407,26 @@ fn after_work(node: &Node) -> Option<Node> {
 
 #[test]
 fn every_edge_keeps_the_promises() {
-    let names = walk_from(Clarify::Unasked, Trust::Unasked);
+    let names = walk_from(Clarify::Unasked, Trust::Unasked, false);
     assert_eq!(names.len(), 9, "the walk reaches every state but one: {names:?}");
     assert!(
         !names.contains(&StateName::Asking),
         "nobody is asked who did not want it"
     );
-    for (clarify, trust) in [
-        (Clarify::Analysing, Trust::Unasked),
-        (Clarify::Unasked, Trust::Due),
-        (Clarify::Analysing, Trust::Due),
+    for (clarify, trust, finds) in [
+        (Clarify::Analysing, Trust::Unasked, false),
+        (Clarify::Unasked, Trust::Unasked, true),
+        (Clarify::Unasked, Trust::Due, true),
+        (Clarify::Analysing, Trust::Due, false),
     ] {
-        let names = walk_from(clarify, trust);
+        let names = walk_from(clarify, trust, finds);
         assert_eq!(names.len(), 10, "the walk reaches every state: {names:?}");
     }
 }
 
-/// Walks over all that can be reached; answers the states that were seen.
-fn walk_from(clarify: Clarify, trust: Trust) -> HashSet<StateName> {
+/// Walks over all that can be reached and returns the states that were seen. With `finds`, attempts find things in the
+/// directory that nobody has trusted.
+fn walk_from(clarify: Clarify, trust: Trust, finds: bool) -> HashSet<StateName> {
     let life = Lifecycle {
         clarify,
         trust,
@@ -438,7 +448,8 @@ fn walk_from(clarify: Clarify, trust: Trust) -> HashSet<StateName> {
         names.insert(node.life.state.name());
         let worked = after_work(&node).filter(|after| seen.insert(after.clone()));
         queue.extend(worked);
-        for event in alphabet(&node.life) {
+        let found = found_in_project(&node.life).into_iter().filter(|_| finds);
+        for event in alphabet(&node.life).into_iter().chain(found) {
             let at = now(node.ticks);
             let Ok(decision) = decide(&node.life, &event, &policy(), at, 0.5) else {
                 continue;

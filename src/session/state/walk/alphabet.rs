@@ -9,7 +9,7 @@ use crate::session::journal::Answered;
 use crate::session::outcome::{Cause, Ending};
 use crate::session::question::Answer;
 use crate::session::restart::Restarts;
-use crate::session::trust::{CANCEL, Project, RUN, WITHOUT};
+use crate::session::trust::{CANCEL, Decision, Project, RUN, WITHOUT};
 
 /// Everything that can happen, to the current attempt and to the one before it.
 pub(super) fn alphabet(life: &Lifecycle) -> Vec<Event> {
@@ -66,6 +66,18 @@ pub(super) fn alphabet(life: &Lifecycle) -> Vec<Event> {
         question: project().question(QuestionId(1)),
     });
     events
+}
+
+/// Ends of an attempt that found something in the directory: to be asked about, and to be left out.
+pub(super) fn found_in_project(life: &Lifecycle) -> [Event; 2] {
+    [None, Some(Decision::Without)].map(|decided| {
+        let project = Box::new(Project { decided, ..project() });
+        Event::AttemptEnded {
+            attempt: life.attempt,
+            end: end(Ending::Untrusted { project }),
+            analysis: None,
+        }
+    })
 }
 
 fn project() -> Project {
