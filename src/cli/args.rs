@@ -213,12 +213,12 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) with_executor: bool,
     #[command(flatten)]
-    pub(crate) shown: Shown,
+    pub(crate) shown: OutputArgs,
 }
 
 /// How a session that goes on is shown.
 #[derive(Args, Clone, Copy, Debug, Default)]
-pub(crate) struct Shown {
+pub(crate) struct OutputArgs {
     /// Do not follow the session: print its id
     #[arg(long, short)]
     pub(crate) detach: bool,

@@ -11,9 +11,10 @@ use crate::session::id::QuestionId;
 use crate::session::journal::Entry;
 use crate::session::message::Usage;
 use crate::session::question::{Answer, QuestionKind};
+use crate::session::shown::Shown;
 
 use super::answer::flags_for;
-use super::args::{AttachArgs, Shown};
+use super::args::{AttachArgs, OutputArgs};
 use super::asking::{Asking, Prompted, is_interactive};
 use super::clean::{clean, one_line};
 use super::client::{Client, read};
@@ -44,15 +45,15 @@ pub(crate) async fn attach(client: Client, args: &AttachArgs) -> Result<Exit, Fa
     let raw = meant(&client, args.id.as_deref()).await?;
     let view: View = read(&raw)?;
     let after = begin(&view, args.after, args.tail)?;
-    let shown = Shown {
+    let shown = OutputArgs {
         json: args.json,
-        ..Shown::default()
+        ..OutputArgs::default()
     };
     follow(client, &view, after, shown).await
 }
 
 /// Follows a session from behind the record `after` to its end, or until the person detaches.
-pub(crate) async fn follow(client: Client, view: &View, after: u64, shown: Shown) -> Result<Exit, Failure> {
+pub(crate) async fn follow(client: Client, view: &View, after: u64, shown: OutputArgs) -> Result<Exit, Failure> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut session = Followed::new(client, view, after, shown);
     let end = session.run(&mut interrupts).await;
@@ -98,7 +99,7 @@ struct Followed {
 }
 
 impl Followed {
-    fn new(client: Client, view: &View, after: u64, shown: Shown) -> Self {
+    fn new(client: Client, view: &View, after: u64, shown: OutputArgs) -> Self {
         let id = view.session_id.to_string();
         let age = Timestamp::now().duration_since(view.created_at);
         let mut screen = match shown.quiet {
@@ -405,11 +406,11 @@ impl Status {
             return;
         }
         match entry {
-            Entry::SessionState(change) => change.to.as_str().clone_into(&mut self.state),
+            Entry::SessionState(change) => self.state = Shown::from(change.to).to_string(),
             Entry::Usage(usage) => self.usage = *usage,
             Entry::Checkpoint(checkpoint) => (self.turns, self.usage) = (checkpoint.turns, checkpoint.usage),
-            Entry::QuestionAsked(_) => "awaiting_input".clone_into(&mut self.state),
-            Entry::QuestionAnswered(_) | Entry::QuestionWithdrawn(_) => "running".clone_into(&mut self.state),
+            Entry::QuestionAsked(_) => self.state = Shown::AwaitingInput.to_string(),
+            Entry::QuestionAnswered(_) | Entry::QuestionWithdrawn(_) => self.state = Shown::Running.to_string(),
             _ => {}
         }
     }

@@ -18,7 +18,9 @@ pub(crate) async fn export(client: &Client, args: &ExportArgs) -> Result<Exit, F
     let path = format!("{}/export?format={format}", session_path(&args.id));
     let mut answer = client.open_file(&path).await?;
     let mut out = std::io::stdout().lock();
-    let mut shown = std::io::stdout().is_terminal().then(|| Shown::new(args.format));
+    let mut shown = std::io::stdout()
+        .is_terminal()
+        .then(|| TerminalExport::new(args.format));
     while let Some(part) = answer.next().await {
         let part = part.map_err(lost)?;
         match &mut shown {
@@ -31,12 +33,12 @@ pub(crate) async fn export(client: &Client, args: &ExportArgs) -> Result<Exit, F
 }
 
 /// An export on its way to a terminal; its parts may end within a character.
-struct Shown {
+struct TerminalExport {
     is_json: bool,
     rest: Vec<u8>,
 }
 
-impl Shown {
+impl TerminalExport {
     fn new(format: ExportFormat) -> Self {
         Self {
             is_json: !matches!(format, ExportFormat::Markdown),
@@ -74,7 +76,7 @@ mod tests {
             (ExportFormat::Markdown, "{\"text\":\"grüße ⟨U+202E⟩⟨U+009B⟩31m ⟨\"}\n"),
         ] {
             for cut in 0..=text.len() {
-                let mut shown = Shown::new(format);
+                let mut shown = TerminalExport::new(format);
                 let (first, second) = text.as_bytes().split_at(cut);
                 assert_eq!(shown.push(first) + &shown.push(second), expected);
             }

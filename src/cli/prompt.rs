@@ -63,9 +63,9 @@ fn ask_until_it_fits(kind: &QuestionKind) -> Given<Answer> {
 }
 
 /// A question whose lines are not all shown.
-struct Shown(Unfolding);
+struct FoldedQuestion(Unfolding);
 
-impl Shown {
+impl FoldedQuestion {
     /// Shows what there is room for.
     fn new(told: Telling) -> Self {
         let shown_first = told.shown.len();
@@ -138,26 +138,26 @@ fn ask(kind: &QuestionKind) -> Given<Answer> {
         QuestionKind::Permission { .. } => {
             let mut told = tell(kind);
             told.shown.extend(telling::offers(kind));
-            ask_permission(&mut Shown::new(told), &kind.offers())
+            ask_permission(&mut FoldedQuestion::new(told), &kind.offers())
         }
         QuestionKind::Choice { questions, .. } => ask_choices(questions, tell(kind).more),
         QuestionKind::Plan { .. } => {
             let items = ["Approve", "Keep planning: say what is missing"];
-            ask_yes_or_no(&mut Shown::new(tell(kind)), "Approve the plan?", &items)
+            ask_yes_or_no(&mut FoldedQuestion::new(tell(kind)), "Approve the plan?", &items)
         }
         QuestionKind::Form { url: Some(_), .. } => {
-            let mut shown = Shown::new(tell(kind));
+            let mut shown = FoldedQuestion::new(tell(kind));
             ask_yes_or_no(
                 &mut shown,
                 "Go on once you have opened it",
                 &["I have opened it", "Decline"],
             )
         }
-        QuestionKind::Form { schema, order, .. } => ask_form(&mut Shown::new(tell(kind)), schema, order),
+        QuestionKind::Form { schema, order, .. } => ask_form(&mut FoldedQuestion::new(tell(kind)), schema, order),
     }
 }
 
-fn ask_permission(shown: &mut Shown, offers: &[Suggestion]) -> Given<Answer> {
+fn ask_permission(shown: &mut FoldedQuestion, offers: &[Suggestion]) -> Given<Answer> {
     let can_be: Vec<_> = offers.iter().filter(|offer| offer.grant.is_some()).collect();
     if can_be.is_empty() {
         return ask_yes_or_no(shown, "Allow it?", &["Allow", "Deny"]);
@@ -171,7 +171,7 @@ fn ask_permission(shown: &mut Shown, offers: &[Suggestion]) -> Given<Answer> {
 }
 
 /// Each suggestion can be taken alone; none is marked at first.
-fn ask_grants(shown: &mut Shown, offers: &[&Suggestion]) -> Given<Answer> {
+fn ask_grants(shown: &mut FoldedQuestion, offers: &[&Suggestion]) -> Given<Answer> {
     let items: Vec<_> = offers.iter().map(|offer| item(&offer.words, "")).collect();
     let prompt = "For the rest of the session (space marks, enter answers)";
     let Some(chosen) = shown.choose(prompt, items, true)? else {
@@ -185,7 +185,7 @@ fn ask_grants(shown: &mut Shown, offers: &[&Suggestion]) -> Given<Answer> {
     }))
 }
 
-fn ask_yes_or_no(shown: &mut Shown, prompt: &str, items: &[&str; 2]) -> Given<Answer> {
+fn ask_yes_or_no(shown: &mut FoldedQuestion, prompt: &str, items: &[&str; 2]) -> Given<Answer> {
     match shown.select(prompt, items)? {
         Some(0) => Ok(Some(Answer::allow())),
         Some(_) => deny().map(Some),
@@ -220,7 +220,7 @@ fn ask_choice(choice: &Choice, more: Vec<String>) -> Given<String> {
     let is_whole = |line: &String| fits(line) && !line.contains(MARK_OF_LINE);
     let all_fit = items.iter().chain([&question]).all(is_whole);
     let shown = if all_fit { Vec::new() } else { telling::choice(choice) };
-    let mut shown = Shown::new(Telling { shown, more });
+    let mut shown = FoldedQuestion::new(Telling { shown, more });
     items.push(OWN_WORDS.to_owned());
     if choice.multi_select {
         eprint("(Space marks, Enter answers with what is marked)");
@@ -237,7 +237,7 @@ fn ask_choice(choice: &Choice, more: Vec<String>) -> Given<String> {
     Ok(Some(labels.join(", ")))
 }
 
-fn ask_form(shown: &mut Shown, schema: &Value, order: &[String]) -> Given<Answer> {
+fn ask_form(shown: &mut FoldedQuestion, schema: &Value, order: &[String]) -> Given<Answer> {
     match shown.select("Fill in the form?", &["Fill in", "Decline"])? {
         Some(0) => {}
         Some(_) => return deny().map(Some),

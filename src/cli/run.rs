@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::session::request::{Background, Request};
 use crate::session::umask::Umask;
 
-use super::args::{RunArgs, Shown};
+use super::args::{OutputArgs, RunArgs};
 use super::attach;
 use super::clean::{clean, one_line};
 use super::client::{Client, read};
@@ -79,7 +79,7 @@ pub(crate) async fn run(state_dir: &Path, args: &RunArgs) -> Result<Exit, Failur
 }
 
 /// Follows a session that was just created, or only names it.
-pub(crate) async fn show_new(client: Client, created: &RawValue, shown: Shown) -> Result<Exit, Failure> {
+pub(crate) async fn show_new(client: Client, created: &RawValue, shown: OutputArgs) -> Result<Exit, Failure> {
     let remarks: Remarks = read(created)?;
     for warning in remarks.warnings {
         eprint(&format!("warning: {}", clean(&warning)));
@@ -88,7 +88,7 @@ pub(crate) async fn show_new(client: Client, created: &RawValue, shown: Shown) -
 }
 
 /// Follows a session that was just set going from behind the record `after`, or only names it.
-pub(crate) async fn show(client: Client, going: &RawValue, after: u64, shown: Shown) -> Result<Exit, Failure> {
+pub(crate) async fn show(client: Client, going: &RawValue, after: u64, shown: OutputArgs) -> Result<Exit, Failure> {
     let view: View = read(going)?;
     let short_id = view.session_id.short();
     if !shown.detach {

@@ -11,6 +11,7 @@ use crate::session::journal::{Entry, UnreadableRecord};
 use crate::session::limits::{Limits, Used};
 use crate::session::message::Usage;
 use crate::session::question::QuestionKind;
+use crate::session::shown::Shown;
 
 /// A session as the daemon shows it. Fields that a client can do without have defaults: an older daemon may lack them.
 #[derive(Clone, Debug, Deserialize)]
@@ -125,7 +126,7 @@ impl View {
 
     /// Whether the session has ended.
     pub(crate) fn has_ended(&self) -> bool {
-        self.outcome.is_some() || matches!(self.state.as_str(), "completed" | "failed" | "cancelled" | "timed_out")
+        self.outcome.is_some() || self.state.parse::<Shown>().is_ok_and(|state| !state.is_live())
     }
 
     /// How it ended, by whichever field says so.

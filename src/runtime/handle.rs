@@ -25,6 +25,7 @@ use crate::session::kin::Excess;
 use crate::session::limits::{BudgetSpent, Limits};
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::{Claim, InvalidRequest, Request};
+use crate::session::shown::Shown;
 use crate::session::state::Denied;
 use crate::session::summary::{Summary, WaitingFor};
 use crate::store::{Filter, Health, Store, StoreError, Stored};
@@ -66,7 +67,7 @@ pub enum CallError {
         /// What was typed.
         name: String,
         /// Which they are and the state of each, those that are live first; the others may be more.
-        candidates: Vec<(SessionId, &'static str)>,
+        candidates: Vec<(SessionId, Shown)>,
     },
     /// The session asked no such question.
     #[error("the session has no open question {0}")]

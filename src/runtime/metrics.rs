@@ -21,33 +21,15 @@ use crate::session::amounts::money;
 use crate::session::id::SessionId;
 use crate::session::journal::{AttemptEnd, Entry, SessionEnd};
 use crate::session::message::{Message, Usage};
+use crate::session::shown::Shown;
 use crate::session::state::StateName;
 use crate::session::summary::Summary;
 use crate::store::{Commit, lock};
 
-/// All states as they are shown, so that a state without sessions is 0 and not missing.
-const SHOWN_STATES: [&str; 15] = [
-    "queued",
-    "starting",
-    "running",
-    "awaiting_input",
-    "waiting_quota",
-    "waiting_api",
-    "waiting_timer",
-    "waiting_login",
-    "paused",
-    "waiting_retry",
-    "stopping",
-    "completed",
-    "failed",
-    "cancelled",
-    "timed_out",
-];
-
 /// What is counted.
 pub(crate) struct Metrics {
     registry: Registry,
-    shown: Shown,
+    gauges: Gauges,
     counted: Counted,
     /// What is needed of each live session to count its next commit.
     seen: Mutex<HashMap<SessionId, Seen>>,
@@ -55,7 +37,7 @@ pub(crate) struct Metrics {
 
 /// Made when somebody looks.
 #[derive(Default)]
-struct Shown {
+struct Gauges {
     sessions: Family<ByState, Gauge>,
     open_questions: Gauge,
     oldest_question_seconds: Gauge<f64, AtomicU64>,
@@ -115,14 +97,14 @@ struct Seen {
 impl Metrics {
     /// Counts from now on; `live` are the sessions that there are already.
     pub(super) fn new<'a>(live: impl IntoIterator<Item = &'a Summary>) -> Self {
-        let (shown, counted) = (Shown::default(), Counted::new());
+        let (gauges, counted) = (Gauges::default(), Counted::new());
         let mut registry = Registry::with_prefix("cc_executor");
-        shown.register(&mut registry);
+        gauges.register(&mut registry);
         counted.register(&mut registry);
         let seen = live.into_iter().map(|summary| (summary.session_id, Seen::of(summary)));
         Self {
             registry,
-            shown,
+            gauges,
             counted,
             seen: Mutex::new(seen.collect()),
         }
@@ -169,7 +151,7 @@ impl Metrics {
 
     /// Everything in the text format of OpenMetrics; the gauges as of `now` from these sessions.
     pub(super) fn render(&self, sessions: &[impl AsRef<Summary>], readers: usize, now: Timestamp) -> String {
-        self.shown.fill(sessions, readers, now);
+        self.gauges.fill(sessions, readers, now);
         let mut text = String::new();
         // Only a writer that fails makes an error, and a String does not.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
@@ -208,7 +190,7 @@ impl Seen {
     }
 }
 
-impl Shown {
+impl Gauges {
     fn register(&self, registry: &mut Registry) {
         let Self {
             sessions,
@@ -236,14 +218,16 @@ impl Shown {
     }
 
     fn fill(&self, sessions: &[impl AsRef<Summary>], readers: usize, now: Timestamp) {
-        let count = |state: &str| {
+        let count = |state: Shown| {
             sessions
                 .iter()
                 .filter(|one| one.as_ref().shown_state() == state)
                 .count()
         };
-        for state in SHOWN_STATES {
-            self.sessions.get_or_create(&ByState { state }).set(whole(count(state)));
+        // A state without sessions is 0 and not missing.
+        for state in Shown::ALL {
+            let label = ByState { state: state.name() };
+            self.sessions.get_or_create(&label).set(whole(count(*state)));
         }
         let waiting = sessions.iter().flat_map(|one| one.as_ref().questions.values());
         let asked: Vec<_> = waiting

@@ -202,7 +202,7 @@ impl Supervisor {
             self.carry_out(id, *effect, ctx);
         }
         if commit.summary.lifecycle.state.outcome().is_some() {
-            tracing::info!(parent: &span_of(id, commit.summary.lifecycle.attempt), state = commit.summary.shown_state(), "session ended");
+            tracing::info!(parent: &span_of(id, commit.summary.lifecycle.attempt), state = commit.summary.shown_state().name(), "session ended");
             self.forget(id);
         }
         answer_call(reply, Ok(commit.summary));

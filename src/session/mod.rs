@@ -2,7 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`] and [`umask`],
 //! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`],
-//! [`patience`], [`restart`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is recorded), [`summary`], [`effective`],
+//! [`patience`], [`restart`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is recorded), [`summary`], [`shown`] (what people see of it), [`effective`],
 //! [`timers`], [`login`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`hex`] (how bytes are),
 //! [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is
 //! told first), [`clarify`], [`trust`] and [`asked`] (what may come before the work).
@@ -37,6 +37,7 @@ pub mod restart;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod secrets;
+pub mod shown;
 pub mod state;
 pub mod summary;
 pub mod telling;

@@ -24,6 +24,7 @@ use super::message::{InputState, Message, TurnEnd, Usage};
 use super::outcome::Ending;
 pub use super::patience::WaitingFor;
 use super::request::Claim;
+use super::shown::Shown;
 use super::state::{Lifecycle, State};
 use super::timers::Timers;
 use super::trust::Project;
@@ -315,7 +316,7 @@ impl Summary {
     }
 
     /// The state as it is shown: what a person wants to know first.
-    pub fn shown_state(&self) -> &'static str {
+    pub fn shown_state(&self) -> Shown {
         self.shown().0
     }
 
@@ -325,34 +326,34 @@ impl Summary {
     }
 
     /// The state as it is shown, and what is to be said about it where that is another one than the journal's.
-    fn shown(&self) -> (&'static str, Option<Cow<'static, str>>) {
+    fn shown(&self) -> (Shown, Option<Cow<'static, str>>) {
         let asked = (
-            "awaiting_input",
+            Shown::AwaitingInput,
             Some("it goes on when its question is answered".into()),
         );
         match &self.lifecycle.state {
-            state if self.waiting_for == WaitingFor::Room && state.outcome().is_none() => ("paused", None),
+            state if self.waiting_for == WaitingFor::Room && state.outcome().is_none() => (Shown::Paused, None),
             State::Starting | State::Running if self.is_waiting_for_person() => asked,
             State::Asking => asked,
             State::Running => match self.waiting_for {
-                WaitingFor::Nothing => ("running", None),
+                WaitingFor::Nothing => (Shown::Running, None),
                 WaitingFor::Quota => {
                     let note = "its usage limit is reached; it goes on when that is reset";
-                    ("waiting_quota", Some(note.into()))
+                    (Shown::WaitingQuota, Some(note.into()))
                 }
-                WaitingFor::Api => ("waiting_api", Some("the API fails; the agent asks it again".into())),
-                WaitingFor::Login => ("waiting_login", Some(self.lifecycle.login.note().into())),
+                WaitingFor::Api => (Shown::WaitingApi, Some("the API fails; the agent asks it again".into())),
+                WaitingFor::Login => (Shown::WaitingLogin, Some(self.lifecycle.login.note().into())),
                 WaitingFor::Timer => {
                     let note = "the agent waits for a timer that it has set; it goes on when that fires";
-                    ("waiting_timer", Some(note.into()))
+                    (Shown::WaitingTimer, Some(note.into()))
                 }
-                WaitingFor::Room => ("paused", None),
+                WaitingFor::Room => (Shown::Paused, None),
             },
             state @ (State::Queued
             | State::Starting
             | State::WaitingRetry { .. }
             | State::Stopping { .. }
-            | State::Ended { .. }) => (state.name().as_str(), None),
+            | State::Ended { .. }) => (state.name().into(), None),
         }
     }
 
@@ -545,14 +546,14 @@ mod tests {
             login_until: Some(at()),
         };
         summary.apply(&said(retry), at());
-        assert_eq!(summary.shown_state(), "waiting_login");
+        assert_eq!(summary.shown_state().name(), "waiting_login");
         let note = summary.shown_note().unwrap();
         assert!(
             note.contains("tries it again until 2027-01-15T08:00:00Z") && note.contains("run `claude`"),
             "{note}"
         );
         summary.apply(&said(text("m", "It works.")), at());
-        assert_eq!(summary.shown_state(), "running");
+        assert_eq!(summary.shown_state().name(), "running");
     }
 
     #[test]
@@ -623,12 +624,12 @@ mod tests {
     fn an_open_question_shows_and_frees_the_slot() {
         let mut summary = Summary::new(SessionId::new(), &created("tidy up"), at());
         summary.lifecycle.state = State::Running;
-        assert_eq!((summary.shown_state(), summary.takes_slot()), ("running", true));
+        assert_eq!((summary.shown_state().name(), summary.takes_slot()), ("running", true));
         summary.apply(&question(), at());
-        assert_eq!((summary.shown_state(), summary.takes_slot()), ("awaiting_input", false));
+        assert_eq!((summary.shown_state().name(), summary.takes_slot()), ("awaiting_input", false));
         // The agent may ask before it is written down that it runs.
         summary.lifecycle.state = State::Starting;
-        assert_eq!((summary.shown_state(), summary.takes_slot()), ("awaiting_input", false));
+        assert_eq!((summary.shown_state().name(), summary.takes_slot()), ("awaiting_input", false));
         summary.lifecycle.state = State::Running;
         let answered = Answered {
             question_id: QuestionId(1),
@@ -637,7 +638,7 @@ mod tests {
             granted: vec![],
         };
         summary.apply(&Entry::QuestionAnswered(answered), at());
-        assert_eq!((summary.shown_state(), summary.questions.len()), ("running", 1));
+        assert_eq!((summary.shown_state().name(), summary.questions.len()), ("running", 1));
         summary.apply(
             &Entry::QuestionDelivered(QuestionRef {
                 question_id: QuestionId(1),

@@ -519,7 +519,7 @@ mod tests {
             input(OURS, InputState::Completed, None),
             turn_ended_for_us(),
         ] {
-            assert_eq!(summary.shown_state(), "running");
+            assert_eq!(summary.shown_state().name(), "running");
             summary.apply(&entry, at(1));
         }
         summary
@@ -528,13 +528,13 @@ mod tests {
     #[test]
     fn a_session_whose_turn_has_ended_waits_for_its_timers_without_a_slot() {
         let mut summary = waiting();
-        assert_eq!(summary.shown_state(), "waiting_timer");
+        assert_eq!(summary.shown_state().name(), "waiting_timer");
         assert_eq!(summary.waits_until(), Some(at(90)));
         assert!(!summary.takes_slot() && summary.active_since.is_none());
         let gone = summary.work.ending_of_gone(summary.open(false));
         assert_eq!(gone, Ending::Crashed, "its timers go with it");
         summary.apply(&fired(TimerKind::Wakeup, Some(90)), at(90));
-        assert_eq!(summary.shown_state(), "running");
+        assert_eq!(summary.shown_state().name(), "running");
         assert!(summary.takes_slot());
     }
 
@@ -556,7 +556,7 @@ mod tests {
     fn a_message_and_the_end_of_the_agent_end_the_wait() {
         let mut told = waiting();
         told.apply(&input(Uuid::from_u128(2), InputState::Sent, Some("stop")), at(2));
-        assert_eq!(told.shown_state(), "running");
+        assert_eq!(told.shown_state().name(), "running");
         let mut ended = waiting();
         ended.apply(&attempt_ended(Ending::Crashed), at(2));
         assert_eq!(ended.waiting_for, WaitingFor::Nothing);

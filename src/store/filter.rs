@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::session::shown::Shown;
 use crate::session::summary::Summary;
 
 /// Which sessions are looked for. What is none, or empty, does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// States as they are shown, one of which a session has.
-    pub states: Vec<String>,
+    /// States, one of which a session is shown in.
+    pub states: Vec<Shown>,
     /// Its whole name, letter by letter.
     pub name: Option<String>,
     /// The directory that it works in, or one above that.
@@ -28,7 +29,7 @@ impl Filter {
     pub fn fits(&self, summary: &Summary) -> bool {
         let state = summary.shown_state();
         let created_at = summary.created_at.as_millisecond();
-        (self.states.is_empty() || self.states.iter().any(|wanted| wanted == state))
+        (self.states.is_empty() || self.states.contains(&state))
             && self.name.as_ref().is_none_or(|name| *name == summary.name)
             && self
                 .directory

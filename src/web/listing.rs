@@ -17,6 +17,7 @@ use super::error::Problem;
 use super::params::{Params, bad_query};
 use super::view::{QuestionView, SessionView};
 use crate::session::id::SessionId;
+use crate::session::shown::Shown;
 use crate::session::summary::Summary;
 use crate::store::Filter;
 
@@ -34,24 +35,6 @@ const LIST_PARAMETERS: &[&str] = &["state", "directory", "since", "until", "q", 
 
 /// The parameters of the history.
 const HISTORY_PARAMETERS: &[&str] = &["date", "state", "directory", "q", "cursor", "limit"];
-
-/// What a session is doing while it has not ended, as it is shown; [`ENDED`] are the others.
-const LIVE: &[&str] = &[
-    "queued",
-    "starting",
-    "running",
-    "awaiting_input",
-    "waiting_quota",
-    "waiting_api",
-    "waiting_login",
-    "paused",
-    "waiting_timer",
-    "waiting_retry",
-    "stopping",
-];
-
-/// How a session has ended, as it is shown.
-const ENDED: &[&str] = &["completed", "failed", "cancelled", "timed_out"];
 
 /// A page of sessions, newest first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -213,20 +196,14 @@ fn read_cursor(text: &str) -> Result<SessionId, Problem> {
         .ok_or_else(|| bad_query(format!("cursor is {text:?}, not the next_cursor of a page")))
 }
 
-fn states(text: &str) -> Result<Vec<String>, Problem> {
+fn states(text: &str) -> Result<Vec<Shown>, Problem> {
     let mut states = Vec::new();
     for name in text.split(',') {
-        let named = std::slice::from_ref(&name);
-        let meant = match name {
-            "live" => LIVE,
-            "ended" => ENDED,
-            _ if LIVE.contains(&name) || ENDED.contains(&name) => named,
-            _ => {
-                let known = [LIVE, ENDED].concat().join(", ");
-                return Err(bad_query(format!("state has {name:?}; there is live, ended, {known}")));
-            }
-        };
-        states.extend(meant.iter().map(|state| (*state).to_owned()));
+        match name {
+            "live" => states.extend(Shown::live()),
+            "ended" => states.extend(Shown::ended()),
+            name => states.push(name.parse().map_err(|error| bad_query(format!("state: {error}, live or ended")))?),
+        }
     }
     Ok(states)
 }
@@ -287,7 +264,6 @@ fn asked_by(summary: &Summary) -> impl Iterator<Item = Asked<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::state::StateName;
     use actix_web::test::TestRequest;
 
     fn params(query: &str) -> Params {
@@ -297,17 +273,17 @@ mod tests {
 
     #[test]
     fn every_state_of_a_session_can_be_looked_for() {
-        use StateName as S;
-        for state in [S::Queued, S::Starting, S::Running, S::WaitingRetry, S::Stopping] {
-            assert!(LIVE.contains(&state.as_str()), "{state}");
-        }
-        assert!(LIVE.contains(&"paused"), "as a session is shown that waits for room");
-        for state in [S::Completed, S::Failed, S::Cancelled, S::TimedOut] {
-            assert!(ENDED.contains(&state.as_str()), "{state}");
-        }
-        let all = filter(&params("state=live,ended")).unwrap().states;
-        assert_eq!(all.len(), LIVE.len() + ENDED.len());
-        assert_eq!(filter(&params("state=failed")).unwrap().states, ["failed"]);
+        assert_eq!(states("live,ended").unwrap().len(), Shown::ALL.len());
+        assert_eq!(states("failed,paused").unwrap(), [Shown::Failed, Shown::Paused]);
+    }
+
+    #[test]
+    fn the_description_lists_every_state() {
+        let names: Vec<&str> = Shown::ALL.iter().map(|state| state.name()).collect();
+        let one = format!("({}|live|ended)", names.join("|"));
+        let operation = <__path_list as utoipa::Path>::operation();
+        let parameters = serde_json::to_value(operation.parameters).unwrap();
+        assert_eq!(parameters[0]["schema"]["pattern"], format!("^{one}(,{one})*$"));
     }
 
     #[test]

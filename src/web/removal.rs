@@ -16,6 +16,7 @@ use super::error::Problem;
 use super::reference::parameters::{ClientHeader, SessionPath};
 use crate::runtime::handle::{Gone, Sweep, SweepOf, Swept};
 use crate::session::id::SessionId;
+use crate::session::shown::Shown;
 
 /// How long ago a session has ended that goes, when the caller does not say: 30 days, in seconds.
 const OLDER_THAN_SECONDS: u64 = 30 * 24 * 3600;
@@ -68,7 +69,7 @@ struct GoneView {
     #[schema(value_type = Uuid)]
     session_id: SessionId,
     name: String,
-    state: &'static str,
+    state: Shown,
     #[schema(format = DateTime)]
     ended_at: Option<String>,
     /// How many records its journal has.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::reference::schemas::{OutcomeName, ShownState};
+use super::reference::schemas::OutcomeName;
 use crate::session::amounts::money;
 use crate::session::clarify::Clarifications;
 use crate::session::effective::Terms;
@@ -17,6 +17,7 @@ use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::limits::{Limits, Used};
 use crate::session::message::Usage;
 use crate::session::question::Question;
+use crate::session::shown::Shown;
 use crate::session::state::State;
 use crate::session::summary::{Summary, Waiting};
 
@@ -32,8 +33,7 @@ pub struct SessionView<'a> {
     /// The beginning of the task.
     task: &'a str,
     /// Where it stands: what a person wants to know first.
-    #[schema(value_type = ShownState)]
-    state: &'static str,
+    state: Shown,
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,

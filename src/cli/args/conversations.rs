@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Shown, id};
+use super::{OutputArgs, id};
 use crate::cli::complete::{Sessions, checkpoints, sessions};
 use crate::cli::units::parse_seconds;
 
@@ -29,7 +29,7 @@ pub(crate) struct ResumeArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
     pub(crate) timeout: Option<u64>,
     #[command(flatten)]
-    pub(crate) shown: Shown,
+    pub(crate) shown: OutputArgs,
 }
 
 /// `fork`
@@ -47,7 +47,7 @@ pub(crate) struct ForkArgs {
     #[arg(long)]
     pub(crate) name: Option<String>,
     #[command(flatten)]
-    pub(crate) shown: Shown,
+    pub(crate) shown: OutputArgs,
 }
 
 /// `checkpoints`
@@ -76,7 +76,7 @@ pub(crate) struct ImportArgs {
     #[arg(long)]
     pub(crate) name: Option<String>,
     #[command(flatten)]
-    pub(crate) shown: Shown,
+    pub(crate) shown: OutputArgs,
 }
 
 /// `handover`

@@ -3,9 +3,7 @@
 use std::cmp::Reverse;
 
 use super::*;
-
-/// The state of a session that waits for room, as it is shown.
-const PAUSED: &str = "paused";
+use crate::session::shown::Shown;
 
 impl Handle {
     /// Returns the paused sessions that fit a filter which asks for them.
@@ -15,7 +13,7 @@ impl Handle {
         before: Option<SessionId>,
     ) -> Result<Vec<Arc<Summary>>, CallError> {
         let is_full = matches!(*self.store.health().borrow(), Health::Full(_));
-        if !is_full || !filter.states.iter().any(|state| state == PAUSED) {
+        if !is_full || !filter.states.contains(&Shown::Paused) {
             return Ok(Vec::new());
         }
         let of_any_state = Filter {
@@ -25,7 +23,7 @@ impl Handle {
         let mut found = self.list().await?;
         found.retain(|summary| {
             let is_in_page = before.is_none_or(|before| summary.session_id < before);
-            is_in_page && summary.shown_state() == PAUSED && of_any_state.fits(summary)
+            is_in_page && summary.shown_state() == Shown::Paused && of_any_state.fits(summary)
         });
         Ok(found)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{CallError, Handle, blocking};
 use crate::session::id::SessionId;
 use crate::session::request::NAME_CHARS_MAX;
+use crate::session::shown::Shown;
 use crate::session::summary::Summary;
 use crate::store::Filter;
 
@@ -88,12 +89,12 @@ fn is_live(summary: &Summary) -> bool {
     summary.lifecycle.state.outcome().is_none()
 }
 
-fn candidate(summary: &Arc<Summary>) -> (SessionId, &'static str) {
+fn candidate(summary: &Arc<Summary>) -> (SessionId, Shown) {
     (summary.session_id, summary.shown_state())
 }
 
 /// Sessions to choose from, in the words of a person.
-pub(super) fn listed(candidates: &[(SessionId, &'static str)]) -> String {
+pub(super) fn listed(candidates: &[(SessionId, Shown)]) -> String {
     let told = candidates.iter().map(|(id, state)| format!("{} ({state})", id.short()));
     let mut told = told.collect::<Vec<_>>().join(", ");
     if candidates.len() >= CANDIDATES_MAX {

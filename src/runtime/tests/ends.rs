@@ -169,7 +169,7 @@ fn a_conversation_is_not_given_back_while_a_session_waits_to_take_it_over() {
         let holder = world.create(|request| request.task = "hold the slot".into()).await;
         world.shown(holder, "running").await;
         let owner = import().await.unwrap().session_id;
-        assert_eq!(world.summary(owner).shown_state(), "queued");
+        assert_eq!(world.summary(owner).shown_state().name(), "queued");
         let agent_session_id = conversation;
         let owned = CallError::Owned {
             agent_session_id,
@@ -297,7 +297,7 @@ fn a_cancel_that_the_daemon_did_not_live_to_carry_out_is_carried_out_by_the_next
         world.until(id, |summary| summary.work.open_tool().is_some()).await;
         world.handle().cancel(None, id, "a test".into()).await.unwrap();
         world.restart();
-        assert_eq!(world.summary(id).shown_state(), "stopping");
+        assert_eq!(world.summary(id).shown_state().name(), "stopping");
         is_cancelled_soon(&world, id).await;
     });
 }

@@ -4,6 +4,7 @@ use super::agent::{Agent, script};
 use super::world::{World, simulate};
 use crate::runtime::handle::CallError;
 use crate::session::id::SessionId;
+use crate::session::shown::Shown;
 
 /// Sessions whose agents work for ever.
 fn world() -> World {
@@ -63,12 +64,12 @@ fn a_name_that_means_several_lists_them_the_live_ones_first() {
             let name = "build".to_owned();
             Err(CallError::AmbiguousName { name, candidates })
         };
-        let candidates = vec![(last, "running"), (live, "running"), (ended, "cancelled")];
+        let candidates = vec![(last, Shown::Running), (live, Shown::Running), (ended, Shown::Cancelled)];
         assert_eq!(world.handle().resolve("build").await, several(candidates));
         end(&world, last).await;
         assert_eq!(world.handle().resolve("build").await, Ok(live));
         end(&world, live).await;
-        let candidates = [last, ended, live].map(|id| (id, "cancelled")).to_vec();
+        let candidates = [last, ended, live].map(|id| (id, Shown::Cancelled)).to_vec();
         assert_eq!(world.handle().resolve("build").await, several(candidates));
     });
 }

@@ -90,7 +90,7 @@ async fn remark_of_second(world: &World, id: SessionId) -> Option<String> {
         .until(id, |summary| summary.questions.contains_key(&QuestionId(2)))
         .await;
     assert_eq!(asked.questions.len(), 1, "the first one no longer waits");
-    assert_eq!(asked.shown_state(), "awaiting_input");
+    assert_eq!(asked.shown_state().name(), "awaiting_input");
     match &asked.questions[&QuestionId(2)].question.kind {
         QuestionKind::Permission { reason, .. } => reason.clone(),
         other => panic!("{other:?}"),
@@ -218,7 +218,7 @@ fn an_answer_that_was_never_written_is_used_by_the_next_agent() {
                 world.kill_agents();
             }
             // The journal does not know yet that the agent is dead.
-            assert_eq!(world.summary(id).shown_state(), "awaiting_input");
+            assert_eq!(world.summary(id).shown_state().name(), "awaiting_input");
             answer(&world, id, 1, allow()).await;
             let (outcome, summary) = world.ended(id).await;
             assert_eq!((outcome, summary.questions_asked), (Outcome::Completed, 1));

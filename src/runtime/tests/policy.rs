@@ -119,7 +119,7 @@ fn what_a_crash_loop_has_spent_of_its_budget_is_known_over_restarts_of_the_daemo
         for attempt in 1..=5 {
             world
                 .until(id, |summary| {
-                    summary.lifecycle.attempt.0 == attempt && summary.shown_state() == "waiting_retry"
+                    summary.lifecycle.attempt.0 == attempt && summary.shown_state().name() == "waiting_retry"
                 })
                 .await;
             world.restart();

@@ -52,7 +52,7 @@ fn a_question_that_is_open_for_a_day_waits_and_its_answer_is_delivered() {
         world.shown(id, "awaiting_input").await;
         pass(24 * HOUR).await;
         let waiting = world.summary(id);
-        assert_eq!(waiting.shown_state(), "awaiting_input");
+        assert_eq!(waiting.shown_state().name(), "awaiting_input");
         let question = *waiting.questions.keys().next().unwrap();
         allow(&world, id, question).await;
         assert_eq!(world.ended(id).await.0, Outcome::Completed);

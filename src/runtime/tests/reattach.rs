@@ -88,7 +88,7 @@ fn an_agent_without_a_host_is_reached_for_ever_more_slowly_and_its_session_goes_
         world.loses_hosts();
         world.restart();
         pass(20 * MINUTE).await;
-        assert_eq!(world.summary(id).shown_state(), "running");
+        assert_eq!(world.summary(id).shown_state().name(), "running");
         let tries = world.has_hosts_again();
         assert!((20..30).contains(&tries), "{tries}");
         assert_eq!(world.ended(id).await.0, Outcome::Completed);

@@ -71,7 +71,7 @@ fn a_session_waits_for_the_wakeup_of_its_agent_and_gives_its_slot_back() {
         assert!(until >= begun + 3 * HOUR, "{until}");
         let other = world.create(|request| request.task = "be quick".into()).await;
         assert_eq!(world.ended(other).await.0, Outcome::Completed);
-        assert_eq!(world.summary(id).shown_state(), "waiting_timer");
+        assert_eq!(world.summary(id).shown_state().name(), "waiting_timer");
         let (outcome, summary) = world.ended(id).await;
         assert_eq!((outcome, world.endings(id)), (Outcome::Completed, vec!["finished"]));
         assert_eq!(summary.result.as_deref(), Some("All is done."));
@@ -92,7 +92,7 @@ fn the_wait_for_a_timer_holds_over_a_restart_of_the_daemon() {
         world.shown(id, "waiting_timer").await;
         world.is_without_daemon_for(HOUR).await;
         pass(HOUR).await;
-        assert_eq!(world.summary(id).shown_state(), "waiting_timer");
+        assert_eq!(world.summary(id).shown_state().name(), "waiting_timer");
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.endings(id), ["finished"]);
     });

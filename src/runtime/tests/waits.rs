@@ -195,7 +195,7 @@ fn after_the_machine_slept_a_due_retry_happens_at_the_next_look() {
         world.sleeps(8 * HOUR);
         let woken = tokio::time::Instant::now();
         world
-            .until(id, |summary| summary.shown_state() != "waiting_retry")
+            .until(id, |summary| summary.shown_state().name() != "waiting_retry")
             .await;
         assert!(woken.elapsed().as_secs() <= 30, "{:?}", woken.elapsed());
         assert_eq!(world.ended(id).await.0, Outcome::Completed);

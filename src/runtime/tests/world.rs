@@ -312,7 +312,7 @@ impl World {
 
     /// Waits until the session is shown in this state.
     pub(super) async fn shown(&self, id: SessionId, state: &str) -> Summary {
-        self.until(id, |summary| summary.shown_state() == state).await
+        self.until(id, |summary| summary.shown_state().name() == state).await
     }
 
     /// Waits until the session has ended, and holds what it says against what its agents have said: every line once

@@ -11,6 +11,7 @@ use crate::session::id::SessionId;
 use crate::session::journal::{Created, Entry};
 use crate::session::message::{Message, TurnEnd};
 use crate::session::request::{Claim, Request};
+use crate::session::shown::Shown;
 use crate::store::{Filter, PAGE_BYTES_MAX, Store, StoreError};
 
 fn session(store: &dyn Store, name: &str, cwd: &str, created_at: Timestamp) -> SessionId {
@@ -59,14 +60,17 @@ pub(in crate::store) fn sessions_are_found_by_what_is_looked_for(place: &impl Pl
 
     let filter = Filter::default;
     assert_eq!(found(&*store, &filter()), [new, middle, old]);
-    let states = |states: &[&str]| Filter {
-        states: states.iter().map(|state| (*state).to_owned()).collect(),
+    let states = |states: &[Shown]| Filter {
+        states: states.to_vec(),
         ..filter()
     };
-    assert_eq!(found(&*store, &states(&["completed"])), [old]);
-    assert_eq!(found(&*store, &states(&["queued"])), [new, middle]);
-    assert_eq!(found(&*store, &states(&["completed", "queued"])), [new, middle, old]);
-    assert_eq!(found(&*store, &states(&["asleep"])), []);
+    assert_eq!(found(&*store, &states(&[Shown::Completed])), [old]);
+    assert_eq!(found(&*store, &states(&[Shown::Queued])), [new, middle]);
+    assert_eq!(
+        found(&*store, &states(&[Shown::Completed, Shown::Queued])),
+        [new, middle, old]
+    );
+    assert_eq!(found(&*store, &states(&[Shown::Failed])), []);
     let named = |name: &str| Filter {
         name: Some(name.to_owned()),
         ..filter()

@@ -23,7 +23,7 @@ pub(super) fn write(connection: &Connection, summary: &Summary) -> rusqlite::Res
     connection.prepare_cached(sql)?.execute(params![
         key(summary.session_id),
         summary.created_at.as_millisecond(),
-        summary.shown_state(),
+        summary.shown_state().name(),
         plain(&summary.cwd),
         summary.claim.as_ref().map(|claim| &claim.caller),
         summary.claim.as_ref().map(|claim| &claim.key),
@@ -97,7 +97,7 @@ pub(super) fn query(filter: &Filter) -> (String, Vec<Value>) {
         format!("?{}", values.len() + 2)
     };
     if !filter.states.is_empty() {
-        let states: Vec<_> = filter.states.iter().map(|state| value(state.clone().into())).collect();
+        let states: Vec<_> = filter.states.iter().map(|state| value(state.name().to_owned().into())).collect();
         conditions.push(format!("state IN ({})", states.join(", ")));
     }
     if let Some(name) = &filter.name {

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::session::id::Attempt;
+use crate::session::shown::Shown;
 use crate::store::contract::entries::{append, at, checkpoint, created, ended, notice, said, started};
 use crate::store::contract::{self, Ignore, Place, answered, journal, new_session, seqs, summary, write};
 use crate::store::{Commit, Shortage};
@@ -159,7 +160,7 @@ fn sessions_of_the_first_format_are_listed_after_its_migration() {
     assert_eq!(store.rebuild().unwrap().rows, 3);
     assert_eq!(found(&store), [ids[2], ids[1], ids[0]]);
     let completed = Filter {
-        states: vec!["completed".to_owned()],
+        states: vec![Shown::Completed],
         ..Filter::default()
     };
     assert_eq!(store.find(&completed, None, 10).unwrap()[0].session_id, ids[0]);

@@ -23,7 +23,7 @@ pub(super) fn beginning(summary: &Summary) -> String {
     let used = format!("{turns} turns, {cost}, {} at work", summary.at_work(Timestamp::now()));
     let facts = [
         ("Session", summary.session_id.to_string()),
-        ("State", summary.shown_state().to_owned()),
+        ("State", summary.shown_state().to_string()),
         ("Directory", summary.cwd.display().to_string()),
         ("Created", format!("{:.0}", summary.created_at)),
         ("Model", summary.model.clone().unwrap_or_else(|| "not known".to_owned())),

@@ -154,7 +154,7 @@ impl Execution {
             created_at: format!("{:.0}", summary.created_at),
             ended_at: summary.ended_at.map(|at| format!("{at:.0}")),
             status,
-            state: summary.shown_state().to_owned(),
+            state: summary.shown_state().to_string(),
             waits_until: summary.waits_until().map(|until| until.to_string()),
             outcome: outcome.map(|outcome| outcome.name().to_owned()),
             cause: outcome.and_then(Outcome::cause).map(|cause| cause.name().to_owned()),

@@ -30,7 +30,7 @@ pub(super) fn task(summary: &Summary) -> Task {
     let state = summary.shown_state();
     let told = summary
         .shown_note()
-        .map_or_else(|| state.to_owned(), |note| format!("{state}: {note}"));
+        .map_or_else(|| state.to_string(), |note| format!("{state}: {note}"));
     Task::new(summary.session_id.to_string(), status(summary), created, updated)
         .with_status_message(told)
         .with_poll_interval_ms(POLL_MS)

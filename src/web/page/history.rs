@@ -17,6 +17,7 @@ use crate::runtime::Handle;
 use crate::runtime::handle::CallError;
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
+use crate::session::shown::Shown;
 use crate::store::Filter;
 use crate::web::Faces;
 use crate::web::days;
@@ -26,28 +27,12 @@ use crate::web::params::Params;
 /// How many sessions one page has.
 const PAGE_SESSIONS: usize = 50;
 
-/// States that a search can be narrowed to.
-const STATES: &[&str] = &[
-    "running",
-    "awaiting_input",
-    "waiting_quota",
-    "waiting_api",
-    "waiting_login",
-    "waiting_timer",
-    "waiting_retry",
-    "queued",
-    "completed",
-    "failed",
-    "cancelled",
-    "timed_out",
-];
-
 /// What is looked for.
 #[derive(Clone, Debug, Default)]
 struct Search {
     /// A text, a directory, or an id.
     text: String,
-    state: String,
+    state: Option<Shown>,
     /// The first and the last day, as this machine counts days.
     since: Option<Date>,
     until: Option<Date>,
@@ -74,7 +59,7 @@ async fn show(faces: &Faces, request: &HttpRequest) -> Result<HttpResponse, Prob
     };
     let search = Search {
         text: params.text("q").unwrap_or_default().trim().to_owned(),
-        state: params.text("state").unwrap_or_default().to_owned(),
+        state: state(&params)?,
         since: day(&params, "since")?,
         until: day(&params, "until")?,
         before,
@@ -89,6 +74,12 @@ async fn show(faces: &Faces, request: &HttpRequest) -> Result<HttpResponse, Prob
         main: off_the_workers(move || render(&search, &found)).await?,
     };
     Ok(page.respond())
+}
+
+fn state(params: &Params) -> Result<Option<Shown>, Problem> {
+    let state = params.text("state").filter(|state| !state.is_empty());
+    let read = |name: &str| name.parse().map_err(|error| Problem::new(Code::BadQuery, format!("state: {error}")));
+    state.map(read).transpose()
 }
 
 fn day(params: &Params, name: &str) -> Result<Option<Date>, Problem> {
@@ -119,10 +110,7 @@ impl Search {
     fn filter(&self) -> Filter {
         let is_path = self.text.starts_with('/');
         Filter {
-            states: Some(self.state.clone())
-                .filter(|state| !state.is_empty())
-                .into_iter()
-                .collect(),
+            states: self.state.into_iter().collect(),
             name: None,
             directory: is_path.then(|| PathBuf::from(&self.text)),
             since: self.since.and_then(days::beginning),
@@ -136,7 +124,7 @@ impl Search {
         let day = |day: Option<Date>| day.map(|day| day.to_string()).unwrap_or_default();
         let pairs = [
             ("q", self.text.clone()),
-            ("state", self.state.clone()),
+            ("state", self.state.map_or("", Shown::name).to_owned()),
             ("since", day(self.since)),
             ("until", day(self.until)),
             ("before", before.to_string()),
@@ -188,8 +176,8 @@ fn form(search: &Search) -> Markup {
                 label for="search-state" { "State" }
                 select #search-state name="state" {
                     option value="" { "Any" }
-                    @for state in STATES {
-                        option value=(state) selected[*state == search.state] { (words::state_word(state)) }
+                    @for state in Shown::ALL {
+                        option value=(state) selected[search.state == Some(*state)] { (words::state_word(*state)) }
                     }
                 }
             }

@@ -217,7 +217,7 @@ fn state_change(item: &Item<'_>, change: &StateChange) -> Markup {
         | StateName::Cancelled
         | StateName::TimedOut => return nothing(item),
     }
-    let line = format!("{}: {}", words::state_word(change.to.as_str()), change.reason);
+    let line = format!("{}: {}", words::state_word(change.to.into()), change.reason);
     let until = html! { @if let Some(until) = change.until { p.when { "Until " (time(until, Form::Clock)) } } };
     event(item, "muted", line, until)
 }
@@ -326,7 +326,7 @@ fn session_end(item: &Item<'_>, end: &SessionEnd) -> Markup {
         ..Marks::default()
     };
     let body = html! {
-        p.line { (words::badge(end.outcome.name())) " " span { (sentence(&end.summary)) } }
+        p.line { (words::badge(end.outcome.into())) " " span { (sentence(&end.summary)) } }
     };
     element(item, marks, body)
 }

@@ -63,7 +63,7 @@ struct Found {
 
 /// What of a session is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shown {
+struct TimeRange {
     /// The record behind a stretch of the past; none for the whole.
     before: Option<Seq>,
     /// The first record whose turns and tool calls are drawn, where there are more before it.
@@ -88,7 +88,7 @@ pub(in crate::web) async fn fragment(
 
 fn picture(summary: &Summary, found: &Found, now: Timestamp) -> Markup {
     let until = summary.ended_at.unwrap_or(now).max(summary.created_at);
-    let shown = Shown {
+    let shown = TimeRange {
         before: found.behind.as_ref().map(|behind| behind.seq),
         from: found.messages_from,
         is_cut: found.is_cut,

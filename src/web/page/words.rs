@@ -8,6 +8,7 @@ use maud::{Markup, html};
 
 use super::markdown;
 use crate::session::outcome::Outcome;
+use crate::session::shown::Shown;
 use crate::session::summary::Summary;
 pub(super) use crate::web::units::{amount, duration, usd};
 
@@ -39,30 +40,28 @@ pub(super) fn time(at: Timestamp, form: Form) -> Markup {
 }
 
 /// The state as a word; the colour says the same once more.
-pub(super) fn state_word(state: &str) -> &str {
+pub(super) fn state_word(state: Shown) -> &'static str {
     match state {
-        "queued" => "Queued",
-        "starting" => "Starting",
-        "asking" => "Asks",
-        "running" => "Running",
-        "awaiting_input" => "Needs an answer",
-        "waiting_quota" => "Waits for the usage limit",
-        "waiting_api" => "Waits for the API",
-        "waiting_timer" => "Waits for a timer",
-        "waiting_login" => "Waits for the login",
-        "paused" => "Paused",
-        "waiting_retry" => "Waits to try again",
-        "stopping" => "Stopping",
-        "completed" => "Completed",
-        "failed" => "Failed",
-        "cancelled" => "Cancelled",
-        "timed_out" => "Timed out",
-        other => other,
+        Shown::Queued => "Queued",
+        Shown::Starting => "Starting",
+        Shown::Running => "Running",
+        Shown::AwaitingInput => "Needs an answer",
+        Shown::WaitingQuota => "Waits for the usage limit",
+        Shown::WaitingApi => "Waits for the API",
+        Shown::WaitingTimer => "Waits for a timer",
+        Shown::WaitingLogin => "Waits for the login",
+        Shown::Paused => "Paused",
+        Shown::WaitingRetry => "Waits to try again",
+        Shown::Stopping => "Stopping",
+        Shown::Completed => "Completed",
+        Shown::Failed => "Failed",
+        Shown::Cancelled => "Cancelled",
+        Shown::TimedOut => "Timed out",
     }
 }
 
 /// The state of a session as a badge.
-pub(super) fn badge(state: &str) -> Markup {
+pub(super) fn badge(state: Shown) -> Markup {
     html! { span.state data-state=(state) { (state_word(state)) } }
 }
 
@@ -108,7 +107,7 @@ pub(super) fn doing(summary: &Summary) -> Option<String> {
         return Some(markdown::plain(result, DOING_CHARS_MAX));
     }
     let tool = summary.work.open_tool().filter(|_| outcome.is_none());
-    let note = summary.shown_note().filter(|_| summary.shown_state() != "running");
+    let note = summary.shown_note().filter(|_| summary.shown_state() != Shown::Running);
     tool.map(Cow::Borrowed)
         .or(note)
         .filter(|text| !text.is_empty())

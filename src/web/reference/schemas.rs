@@ -24,27 +24,6 @@ const WITHOUT_NUL: &str = r"^[^\u0000]*$";
 /// The largest whole number that is read.
 pub(super) const NUMBER_MAX: u64 = u64::MAX;
 
-/// A session's state, as it is shown.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::web) enum ShownState {
-    Queued,
-    Starting,
-    Running,
-    AwaitingInput,
-    WaitingQuota,
-    WaitingApi,
-    WaitingTimer,
-    WaitingLogin,
-    Paused,
-    WaitingRetry,
-    Stopping,
-    Completed,
-    Failed,
-    Cancelled,
-    TimedOut,
-}
-
 /// How a session has ended.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

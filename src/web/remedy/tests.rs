@@ -12,6 +12,7 @@ use crate::session::limits::BudgetSpent;
 use crate::session::outcome::Outcome;
 use crate::session::question::AnswerMismatch;
 use crate::session::request::{InvalidRequest, PermissionMode};
+use crate::session::shown::Shown;
 use crate::session::state::StateName;
 use crate::web::error::Problem;
 
@@ -127,7 +128,7 @@ fn every_refusal() -> Vec<CallError> {
         },
         CallError::AmbiguousName {
             name: "n".into(),
-            candidates: vec![(id, "running")],
+            candidates: vec![(id, Shown::Running)],
         },
         CallError::NoSuchQuestion(QuestionId(1)),
         CallError::AlreadyAnswered(QuestionId(1)),

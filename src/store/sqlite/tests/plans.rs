@@ -1,6 +1,7 @@
 //! How SQLite goes about the statements: by an index each, and reading no long row that is not asked for.
 
 use super::*;
+use crate::session::shown::Shown;
 use crate::store::sqlite::reader::{LAST_MESSAGE_SQL, LAST_OF_KIND_SQL, LIVE_SQL, RECENT_SQL, RECORDS_SQL};
 
 #[test]
@@ -59,7 +60,7 @@ fn lists_go_by_an_index_and_read_only_the_rows_of_their_page() {
     };
     listed(old, "listing USING COVERING INDEX listing_by_age (session<?)");
     let completed = Filter {
-        states: vec!["completed".to_owned()],
+        states: vec![Shown::Completed],
         ..Filter::default()
     };
     listed(
@@ -75,7 +76,7 @@ fn lists_go_by_an_index_and_read_only_the_rows_of_their_page() {
         "listing USING COVERING INDEX listing_by_name (name=? AND session<?)",
     );
     let live = Filter {
-        states: vec!["running".to_owned(), "queued".to_owned()],
+        states: vec![Shown::Running, Shown::Queued],
         ..Filter::default()
     };
     listed(

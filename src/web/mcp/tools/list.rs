@@ -10,7 +10,7 @@ use super::ToolError;
 use super::arguments::List;
 use crate::session::amounts::money;
 use crate::session::outcome::Outcome;
-use crate::session::state::State;
+use crate::session::shown::Shown;
 use crate::session::summary::{Summary, cut};
 use crate::web::mcp::server::Door;
 
@@ -49,7 +49,8 @@ struct Brief {
     /// The directory it works in
     directory: String,
     /// The state, in the words that `state` takes
-    state: String,
+    #[schemars(with = "String")]
+    state: Shown,
     /// Who or what it waits for, such as a person, a limit or a free place; absent where it waits for nothing
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<String>,
@@ -86,6 +87,8 @@ pub(super) async fn list(door: &Door, arguments: Result<List, ToolError>) -> Res
         before,
         limit,
     } = arguments?;
+    let read = |name: String| name.parse::<Shown>().map_err(|error| ToolError::Arguments(format!("state: {error}")));
+    let state = state.map(read).transpose()?;
     let limit = limit.unwrap_or(LISTED).clamp(1, LISTED_MAX);
     let before = match before {
         Some(id) => Some(door.handle.resolve(&id).await?),
@@ -104,7 +107,7 @@ pub(super) async fn list(door: &Door, arguments: Result<List, ToolError>) -> Res
     };
     let wanted = found
         .iter()
-        .filter(|summary| state.as_deref().is_none_or(|state| state == summary.shown_state()));
+        .filter(|summary| state.is_none_or(|state| state == summary.shown_state()));
     let sessions: Vec<Brief> = wanted.take(limit).map(|summary| Brief::of(summary)).collect();
     Ok(Listed::new(sessions, next_before).into_result().into())
 }
@@ -135,16 +138,16 @@ impl Listed {
 }
 
 fn about(sessions: &[Brief]) -> String {
-    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut states: BTreeMap<Shown, usize> = BTreeMap::new();
     for session in sessions {
-        *states.entry(&session.state).or_default() += 1;
+        *states.entry(session.state).or_default() += 1;
     }
     let counts: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let mut text = match sessions.len() {
         0 => return "There are no such sessions.".to_owned(),
         _ => format!("Sessions, newest first: {}.", counts.join(", ")),
     };
-    let asking = sessions.iter().filter(|session| session.state == "awaiting_input");
+    let asking = sessions.iter().filter(|session| session.state == Shown::AwaitingInput);
     for Brief {
         session_id,
         name,
@@ -168,7 +171,7 @@ impl Brief {
             name: words(&summary.name),
             task: words(&summary.task),
             directory: summary.cwd.display().to_string(),
-            state: summary.shown_state().to_owned(),
+            state: summary.shown_state(),
             waits_for: waits_for(summary),
             waits_until: summary.waits_until().map(at),
             cause: cause.map(|cause| cause.name().to_owned()),
@@ -214,20 +217,24 @@ fn waits_for(summary: &Summary) -> Option<String> {
             question.question_id
         ));
     }
-    match summary.lifecycle.state {
-        State::Queued => Some("a free place among the agents that work".to_owned()),
-        State::WaitingRetry { .. } => Some("its next attempt".to_owned()),
-        State::Stopping { .. } => Some("its agent's end".to_owned()),
-        State::Ended { .. } => None,
-        _ => match summary.shown_state() {
-            "waiting_quota" => Some("the reset of a usage limit".to_owned()),
-            "waiting_api" => Some("an API that answers".to_owned()),
-            "waiting_timer" => Some("a timer that its agent has set".to_owned()),
-            "paused" => Some("room on the disk".to_owned()),
-            "starting" => Some("its agent's first word".to_owned()),
-            _ => None,
-        },
-    }
+    let what = match summary.shown_state() {
+        Shown::Queued => "a free place among the agents that work",
+        Shown::Starting => "its agent's first word",
+        Shown::WaitingQuota => "the reset of a usage limit",
+        Shown::WaitingApi => "an API that answers",
+        Shown::WaitingLogin => "a login that is accepted",
+        Shown::WaitingTimer => "a timer that its agent has set",
+        Shown::Paused => "room on the disk",
+        Shown::WaitingRetry => "its next attempt",
+        Shown::Stopping => "its agent's end",
+        Shown::Running
+        | Shown::AwaitingInput
+        | Shown::Completed
+        | Shown::Failed
+        | Shown::Cancelled
+        | Shown::TimedOut => return None,
+    };
+    Some(what.to_owned())
 }
 
 #[cfg(test)]
@@ -237,6 +244,7 @@ mod tests {
     use crate::session::journal::Created;
     use crate::session::request::Request;
     use crate::session::samples::ask_permission;
+    use crate::session::state::State;
 
     fn summary(name: &str) -> Summary {
         let request = Request {

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
-use super::Shown;
+use super::TimeRange;
 use super::fold::{Bar, Lane, Mark, Picture};
 use crate::session::id::Seq;
 use crate::web::page::words::{self, Form, time};
@@ -39,7 +39,7 @@ const STEPS: [i64; 17] = [
 const LIST_MAX: usize = 100;
 
 /// The picture, the list, what is left out, and the way to it.
-pub(super) fn render(picture: &Picture, shown: Shown) -> Markup {
+pub(super) fn render(picture: &Picture, shown: TimeRange) -> Markup {
     html! {
         div.timeline data-before=[shown.before] {
             div.picture {
@@ -55,7 +55,7 @@ pub(super) fn render(picture: &Picture, shown: Shown) -> Markup {
 }
 
 /// Which part of the session is drawn, where it is not all of it, and the way to the others.
-fn stretches(shown: Shown) -> Markup {
+fn stretches(shown: TimeRange) -> Markup {
     let earlier =
         |from: Seq| html! { button.small type="button" data-stretch="earlier" data-before=(from) { "Earlier" } };
     html! {

@@ -143,7 +143,7 @@ impl Picture {
             }
             Entry::SessionResumed(resumed) => self.mark(record, "resumed", format!("Resumed by {}", resumed.by)),
             Entry::SessionEnded(end) => {
-                let state = words::state_word(end.outcome.name());
+                let state = words::state_word(end.outcome.into());
                 self.mark(record, "ended", format!("{state}: {}", end.summary));
             }
             Entry::AgentMessage(said) => self.take_message(open, record, &said.message),

@@ -29,7 +29,7 @@ fn picture_from(from: Option<Seq>, of: &[(i64, &str, Value)], seconds: i64) -> P
     Picture::of(&records, from, at(0), at(seconds))
 }
 
-const WHOLE: Shown = Shown {
+const WHOLE: TimeRange = TimeRange {
     before: None,
     from: None,
     is_cut: false,
@@ -93,7 +93,7 @@ fn waits_and_attempts_are_bars_from_begin_to_end() {
 
 #[test]
 fn the_picture_has_words_for_everything_and_no_inline_style() {
-    let cut = Shown {
+    let cut = TimeRange {
         from: Some(Seq(400)),
         is_cut: true,
         ..WHOLE
@@ -161,7 +161,7 @@ fn a_stretch_of_the_past_has_what_reaches_into_it_and_a_scale_from_the_beginning
         ]
     );
     assert!(stretch.marks.is_empty(), "{:?}", stretch.marks);
-    let shown = Shown {
+    let shown = TimeRange {
         before: Some(Seq(9)),
         from: Some(Seq(5)),
         ..WHOLE
