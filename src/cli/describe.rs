@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use crate::session::clarify::Clarifications;
 use crate::session::grant::{Grant, in_words};
-use crate::session::journal::{AttemptEnd, AttemptStart, ClockJump, Entry, Progress, StateChange};
+use crate::session::journal::{AttemptEnd, AttemptStart, ClockJump, Entry, StateChange};
 use crate::session::message::{InputState, Message, TurnEnd};
 use crate::session::question::{Answer, headline_of_input};
 use crate::session::visible;
@@ -37,7 +37,6 @@ pub(crate) fn describe(entry: &Entry) -> String {
         Entry::Checkpoint(checkpoint) => {
             format!("{}, byte {}", units::turns(checkpoint.turns), checkpoint.offset)
         }
-        Entry::Progress(progress) => describe_progress(progress),
         Entry::Usage(usage) => format!("{}, {}", units::tokens(usage.tokens()), units::usd(usage.cost_usd)),
         Entry::QuestionAsked(question) => format!("{} {}", question.question_id, question.kind.headline()),
         Entry::QuestionAnswered(answered) => format!(
@@ -219,13 +218,6 @@ fn describe_turn_end(end: &TurnEnd) -> String {
     match end.subtype.as_str() {
         "success" => format!("the turn ended with an error: {words}"),
         subtype => format!("the turn ended with an error ({subtype}): {words}"),
-    }
-}
-
-fn describe_progress(progress: &Progress) -> String {
-    match progress.fraction {
-        Some(fraction) => format!("{:.0} % {}", fraction.clamp(0.0, 1.0) * 100.0, progress.message),
-        None => progress.message.clone(),
     }
 }
 

@@ -141,11 +141,7 @@ impl Renderer {
             }
             Entry::AttemptStarted(_) => self.quiet(&format!("↻ {}", describe(entry)), out),
             Entry::AgentStderr(_) => self.quiet(&format!("agent: {}", describe(entry)), out),
-            Entry::AgentUnknown(_)
-            | Entry::Progress(_)
-            | Entry::QuestionWithdrawn(_)
-            | Entry::Control(_)
-            | Entry::ClockJumped(_) => {
+            Entry::AgentUnknown(_) | Entry::QuestionWithdrawn(_) | Entry::Control(_) | Entry::ClockJumped(_) => {
                 self.quiet(&format!("· {}", describe(entry)), out);
             }
             Entry::QuestionAsked(_) => self.marked(&self.styles.ask.clone(), &format!("? {}", describe(entry)), out),

@@ -234,8 +234,6 @@ impl Supervisor {
                 }
             }
             Effect::Stop(attempt) => self.stop_execution(id, attempt),
-            // The state holds the time; all deadlines are armed after every step.
-            Effect::WakeAt(_) => {}
         }
     }
 

@@ -67,7 +67,6 @@ impl Digest {
             | Entry::AgentStderr(_)
             | Entry::DraftDropped(_)
             | Entry::Checkpoint(_)
-            | Entry::Progress(_)
             | Entry::Usage(_)
             | Entry::QuestionDelivered(_)
             | Entry::QuestionWithdrawn(_)

@@ -84,8 +84,6 @@ entries! {
     DraftDropped(DroppedDraft) = "draft.dropped",
     /// A new attempt can start from here.
     Checkpoint(Checkpoint) = "checkpoint",
-    /// How far the work is.
-    Progress(Progress) = "progress",
     /// What has been used so far.
     Usage(Usage) = "usage",
     /// The agent needs a person.
@@ -256,16 +254,6 @@ pub struct DroppedDraft {
     pub message_id: String,
     /// The first block that is dropped.
     pub from_block: u32,
-}
-
-/// Data of `progress`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Progress {
-    /// From 0 to 1, when it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fraction: Option<f64>,
-    /// What is going on.
-    pub message: String,
 }
 
 /// Data of `question.answered`.

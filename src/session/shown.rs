@@ -161,7 +161,10 @@ mod tests {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }
         let refused = "asleep".parse::<Shown>().unwrap_err().to_string();
-        assert!(refused.contains("asleep") && refused.contains("queued, starting"), "{refused}");
+        assert!(
+            refused.contains("asleep") && refused.contains("queued, starting"),
+            "{refused}"
+        );
     }
 
     #[test]

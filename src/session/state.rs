@@ -246,7 +246,6 @@ impl Lifecycle {
             | Entry::AgentStderr(_)
             | Entry::DraftDropped(_)
             | Entry::Checkpoint(_)
-            | Entry::Progress(_)
             | Entry::Usage(_)
             | Entry::QuestionAsked(_)
             | Entry::QuestionAnswered(_)

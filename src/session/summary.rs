@@ -308,7 +308,6 @@ impl Summary {
             | Entry::AgentUnknown(_)
             | Entry::AgentStderr(_)
             | Entry::DraftDropped(_)
-            | Entry::Progress(_)
             | Entry::Control(_)
             | Entry::Notice(_)
             | Entry::RetryScheduled(_) => {}
@@ -395,11 +394,6 @@ impl Summary {
             // Timers that were cut off are waited for no more; the analysis of a task is over with its verdict.
             timers: !self.timers.is_empty() && self.cut_off.is_empty() && self.lifecycle.clarify != Clarify::Analysing,
         }
-    }
-
-    /// Whether nothing is open: a place from which a new attempt loses no work.
-    pub fn is_clear(&self) -> bool {
-        self.questions.is_empty() && self.work.open_tool().is_none()
     }
 
     fn end_attempt(&mut self, ending: &Ending) {
@@ -626,10 +620,16 @@ mod tests {
         summary.lifecycle.state = State::Running;
         assert_eq!((summary.shown_state().name(), summary.takes_slot()), ("running", true));
         summary.apply(&question(), at());
-        assert_eq!((summary.shown_state().name(), summary.takes_slot()), ("awaiting_input", false));
+        assert_eq!(
+            (summary.shown_state().name(), summary.takes_slot()),
+            ("awaiting_input", false)
+        );
         // The agent may ask before it is written down that it runs.
         summary.lifecycle.state = State::Starting;
-        assert_eq!((summary.shown_state().name(), summary.takes_slot()), ("awaiting_input", false));
+        assert_eq!(
+            (summary.shown_state().name(), summary.takes_slot()),
+            ("awaiting_input", false)
+        );
         summary.lifecycle.state = State::Running;
         let answered = Answered {
             question_id: QuestionId(1),

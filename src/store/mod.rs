@@ -17,12 +17,13 @@ use crate::session::secrets::shown_creation;
 use crate::session::summary::Summary;
 
 pub mod health;
-pub mod memory;
 pub mod sqlite;
 
 #[cfg(test)]
 mod contract;
 mod filter;
+#[cfg(test)]
+pub mod memory;
 mod numbering;
 
 pub use self::filter::Filter;

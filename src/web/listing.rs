@@ -202,7 +202,10 @@ fn states(text: &str) -> Result<Vec<Shown>, Problem> {
         match name {
             "live" => states.extend(Shown::live()),
             "ended" => states.extend(Shown::ended()),
-            name => states.push(name.parse().map_err(|error| bad_query(format!("state: {error}, live or ended")))?),
+            name => states.push(
+                name.parse()
+                    .map_err(|error| bad_query(format!("state: {error}, live or ended")))?,
+            ),
         }
     }
     Ok(states)

@@ -17,7 +17,6 @@ const RARE: [&str; 7] = [
     "clock.jumped",
     "context.rebuilt",
     "notice",
-    "progress",
     "question.withdrawn",
     "task.refined",
     "usage",

@@ -5,33 +5,26 @@ use super::shape::before_tests;
 
 /// Each module with what it may import. `main.rs` and `lib.rs` put them together and are free.
 ///
-/// `cli → daemon → web → runtime → agent, store → agent_host → session, workflow`: a layer may skip down, never up.
+/// `cli → daemon → web → runtime → agent, store → agent_host → session`: a layer may skip down, never up.
 /// Settings and telemetry serve every layer down to `agent` and `store`. The simulator stands for a foreign program.
-const LAYERS: [(&str, &str); 12] = [
+const LAYERS: [(&str, &str); 11] = [
     (
         "cli",
-        "daemon web runtime agent store config telemetry agent_host session workflow simulator",
+        "daemon web runtime agent store config telemetry agent_host session simulator",
     ),
-    (
-        "daemon",
-        "web runtime agent store config telemetry agent_host session workflow",
-    ),
-    (
-        "web",
-        "runtime agent store config telemetry agent_host session workflow",
-    ),
-    ("runtime", "agent store config telemetry agent_host session workflow"),
-    ("agent", "config telemetry agent_host session workflow"),
-    ("store", "config telemetry agent_host session workflow"),
-    ("telemetry", "config session workflow"),
-    ("config", "session workflow"),
-    ("agent_host", "session workflow"),
-    ("workflow", ""),
+    ("daemon", "web runtime agent store config telemetry agent_host session"),
+    ("web", "runtime agent store config telemetry agent_host session"),
+    ("runtime", "agent store config telemetry agent_host session"),
+    ("agent", "config telemetry agent_host session"),
+    ("store", "config telemetry agent_host session"),
+    ("telemetry", "config session"),
+    ("config", "session"),
+    ("agent_host", "session"),
     ("session", ""),
     ("simulator", ""),
 ];
 
-const PURE: [&str; 2] = ["session", "workflow"];
+const PURE: [&str; 1] = ["session"];
 
 /// What has effects or reads a clock: modules of `std`, other crates, clocks by their call.
 const IMPURE_STD: [&str; 7] = ["env", "fs", "io", "net", "os", "process", "thread"];
@@ -247,6 +240,6 @@ mod tests {
     fn the_cores_tests_and_plain_data_are_free() {
         let code =
             "use std::time::Duration;\nuse crate::session::Id;\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n";
-        assert_eq!(purity_complaints(&file("src/workflow/plan.rs", code)), [""; 0]);
+        assert_eq!(purity_complaints(&file("src/session/plan.rs", code)), [""; 0]);
     }
 }

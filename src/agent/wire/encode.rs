@@ -22,12 +22,6 @@ pub fn control(request_id: &str, subtype: &str) -> String {
     json!({"type": "control_request", "request_id": request_id, "request": {"subtype": subtype}}).to_string()
 }
 
-/// Ends one background task.
-pub fn stop_task(request_id: &str, task_id: &str) -> String {
-    let request = json!({"subtype": "stop_task", "task_id": task_id});
-    json!({"type": "control_request", "request_id": request_id, "request": request}).to_string()
-}
-
 /// The answer to a question, as the agent that asked it expects it, with what is granted along with it.
 pub fn answer(question: &Question, answer: &Answer, grants: &[Grant]) -> String {
     let response = match &question.kind {

@@ -64,7 +64,11 @@ fn a_name_that_means_several_lists_them_the_live_ones_first() {
             let name = "build".to_owned();
             Err(CallError::AmbiguousName { name, candidates })
         };
-        let candidates = vec![(last, Shown::Running), (live, Shown::Running), (ended, Shown::Cancelled)];
+        let candidates = vec![
+            (last, Shown::Running),
+            (live, Shown::Running),
+            (ended, Shown::Cancelled),
+        ];
         assert_eq!(world.handle().resolve("build").await, several(candidates));
         end(&world, last).await;
         assert_eq!(world.handle().resolve("build").await, Ok(live));

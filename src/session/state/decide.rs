@@ -91,8 +91,6 @@ pub enum Effect {
     Start(Attempt),
     /// End the agent of this attempt.
     Stop(Attempt),
-    /// Send [`Event::RetryDue`] at this time.
-    WakeAt(Timestamp),
 }
 
 /// The answer to an event.
@@ -398,7 +396,8 @@ fn wait(life: &Lifecycle, at: Timestamp, sentence: &str) -> Decision {
     let entries = vec![Entry::RetryScheduled(scheduled), Entry::SessionState(waiting)];
     Decision {
         entries,
-        effects: vec![Effect::WakeAt(at)],
+        // Deadlines are armed after every step, by the time in the state.
+        effects: vec![],
     }
 }
 

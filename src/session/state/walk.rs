@@ -189,7 +189,7 @@ fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node
         State::Starting => vec![Effect::Start(after.life.attempt)],
         State::WaitingRetry { at } => {
             assert!(*at > now(before.ticks), "a wait ends later than now: {context}");
-            vec![Effect::WakeAt(*at)]
+            vec![]
         }
         State::Stopping { .. } => vec![Effect::Stop(after.life.attempt)],
         State::Running | State::Asking | State::Ended { .. } => vec![],

@@ -97,7 +97,11 @@ pub(super) fn query(filter: &Filter) -> (String, Vec<Value>) {
         format!("?{}", values.len() + 2)
     };
     if !filter.states.is_empty() {
-        let states: Vec<_> = filter.states.iter().map(|state| value(state.name().to_owned().into())).collect();
+        let states: Vec<_> = filter
+            .states
+            .iter()
+            .map(|state| value(state.name().to_owned().into()))
+            .collect();
         conditions.push(format!("state IN ({})", states.join(", ")));
     }
     if let Some(name) = &filter.name {

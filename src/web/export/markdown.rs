@@ -88,7 +88,6 @@ pub(super) fn record(text: &mut String, record: &Stored) {
         | Entry::AgentStderr(_)
         | Entry::DraftDropped(_)
         | Entry::Checkpoint(_)
-        | Entry::Progress(_)
         | Entry::Usage(_)
         | Entry::QuestionDelivered(_)
         | Entry::QuestionWithdrawn(_)

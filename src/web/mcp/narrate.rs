@@ -193,7 +193,6 @@ impl Narrator {
             Entry::AgentMessage(said) => self.take_message(&said.message),
             Entry::AgentStderr(text) => self.note(&format!("stderr: {}", text.text)),
             Entry::DraftDropped(_) => self.tell("[the unfinished text is dropped]"),
-            Entry::Progress(progress) => self.tell(&progress.message),
             Entry::Notice(notice) => self.tell(&format!("[notice] {}", notice.text)),
             Entry::WorkCutOff(cut_off) => self.tell(&format!("[cut off at the end] {}", cut_off.what.join(", "))),
             Entry::RetryScheduled(retry) => self.tell(&format!("[next attempt at {}] {}", retry.at, retry.cause)),

@@ -16,8 +16,8 @@ use super::words;
 use crate::runtime::Handle;
 use crate::runtime::handle::CallError;
 use crate::session::id::SessionId;
-use crate::session::summary::Summary;
 use crate::session::shown::Shown;
+use crate::session::summary::Summary;
 use crate::store::Filter;
 use crate::web::Faces;
 use crate::web::days;
@@ -78,7 +78,10 @@ async fn show(faces: &Faces, request: &HttpRequest) -> Result<HttpResponse, Prob
 
 fn state(params: &Params) -> Result<Option<Shown>, Problem> {
     let state = params.text("state").filter(|state| !state.is_empty());
-    let read = |name: &str| name.parse().map_err(|error| Problem::new(Code::BadQuery, format!("state: {error}")));
+    let read = |name: &str| {
+        name.parse()
+            .map_err(|error| Problem::new(Code::BadQuery, format!("state: {error}")))
+    };
     state.map(read).transpose()
 }
 

@@ -10,8 +10,8 @@ use super::{code, markdown, question, tool};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::id::Seq;
 use crate::session::journal::{
-    AttemptEnd, AttemptStart, ClockJump, Created, DroppedDraft, Entry, Input, Progress, Resumed, SessionEnd,
-    StateChange, Text, UnknownLine,
+    AttemptEnd, AttemptStart, ClockJump, Created, DroppedDraft, Entry, Input, Resumed, SessionEnd, StateChange, Text,
+    UnknownLine,
 };
 use crate::session::message::{InputState, TurnEnd};
 use crate::session::outcome::Ending;
@@ -60,7 +60,6 @@ pub(super) fn render(item: &Item<'_>) -> Markup {
         Entry::AgentStderr(said) => stderr(item, said),
         Entry::DraftDropped(draft) => dropped(item, draft),
         Entry::Checkpoint(checkpoint) => checkpoint_mark(item, checkpoint),
-        Entry::Progress(progress) => event(item, "progress", progress_line(progress), html! {}),
         Entry::Usage(_) | Entry::QuestionDelivered(_) => nothing(item),
         Entry::QuestionAsked(asked) => question::asked(item, asked),
         Entry::QuestionAnswered(answered) => question::answered(item, answered),
@@ -285,13 +284,6 @@ pub(super) fn checkpoint_controls(seq: Seq) -> Markup {
             button.small type="button" data-resume-from=(seq) aria-label={ "Resume from here: checkpoint " (seq) } { "Resume from here" }
             button.small type="button" data-fork-from=(seq) aria-label={ "Fork from here: checkpoint " (seq) } { "Fork from here" }
         }
-    }
-}
-
-fn progress_line(progress: &Progress) -> String {
-    match progress.fraction {
-        Some(fraction) => format!("{:.0} % · {}", fraction.clamp(0.0, 1.0) * 100.0, progress.message),
-        None => progress.message.clone(),
     }
 }
 

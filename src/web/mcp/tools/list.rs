@@ -87,7 +87,10 @@ pub(super) async fn list(door: &Door, arguments: Result<List, ToolError>) -> Res
         before,
         limit,
     } = arguments?;
-    let read = |name: String| name.parse::<Shown>().map_err(|error| ToolError::Arguments(format!("state: {error}")));
+    let read = |name: String| {
+        name.parse::<Shown>()
+            .map_err(|error| ToolError::Arguments(format!("state: {error}")))
+    };
     let state = state.map(read).transpose()?;
     let limit = limit.unwrap_or(LISTED).clamp(1, LISTED_MAX);
     let before = match before {
