@@ -115,6 +115,40 @@ fn guests_with_tokens_leave_places_to_the_owner() {
 }
 
 #[test]
+fn agents_have_none_of_the_owners_places_whatever_token_they_have() {
+    let daemon = TestDaemon::start_with(&FEW);
+    let caller = Caller::of(&daemon);
+    let sessions = [true, false].map(|tools| {
+        let session = daemon.create_with(json!({"task": "silence", "executor_tools": tools}));
+        daemon.wait_for(&session, "running");
+        session
+    });
+    let [served, refused] = sessions.each_ref().map(|session| {
+        let mark = daemon.mark(session, 1);
+        format!("{}\r\nX-CC-Executor-Parent: {mark}\r\n", caller.token())
+    });
+    let mut crowd = Vec::new();
+    // Who is refused stays a stranger and makes room for others.
+    for (agent, expected) in [(&refused, [403, 403]), (&served, [200, 503])] {
+        let mut answered = Vec::new();
+        for _ in 0..100 {
+            let mut connection = TcpStream::connect(&caller.address).unwrap();
+            connection.set_read_timeout(Some(PATIENCE)).unwrap();
+            answered.push(ask(&mut connection, &caller.address, "/api/info", agent));
+            crowd.push(connection);
+        }
+        let edges = [answered.first(), answered.last()].map(|status| status.copied().flatten());
+        assert_eq!(edges, expected.map(Some));
+        assert_eq!(caller.call("GET", "/api/sessions", &[&caller.token()], "").status, 200);
+    }
+    drop(crowd);
+    for session in sessions {
+        daemon.cancel(&session);
+        daemon.wait_for(&session, "cancelled");
+    }
+}
+
+#[test]
 fn idle_connections_to_the_socket_keep_nobody_out_of_it() {
     let daemon = TestDaemon::start_with(&FEW);
     let crowd: Vec<_> = (0..300)

@@ -62,9 +62,6 @@ impl Access {
         }
         let now = Timestamp::now();
         let (caller, signed_by) = self.identify(request, by_socket, now)?;
-        if let Some(pass) = request.conn_data::<Pass>() {
-            pass.is_shown(caller.is_owner()).map_err(|Full| too_many())?;
-        }
         let judged = may_call(&caller, request).and_then(|()| self.check_change(&caller, &signed_by, request, now));
         match judged {
             Ok(()) => Ok(Some((caller, signed_by))),
@@ -142,6 +139,20 @@ pub(super) fn unauthorized() -> Problem {
     Problem::new(Code::Unauthorized, "the token is missing or wrong, or its time is over").with(Remedy::SignIn)
 }
 
+/// Gives a caller's connection its place, once all is known of who calls: an agent has none of the owner's places.
+fn take_place(request: &ServiceRequest, caller: Caller) -> Result<Caller, Refusal> {
+    let Some(pass) = request.conn_data::<Pass>() else {
+        return Ok(caller);
+    };
+    match pass.is_shown(caller.is_owner()) {
+        Ok(()) => Ok(caller),
+        Err(Full) => Err(Refusal {
+            problem: too_many(),
+            caller: Some(Box::new(caller)),
+        }),
+    }
+}
+
 /// The refusal of who has none of the owner's places left to take.
 fn too_many() -> Problem {
     let told = "there are too many connections of callers with tokens (`server.connections_max`): close some";
@@ -178,10 +189,11 @@ pub(in crate::web) async fn guard<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let admitted = match access.admit(&request) {
         Ok(None) => return Ok(next.call(request).await?.map_into_boxed_body()),
-        Ok(Some((caller, signed_by))) => match agent::seen(&handle, &request, caller).await {
-            Ok(caller) => Ok((caller, signed_by)),
-            Err(refusal) => Err(refusal),
-        },
+        Ok(Some((caller, signed_by))) => {
+            let seen = agent::seen(&handle, &request, caller).await;
+            seen.and_then(|caller| take_place(&request, caller))
+                .map(|caller| (caller, signed_by))
+        }
         Err(refusal) => Err(refusal),
     };
     let (caller, signed_by) = match admitted {
