@@ -29,15 +29,18 @@ pub struct Place {
 }
 
 impl Place {
-    /// The directory at this path, as it is now.
-    pub fn of(path: &Path) -> io::Result<Self> {
-        let metadata = open(path)?.metadata()?;
-        Ok(Self {
+    /// The directory at this path as it is now, and where it is, without links: by what was opened, so that nothing can
+    /// come in between.
+    pub fn of(path: &Path) -> io::Result<(Self, PathBuf)> {
+        let directory = open(path)?;
+        let (metadata, found) = (directory.metadata()?, fs::read_link(entrance(&directory))?);
+        let place = Self {
             path: path.to_owned(),
             device: metadata.dev(),
             inode: metadata.ino(),
             boot: boot(),
-        })
+        };
+        Ok((place, found))
     }
 
     /// Opens the directory if it is still the same one. The error is for a person and says what to do.
@@ -90,7 +93,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("work");
         fs::create_dir(&path).unwrap();
-        let place = Place::of(&path).unwrap();
+        let (place, found) = Place::of(&path).unwrap();
+        assert_eq!(found, path.canonicalize().unwrap());
         fs::write(path.join("file"), "").unwrap();
         let opened = place.open().unwrap();
         assert!(entrance(&opened).join("file").exists());
@@ -100,6 +104,7 @@ mod tests {
         assert!(place.open().unwrap_err().contains("another directory"));
         fs::remove_dir(&path).unwrap();
         symlink("/", &path).unwrap();
+        assert_eq!(Place::of(&path).unwrap().1, Path::new("/"));
         assert!(place.open().unwrap_err().contains("another directory"));
         fs::remove_file(&path).unwrap();
         fs::rename(root.path().join("aside"), &path).unwrap();
@@ -113,7 +118,7 @@ mod tests {
     #[test]
     fn after_another_start_of_the_machine_the_device_may_have_another_number() {
         let root = tempfile::tempdir().unwrap();
-        let place = Place::of(root.path()).unwrap();
+        let (place, _) = Place::of(root.path()).unwrap();
         let device = place.device + 1;
         assert!(
             Place {

@@ -1,7 +1,7 @@
 //! The directories of a session: which ones they were when its request was accepted.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::handle::CallError;
 use super::settings::RuntimeSettings;
@@ -10,16 +10,20 @@ use crate::agent_host::place::Place;
 use crate::session::id::SessionId;
 use crate::session::request::Request;
 
-/// The directories that a request names, as they are now: the working directory first, which stands without links in
-/// `cwd`, then those that are added.
-pub(super) fn of(request: &Request, cwd: &Path) -> Result<Vec<Place>, CallError> {
-    let working = place(cwd)?;
-    // Whoever asked was told that he may work in this path: it must not have become a link to another meanwhile.
-    if cwd.canonicalize().ok().as_deref() != Some(cwd) {
-        return Err(replaced(cwd));
-    }
-    let added = request.add_dirs.iter().map(|added| place(&cwd.join(added)));
-    std::iter::once(Ok(working)).chain(added).collect()
+/// The directories that a request names, as they are now: the working directory `cwd` first, then those that are added.
+/// `check` is told each path, and where the directory is that was opened there.
+pub(super) fn of(
+    request: &Request,
+    cwd: &Path,
+    check: impl Fn(&Path, &Path) -> Result<(), CallError>,
+) -> Result<Vec<Place>, CallError> {
+    let added = request.add_dirs.iter().map(|added| cwd.join(added));
+    let each = std::iter::once(cwd.to_owned()).chain(added).map(|path| {
+        let (place, found) = Place::of(&path).map_err(|error| bad(&path, error.to_string()))?;
+        check(&path, &found)?;
+        Ok(place)
+    });
+    each.collect()
 }
 
 /// Keeps the directories of a session for all of its attempts.
@@ -34,17 +38,9 @@ pub(super) fn kept(settings: &RuntimeSettings, id: SessionId) -> Result<Vec<Plac
     Ok(read_json(settings.places_file(id))?.unwrap_or_default())
 }
 
-fn place(path: &Path) -> Result<Place, CallError> {
-    Place::of(path).map_err(|error| bad(path, error.to_string()))
-}
-
-fn replaced(path: &Path) -> CallError {
-    bad(path, "it has just been replaced: ask again".to_owned())
-}
-
 fn bad(path: &Path, why: String) -> CallError {
     CallError::BadDirectory {
-        path: PathBuf::from(path).display().to_string(),
+        path: path.display().to_string(),
         why,
     }
 }

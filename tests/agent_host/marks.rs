@@ -112,7 +112,7 @@ fn exit_of(place: &Place) -> Exit {
 fn place_in(directory: &Path, script: &str) -> Place {
     let mut place = Place::with_script(script);
     place.plan.cwd = directory.to_owned();
-    place.plan.places = vec![Directory::of(directory).unwrap()];
+    place.plan.places = vec![Directory::of(directory).unwrap().0];
     place
 }
 
@@ -123,7 +123,7 @@ async fn an_agent_does_not_start_in_another_directory_than_the_one_that_was_acce
     std::fs::create_dir(&work).unwrap();
     let mut place = place_in(&work, "pwd -P");
     let mut added = place_in(&work, "pwd -P");
-    added.plan.places.push(Directory::of(root.path()).unwrap());
+    added.plan.places.push(Directory::of(root.path()).unwrap().0);
     added.plan.places.rotate_left(1);
     std::fs::rename(&work, &aside).unwrap();
     std::os::unix::fs::symlink("/", &work).unwrap();

@@ -28,10 +28,7 @@ pub(super) fn resolve_one(allowed: &[PathBuf], given: &Path) -> Result<PathBuf, 
         // Of what is outside nothing is told, not even whether it is there.
         let is_allowed = resolved.as_ref().is_ok_and(|path| is_within(allowed, path));
         if !is_allowed && (resolved.is_ok() || !breaks_off_within(allowed, given)) {
-            return Err(CallError::DirectoryNotAllowed {
-                path: given.display().to_string(),
-                allowed: listed(allowed),
-            });
+            return Err(not_allowed(allowed, given));
         }
     }
     let resolved = resolved.map_err(|error| bad(error.to_string()))?;
@@ -46,6 +43,28 @@ pub(super) fn resolve_one(allowed: &[PathBuf], given: &Path) -> Result<PathBuf, 
     }
     rustix::fs::access(&resolved, Access::EXEC_OK).map_err(|error| bad(format!("it cannot be entered: {error}")))?;
     Ok(resolved)
+}
+
+/// Checks where a directory is that was just opened at `path`, which was looked at before: something else may have its name
+/// by now. `is_exact` if the path has no links.
+pub(super) fn check_opened(allowed: &[PathBuf], path: &Path, is_exact: bool, found: &Path) -> Result<(), CallError> {
+    if is_exact && path != found {
+        return Err(CallError::BadDirectory {
+            path: path.display().to_string(),
+            why: "it has just been replaced: ask again".to_owned(),
+        });
+    }
+    match allowed.is_empty() || is_within(allowed, found) {
+        true => Ok(()),
+        false => Err(not_allowed(allowed, path)),
+    }
+}
+
+fn not_allowed(allowed: &[PathBuf], path: &Path) -> CallError {
+    CallError::DirectoryNotAllowed {
+        path: path.display().to_string(),
+        allowed: listed(allowed),
+    }
 }
 
 /// Whether a path without links is in or below an allowed directory, as that is now.
@@ -152,6 +171,22 @@ mod tests {
             resolve(&[], &request("missing")).is_ok(),
             "without bounds the agent sees for itself"
         );
+    }
+
+    #[test]
+    fn what_was_opened_is_held_against_the_same() {
+        let (_root, root) = tree();
+        let allowed = [root.join("ok")];
+        let (inside, outside) = (root.join("ok/in"), root.join("out"));
+        for (bounds, is_exact, found, is_taken) in [
+            (&allowed[..], true, &inside, true),
+            (&allowed, false, &outside, false),
+            (&[], false, &outside, true),
+            (&[], true, &outside, false),
+        ] {
+            let checked = check_opened(bounds, &inside, is_exact, found);
+            assert_eq!(checked.is_ok(), is_taken, "{bounds:?} {is_exact} {found:?}");
+        }
     }
 
     #[test]

@@ -85,7 +85,11 @@ pub(super) fn take_in(
     env: Option<BTreeMap<String, String>>,
     asker: &Asker,
 ) -> Result<TakenIn, CallError> {
-    let cwd = directories::resolve(&settings.allowed_directories, request)?;
+    let cwd = match asker.asks {
+        None => directories::resolve(&settings.allowed_directories, request)?,
+        // Its directories are resolved, and judged as they are.
+        Some(_) => request.cwd.clone(),
+    };
     if let Some(env) = env {
         keep_variables(settings, id, &settings.environment_file(id), &env)?;
     }
@@ -104,7 +108,12 @@ pub(super) fn take_in(
     let asked = asker.asks.map(|by| asked(settings, id, request, by)).transpose()?;
     check_command_line(settings, id, request)?;
     let env = agent_environment(settings, id, false).map_err(unusable)?;
-    let places = places::of(request, &cwd)?;
+    let check = |path: &Path, found: &Path| {
+        // An agent was told that it may work in these very paths.
+        let is_exact = asker.asks.is_some() || path == cwd;
+        directories::check_opened(&settings.allowed_directories, path, is_exact, found)
+    };
+    let places = places::of(request, &cwd, check)?;
     places::keep(settings, id, &places).map_err(|error| unwritten(settings, &error))?;
     let mut recorded = request.without_secrets().into_owned();
     recorded.cwd.clone_from(&cwd);
@@ -456,6 +465,31 @@ mod tests {
         );
         let told = refused.unwrap_err().to_string();
         assert!(told.contains("16384 are not asked about"), "{told}");
+    }
+
+    #[test]
+    fn a_directory_that_an_agent_replaces_once_it_was_judged_is_not_taken() {
+        let place = place();
+        let (link, inside) = (place.cwd.join("link"), place.cwd.join("inside"));
+        fs::create_dir(&inside).unwrap();
+        std::os::unix::fs::symlink("/", &link).unwrap();
+        let added = |path: &Path| Request {
+            add_dirs: vec![path.to_owned()],
+            ..place.request(&[])
+        };
+        let working = |path: &Path| Request {
+            cwd: path.to_owned(),
+            ..place.request(&[])
+        };
+        let take = |request: &Request, asks| take_in(&place.settings, SessionId::new(), request, None, &asked_by(asks));
+        for request in [added(&link), working(&link)] {
+            assert!(take(&request, None).is_ok(), "a person may name a link");
+            let told = take(&request, Some(SessionId::new())).unwrap_err().to_string();
+            assert!(told.contains("replaced"), "{told}");
+        }
+        for request in [added(&inside), working(&inside)] {
+            assert!(take(&request, Some(SessionId::new())).is_ok());
+        }
     }
 
     #[test]
