@@ -589,6 +589,17 @@ mod tests {
                 "{told}: the daemon that goes on does not heal it"
             );
         }
+        // Lines that were made up do not stand in for an older file.
+        let dir = tempfile::tempdir().unwrap();
+        let audit = open(dir.path(), 900);
+        while !dir.path().join(OLDER_FILE).exists() {
+            audit.append(entry("/x"));
+        }
+        let first = entries(&dir.path().join(CURRENT_FILE)).unwrap()[0].n;
+        assert!(verify(dir.path()).is_ok());
+        let made_up = format!("{}\n", json!({"n": first - 1}));
+        fs::write(dir.path().join(OLDER_FILE), made_up).unwrap();
+        assert!(verify(dir.path()).is_err());
         for (from, to) in [("\"ci\"", "\"me\""), ("POST", "GET"), (",\"seal\":", ",\"sael\":")] {
             let (dir, path) = grown(3);
             let text = fs::read_to_string(&path).unwrap().replacen(from, to, 1);

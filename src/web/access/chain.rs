@@ -190,8 +190,8 @@ impl Walk<'_> {
             (Some((_, seal)), _) if place.n == expected => seal,
             // What stood before the oldest file is gone, as it is meant to be.
             (None, Some(after)) if is_oldest && self.unsealed == 0 => after,
-            (None, Some(after)) if place.n == expected => after,
-            (None, None) if place.n == expected => NO_SEAL,
+            // The first line that was ever sealed, in a file of its own or behind lines of an older version.
+            (None, Some(NO_SEAL) | None) if place.n == expected => NO_SEAL,
             (Some(_) | None, _) => return Err(missing(expected, place.n)),
         };
         if !self.key.has_sealed(LINE, &[before, body], seal) {
