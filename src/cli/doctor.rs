@@ -44,15 +44,11 @@ fn rebuild(options: &Options, json: bool) -> Result<Exit, Failure> {
         Some(_) => Failure::Failed(format!("{error:#}")),
         None => Failure::Refused(format!("{error:#}")),
     })?;
-    let told = if json {
-        format!("{}\n", object(&repair))
-    } else {
-        match &repair {
-            Repair::Rows(rebuilt) => rows(rebuilt),
-            Repair::File(salvaged) => file(salvaged),
-        }
-    };
-    print(&told)?;
+    match (&repair, json) {
+        (_, true) => print_json(&format!("{}\n", object(&repair)))?,
+        (Repair::Rows(rebuilt), false) => print(&rows(rebuilt))?,
+        (Repair::File(salvaged), false) => print(&file(salvaged))?,
+    }
     Ok(Exit::Ok)
 }
 

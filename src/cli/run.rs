@@ -19,6 +19,7 @@ use super::family;
 use super::input::{is_inline_json, read_json, read_task, split_rules};
 use super::launch::find_or_start;
 use super::screen::{eprint, print};
+use super::sessions::print_object;
 use super::view::View;
 
 /// Maximum length of a session's name where its id is told, in characters.
@@ -100,7 +101,7 @@ pub(crate) async fn show(client: Client, going: &RawValue, after: u64, shown: Ou
     // What a resume lets it use; who follows it reads the notice.
     let granted = (after > 0).then(|| view.granted()).flatten();
     if shown.json {
-        print(&format!("{}\n", going.get()))?;
+        print_object(going)?;
     } else {
         print(&format!("{short_id}\n"))?;
         if let Some(granted) = granted {
