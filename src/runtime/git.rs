@@ -8,12 +8,13 @@
 //!
 //! A file that a filter converts counts as changed once its time or size differs from the index.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use crate::agent::launch::private_directory;
@@ -24,7 +25,7 @@ use crate::session::checkpoint::GitState;
 const REFERENCES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The longest index that is copied, in bytes.
-const INDEX_BYTES_MAX: usize = 512 * 1024 * 1024;
+const INDEX_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// How many references may lead from one to the next.
 const REFERENCES_MAX: usize = 5;
@@ -92,10 +93,11 @@ pub(super) async fn state(directory: &Path, place: &Path) -> Option<GitState> {
         // Deeper looks would start git in each submodule, with the configuration there.
         "--ignore-submodules=dirty",
     ];
-    let output = command(&repository, &place).args(status).output().await.ok()?;
-    output.status.success().then_some(())?;
-    let dirty = !output.stdout.is_empty();
-    Some(GitState { commit, dirty })
+    let mut git = command(&repository, &place).args(status).spawn().ok()?;
+    // One byte tells that something differs. There may be very many, and nobody reads them.
+    let told = git.stdout.take()?.read(&mut [0]).await.ok()?;
+    let dirty = told > 0;
+    (dirty || git.wait().await.ok()?.success()).then_some(GitState { commit, dirty })
 }
 
 /// Git, to be run on the working tree. It gets no variable of ours but the path on which it is found itself.
@@ -116,7 +118,8 @@ fn command(repository: &Repository, place: &Path) -> Command {
     ]);
     // By `-C`, not by the process's own directory: a relative entry of PATH would find programs in that.
     git.arg("--no-optional-locks").arg("-C").arg(&repository.tree);
-    git.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    git.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    git.kill_on_drop(true);
     git
 }
 
@@ -129,9 +132,8 @@ fn lay_out(repository: &Repository, commit: &str, place: &Path) -> io::Result<()
     write(&place.join("HEAD"), format!("{commit}\n").as_bytes())?;
     write(&place.join("info/attributes"), ATTRIBUTES.as_bytes())?;
     write(&place.join("config"), configuration(repository, commit).as_bytes())?;
-    let index = regular::read_at_most(&repository.own.join("index"), INDEX_BYTES_MAX);
-    match regular::if_there(index)? {
-        Some(index) => write(&place.join("index"), &index)?,
+    match regular::if_there(regular::open(&repository.own.join("index")))? {
+        Some(index) => copy(index, &place.join("index"))?,
         // There is none in a repository whose files were never checked out.
         None => remove(&place.join("index"))?,
     }
@@ -150,6 +152,18 @@ fn link_shared_indexes(own: &Path, place: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Copies an index piece by piece: an agent may have made it long.
+fn copy(index: File, path: &Path) -> io::Result<()> {
+    if index.metadata()?.len() > INDEX_BYTES_MAX {
+        return Err(io::Error::other(format!(
+            "the index has more than {INDEX_BYTES_MAX} bytes"
+        )));
+    }
+    let new = path.with_extension("new");
+    io::copy(&mut index.take(INDEX_BYTES_MAX), &mut File::create(&new)?)?;
+    fs::rename(new, path)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -354,6 +368,28 @@ mod tests {
         assert!(!world.is_dirty().await, "each tree has an index of its own");
         world.git(&["checkout", "-q", "--detach"]);
         assert_eq!(world.state(&world.tree()).await, Some(first));
+    }
+
+    #[tokio::test]
+    async fn many_changes_are_one_and_an_index_that_is_too_long_is_not_copied() {
+        let world = World::new(&[]);
+        for n in 0..2000 {
+            world.write(&format!("a-name-that-is-long-enough-to-fill-a-pipe-{n}"), "text\n");
+        }
+        world.commit("file", "text\n");
+        assert!(!world.is_dirty().await);
+        world.git(&["rm", "-rq", "--cached", "."]);
+        assert!(world.is_dirty().await);
+        world.git(&["reset", "-q"]);
+        let index = world.tree().join(".git/index");
+        File::options()
+            .write(true)
+            .open(index)
+            .unwrap()
+            .set_len(INDEX_BYTES_MAX + 1)
+            .unwrap();
+        assert_eq!(world.state(&world.tree()).await, None);
+        assert!(!world.root.path().join("place/index.new").exists());
     }
 
     #[tokio::test]
