@@ -3,11 +3,19 @@
 
 use std::collections::{HashMap, HashSet};
 
+use jsonschema::PatternOptions;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
 /// How many faults of a form's content are told at once.
 const FAULTS_MAX: usize = 5;
+
+/// The longest schema that a content is held against, in bytes. Whoever holds it has other sessions to look after.
+const CHECKED_BYTES_MAX: usize = 64 * 1024;
+
+/// How often one pattern may begin anew, and how much memory it may need.
+const PATTERN_STEPS_MAX: usize = 2_000;
+const PATTERN_BYTES_MAX: usize = 256 * 1024;
 
 /// One field of a form.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,13 +126,20 @@ fn texts(list: Option<&Value>) -> impl Iterator<Item = &str> {
         .filter_map(Value::as_str)
 }
 
-/// Why the content does not fit the schema. A schema that cannot be understood, and a pattern that takes too long, refuse
-/// nothing: the server that asked looks at the content too.
+/// Why the content does not fit the schema. A schema that cannot be understood or is too long, and a pattern that takes too
+/// long, refuse nothing: the server that asked looks at the content too.
 pub(super) fn check(schema: &Value, content: &Value) -> Result<(), String> {
     if !content.is_object() {
         return Err("it is no JSON object".to_owned());
     }
-    let Ok(validator) = jsonschema::options().should_validate_formats(true).build(schema) else {
+    if schema.to_string().len() > CHECKED_BYTES_MAX {
+        return Ok(());
+    }
+    let patterns = PatternOptions::fancy_regex()
+        .backtrack_limit(PATTERN_STEPS_MAX)
+        .size_limit(PATTERN_BYTES_MAX);
+    let options = jsonschema::options().should_validate_formats(true);
+    let Ok(validator) = options.with_pattern_options(patterns).build(schema) else {
         return Ok(());
     };
     let faults: Vec<_> = validator
@@ -227,5 +242,22 @@ mod tests {
         assert_eq!(check(&odd, &json!({"name": 7})), Ok(()), "left to the server");
         let elsewhere = json!({"$ref": "http://127.0.0.1:1/schema"});
         assert_eq!(check(&elsewhere, &json!({})), Ok(()), "nothing is fetched");
+    }
+
+    #[test]
+    fn a_schema_that_takes_long_to_understand_refuses_nothing() {
+        let content = json!({"a": "x".repeat(20)});
+        let refuses = |pattern: &str, more: usize| {
+            let field = json!({"type": "string", "pattern": pattern, "title": "t".repeat(more)});
+            check(&json!({"type": "object", "properties": {"a": field}}), &content).is_err()
+        };
+        assert!(refuses("^y+$", 0) && refuses(r"^(y)\1$", 0));
+        for (pattern, more) in [
+            (r"^(x|xx)+\1y$", 0),
+            (r"^(\w{1,90}){1,90}!$", 0),
+            ("^y+$", CHECKED_BYTES_MAX),
+        ] {
+            assert!(!refuses(pattern, more), "{pattern}");
+        }
     }
 }
