@@ -302,7 +302,7 @@ fn own_program() -> io::Result<PathBuf> {
 
 fn take_lock(paths: &Paths) -> anyhow::Result<File> {
     let path = paths.daemon_lock();
-    let lock = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = regular::open_by(File::options().create(true).truncate(false).write(true), &path);
     let lock = lock.with_context(|| format!("cannot open {}", path.display()))?;
     for _ in 0..LOCK_TRIES {
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {

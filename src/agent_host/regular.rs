@@ -1,7 +1,7 @@
-//! Reads files that anybody may have put there: a pipe or a device in a file's place is an error at once, and is never
+//! Opens files that anybody may have put there: a pipe or a device in a file's place is an error at once, and is never
 //! waited for.
 
-use std::fs::{File, FileType, OpenOptions};
+use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -10,9 +10,18 @@ use rustix::fs::OFlags;
 
 /// Opens a regular file for reading; links are followed.
 pub fn open(path: &Path) -> io::Result<File> {
-    // Without this flag the opening of a pipe waits for a writer, and that of a device may wait for anything.
+    open_by(OpenOptions::new().read(true), path)
+}
+
+/// Opens a regular file by these options, which may make it; links are followed.
+pub fn open_by(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    // A pipe that is opened for writing says nothing of itself when nobody reads it.
+    if let Some(there) = if_there(fs::metadata(path))? {
+        refuse_unless_regular(there.file_type())?;
+    }
+    // Without this flag the opening of a pipe waits for its other end, and that of a device may wait for anything.
     let no_wait = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
+    let file = options.custom_flags(no_wait).open(path)?;
     refuse_unless_regular(file.metadata()?.file_type())?;
     Ok(file)
 }
@@ -104,7 +113,6 @@ fn name(kind: FileType) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -118,6 +126,8 @@ mod tests {
             (root.path(), "it is a directory"),
         ] {
             let told = read(path).unwrap_err().to_string();
+            assert!(told.starts_with(what), "{told}");
+            let told = open_by(OpenOptions::new().append(true), path).unwrap_err().to_string();
             assert!(told.starts_with(what), "{told}");
         }
         let file = root.path().join("file");

@@ -13,6 +13,7 @@ use super::client::Client;
 use super::exit::Failure;
 use super::family::is_inside_agent;
 use super::screen::eprint;
+use crate::agent_host::regular;
 
 /// How long the daemon may take to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -80,7 +81,8 @@ pub(crate) async fn find_or_start_with(
 fn start(state_dir: &Path, arguments: &[String], environment: &DaemonEnvironment, log: &Path) -> io::Result<Child> {
     let logs = log.parent().unwrap_or(state_dir);
     DirBuilder::new().recursive(true).mode(0o700).create(logs)?;
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
+    let opened = regular::open_by(OpenOptions::new().create(true).append(true).mode(0o600), log);
+    let log = opened.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", log.display())))?;
     let mut command = daemon_command(state_dir, arguments, log)?;
     if let DaemonEnvironment::Only(variables) = environment {
         command.env_clear().envs(variables.iter().cloned());

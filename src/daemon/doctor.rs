@@ -134,6 +134,7 @@ fn look_at_directories(paths: &Paths) -> anyhow::Result<String> {
     rustix::fs::access(&paths.state, rustix::fs::Access::WRITE_OK)
         .with_context(|| format!("cannot write into {state}"))?;
     look_at_kinds(paths)?;
+    super::check_state_files(paths)?;
     Ok(format!("{state}, sockets in {}", paths.runtime.display()))
 }
 

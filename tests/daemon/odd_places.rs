@@ -226,10 +226,11 @@ fn a_copy_of_a_state_directory_leaves_the_agents_to_the_daemon_of_the_original()
 
 /// Runs a command that has to end by itself: its exit code and what it says.
 fn ends(mut command: Command) -> (Option<i32>, String) {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let status = until("the command to end", || child.try_wait().unwrap());
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     (status.code(), said)
 }
 
@@ -264,6 +265,19 @@ fn a_pipe_among_the_state_files_is_told_by_name_and_not_waited_for() {
         assert!(code != Some(0) && named, "{name}: {code:?} {said}");
         let (code, said) = ends(daemon.command(&["ls"]));
         assert_eq!(code, Some(4), "{name}: {said}");
+        undo();
+    }
+    fs::create_dir_all(daemon.state().join("logs")).unwrap();
+    for (name, arguments) in [
+        ("logs/daemon.log", &["run", "--detach", "say no"][..]),
+        ("daemon.lock", &["doctor"]),
+        ("daemon.lock", &["run", "--detach", "say no"]),
+    ] {
+        let path = daemon.state().join(name);
+        let undo = pipe(&path);
+        let (code, said) = ends(daemon.command(arguments));
+        let named = said.contains(&path.display().to_string()) && said.contains("it is a pipe");
+        assert!(code != Some(0) && named, "{name}: {code:?} {said}");
         undo();
     }
     daemon.launch();
