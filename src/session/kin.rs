@@ -134,16 +134,16 @@ impl Rights {
         committed: f64,
     ) -> Self {
         let in_force = effective.terms.applied_to(Cow::Borrowed(request));
-        // An analysis changes nothing, whatever the session may do after it.
-        let mode = match summary.lifecycle.clarify {
-            Clarify::Analysing | Clarify::Asking { .. } => PermissionMode::Plan,
-            Clarify::Unasked | Clarify::Settled => in_force.asked_mode(),
+        // An analysis changes nothing, and has no rules, whatever the session may do after it.
+        let (mode, allowed_tools) = match summary.lifecycle.clarify {
+            Clarify::Analysing | Clarify::Asking { .. } => (PermissionMode::Plan, Vec::new()),
+            Clarify::Unasked | Clarify::Settled => (in_force.asked_mode(), in_force.allowed_tools.clone()),
         };
         let budget = summary.limits_in_force(request).max_budget_usd;
         Self {
             session: summary.session_id,
             mode,
-            allowed_tools: in_force.allowed_tools.clone(),
+            allowed_tools,
             disallowed_tools: in_force.disallowed_tools.clone(),
             directories,
             on_question: in_force.on_question,
@@ -172,6 +172,16 @@ impl Rights {
         request.depth = self.depth.saturating_add(1).max(request.depth);
         request.parent = Some(self.session);
         Ok(request)
+    }
+
+    /// Errors unless a session with these rights may go on at this agent's word: a person may have given it more since.
+    pub fn check_going_on(&self, its: &Self) -> Result<(), Excess> {
+        self.check_mode(Some(its.mode))?;
+        if self.is_unbounded() {
+            return Ok(());
+        }
+        self.check_rules(&its.allowed_tools)?;
+        its.directories.iter().try_for_each(|path| self.check_directory(path))
     }
 
     fn check(&self, request: &Request) -> Result<(), Excess> {
@@ -215,9 +225,7 @@ impl Rights {
         if self.is_unbounded() {
             return Ok(());
         }
-        if let Some(rule) = allowed_tools.iter().find(|rule| !self.allowed_tools.contains(rule)) {
-            return Err(Excess::Rule(rule.clone()));
-        }
+        self.check_rules(allowed_tools)?;
         std::iter::once(cwd)
             .chain(add_dirs)
             .try_for_each(|path| self.check_directory(path))?;
@@ -249,6 +257,13 @@ impl Rights {
         match asked {
             Some(asked) if !asked.is_within(self.mode) => Err(Excess::Mode { asked, own: self.mode }),
             Some(_) | None => Ok(()),
+        }
+    }
+
+    fn check_rules(&self, rules: &[String]) -> Result<(), Excess> {
+        match rules.iter().find(|rule| !self.allowed_tools.contains(rule)) {
+            Some(rule) => Err(Excess::Rule(rule.clone())),
+            None => Ok(()),
         }
     }
 

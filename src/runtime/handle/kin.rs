@@ -9,7 +9,7 @@ use crate::agent::secrets;
 use crate::agent_host::{Mark, marked_attempt};
 use crate::runtime::{family, terms};
 use crate::session::id::Attempt;
-use crate::session::kin::{Excess, Rights};
+use crate::session::kin::Rights;
 use crate::session::request::DEPTH_MAX;
 
 /// An agent that calls, as its mark says.
@@ -258,10 +258,7 @@ impl Handle {
     pub(super) async fn admit_resume(&self, by: SessionId, of: &Summary, limits: Limits) -> Result<Limits, CallError> {
         self.check_kin(by, of.session_id).await?;
         let (own, its) = (self.rights_of(by).await?, self.rights_of(of.session_id).await?);
-        let asked = its.mode;
-        if !asked.is_within(own.mode) {
-            return Err(Excess::Mode { asked, own: own.mode }.into());
-        }
+        own.check_going_on(&its)?;
         let budget = limits.max_budget_usd;
         let in_force = of
             .limits_in_force(&self.request_of(of.session_id).await?)

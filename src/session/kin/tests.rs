@@ -199,6 +199,7 @@ fn the_rights_are_those_in_force_and_not_those_that_were_asked_for() {
     let mut begun = created("t");
     begun.request.permission_mode = Some(PermissionMode::AcceptEdits);
     begun.request.max_budget_usd = Some(2.0);
+    begun.request.allowed_tools = vec!["Bash".into()];
     let mut summary = Summary::new(SessionId::new(), &begun, Timestamp::UNIX_EPOCH);
     let of = |summary: &Summary, committed| Rights::of(&begun.request, summary, &summary.effective, vec![], committed);
     assert_eq!(of(&summary, 0.5).mode, PermissionMode::AcceptEdits);
@@ -209,9 +210,12 @@ fn the_rights_are_those_in_force_and_not_those_that_were_asked_for() {
     summary.usage.cost_usd = 0.25;
     let rights = of(&summary, 0.5);
     assert_eq!((rights.mode, rights.left_usd), (PermissionMode::Plan, Some(1.25)));
+    assert_eq!(rights.allowed_tools, ["Bash"]);
     summary.lifecycle.clarify = Clarify::Analysing;
     summary.effective = Effective::asked_for(&begun.request);
-    assert_eq!(of(&summary, 0.0).mode, PermissionMode::Plan, "an analysis only plans");
+    let analysing = of(&summary, 0.0);
+    assert_eq!(analysing.mode, PermissionMode::Plan, "an analysis only plans");
+    assert!(analysing.allowed_tools.is_empty(), "and has no rules");
     summary.usage.cost_usd = 9.0;
     assert_eq!(of(&summary, 0.0).left_usd, Some(0.0), "never less than nothing");
 }
@@ -226,6 +230,26 @@ fn a_session_goes_on_with_what_is_left() {
     assert_eq!(poor.renewed(Some(1.25), 1.0), Ok(Some(1.25)));
     assert!(matches!(poor.renewed(Some(1.75), 1.0), Err(Excess::Budget { .. })));
     assert_eq!(rights(PermissionMode::Default).renewed(None, 1.0), Ok(None));
+}
+
+#[test]
+fn a_session_that_was_given_more_does_not_go_on_at_an_agents_word() {
+    type Change = fn(&mut Rights);
+    let changes: [(Change, bool); 6] = [
+        (|_| {}, true),
+        (|its| its.mode = PermissionMode::Plan, true),
+        (|its| its.allowed_tools.clear(), true),
+        (|its| its.mode = PermissionMode::AcceptEdits, false),
+        (|its| its.allowed_tools.push("Bash(git push *)".into()), false),
+        (|its| its.directories.push("/etc".into()), false),
+    ];
+    for (place, (change, goes_on)) in changes.into_iter().enumerate() {
+        let mut its = rights(PermissionMode::Default);
+        change(&mut its);
+        let own = rights(PermissionMode::Default);
+        assert_eq!(own.check_going_on(&its).is_ok(), goes_on, "{place}");
+        assert_eq!(rights(PermissionMode::BypassPermissions).check_going_on(&its), Ok(()));
+    }
 }
 
 #[test]
