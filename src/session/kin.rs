@@ -308,12 +308,33 @@ impl Rights {
         if matches!(answer, Answer::Deny { .. }) || self.is_unbounded() {
             return Ok(());
         }
-        let asks_for_nothing = matches!(kind, QuestionKind::Choice { .. } | QuestionKind::Form { .. });
-        // A session that plans, or in which what would be asked is denied, does not do such things.
-        if !asks_for_nothing && !PermissionMode::Default.is_within(self.mode) {
-            return Err(Excess::Answer(format!("its permission mode is {}", self.mode.name())));
+        match kind {
+            QuestionKind::Choice { .. } | QuestionKind::Form { .. } => {}
+            // A session that plans, or in which what would be asked is denied, does not do such things.
+            QuestionKind::Permission { .. } | QuestionKind::Plan { .. }
+                if !PermissionMode::Default.is_within(self.mode) =>
+            {
+                return Err(Excess::Answer(format!("its permission mode is {}", self.mode.name())));
+            }
+            QuestionKind::Permission { tool, .. } if !self.needs_nobody_for(tool) => {
+                return Err(Excess::Answer(format!("a person is asked there about {tool}")));
+            }
+            // Each step of a plan asks for itself.
+            QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => {}
         }
         granted.iter().try_for_each(|grant| self.check_grant(grant))
+    }
+
+    /// Returns true if no call of a tool needs a person in this session. Else its agent would have another session do what
+    /// it is not let do itself.
+    fn needs_nobody_for(&self, tool: &str) -> bool {
+        // A rule may name several tools, or all of a server.
+        let head = |part: &str| part.split('(').next().unwrap_or_default().trim().to_owned();
+        let is_about = |rule: &String| {
+            rule.split(',')
+                .any(|part| tool.starts_with(&head(part)) || head(part).contains('*'))
+        };
+        self.allowed_tools.iter().any(|rule| rule == tool) && !self.disallowed_tools.iter().any(is_about)
     }
 
     /// Errors unless its agent may let a session start what a project brings, or an agent has asked for. That runs outside of

@@ -154,7 +154,7 @@ fn the_mode_in_force_counts_and_not_the_one_that_was_asked_for() {
 #[test]
 fn an_agent_answers_and_steers_only_what_it_has_asked_for() {
     let daemon = TestDaemon::start();
-    let parent = Parent::start(&daemon, "p", json!({}));
+    let parent = Parent::start(&daemon, "p", json!({"allowed_tools": ["Bash"]}));
     let stranger = daemon.create("ask-permission true ;; say stranger");
     daemon.question(&stranger);
     let child = parent.child(json!({"task": "ask-permission true ;; say child"}));
@@ -191,6 +191,22 @@ fn an_agent_answers_and_steers_only_what_it_has_asked_for() {
     let (status, view) = daemon.answer(&stranger, "q1", &remembered);
     assert_eq!(status, 200, "a person may: {view}");
     daemon.wait_for(&stranger, "completed");
+    parent.end();
+}
+
+#[test]
+fn an_agent_lets_no_other_do_what_needs_a_person_in_its_own_session() {
+    let daemon = TestDaemon::start();
+    let parent = Parent::start(&daemon, "p", json!({"allowed_tools": ["Bash(true)"]}));
+    let child = parent.child(json!({"task": "ask-permission true ;; say child"}));
+    daemon.question(&child);
+    let answer = |body: Value| parent.post(&format!("/api/sessions/{child}/questions/q1/answer"), &body);
+    let other = json!({"action": "allow", "updated_input": {"command": "touch x"}});
+    for allow in [json!({"action": "allow"}), other] {
+        assert_refused(answer(allow), "exceeds_agent", "a person is asked there about Bash");
+    }
+    assert_eq!(answer(json!({"action": "deny"})).0, 200);
+    daemon.wait_for(&child, "completed");
     parent.end();
 }
 
@@ -313,7 +329,7 @@ fn a_named_token_in_an_agent_is_that_agent_and_no_wider_than_its_role() {
 #[test]
 fn the_depth_is_known_by_the_mark() {
     let daemon = TestDaemon::start();
-    let mut above = vec![Parent::start(&daemon, "0", json!({}))];
+    let mut above = vec![Parent::start(&daemon, "0", json!({"allowed_tools": ["Bash"]}))];
     for depth in 1..=3 {
         let parent = above.last().unwrap();
         let go = daemon.root().join(format!("go-{depth}"));

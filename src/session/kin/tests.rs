@@ -275,8 +275,21 @@ fn an_answer_gives_no_more_than_the_answering_session_has() {
             assert_eq!(rights(mode).check_answer(kind, &deny, &[]), Ok(()));
         }
     }
-    let own = rights(PermissionMode::Default);
-    assert_eq!(own.check_answer(&permission, &allow, &[]), Ok(()));
+    let mut own = rights(PermissionMode::Default);
+    for (allowed, disallowed, is_own) in [
+        (&["Edit"][..], &[][..], false),
+        (&["Bash(ls:*)"], &[], false),
+        (&["Bash"], &["Write,Bash(rm:*)"], false),
+        (&["Bash"], &["*"], false),
+        (&["Bash"], &["BashOutput"], true),
+    ] {
+        let owned = |rules: &[&str]| rules.iter().map(|rule| (*rule).to_owned()).collect();
+        (own.allowed_tools, own.disallowed_tools) = (owned(allowed), owned(disallowed));
+        let checked = own.check_answer(&permission, &allow, &[]);
+        assert_eq!(checked.is_ok(), is_own, "{allowed:?} {disallowed:?}");
+    }
+    assert_eq!(rights(PermissionMode::Default).check_answer(&plan, &allow, &[]), Ok(()));
+    own.allowed_tools = vec!["Bash".into(), "Edit".into()];
     let rule = |tool: &str| Grant::Rules {
         rules: vec![Rule {
             tool: tool.into(),
@@ -289,7 +302,7 @@ fn an_answer_gives_no_more_than_the_answering_session_has() {
     let mode = |mode| Grant::Mode { mode };
     for (grant, is_own) in [
         (rule("Edit"), true),
-        (rule("Bash"), false),
+        (rule("Write"), false),
         (directory("/w/in"), true),
         (directory("/etc"), false),
         (mode(PermissionMode::Plan), true),
