@@ -66,7 +66,8 @@ pub(crate) fn width_of_stdout() -> Option<usize> {
     Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
 }
 
-/// The rows under their titles, each in a line of its own whatever its values hold; where there is a greatest width, in lines that fit it as far as possible.
+/// The rows under their titles, each in a line of its own whatever its values hold; where there is a greatest width, in
+/// lines that fit it as far as possible.
 pub(crate) fn list<const N: usize>(columns: [Column; N], rows: &[[String; N]], width_max: Option<usize>) -> String {
     let visible = |row: &[String; N]| row.each_ref().map(|value| visible::guard_line(value).into_owned());
     let rows: Vec<[String; N]> = rows.iter().map(visible).collect();

@@ -1,11 +1,12 @@
 //! The pure core: what a session is, what can happen to it, and what is written down about it.
 //!
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`] and [`umask`],
-//! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished), [`outcome`],
-//! [`patience`], [`restart`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is recorded), [`summary`], [`shown`] (what people see of it), [`effective`],
-//! [`timers`], [`login`] and [`kept`] (folds of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`hex`] (how bytes are),
-//! [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an agent is
-//! told first), [`clarify`], [`trust`] and [`asked`] (what may come before the work).
+//! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished),
+//! [`outcome`], [`patience`], [`restart`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is
+//! recorded), [`summary`], [`shown`] (what people see of it), [`effective`], [`timers`], [`login`] and [`kept`] (folds
+//! of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`hex`] (how bytes are),
+//! [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an
+//! agent is told first), [`clarify`], [`trust`] and [`asked`] (what may come before the work).
 
 mod active;
 pub mod amounts;

@@ -1,8 +1,8 @@
 //! The HTTP faces: REST, streams, health. All routes stand in [`routes`]; the app that tests run is the app that ships.
 //!
 //! Read in this order: `access` (who may call), `error` (how a refusal looks), `view` (how a session looks), `api`,
-//! `listing`, `stream`, `reference` (the description of all of it), `server` (the listeners), `socket`, `gate` (how many may call at once). Nothing here decides anything: every call
-//! goes through [`Handle`].
+//! `listing`, `stream`, `reference` (the description of all of it), `server` (the listeners), `socket`, `gate` (how many
+//! may call at once). Nothing here decides anything: every call goes through [`Handle`].
 
 pub(crate) mod access;
 mod api;

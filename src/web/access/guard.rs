@@ -171,9 +171,11 @@ pub(super) fn may_call(caller: &Caller, request: &ServiceRequest) -> Result<(), 
     if caller.role >= needed {
         return Ok(());
     }
-    let (name, role) = (&caller.name, caller.role.name());
+    let what = if caller.agent.is_some() { "the" } else { "the token" };
     let told = format!(
-        "the token {name} is of a {role}; this needs one of an {}",
+        "{what} {} has the role {}; this needs the role {}",
+        caller.name,
+        caller.role.name(),
         needed.name()
     );
     Err(Problem::new(Code::ForbiddenRole, told))
