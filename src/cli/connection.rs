@@ -19,7 +19,7 @@ use crate::config::{DAEMON_LOCK, Environment, Paths, Settings, Sources, is_daemo
 
 /// The variables that name a daemon elsewhere, and a token for it.
 const URL_VARIABLE: &str = "CC_EXECUTOR_URL";
-const TOKEN_VARIABLE: &str = "CC_EXECUTOR_TOKEN";
+pub(super) const TOKEN_VARIABLE: &str = "CC_EXECUTOR_TOKEN";
 
 /// How long a daemon that holds its lock may take to answer at its socket, which it binds anew if it has vanished.
 const SOCKET_WAIT: Duration = Duration::from_secs(3);

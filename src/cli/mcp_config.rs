@@ -1,15 +1,19 @@
-//! `mcp-config`: what adds us to an MCP client.
+//! `mcp-config`: the configuration that adds cc-executor to an MCP client.
+//!
+//! Nothing printed here holds the token, and neither does any command line that a shell makes of it: everybody on the
+//! machine can read a command line, and a shell keeps it in its history. A client that calls the daemon by HTTP takes the
+//! token from its environment, or asks a person for it.
 
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::connection;
+use super::connection::{self, TOKEN_VARIABLE};
 use super::exit::{Exit, Failure};
 use super::screen::{eprint, print};
 
-/// The clients that are known.
+/// MCP clients with a known configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum McpClient {
     /// Claude Code
@@ -24,7 +28,7 @@ pub(crate) enum McpClient {
     Codex,
 }
 
-/// How a client reaches us.
+/// The way from a client to the daemon.
 enum Reach {
     /// It starts this command.
     Command { program: String, arguments: Vec<String> },
@@ -32,23 +36,61 @@ enum Reach {
     Http { url: String, token: PathBuf },
 }
 
-/// Prints what is to be run, or put into the client's configuration; where it goes is said on standard error.
+/// Prints a client's configuration. The place for it, and the way to its token, go to standard error.
 pub(crate) fn mcp_config(state_dir: &Path, is_given: bool, client: McpClient, http: bool) -> Result<Exit, Failure> {
     let reach = if http {
         by_http(state_dir)?
     } else {
         by_command(state_dir, is_given)?
     };
-    let (place, text) = match client {
-        McpClient::Claude => ("run this:", for_claude(&reach)),
-        McpClient::ClaudeDesktop => ("put this into claude_desktop_config.json:", for_claude_desktop(&reach)?),
-        McpClient::Cursor => ("put this into ~/.cursor/mcp.json:", for_cursor(&reach)),
-        McpClient::Vscode => ("put this into .vscode/mcp.json:", for_vscode(&reach)),
-        McpClient::Codex => ("put this into ~/.codex/config.toml:", for_codex(&reach)),
-    };
-    eprint(place);
+    let text = text(client, &reach)?;
+    eprint(place(client));
     print(&format!("{}\n", text.trim_end()))?;
+    if let Reach::Http { token, .. } = &reach {
+        eprint(&way_of_token(client, token));
+    }
     Ok(Exit::Ok)
+}
+
+/// Tells where the configuration goes.
+fn place(client: McpClient) -> &'static str {
+    match client {
+        McpClient::Claude => "run this:",
+        McpClient::ClaudeDesktop => "put this into claude_desktop_config.json:",
+        McpClient::Cursor => "put this into ~/.cursor/mcp.json:",
+        McpClient::Vscode => "put this into .vscode/mcp.json:",
+        McpClient::Codex => "put this into ~/.codex/config.toml:",
+    }
+}
+
+/// The configuration itself.
+fn text(client: McpClient, reach: &Reach) -> Result<String, Failure> {
+    Ok(match client {
+        McpClient::Claude => for_claude(reach),
+        McpClient::ClaudeDesktop => for_claude_desktop(reach)?,
+        McpClient::Cursor => for_cursor(reach),
+        McpClient::Vscode => for_vscode(reach),
+        McpClient::Codex => for_codex(reach),
+    })
+}
+
+/// Tells how the token gets to a client that calls by HTTP. `export` belongs to the shell itself, so no process has the
+/// token among its arguments.
+fn way_of_token(client: McpClient, token: &Path) -> String {
+    let file = quoted(&token.display().to_string());
+    let name = match client {
+        McpClient::Claude => "Claude Code",
+        McpClient::ClaudeDesktop => "Claude Desktop",
+        McpClient::Cursor => "Cursor",
+        McpClient::Vscode => {
+            return format!("VS Code asks for the token once and keeps it among its secrets: the token is in {file}");
+        }
+        McpClient::Codex => "Codex",
+    };
+    format!(
+        "the token is not in there: {name} takes it from its environment. Before you start {name}, run this in the same \
+         shell:\nexport {TOKEN_VARIABLE}=\"$(cat {file})\""
+    )
 }
 
 fn by_command(state_dir: &Path, is_given: bool) -> Result<Reach, Failure> {
@@ -68,6 +110,7 @@ fn by_http(state_dir: &Path) -> Result<Reach, Failure> {
     })
 }
 
+/// Claude Code keeps the name of the variable, and puts its value in when it calls. So the shell must leave it as it is.
 fn for_claude(reach: &Reach) -> String {
     match reach {
         Reach::Command { program, arguments } => {
@@ -78,10 +121,13 @@ fn for_claude(reach: &Reach) -> String {
                 words.join(" ")
             )
         }
-        Reach::Http { url, token } => format!(
-            "claude mcp add --scope user --transport http cc-executor {url} --header \"Authorization: Bearer $(cat {})\"",
-            quoted(&token.display().to_string())
-        ),
+        Reach::Http { url, .. } => {
+            let header = format!("Authorization: Bearer ${{{TOKEN_VARIABLE}}}");
+            format!(
+                "claude mcp add --scope user --transport http cc-executor {url} --header {}",
+                quoted(&header)
+            )
+        }
     }
 }
 
@@ -99,7 +145,9 @@ fn for_claude_desktop(reach: &Reach) -> Result<String, Failure> {
 fn for_cursor(reach: &Reach) -> String {
     let server = match reach {
         Reach::Command { program, arguments } => json!({"command": program, "args": arguments}),
-        Reach::Http { url, .. } => json!({"url": url, "headers": {"Authorization": "Bearer ${env:CC_EXECUTOR_TOKEN}"}}),
+        Reach::Http { url, .. } => {
+            json!({"url": url, "headers": {"Authorization": format!("Bearer ${{env:{TOKEN_VARIABLE}}}")}})
+        }
     };
     pretty(&json!({"mcpServers": {"cc-executor": server}}))
 }
@@ -129,8 +177,9 @@ fn for_codex(reach: &Reach) -> String {
         }
         Reach::Http { url, .. } => {
             format!(
-                "[mcp_servers.cc-executor]\nurl = {}\nbearer_token_env_var = \"CC_EXECUTOR_TOKEN\"",
-                json!(url)
+                "[mcp_servers.cc-executor]\nurl = {}\nbearer_token_env_var = {}",
+                json!(url),
+                json!(TOKEN_VARIABLE)
             )
         }
     }
@@ -168,17 +217,36 @@ mod tests {
     }
 
     #[test]
-    fn no_configuration_holds_a_token() {
-        for text in [
+    fn a_client_that_calls_by_http_is_told_where_its_token_is() {
+        assert_eq!(
             for_claude(&http()),
-            for_cursor(&http()),
-            for_vscode(&http()),
-            for_codex(&http()),
-        ] {
-            assert!(text.contains("http://127.0.0.1:8005/mcp"), "{text}");
+            "claude mcp add --scope user --transport http cc-executor http://127.0.0.1:8005/mcp \
+             --header 'Authorization: Bearer ${CC_EXECUTOR_TOKEN}'"
+        );
+        let cursor: serde_json::Value = serde_json::from_str(&for_cursor(&http())).unwrap();
+        assert_eq!(
+            cursor["mcpServers"]["cc-executor"]["headers"]["Authorization"],
+            "Bearer ${env:CC_EXECUTOR_TOKEN}"
+        );
+        let codex: toml::Table = for_codex(&http()).parse().unwrap();
+        assert_eq!(
+            codex["mcp_servers"]["cc-executor"]["bearer_token_env_var"].as_str(),
+            Some("CC_EXECUTOR_TOKEN")
+        );
+        let file = Path::new("/my state/token");
+        for client in [McpClient::Claude, McpClient::Cursor, McpClient::Codex] {
+            let told = way_of_token(client, file);
+            assert!(
+                told.ends_with("\nexport CC_EXECUTOR_TOKEN=\"$(cat '/my state/token')\""),
+                "{told}"
+            );
         }
-        assert!(for_claude(&http()).ends_with("--header \"Authorization: Bearer $(cat /state/token)\""));
-        assert!(for_claude_desktop(&http()).is_err());
+        let vscode = way_of_token(McpClient::Vscode, file);
+        assert!(
+            vscode.ends_with("'/my state/token'") && for_vscode(&http()).contains("promptString"),
+            "{vscode}"
+        );
+        assert!(for_claude_desktop(&http()).is_err(), "it starts its servers itself");
     }
 
     #[test]

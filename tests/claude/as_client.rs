@@ -25,9 +25,10 @@ fn by_relay_with_copy(daemon: &TestDaemon, copy: &Path) -> Value {
     json!({"command": "sh", "args": ["-c", line]})
 }
 
+/// The CLI puts the token in from its environment, so it stands in no command line.
 fn by_http(daemon: &TestDaemon) -> Value {
     let url = format!("{}/mcp", daemon.base_url().expect("the daemon serves"));
-    json!({"type": "http", "url": url, "headers": {"Authorization": format!("Bearer {}", daemon.token())}})
+    json!({"type": "http", "url": url, "headers": {"Authorization": "Bearer ${CC_EXECUTOR_TOKEN}"}})
 }
 
 /// A step of a script that calls a tool of ours. What separates steps is spelled otherwise in the arguments.
@@ -55,6 +56,7 @@ fn drive(daemon: &TestDaemon, api: &MessagesApi, server: &Value, script: &str) -
         .args(["--strict-mcp-config", "--mcp-config", &config])
         .args(["--allowedTools", "mcp__cc-executor"])
         .envs(claude_env(&home, api))
+        .env("CC_EXECUTOR_TOKEN", daemon.token())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let mut child = command.spawn().expect("the CLI starts");
@@ -154,6 +156,38 @@ fn claude_runs_a_task_and_reads_its_result_through_the_relay_and_over_http() {
         progress.contains("session_id ") && progress.contains("word word"),
         "{progress}"
     );
+}
+
+#[test]
+fn claude_keeps_the_name_of_the_variable_and_calls_with_the_token_in_it() {
+    let api = MessagesApi::start();
+    let daemon = TestDaemon::start();
+    let printed = daemon
+        .command(&["mcp-config", "claude", "--http"])
+        .output()
+        .expect("it runs");
+    let line = String::from_utf8(printed.stdout).expect("text");
+    let home = daemon.root().join("outer");
+    let programs = home.join("bin");
+    std::fs::create_dir_all(&programs).expect("a folder");
+    std::os::unix::fs::symlink(claude_binary(), programs.join("claude")).expect("a link");
+    let shell = |line: &str, token: &str| {
+        let path = format!("{}:/usr/bin:/bin", programs.display());
+        let mut shell = daemon.command_of(Path::new("/bin/sh"));
+        shell.args(["-c", line]).envs(claude_env(&home, &api));
+        let output = shell.env("PATH", path).env("CC_EXECUTOR_TOKEN", token).output();
+        String::from_utf8(output.expect("it runs").stdout).expect("text")
+    };
+    shell(&line, &daemon.token());
+    let kept = std::fs::read_to_string(home.join(".claude.json")).expect("it keeps the server");
+    assert!(
+        kept.contains("Bearer ${CC_EXECUTOR_TOKEN}") && !kept.contains(&daemon.token()),
+        "{kept}"
+    );
+    let listed = shell("claude mcp list", &daemon.token());
+    assert!(listed.contains("Connected"), "{listed}");
+    let listed = shell("claude mcp list", "wrong");
+    assert!(!listed.contains("Connected"), "{listed}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod gone;
 mod inside;
+mod mcp_config;
 mod names;
 #[path = "../support/mod.rs"]
 mod support;
