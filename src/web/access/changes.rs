@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::Access;
 use super::caller::{Caller, is_at_or_below, is_reading};
-use super::lease::SignedBy;
 use super::origin::single;
+use super::sign_ins::SignIn;
 use super::token::Fingerprint;
 use crate::web::error::{Code, Problem};
 use crate::web::remedy::Remedy;
@@ -28,36 +28,37 @@ impl Access {
         self.0.key.seal("csrf", &[cookie])
     }
 
-    /// Errors if a change by a cookie does not come from the page, or if the sign-in is too old for it.
+    /// Errors if a change by a cookie does not come from the page, or if the sign-in is too old for it. `sign_in` is the
+    /// one that let the caller in; there is none where a token or the socket did.
     pub(super) fn check_change(
         &self,
         caller: &Caller,
-        by: &SignedBy,
+        sign_in: Option<&SignIn>,
         request: &ServiceRequest,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let (Some(csrf), Some(cookie)) = (&caller.csrf, &by.cookie) else {
+        let Some(sign_in) = sign_in else {
             return Ok(());
         };
         if is_reading(request.method()) {
             return Ok(());
         }
         let header = |name: HeaderName| single(request.headers(), &name).ok().flatten();
-        if !header(CSRF_HEADER).is_some_and(|given| Fingerprint::of(given).is(&Fingerprint::of(csrf))) {
+        let csrf = caller.csrf.as_deref().map(Fingerprint::of);
+        let given = header(CSRF_HEADER).map(Fingerprint::of);
+        if !csrf.zip(given).is_some_and(|(csrf, given)| given.is(&csrf)) {
             let told = "send `X-CSRF-Token` with the token of the page: load the page anew";
             return Err(Problem::new(Code::Csrf, told));
         }
-        let sign_in = self.0.sign_ins.find(cookie, now);
         let given = header(SECRET_HEADER).map(Fingerprint::of);
-        let knows_secret = sign_in.as_ref().is_some_and(|sign_in| sign_in.knows(given.as_ref()));
-        if !self.0.site.is_alone && !knows_secret {
+        if !self.0.site.is_alone && !sign_in.knows(given.as_ref()) {
             let told = "the secret that this browser keeps for the page is missing or wrong";
             return Err(Problem::new(Code::PageSecret, told).with(Remedy::SignIn));
         }
         let is_lasting = LASTING
             .iter()
             .any(|root| is_at_or_below(root, request.match_info().as_str()));
-        if is_lasting && !sign_in.is_some_and(|sign_in| sign_in.is_fresh(self.0.fresh, now)) {
+        if is_lasting && !sign_in.is_fresh(self.0.fresh, now) {
             let told = "a browser changes tokens only soon after it was signed in by a link";
             return Err(Problem::new(Code::StaleSignIn, told).with(Remedy::OpenAgain));
         }

@@ -14,6 +14,7 @@ use super::caller::{Caller, Face, is_reading, needed};
 use super::lease::{Lease, SignedBy};
 use super::origin::{Way, single};
 use super::peer::{Peer, caller_of};
+use super::sign_ins::SignIn;
 use super::token::Fingerprint;
 use super::{Access, pages};
 use crate::runtime::Handle;
@@ -48,6 +49,15 @@ impl From<Problem> for Refusal {
     }
 }
 
+/// A caller, and what lets him in.
+struct Known {
+    caller: Caller,
+    by: SignedBy,
+    /// The browser's sign-in, where a cookie let it in. It is looked up once, so that all that is judged of one call is
+    /// judged by the same.
+    sign_in: Option<SignIn>,
+}
+
 impl Access {
     /// Who calls, and by which token; none at public paths.
     fn admit(&self, request: &ServiceRequest) -> Result<Option<(Caller, SignedBy)>, Refusal> {
@@ -61,10 +71,11 @@ impl Access {
             return Ok(None);
         }
         let now = Timestamp::now();
-        let (caller, signed_by) = self.identify(request, by_socket, now)?;
-        let judged = may_call(&caller, request).and_then(|()| self.check_change(&caller, &signed_by, request, now));
+        let Known { caller, by, sign_in } = self.identify(request, by_socket, now)?;
+        let judged =
+            may_call(&caller, request).and_then(|()| self.check_change(&caller, sign_in.as_ref(), request, now));
         match judged {
-            Ok(()) => Ok(Some((caller, signed_by))),
+            Ok(()) => Ok(Some((caller, by))),
             Err(problem) => Err(Refusal {
                 problem,
                 caller: Some(Box::new(caller)),
@@ -74,15 +85,14 @@ impl Access {
 
     /// On the socket the peer decides; the owner may give a token there to act as its holder. On the port a token decides
     /// where there is one, else the cookie.
-    fn identify(
-        &self,
-        request: &ServiceRequest,
-        by_socket: Option<Caller>,
-        now: Timestamp,
-    ) -> Result<(Caller, SignedBy), Problem> {
+    fn identify(&self, request: &ServiceRequest, by_socket: Option<Caller>, now: Timestamp) -> Result<Known, Problem> {
         let has_token = request.headers().contains_key(AUTHORIZATION);
         let found = match by_socket {
-            Some(caller) if !(caller.is_owner() && has_token) => Some((caller, self.signed_by_owner())),
+            Some(caller) if !(caller.is_owner() && has_token) => Some(Known {
+                caller,
+                by: self.signed_by_owner(),
+                sign_in: None,
+            }),
             Some(_) | None if has_token => {
                 bearer(request.headers()).and_then(|token| self.of_token(Fingerprint::of(token), now))
             }
@@ -99,13 +109,17 @@ impl Access {
         }
     }
 
-    fn of_token(&self, token: Fingerprint, now: Timestamp) -> Option<(Caller, SignedBy)> {
+    fn of_token(&self, token: Fingerprint, now: Timestamp) -> Option<Known> {
         let (name, role) = self.holder(&token, now)?;
-        Some((Caller::holding(name, role), SignedBy { token, cookie: None }))
+        Some(Known {
+            caller: Caller::holding(name, role),
+            by: SignedBy { token, cookie: None },
+            sign_in: None,
+        })
     }
 
     /// Cookies count at the page's own place alone. Others can set cookies of our name: they are passed over.
-    fn of_cookie(&self, request: &ServiceRequest, now: Timestamp) -> Option<(Caller, SignedBy)> {
+    fn of_cookie(&self, request: &ServiceRequest, now: Timestamp) -> Option<Known> {
         if !self.0.site.is_here(request.request()) {
             return None;
         }
@@ -114,14 +128,20 @@ impl Access {
         let ours = cookies.iter().filter(|cookie| cookie.name() == name);
         ours.map(|cookie| cookie.value()).find_map(|value| {
             let cookie = Fingerprint::of(value);
-            let token = self.0.sign_ins.token_of(&cookie, now)?;
+            let sign_in = self.0.sign_ins.find(&cookie, now)?;
+            let token = sign_in.token();
             let (name, role) = self.holder(&token, now)?;
-            let caller = Caller {
-                csrf: Some(self.csrf_token(value)),
-                ..Caller::holding(name, role)
-            };
-            let cookie = Some(cookie);
-            Some((caller, SignedBy { token, cookie }))
+            Some(Known {
+                caller: Caller {
+                    csrf: Some(self.csrf_token(value)),
+                    ..Caller::holding(name, role)
+                },
+                by: SignedBy {
+                    token,
+                    cookie: Some(cookie),
+                },
+                sign_in: Some(sign_in),
+            })
         })
     }
 
@@ -129,7 +149,7 @@ impl Access {
     pub(super) fn lets_in(&self, by: &SignedBy, now: Timestamp) -> bool {
         let is_signed_in = by
             .cookie
-            .is_none_or(|cookie| self.0.sign_ins.token_of(&cookie, now).is_some());
+            .is_none_or(|cookie| self.0.sign_ins.find(&cookie, now).is_some());
         is_signed_in && self.holder(&by.token, now).is_some()
     }
 }

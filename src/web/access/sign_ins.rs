@@ -36,6 +36,11 @@ pub(super) struct SignIn {
 }
 
 impl SignIn {
+    /// The token that it stands for.
+    pub(super) fn token(&self) -> Fingerprint {
+        self.token_sha256
+    }
+
     /// True if this is the secret in the page's own storage.
     pub(super) fn knows(&self, secret: Option<&Fingerprint>) -> bool {
         match (&self.secret_sha256, secret) {
@@ -131,11 +136,6 @@ impl SignIns {
         let all = self.kept.all();
         let found = all.iter().find(|sign_in| sign_in.cookie_sha256.is(cookie));
         found.filter(|sign_in| sign_in.expires_at > now).cloned()
-    }
-
-    /// The token that a cookie stands for.
-    pub(super) fn token_of(&self, cookie: &Fingerprint, now: Timestamp) -> Option<Fingerprint> {
-        self.find(cookie, now).map(|sign_in| sign_in.token_sha256)
     }
 
     /// Signs a browser out.
@@ -247,9 +247,10 @@ mod tests {
         assert!(keeps_secrets, "only fingerprints are kept");
         let again = SignIns::open(&path, LIFE, true);
         let cookie = Fingerprint::of(given.cookie.reveal());
-        assert_eq!(again.token_of(&cookie, at(59)), Some(a_token()));
-        assert_eq!(again.token_of(&cookie, at(60)), None);
-        assert_eq!(again.token_of(&Fingerprint::of(""), at(0)), None);
+        let token_of = |cookie, now| again.find(cookie, now).map(|sign_in| sign_in.token());
+        assert_eq!(token_of(&cookie, at(59)), Some(a_token()));
+        assert_eq!(token_of(&cookie, at(60)), None);
+        assert_eq!(token_of(&Fingerprint::of(""), at(0)), None);
         again.end(given.cookie.reveal()).unwrap();
         assert!(!is_in(&again, &given, at(0)));
     }
