@@ -124,6 +124,15 @@ pub fn json(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// A text that is kept as one line and shown later: as it is, or as a string of JSON where it holds something hidden, or
+/// could be taken for such a string. Nothing hidden is in it, so that faces have nothing more to mark.
+pub fn plain_or_json(text: &str) -> Cow<'_, str> {
+    match text.starts_with('"') || text.contains(is_hidden) {
+        true => Cow::Owned(json(&serde_json::Value::from(text).to_string()).into_owned()),
+        false => Cow::Borrowed(text),
+    }
+}
+
 /// Reads back what [`text`] or [`line()`] made visible.
 pub fn read(shown: &str) -> String {
     let mut text = String::with_capacity(shown.len());
@@ -273,7 +282,25 @@ mod tests {
         assert_eq!(output("one\r\ntwo\rthree"), "one\ntwo⟨U+000D⟩three");
     }
 
+    #[test]
+    fn what_is_plain_stays_so_and_what_is_not_is_json() {
+        assert_eq!(plain_or_json(r"say \u{1b} ⟨x"), r"say \u{1b} ⟨x");
+        assert_eq!(plain_or_json("one\ntwo\u{202e} \"x\""), r#""one\ntwo\u202e \"x\"""#);
+        assert_eq!(plain_or_json(r#""one\n""#), r#""\"one\\n\"""#);
+    }
+
     proptest! {
+        #[test]
+        fn a_kept_line_can_be_read_back(written in any_text()) {
+            let kept = plain_or_json(&written);
+            prop_assert!(!kept.contains(is_hidden), "{:?}", kept);
+            let read = match kept.starts_with('"') {
+                true => serde_json::from_str(&kept).unwrap(),
+                false => kept.into_owned(),
+            };
+            prop_assert_eq!(read, written);
+        }
+
         #[test]
         fn cut_anywhere_it_is_shown_the_same(written in any_text(), cut in 0usize..60) {
             let written = written.replace('\r', "");

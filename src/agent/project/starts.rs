@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::session::asked;
 use crate::session::secrets::masked_value;
+use crate::session::visible;
 
 /// Settings that start a program each, besides those whose names end in one of [`ENDINGS`].
 const PROGRAMS: [&str; 3] = ["statusLine", "subagentStatusLine", "fileSuggestion"];
@@ -39,7 +40,10 @@ pub(super) fn of(label: &str, settings: &Map<String, Value>) -> Vec<Part> {
         };
         (!lines.is_empty()).then(|| Part {
             name: name.clone(),
-            lines: lines.iter().map(|line| visible(&format!("{line} ({label})"))).collect(),
+            lines: lines
+                .iter()
+                .map(|line| one_line(&format!("{line} ({label})")))
+                .collect(),
             value: value.clone(),
         })
     };
@@ -139,17 +143,13 @@ fn holds_command(value: &Value) -> bool {
     }
 }
 
-/// One line, whatever it holds; what is cut off is counted.
-fn visible(line: &str) -> String {
-    let show = |c: char| match c {
-        '\n' | '\r' | '\t' => c.escape_default().to_string(),
-        c if c.is_control() => c.escape_unicode().to_string(),
-        c => c.to_string(),
-    };
-    let count = line.chars().count();
-    let mut shown: String = line.chars().take(LINE_CHARS_MAX).map(show).collect();
-    if count > LINE_CHARS_MAX {
-        shown.push_str(&format!("… ({} more characters)", count - LINE_CHARS_MAX));
+/// One line, whatever it holds. What is cut off is counted.
+fn one_line(line: &str) -> String {
+    let cut = line.char_indices().nth(LINE_CHARS_MAX).map(|(at, _)| line.split_at(at));
+    let (kept, rest) = cut.unwrap_or((line, ""));
+    let mut shown = visible::plain_or_json(kept).into_owned();
+    if !rest.is_empty() {
+        shown.push_str(&format!("… ({} more characters)", rest.chars().count()));
     }
     shown
 }

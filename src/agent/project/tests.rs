@@ -92,7 +92,7 @@ fn what_starts_is_told_line_by_line_without_values() {
     world.write(
         "repo/.claude/settings.local.json",
         r#"{"apiKeyHelper": "./key.sh", "env": {"A_KEY": "s1"}, "enabledPlugins": {"p@m": true},
-            "statusLine": {"type": "command", "command": "line\u001b[2J\nx"}, "sandbox": {"ripgrep": {"command": "rg2"}}}"#,
+            "statusLine": {"type": "command", "command": "line\u001b[2J\nx\u202e"}, "sandbox": {"ripgrep": {"command": "rg2"}}}"#,
     );
     world.write(
         "repo/.mcp.json",
@@ -108,7 +108,7 @@ fn what_starts_is_told_line_by_line_without_values() {
         "apiKeyHelper: ./key.sh (.claude/settings.local.json)",
         "variables: A_KEY (.claude/settings.local.json)",
         "enabledPlugins: p@m (.claude/settings.local.json)",
-        "statusLine: line\\u{1b}[2J\\nx (.claude/settings.local.json)",
+        r#""statusLine: line\u001b[2J\nx\u202e (.claude/settings.local.json)""#,
         "sandbox: {\"ripgrep\":{\"command\":\"rg2\"}} (.claude/settings.local.json)",
         "MCP server db (stdio): npx db -v; env K (.mcp.json)",
         "MCP server web (http): https://x.example; headers H; headersHelper \"./token.sh\" (.mcp.json)",
