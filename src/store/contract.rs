@@ -2,7 +2,7 @@
 
 pub(super) mod entries;
 mod fold;
-mod listing;
+pub(super) mod listing;
 pub(super) mod removal;
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use self::entries::{agent_text, append, at, checkpoint, created, ended, notice, 
 pub(super) use self::fold::the_summary_is_the_fold_of_the_records;
 pub(super) use self::listing::{
     a_key_of_a_caller_is_used_once, a_long_result_is_searched_whole, pages_of_sessions_stay_where_they_are,
-    sessions_are_found_by_what_is_looked_for,
+    sessions_are_found_by_the_one_whose_agent_asked_for_them, sessions_are_found_by_what_is_looked_for,
 };
 pub(super) use self::removal::{
     a_removed_session_is_gone_and_the_others_are_as_they_were, a_session_that_lives_is_not_removed,
@@ -54,6 +54,7 @@ macro_rules! store_contract {
             sessions_are_listed_by_age
             sessions_are_found_by_what_is_looked_for
             pages_of_sessions_stay_where_they_are
+            sessions_are_found_by_the_one_whose_agent_asked_for_them
             a_long_result_is_searched_whole
             a_key_of_a_caller_is_used_once
             a_session_is_found_by_the_end_of_its_id_or_the_beginning_of_its_short_one

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::session::id::SessionId;
 use crate::session::shown::Shown;
 use crate::session::summary::Summary;
 
@@ -14,6 +15,8 @@ pub struct Filter {
     pub states: Vec<Shown>,
     /// Its whole name, letter by letter.
     pub name: Option<String>,
+    /// The session whose agent asked for it.
+    pub parent: Option<SessionId>,
     /// The directory that it works in, or one above that.
     pub directory: Option<PathBuf>,
     /// It was created then or later.
@@ -31,6 +34,7 @@ impl Filter {
         let created_at = summary.created_at.as_millisecond();
         (self.states.is_empty() || self.states.contains(&state))
             && self.name.as_ref().is_none_or(|name| *name == summary.name)
+            && self.parent.is_none_or(|parent| summary.parent == Some(parent))
             && self
                 .directory
                 .as_ref()

@@ -164,6 +164,7 @@ fn filter(params: &Params) -> Result<Filter, Problem> {
     Ok(Filter {
         states: states.unwrap_or_default(),
         name: None,
+        parent: None,
         directory,
         since: time(params, "since")?,
         until: time(params, "until")?,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::entries::{agent_text, append, at, created, ended, started};
+use super::removal::gone;
 use super::{Ignore, Place, answered, new_session, write};
 use crate::session::id::SessionId;
 use crate::session::journal::{Created, Entry};
@@ -133,6 +134,40 @@ pub(in crate::store) fn pages_of_sessions_stay_where_they_are(place: &impl Place
     }
     assert_eq!(seen, ids.into_iter().rev().collect::<Vec<_>>());
     assert_eq!(store.find(&Filter::default(), None, 0).unwrap(), []);
+}
+
+/// A session that the agent of another asked for.
+pub(in crate::store) fn new_child(store: &dyn Store, parent: SessionId) -> SessionId {
+    let session_id = SessionId::new();
+    let mut created = created();
+    created.request.parent = Some(parent);
+    answered(store.create(session_id, created, at())).unwrap();
+    session_id
+}
+
+pub(in crate::store) fn sessions_are_found_by_the_one_whose_agent_asked_for_them(place: &impl Place) {
+    let store = place.open(Arc::new(Ignore));
+    let (parent, stranger) = (new_session(&*store), new_session(&*store));
+    let children: Vec<_> = (0..3).map(|_| new_child(&*store, parent)).collect();
+    let grandchild = new_child(&*store, children[0]);
+    write(&*store, append(children[1], 0, None, vec![started(1), ended()]));
+    let of = |parent| Filter {
+        parent: Some(parent),
+        ..Filter::default()
+    };
+    assert_eq!(found(&*store, &of(parent)), [children[2], children[1], children[0]]);
+    assert_eq!(found(&*store, &of(children[0])), [grandchild]);
+    assert_eq!(found(&*store, &of(stranger)), []);
+    let page = store.find(&of(parent), Some(children[2]), 1).unwrap();
+    assert_eq!(
+        page.iter().map(|summary| summary.session_id).collect::<Vec<_>>(),
+        [children[1]]
+    );
+    gone(store.remove(children[1])).unwrap();
+    assert_eq!(found(&*store, &of(parent)), [children[2], children[0]]);
+    store.close();
+    let store = place.open(Arc::new(Ignore));
+    assert_eq!(found(&*store, &of(parent)), [children[2], children[0]]);
 }
 
 pub(in crate::store) fn a_long_result_is_searched_whole(place: &impl Place) {

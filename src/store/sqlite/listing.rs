@@ -16,10 +16,12 @@ const FILLED_AT_ONCE: i64 = 500;
 
 /// Writes what a session is found by; most commits change nothing of it.
 pub(super) fn write(connection: &Connection, summary: &Summary) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO listing (session, created_at, state, directory, caller, key, text, name)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-        ON CONFLICT (session) DO UPDATE SET state = excluded.state, text = excluded.text, name = excluded.name
-            WHERE state <> excluded.state OR text <> excluded.text OR name IS NOT excluded.name";
+    let sql = "INSERT INTO listing (session, created_at, state, directory, caller, key, text, name, parent)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+        ON CONFLICT (session) DO UPDATE
+            SET state = excluded.state, text = excluded.text, name = excluded.name, parent = excluded.parent
+            WHERE state <> excluded.state OR text <> excluded.text OR name IS NOT excluded.name
+                OR parent IS NOT excluded.parent";
     connection.prepare_cached(sql)?.execute(params![
         key(summary.session_id),
         summary.created_at.as_millisecond(),
@@ -29,6 +31,7 @@ pub(super) fn write(connection: &Connection, summary: &Summary) -> rusqlite::Res
         summary.claim.as_ref().map(|claim| &claim.key),
         searched_text(summary),
         summary.name,
+        summary.parent.map(key),
     ])?;
     Ok(())
 }
@@ -106,6 +109,9 @@ pub(super) fn query(filter: &Filter) -> (String, Vec<Value>) {
     }
     if let Some(name) = &filter.name {
         conditions.push(format!("name = {}", value(name.clone().into())));
+    }
+    if let Some(parent) = filter.parent {
+        conditions.push(format!("parent = {}", value(key(parent).to_vec().into())));
     }
     if let Some(directory) = &filter.directory {
         let (itself, prefix) = (value(plain(directory).into()), value(below(directory).into()));

@@ -13,7 +13,7 @@ use super::{explain, full};
 use crate::store::StoreError;
 
 /// Each step makes format n of format n - 1; `user_version` is the format. Steps are never changed, only added.
-pub(super) const MIGRATIONS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3];
+pub(super) const MIGRATIONS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4];
 
 /// A log: the order of ids is the order of commits, so all sessions write at one end of the table.
 ///
@@ -66,6 +66,16 @@ const FORMAT_3: &str = "
         SELECT iif(json_valid(summary), summary ->> 'name', NULL) FROM sessions WHERE sessions.session = listing.session
     );
     CREATE INDEX listing_by_name ON listing (name, session);
+";
+
+/// Sessions by the one whose agent asked for them. Few have one, so the index holds only those.
+const FORMAT_4: &str = "
+    ALTER TABLE listing ADD COLUMN parent BLOB;
+    UPDATE listing SET parent = (
+        SELECT iif(json_valid(summary), unhex(summary ->> 'parent', '-'), NULL)
+        FROM sessions WHERE sessions.session = listing.session
+    );
+    CREATE INDEX listing_by_parent ON listing (parent, session) WHERE parent IS NOT NULL;
 ";
 
 /// The size of a page of the database, in bytes; fixed when the file is made.

@@ -12,6 +12,7 @@ use super::*;
 use crate::session::id::Attempt;
 use crate::session::shown::Shown;
 use crate::store::contract::entries::{append, at, checkpoint, created, ended, notice, said, started};
+use crate::store::contract::listing::new_child;
 use crate::store::contract::{self, Ignore, Place, answered, journal, new_session, seqs, summary, write};
 use crate::store::{Commit, Shortage};
 
@@ -127,7 +128,7 @@ fn an_older_database_is_migrated_and_a_copy_kept() {
     write(&store, notice(id, "after"));
     store.close();
 
-    let backup = directory.0.path().join("journal.sqlite3.v3.backup");
+    let backup = directory.0.path().join("journal.sqlite3.v4.backup");
     assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
     let old = SqliteStore::open(&backup, Arc::new(Ignore)).unwrap();
     assert_eq!(
@@ -136,7 +137,7 @@ fn an_older_database_is_migrated_and_a_copy_kept() {
         "the copy is of before, and this version can read it"
     );
     let found = directory.error();
-    assert_eq!(found, StoreError::FromTheFuture { found: 4, known: 3 });
+    assert_eq!(found, StoreError::FromTheFuture { found: 5, known: 4 });
 }
 
 #[test]
@@ -172,7 +173,8 @@ fn sessions_of_the_second_format_are_found_by_their_names_after_its_migration() 
     let store = directory.store();
     let ids: Vec<_> = (0..2).map(|_| new_session(&store)).collect();
     store.close();
-    // What the second format had: no names. One row cannot be read, which stops nothing.
+    // What the second format had: neither parents nor names. One row cannot be read, which stops nothing.
+    directory.sql("DROP INDEX listing_by_parent; ALTER TABLE listing DROP COLUMN parent");
     directory.sql("DROP INDEX listing_by_name; ALTER TABLE listing DROP COLUMN name; PRAGMA user_version = 2");
     directory.sql("UPDATE sessions SET summary = '{' WHERE rowid = 2");
 
@@ -191,6 +193,35 @@ fn sessions_of_the_second_format_are_found_by_their_names_after_its_migration() 
 }
 
 #[test]
+fn sessions_of_the_third_format_are_found_by_their_parent_after_its_migration() {
+    let directory = Directory::default();
+    let store = directory.store();
+    let parent = new_session(&store);
+    let children: Vec<_> = (0..3).map(|_| new_child(&store, parent)).collect();
+    store.close();
+    // What the third format had: no parents. One row cannot be read, which stops nothing.
+    directory.sql("DROP INDEX listing_by_parent; ALTER TABLE listing DROP COLUMN parent; PRAGMA user_version = 3");
+    directory.sql("UPDATE sessions SET summary = '{' WHERE rowid = 4");
+
+    let store = directory.store();
+    assert!(directory.0.path().join("journal.sqlite3.v3.backup").exists());
+    let found = |of| {
+        let filter = Filter {
+            parent: Some(of),
+            ..Filter::default()
+        };
+        let found = store.find(&filter, None, 10).unwrap();
+        found.iter().map(|summary| summary.session_id).collect::<Vec<_>>()
+    };
+    assert_eq!(found(parent), [children[1], children[0]]);
+    assert_eq!(found(children[0]), []);
+    let later = new_child(&store, parent);
+    assert_eq!(found(parent), [later, children[1], children[0]]);
+    assert_eq!(store.rebuild().unwrap().rows, 5);
+    assert_eq!(found(parent), [later, children[2], children[1], children[0]]);
+}
+
+#[test]
 fn a_migration_that_fails_changes_nothing() {
     let directory = Directory::default();
     let id = new_session(&directory.store());
@@ -204,7 +235,7 @@ fn a_newer_database_is_left_alone() {
     let directory = Directory::default();
     directory.sql("CREATE TABLE t (x); PRAGMA user_version = 7");
     let before = fs::read(directory.file()).unwrap();
-    assert_eq!(directory.error(), StoreError::FromTheFuture { found: 7, known: 3 });
+    assert_eq!(directory.error(), StoreError::FromTheFuture { found: 7, known: 4 });
     assert_eq!(fs::read(directory.file()).unwrap(), before);
 }
 

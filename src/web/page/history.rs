@@ -115,6 +115,7 @@ impl Search {
         Filter {
             states: self.state.into_iter().collect(),
             name: None,
+            parent: None,
             directory: is_path.then(|| PathBuf::from(&self.text)),
             since: self.since.and_then(days::beginning),
             until: self.until.and_then(days::end),

@@ -75,6 +75,14 @@ fn lists_go_by_an_index_and_read_only_the_rows_of_their_page() {
         named,
         "listing USING COVERING INDEX listing_by_name (name=? AND session<?)",
     );
+    let child = Filter {
+        parent: Some(SessionId::new()),
+        ..Filter::default()
+    };
+    listed(
+        child,
+        "listing USING COVERING INDEX listing_by_parent (parent=? AND session<?)",
+    );
     let live = Filter {
         states: vec![Shown::Running, Shown::Queued],
         ..Filter::default()

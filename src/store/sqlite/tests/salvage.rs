@@ -143,6 +143,6 @@ fn a_newer_database_is_not_salvaged() {
     directory.sql("PRAGMA user_version = 9");
     assert_eq!(
         salvage(&directory.file()).unwrap_err(),
-        StoreError::FromTheFuture { found: 9, known: 3 }
+        StoreError::FromTheFuture { found: 9, known: 4 }
     );
 }
