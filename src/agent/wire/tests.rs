@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::decode::decode;
 use super::encode;
+use super::lines::LINE_BYTES_MAX;
 use crate::session::grant::{Grant, Pick};
 use crate::session::message::{Frame, InputState, Message};
 use crate::session::outcome::Ending;
@@ -318,6 +319,48 @@ fn a_limit_beyond_which_usage_is_paid_for_stops_nothing() {
         }
     };
     assert!(rejected(false) && !rejected(true));
+}
+
+#[test]
+fn the_blocks_of_a_line_repeat_no_more_text_than_a_line_may_have() {
+    let long = "x".repeat(LINE_BYTES_MAX / 100);
+    let assistant = |fields: &str, id: &str, blocks: usize| {
+        let blocks = vec![r#"{"type":"text"}"#; blocks].join(",");
+        format!(r#"{{"type":"assistant"{fields},"message":{{"id":"{id}","content":[{blocks}]}}}}"#)
+    };
+    let user = |fields: &str, blocks: usize| {
+        let blocks = vec![r#"{"type":"tool_result"}"#; blocks].join(",");
+        format!(r#"{{"type":"user"{fields},"message":{{"content":[{blocks}]}}}}"#)
+    };
+    let parent = format!(r#","parent_tool_use_id":"{long}""#);
+    let error = format!(r#","error":"{long}""#);
+    let job = format!(r#","tool_use_result":{{"id":"{long}","nextFireAt":1}}"#);
+    let many_keys: String = (0..1000).map(|n| format!(r#""{n}":0,"#)).collect();
+    let monitor = format!(r#","tool_use_result":{{{many_keys}"taskId":"{long}","timeoutMs":1,"persistent":false}}"#);
+    let lines = |blocks| {
+        [
+            assistant("", &long, blocks),
+            assistant(&parent, "", blocks),
+            assistant(&error, "", blocks),
+            user(&parent, blocks),
+            user(&job, blocks),
+            user(&monitor, blocks),
+        ]
+    };
+    for line in lines(50) {
+        let frames = decode(line.as_bytes());
+        assert!(frames.len() >= 50, "{} of {}", frames.len(), &line[..30]);
+    }
+    for line in lines(200) {
+        assert!(line.len() < LINE_BYTES_MAX);
+        let frames = decode(line.as_bytes());
+        assert!(
+            matches!(frames[..], [Frame::Unknown { .. }]),
+            "{} of {}",
+            frames.len(),
+            &line[..30]
+        );
+    }
 }
 
 /// The one message of a line.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{shown, timers};
+use crate::agent::wire::lines::LINE_BYTES_MAX;
 use crate::session::message::{Frame, Message};
 
 /// A line of type `assistant`.
@@ -76,6 +77,16 @@ struct Block {
     is_error: Option<bool>,
 }
 
+/// Returns true if frames that each repeat so much text of their line would hold more than a line may have. An agent
+/// could fill the daemon's memory with a line of many small blocks and a long id.
+fn repeat_too_much(frames: usize, repeated_bytes: usize) -> bool {
+    frames > 1 && frames.saturating_mul(repeated_bytes) > LINE_BYTES_MAX
+}
+
+fn bytes(text: Option<&String>) -> usize {
+    text.map_or(0, String::len)
+}
+
 /// The frames of an `assistant` line: one for each content block, and there is one as a rule.
 pub(super) fn assistant(uuid: Option<Uuid>, line: AssistantLine) -> Vec<Frame> {
     let command_failed = line.command_failed();
@@ -89,6 +100,12 @@ pub(super) fn assistant(uuid: Option<Uuid>, line: AssistantLine) -> Vec<Frame> {
     } = line;
     let called_at = timestamp.as_ref().and_then(|at| at.as_str()?.parse::<Timestamp>().ok());
     let (aborted, id) = (aborted.unwrap_or(false), message.id);
+    let repeated_bytes = id.len() + bytes(parent.as_ref()) + bytes(error.as_ref());
+    if repeat_too_much(message.content.len(), repeated_bytes) {
+        return vec![Frame::Unknown {
+            kind: Some("assistant with too many blocks".to_owned()),
+        }];
+    }
     let frame = |block: Block| {
         // The line does not say which block it is; who follows the stream does.
         let (message_id, block_index, parent) = (id.clone(), 0, parent.clone());
@@ -171,11 +188,17 @@ pub(super) fn user(uuid: Option<Uuid>, line: UserLine) -> Vec<Frame> {
         uuid,
         message: Message::UserText { text, synthetic },
     };
-    let result = line.tool_use_result;
     let blocks = match line.message.content {
         UserContent::Text(text) => return vec![user_text(text)],
         UserContent::Blocks(blocks) => blocks,
     };
+    let told = timers::Told::of(&line.tool_use_result);
+    let repeated_bytes = bytes(parent.as_ref()) + told.as_ref().map_or(0, timers::Told::bytes);
+    if repeat_too_much(blocks.len(), repeated_bytes) {
+        return vec![Frame::Unknown {
+            kind: Some("user with too many blocks".to_owned()),
+        }];
+    }
     let frames = |block: Block| match block.kind.as_str() {
         "tool_result" => {
             let text = block.content.as_ref().map(text_of).unwrap_or_default();
@@ -187,7 +210,7 @@ pub(super) fn user(uuid: Option<Uuid>, line: UserLine) -> Vec<Frame> {
                 parent: parent.clone(),
             };
             // Before the result, with which the call is done.
-            let timer = timers::change(&message, &result).map(Message::Timer);
+            let timer = told.as_ref().and_then(|told| told.change(&message)).map(Message::Timer);
             let messages = timer.into_iter().chain([message]);
             messages.map(|message| Frame::Message { uuid, message }).collect()
         }

@@ -13,7 +13,7 @@ pub const TIMER_TOOLS: [&str; 5] = ["ScheduleWakeup", "CronCreate", "CronDelete"
 /// The result of ScheduleWakeup.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wakeup {
+pub(super) struct Wakeup {
     scheduled_for: f64,
     #[serde(rename = "clampedDelaySeconds")]
     _delay: f64,
@@ -24,7 +24,7 @@ struct Wakeup {
 /// The result of CronCreate.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Job {
+pub(super) struct Job {
     id: String,
     next_fire_at: f64,
     #[serde(default)]
@@ -36,7 +36,7 @@ struct Job {
 /// The result of Monitor.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Monitor {
+pub(super) struct Monitor {
     task_id: String,
     timeout_ms: f64,
     persistent: bool,
@@ -45,60 +45,76 @@ struct Monitor {
 /// The result of CronDelete.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Deleted {
+pub(super) struct Deleted {
     id: String,
 }
 
-/// The change of timers that a tool's result tells of. `result` is its form for programs, which names no tool: the tools
-/// are told apart by its fields.
-pub(super) fn change(message: &Message, result: &Value) -> Option<TimerChange> {
-    let Message::ToolResult {
-        tool_use_id,
-        is_error: false,
-        ..
-    } = message
-    else {
-        return None;
-    };
-    let set = |timer, id: String| TimerChange::Set {
-        tool_use_id: tool_use_id.clone(),
-        timer,
-        id,
-        due: None,
-        lasts_ms: None,
-        repeats: false,
-        schedule: None,
-    };
-    if let Ok(wakeup) = Wakeup::deserialize(result) {
-        let id = TimerChange::WAKEUP.to_owned();
-        if wakeup.stopped {
-            return Some(TimerChange::Cancelled { id });
-        }
-        let mut change = set(TimerKind::Wakeup, id);
-        if let TimerChange::Set { due, .. } = &mut change {
-            *due = time(wakeup.scheduled_for);
-        }
-        return Some(change);
+/// What the form for programs of a tool's result tells of timers. It names no tool: the tools are told apart by its fields.
+pub(super) enum Told {
+    Wakeup(Wakeup),
+    Job(Job),
+    Monitor(Monitor),
+    Deleted(Deleted),
+}
+
+impl Told {
+    /// Returns none if it tells of no timer.
+    pub(super) fn of(result: &Value) -> Option<Self> {
+        let wakeup = Wakeup::deserialize(result).map(Self::Wakeup);
+        let job = |_| Job::deserialize(result).map(Self::Job);
+        let monitor = |_| Monitor::deserialize(result).map(Self::Monitor);
+        let deleted = |_| Deleted::deserialize(result).map(Self::Deleted);
+        wakeup.or_else(job).or_else(monitor).or_else(deleted).ok()
     }
-    if let Ok(job) = Job::deserialize(result) {
-        let mut change = set(TimerKind::Job, job.id);
-        if let TimerChange::Set {
-            due, repeats, schedule, ..
-        } = &mut change
-        {
-            (*due, *repeats, *schedule) = (time(job.next_fire_at), job.recurring, job.human_schedule);
+
+    /// Returns the length of the texts in a change, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Wakeup(_) => 0,
+            Self::Job(job) => job.id.len() + job.human_schedule.as_ref().map_or(0, String::len),
+            Self::Monitor(monitor) => monitor.task_id.len(),
+            Self::Deleted(deleted) => deleted.id.len(),
         }
-        return Some(change);
     }
-    if let Ok(monitor) = Monitor::deserialize(result) {
-        let mut change = set(TimerKind::Watch, monitor.task_id);
-        if let TimerChange::Set { lasts_ms, .. } = &mut change {
-            *lasts_ms = (!monitor.persistent).then_some(monitor.timeout_ms as u64);
-        }
-        return Some(change);
+
+    /// The change of timers by a call that this is the result of. A call that has failed changes none.
+    pub(super) fn change(&self, message: &Message) -> Option<TimerChange> {
+        let Message::ToolResult {
+            tool_use_id,
+            is_error: false,
+            ..
+        } = message
+        else {
+            return None;
+        };
+        let set = |timer, id: &str, due, lasts_ms| TimerChange::Set {
+            tool_use_id: tool_use_id.clone(),
+            timer,
+            id: id.to_owned(),
+            due,
+            lasts_ms,
+            repeats: false,
+            schedule: None,
+        };
+        Some(match self {
+            Self::Wakeup(wakeup) if wakeup.stopped => TimerChange::Cancelled {
+                id: TimerChange::WAKEUP.to_owned(),
+            },
+            Self::Wakeup(wakeup) => set(TimerKind::Wakeup, TimerChange::WAKEUP, time(wakeup.scheduled_for), None),
+            Self::Job(job) => {
+                let mut change = set(TimerKind::Job, &job.id, time(job.next_fire_at), None);
+                if let TimerChange::Set { repeats, schedule, .. } = &mut change {
+                    (*repeats, *schedule) = (job.recurring, job.human_schedule.clone());
+                }
+                change
+            }
+            Self::Monitor(monitor) => {
+                let lasts_ms = (!monitor.persistent).then_some(monitor.timeout_ms as u64);
+                set(TimerKind::Watch, &monitor.task_id, None, lasts_ms)
+            }
+            Self::Deleted(deleted) => TimerChange::Cancelled { id: deleted.id.clone() },
+        })
     }
-    let deleted = Deleted::deserialize(result).ok()?;
-    Some(TimerChange::Cancelled { id: deleted.id })
 }
 
 /// The fields by which the start of a turn says that a timer has begun it.
