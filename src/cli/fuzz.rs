@@ -20,8 +20,50 @@ pub fn terminal(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
+    use crate::{agent, web};
     use proptest::prelude::*;
+
+    /// The name of a fuzzer's file, and what it feeds.
+    type Target = (&'static str, fn(&[u8]));
+
+    const TARGETS: [Target; 7] = [
+        ("body", web::fuzz::body),
+        ("cursor", web::fuzz::cursor),
+        ("headers", web::fuzz::headers),
+        ("link", agent::fuzz::link),
+        ("markdown", web::fuzz::markdown),
+        ("terminal", terminal),
+        ("wire", agent::fuzz::wire),
+    ];
+
+    /// Fuzzers begin with these files. An input in which a fuzzer has found a fault is put beside them.
+    #[test]
+    fn each_fuzzer_has_inputs_to_begin_with_and_takes_them_all() {
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/soak/fuzz");
+        let files = |folder: &str| {
+            let found = fs::read_dir(fuzz.join(folder)).expect("a folder");
+            let mut files: Vec<_> = found.map(|entry| entry.expect("an entry").path()).collect();
+            files.sort();
+            files
+        };
+        let names: Vec<_> = files("targets")
+            .iter()
+            .filter_map(|path| path.file_stem()?.to_str().map(str::to_owned))
+            .collect();
+        assert_eq!(names, TARGETS.map(|(name, _)| name));
+        for (name, take) in TARGETS {
+            let seeds = files(&format!("seeds/{name}"));
+            assert!(!seeds.is_empty(), "{name}");
+            for seed in seeds {
+                eprintln!("{}", seed.display());
+                take(&fs::read(&seed).expect("a file"));
+            }
+        }
+    }
 
     proptest! {
         #[test]
