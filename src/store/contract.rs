@@ -3,6 +3,7 @@
 pub(super) mod entries;
 mod fold;
 pub(super) mod listing;
+mod order;
 pub(super) mod removal;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub(super) use self::listing::{
     a_key_of_a_caller_is_used_once, a_long_result_is_searched_whole, pages_of_sessions_stay_where_they_are,
     sessions_are_found_by_the_one_whose_agent_asked_for_them, sessions_are_found_by_what_is_looked_for,
 };
+pub(super) use self::order::what_the_observer_is_told_can_be_read_by_then;
 pub(super) use self::removal::{
     a_removed_session_is_gone_and_the_others_are_as_they_were, a_session_that_lives_is_not_removed,
     ids_of_removed_records_are_never_used_again, of_a_removal_and_an_append_the_first_one_wins,
@@ -47,6 +49,7 @@ macro_rules! store_contract {
             a_stretch_without_entries_moves_the_offset
             the_summary_is_the_fold_of_the_records
             the_observer_is_told_in_order_and_before_the_acknowledgement
+            what_the_observer_is_told_can_be_read_by_then
             sessions_do_not_mix
             pages_follow_each_other
             a_page_of_long_lines_is_short

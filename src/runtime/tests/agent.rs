@@ -179,6 +179,7 @@ impl Agent {
 
     fn hear_message(&self, input: Uuid, told: &str) {
         let mut conversation = self.conversation();
+        conversation.heard += 1;
         if !conversation.seen.insert(input) {
             drop(conversation);
             self.print(lines::lifecycle(input, "completed"));
@@ -204,6 +205,7 @@ impl Agent {
         let request_id = line["request_id"].as_str().unwrap_or_default();
         let subtype = line["request"]["subtype"].as_str().unwrap_or_default();
         let is_idle = self.state().is_idle;
+        self.conversation().initialized += u32::from(subtype == "initialize");
         let response = if subtype == "initialize" && is_idle {
             json!({"session_state": "idle"})
         } else {
@@ -321,6 +323,12 @@ impl Agent {
     /// What it was told last, but for requests to go on.
     pub(super) fn told(&self) -> String {
         self.conversation().told.clone()
+    }
+
+    /// How often anybody of the conversation was told something, and how often initialized.
+    pub(super) fn heard(&self) -> (u32, u32) {
+        let conversation = self.conversation();
+        (conversation.heard, conversation.initialized)
     }
 
     /// Clears its conversation; what follows stands in another one.

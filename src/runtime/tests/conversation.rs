@@ -21,6 +21,10 @@ pub(super) struct Conversation {
     pub(super) deeds: BTreeSet<String>,
     /// What it was told last.
     pub(super) told: String,
+    /// How often they were told something.
+    pub(super) heard: u32,
+    /// How often their connection was initialized.
+    pub(super) initialized: u32,
     /// A time that they keep in mind.
     pub(super) remembered: Timestamp,
 }

@@ -1,6 +1,7 @@
 //! Sessions that are ended by hand or by the clock, wherever they stand; and who comes too late.
 
 use super::agent::{Agent, script};
+use super::lines;
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::runtime::handle::{CallError, Going};
 use crate::runtime::settings::RuntimeSettings;
@@ -38,6 +39,23 @@ fn an_answer_to_a_session_that_is_being_ended_is_refused() {
         assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
         let journal = world.journal(id);
         assert!(!journal.iter().any(|(_, entry)| entry.kind() == "question.answered"));
+    });
+}
+
+#[test]
+fn the_calls_of_a_turn_are_counted_once_though_a_notice_comes_amid_it() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            let mut notice = lines::report();
+            notice["num_turns"] = json!(0);
+            agent.print(notice);
+            agent.says_a_line();
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        let (outcome, summary) = world.ended(id).await;
+        assert_eq!((outcome, summary.turns), (Outcome::Completed, 2));
     });
 }
 

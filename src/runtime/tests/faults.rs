@@ -183,7 +183,7 @@ fn a_daemon_that_dies_again_and_again_finishes_all_the_same() {
 }
 
 /// Runs this while whatever acknowledgement is held back is given after ten seconds.
-async fn acknowledged_late(world: &World, looking: impl Future<Output = ()>) {
+pub(super) async fn acknowledged_late(world: &World, looking: impl Future<Output = ()>) {
     let acknowledging = async {
         loop {
             pass(10 * SECOND).await;

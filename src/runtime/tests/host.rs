@@ -17,6 +17,8 @@ use uuid::Uuid;
 
 use super::agent::{Agent, Script};
 use super::conversation::Conversation;
+use super::told::Answers;
+use super::troubles::Troubles;
 use crate::agent::launch::LaunchError;
 use crate::agent::socket::HostSocket;
 use crate::agent_host::protocol::{
@@ -24,19 +26,25 @@ use crate::agent_host::protocol::{
 };
 use crate::runtime::outside::{Clock, Hosts};
 use crate::session::id::{Attempt, SessionId};
+use crate::store::memory::MemoryStore;
 
 /// How long a host takes until it listens.
 const HOST_STARTS: Duration = Duration::from_millis(50);
 
+/// How long a host takes until it has left.
+const HOST_LINGERS: Duration = Duration::from_millis(50);
+
 /// How much may be under way on a link; larger than any window.
 const LINK_BYTES: usize = 1024 * 1024;
 
-type Name = (SessionId, Attempt);
+pub(super) type Name = (SessionId, Attempt);
 
 /// What outlives a daemon.
 pub(super) struct Machine {
     script: Script,
     clock: Clock,
+    /// What is on disk, against which all is held that an agent is told.
+    disk: MemoryStore,
     /// Where agents keep their conversations.
     transcripts: PathBuf,
     agents: Mutex<BTreeMap<Name, Agent>>,
@@ -50,15 +58,17 @@ pub(super) struct Machine {
     still: watch::Sender<bool>,
     /// Whether hosts are those of a newer daemon; once they are killed there are none but ours.
     newer: watch::Sender<bool>,
+    pub(super) troubles: Troubles,
     /// The longest line that an agent's stdin takes, in bytes, where that is less than it may be.
     line_bytes_max: Mutex<Option<usize>>,
 }
 
 impl Machine {
-    pub(super) fn new(script: Script, clock: Clock, transcripts: PathBuf) -> Self {
+    pub(super) fn new(script: Script, clock: Clock, disk: MemoryStore, transcripts: PathBuf) -> Self {
         Self {
             script,
             clock,
+            disk,
             transcripts,
             agents: Mutex::default(),
             conversations: Mutex::default(),
@@ -67,6 +77,7 @@ impl Machine {
             deadly: AtomicBool::default(),
             still: watch::Sender::default(),
             newer: watch::Sender::default(),
+            troubles: Troubles::default(),
             line_bytes_max: Mutex::default(),
         }
     }
@@ -226,9 +237,14 @@ impl Hosts for SimulatedHosts {
                 framed: Framed::new(host, ws::Codec::new().max_size(FRAME_BYTES_MAX)),
                 reading: None,
                 has_told_exit: false,
+                answers: Answers::default(),
             };
             let mut died = self.died.clone();
+            let breaks = self.machine.troubles.breaks_link();
             actix_rt::spawn(async move {
+                if breaks {
+                    return drop(link);
+                }
                 tokio::select! {
                     _ = died.wait_for(|died| *died) => {}
                     () = link.serve() => {}
@@ -280,6 +296,7 @@ struct Link {
     /// From which offset to which the daemon reads.
     reading: Option<(u64, u64)>,
     has_told_exit: bool,
+    answers: Answers,
 }
 
 impl Link {
@@ -300,7 +317,8 @@ impl Link {
                     Some(Ok(ws::Frame::Text(json))) => {
                         let order = serde_json::from_slice(&json).expect("the daemon speaks the protocol");
                         if order == ToHost::Release {
-                            return self.release();
+                            self.release();
+                            return self.lingers().await;
                         }
                         self.obey(order).await;
                     }
@@ -336,9 +354,15 @@ impl Link {
             if chunk.is_empty() {
                 break;
             }
-            self.reading = Some((from + chunk.len() as u64, through));
+            let end = from + chunk.len() as u64;
+            self.reading = Some((end, through));
+            self.machine.troubles.note_sent(self.name, end);
             let frame = [&from.to_le_bytes()[..], &chunk].concat();
-            self.send(ws::Message::Binary(Bytes::from(frame))).await;
+            let frame = Bytes::from(frame);
+            if self.machine.troubles.stutters() {
+                self.send(ws::Message::Binary(frame.clone())).await;
+            }
+            self.send(ws::Message::Binary(frame)).await;
         }
         let Some(exit) = self.agent.exit().filter(|_| !self.has_told_exit) else {
             return;
@@ -379,7 +403,12 @@ impl Link {
                 self.say(FromHost::Refused { id, error }).await;
             }
             ToHost::Write { id, line } => {
+                let complaint = self.answers.take(&self.machine.disk, self.name.0, &line);
+                complaint.into_iter().for_each(|complaint| self.complain(&complaint));
                 self.agent.hear(&line);
+                if self.machine.troubles.lets_agents_say_first() {
+                    self.pump().await;
+                }
                 self.say(FromHost::Written { id }).await;
             }
             ToHost::Signal { signal } => self.agent.end(Exit::Signal { signal }),
@@ -406,6 +435,15 @@ impl Link {
         let read = self.reading.map_or(0, |(from, _)| from);
         if read != self.agent.spool_bytes() {
             self.complain("is let go before all it said is read");
+        }
+    }
+
+    /// Leaves a moment later: whoever has let go has nothing more to say.
+    async fn lingers(&mut self) {
+        while let Ok(Some(Ok(frame))) = tokio::time::timeout(HOST_LINGERS, self.framed.next()).await {
+            if let ws::Frame::Text(order) = frame {
+                self.complain(&format!("is told {order:?} when it was let go"));
+            }
         }
     }
 

@@ -186,7 +186,11 @@ fn told(world: &World, id: SessionId) -> Vec<String> {
 
 #[test]
 fn an_agent_that_does_not_see_by_itself_what_was_cut_short_is_told() {
-    for (version, is_told) in [("2.1.308", true), ("2.1.309", false)] {
+    for (version, is_told, is_replaced) in [
+        ("2.1.308", true, false),
+        ("2.1.308", true, true),
+        ("2.1.309", false, false),
+    ] {
         simulate(async move {
             let world = World::with(
                 script(|agent: Agent| async move {
@@ -200,6 +204,11 @@ fn an_agent_that_does_not_see_by_itself_what_was_cut_short_is_told() {
                 |settings| settings.agent_command = vec![version.to_owned()],
             );
             let id = world.create(|_| {}).await;
+            if is_replaced {
+                // The link to the next agent is lost before that is told anything.
+                world.shown(id, "waiting_retry").await;
+                world.upgrades_hosts();
+            }
             assert_eq!(world.ended(id).await.0, Outcome::Completed);
             let told = told(&world, id);
             assert_eq!((told.len(), told[0].as_str()), (2, "Say some lines."));

@@ -85,6 +85,17 @@ pub(super) fn permission_request(request_id: &str, tool_use_id: &str, command: &
     json!({"type": "control_request", "request_id": request_id, "request": request})
 }
 
+/// The agent asks no longer.
+pub(super) fn ask_cancelled(request_id: &str) -> Value {
+    json!({"type": "control_cancel_request", "request_id": request_id})
+}
+
+/// The model begins its answer anew, without the blocks of this message from this one on.
+pub(super) fn abandons(message_id: &str, from_block: u32) -> Value {
+    json!({"type": "stream_event", "event": {"type": "message_stop"}, "parent_tool_use_id": null,
+        "abandoned_blocks": {"api_message_id": message_id, "from_block_index": from_block}})
+}
+
 pub(super) fn success(request_id: &str, response: &Value) -> Value {
     json!({"type": "control_response", "response": {
         "subtype": "success", "request_id": request_id, "response": response,

@@ -228,6 +228,33 @@ fn an_answer_that_was_never_written_is_used_by_the_next_agent() {
 }
 
 #[test]
+fn an_answer_that_was_on_its_way_when_host_and_agent_went_may_have_been_used() {
+    simulate(async {
+        let (script, _) = pushes(End::Silent);
+        let world = World::new(script);
+        let id = world.create(|_| {}).await;
+        world.shown(id, "awaiting_input").await;
+        world.stops_hosts();
+        answer(&world, id, 1, allow()).await;
+        pass(SECOND).await;
+        world.kill_agents();
+        let remark = remark_of_second(&world, id).await;
+        assert!(remark.is_some_and(|remark| remark.contains("q1")));
+        answer(
+            &world,
+            id,
+            2,
+            Answer::Deny {
+                reason: None,
+                interrupt: false,
+            },
+        )
+        .await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+    });
+}
+
+#[test]
 fn a_permission_that_an_agent_died_over_is_asked_again_though_it_may_not_have_read_it() {
     simulate(async {
         let world = World::new(script(|agent: Agent| async move {

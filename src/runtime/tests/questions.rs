@@ -1,6 +1,7 @@
 //! Questions that wait for a person, and the time that an agent may be at work.
 
 use super::agent::{Agent, script};
+use super::lines;
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::runtime::handle::CallError;
 use crate::session::id::{Attempt, QuestionId, SessionId};
@@ -46,8 +47,11 @@ async fn allow(world: &World, id: SessionId, question: QuestionId) {
 
 #[test]
 fn a_question_that_is_open_for_a_day_waits_and_its_answer_is_delivered() {
-    simulate(async {
+    let answer_in_a_day = async |says_first: bool| {
         let world = World::new(script(|agent| asks_between(agent, 1, 1)));
+        if says_first {
+            world.machine.troubles.let_agents_say_first();
+        }
         let id = world.create(|_| {}).await;
         world.shown(id, "awaiting_input").await;
         pass(24 * HOUR).await;
@@ -61,7 +65,43 @@ fn a_question_that_is_open_for_a_day_waits_and_its_answer_is_delivered() {
         let journal = world.journal(id);
         let waited = time_of(&journal, "question.delivered").duration_since(time_of(&journal, "question.asked"));
         assert!(waited >= 24 * HOUR && waited < 24 * HOUR + SECOND, "{waited:?}");
-    });
+    };
+    [false, true]
+        .into_iter()
+        .for_each(|says_first| simulate(answer_in_a_day(says_first)));
+}
+
+#[test]
+fn a_question_that_the_agent_no_longer_asks_is_withdrawn_also_before_it_is_on_disk() {
+    for at_once in [false, true] {
+        simulate(async move {
+            let world = World::new(script(move |agent: Agent| async move {
+                let (tool, request) = (agent.calls_tool("make"), agent.make_id("request"));
+                agent.print(lines::permission_request(&request, &tool, "make"));
+                if !at_once {
+                    agent.works(MINUTE).await;
+                }
+                agent.print(lines::ask_cancelled(&request));
+                agent.works(5 * MINUTE).await;
+                agent.print(lines::tool_result(&tool, "it is not allowed", true));
+                agent.finishes();
+            }));
+            let id = world.create(|_| {}).await;
+            let withdrawn = || {
+                world.told(id, |entry| match entry {
+                    Entry::QuestionWithdrawn(withdrawn) => Some(withdrawn.question_id),
+                    _ => None,
+                })
+            };
+            world.until(id, |summary| summary.questions_asked == 1).await;
+            pass(2 * MINUTE).await;
+            let summary = world.summary(id);
+            assert_eq!((summary.shown_state(), summary.questions.len()), ("running", 0));
+            assert_eq!(withdrawn(), [QuestionId(1)]);
+            assert_eq!(world.ended(id).await.0, Outcome::Completed);
+            assert_eq!(withdrawn(), [QuestionId(1)], "once");
+        });
+    }
 }
 
 #[test]
@@ -219,6 +259,32 @@ fn a_question_that_the_next_agent_goes_past_is_withdrawn_and_keeps_nobody_waitin
         let ended = journal.iter().position(|(_, entry)| is_good_end(entry));
         let follows = |place: usize| ended.is_some_and(|ended| place + 1 == ended || place == ended + 1);
         assert!(withdrawn.is_some_and(follows), "{journal:#?}");
+    });
+}
+
+#[test]
+fn a_question_that_is_asked_again_at_the_end_of_a_turn_stays_open() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            let (tool, request) = (agent.calls_tool("make"), agent.make_id("request"));
+            agent.print(lines::permission_request(&request, &tool, "make"));
+            if !agent.is_first("question") {
+                agent.finishes();
+            }
+            agent.until(|state| state.answers.remove(&request)).await;
+            agent.says_a_line();
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        world.shown(id, "awaiting_input").await;
+        world.kill_agents();
+        world.until(id, |summary| summary.work.is_answered()).await;
+        pass(SECOND).await;
+        let asked = world.summary(id);
+        assert_eq!((asked.shown_state(), asked.questions_asked), ("awaiting_input", 1));
+        allow(&world, id, QuestionId(1)).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.lines(id).len(), 1);
     });
 }
 

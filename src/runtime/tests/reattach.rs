@@ -137,9 +137,15 @@ fn a_session_that_is_cancelled_while_its_agent_has_no_host_ends_with_its_agent()
         world.until(id, |summary| summary.work.open_tool().is_some()).await;
         world.loses_hosts();
         world.restart();
-        pass(2 * MINUTE).await;
+        // It was reached for a few seconds ago, and would be again in a minute.
+        pass(70 * SECOND).await;
+        let asked = world.now();
         world.handle().cancel(None, id, "a test".into()).await.unwrap();
         assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
+        assert!(
+            world.now().duration_since(asked) < 5 * SECOND,
+            "it is not waited for that"
+        );
         assert_eq!(world.endings(id), ["stopped"]);
         assert!(world.notices(id).iter().any(|notice| notice.contains("its agent")));
     });

@@ -3,6 +3,8 @@
 use super::agent::{Agent, script};
 use super::world::{MINUTE, World, pass, simulate};
 use crate::session::id::SessionId;
+use crate::session::journal::Entry;
+use crate::session::message::Message;
 use crate::session::outcome::Outcome;
 use crate::session::request::PermissionMode;
 
@@ -61,5 +63,27 @@ fn a_daemon_that_comes_after_the_change_knows_of_it() {
         world.restart();
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(mode_of(&world, id, 2), "plan");
+    });
+}
+
+#[test]
+fn a_mode_that_is_told_again_and_again_stands_in_the_journal_once() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            for mode in ["plan", "plan", "acceptEdits", "acceptEdits", "plan"] {
+                agent.changes_mode(mode);
+            }
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        let modes = world.told(id, |entry| match entry {
+            Entry::AgentMessage(said) => match said.message {
+                Message::ModeChanged { permission_mode } => Some(permission_mode),
+                _ => None,
+            },
+            _ => None,
+        });
+        assert_eq!(modes, ["plan", "acceptEdits", "plan"]);
     });
 }

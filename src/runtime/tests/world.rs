@@ -63,7 +63,7 @@ pub(super) async fn pass(time: SignedDuration) {
 
 /// A machine with a daemon on it.
 pub(super) struct World {
-    machine: Arc<Machine>,
+    pub(super) machine: Arc<Machine>,
     pub(super) settings: RuntimeSettings,
     clock: Clock,
     /// How far the wall clock was set ahead, in milliseconds.
@@ -125,8 +125,9 @@ impl World {
         let (clock, ahead_ms) = wall_clock();
         let mut settings = settings(directory.path().to_owned());
         change(&mut settings);
-        let machine = Arc::new(Machine::new(script, clock.clone(), transcripts));
         let disk = MemoryStore::new(Arc::new(Nobody));
+        let seen = disk.reopen(Arc::new(Nobody));
+        let machine = Arc::new(Machine::new(script, clock.clone(), seen, transcripts));
         let daemon = Daemon::start(&disk, &machine, &settings, &clock);
         Self {
             machine,
