@@ -16,6 +16,8 @@ pub mod checkpoint;
 pub mod clarify;
 pub mod digest;
 pub mod effective;
+#[cfg(test)]
+mod folds;
 pub mod form;
 pub mod grant;
 pub mod hex;

@@ -69,8 +69,11 @@ pub(super) struct State {
     dies_of_answers: bool,
     /// It says nothing when it takes an answer.
     pub(super) takes_answers_silently: bool,
-    /// It does not end when it is asked to.
+    /// It does not end when it is asked to, nor of a TERM.
     is_deaf: bool,
+    pub(super) is_stubborn: bool,
+    /// It was interrupted.
+    pub(super) is_interrupted: bool,
     /// Answers to its requests, by request.
     pub(super) answers: BTreeMap<String, Value>,
     /// How many ids it has made up.
@@ -212,6 +215,7 @@ impl Agent {
             json!({})
         };
         self.print(lines::success(request_id, &response));
+        self.state().is_interrupted |= subtype == "interrupt";
         if subtype == "end_session" && !self.state().is_deaf {
             self.end(Exit::Code { code: 0 });
         }

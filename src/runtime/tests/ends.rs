@@ -432,3 +432,42 @@ fn a_session_is_not_resumed_while_another_one_works_in_its_conversation() {
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
     });
 }
+
+#[test]
+fn an_agent_that_does_not_end_when_it_is_asked_to_gets_a_term_and_then_a_kill() {
+    for (is_stubborn, signal, after) in [(false, "signal 15", 10 * SECOND), (true, "signal 9", 15 * SECOND)] {
+        simulate(async move {
+            let world = World::new(script(move |agent: Agent| async move {
+                agent.state().is_stubborn = is_stubborn;
+                works_on(agent).await;
+            }));
+            let id = world.create(|_| {}).await;
+            world.until(id, |summary| summary.work.open_tool().is_some()).await;
+            let asked = world.now();
+            world.handle().cancel(None, id, "a test".into()).await.unwrap();
+            assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
+            let took = world.now().duration_since(asked);
+            assert!(took >= after && took < after + SECOND, "{took:?}");
+            let end = &world.ends(id)[0];
+            assert_eq!(end.exit.as_deref(), Some(signal));
+            assert_eq!(end.open_tool, None, "nobody holds that tool against it");
+        });
+    }
+}
+
+#[test]
+fn an_attempt_that_is_being_ended_for_one_reason_is_not_ended_for_another() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.does_not_listen();
+            agent.says_a_line();
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| summary.work.is_answered()).await;
+        pass(5 * SECOND).await;
+        world.handle().cancel(None, id, "a test".into()).await.unwrap();
+        world.ended(id).await;
+        assert_eq!(world.endings(id), ["finished"]);
+    });
+}

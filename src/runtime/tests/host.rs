@@ -238,6 +238,7 @@ impl Hosts for SimulatedHosts {
                 reading: None,
                 has_told_exit: false,
                 answers: Answers::default(),
+                ended_unasked: Vec::new(),
             };
             let mut died = self.died.clone();
             let breaks = self.machine.troubles.breaks_link();
@@ -263,6 +264,7 @@ impl Hosts for SimulatedHosts {
     }
 
     fn kill_hosts(&self, _: SessionId, _: Attempt) -> LocalBoxFuture<'static, ()> {
+        self.machine.troubles.note_kill();
         self.machine.still.send_replace(false);
         self.machine.newer.send_replace(false);
         Box::pin(std::future::ready(()))
@@ -297,6 +299,8 @@ struct Link {
     reading: Option<(u64, u64)>,
     has_told_exit: bool,
     answers: Answers,
+    /// What a host that found a dead agent has ended unasked.
+    ended_unasked: Vec<String>,
 }
 
 impl Link {
@@ -306,6 +310,9 @@ impl Link {
         let mut still = self.machine.still.subscribe();
         let mut newer = self.machine.newer.subscribe();
         let is_newer = *newer.borrow();
+        if self.agent.exit().is_some() {
+            self.ended_unasked = self.agent.end_children();
+        }
         self.say(self.hello(PROTOCOL_VERSION + u32::from(is_newer))).await;
         if is_newer {
             return until_it_is(false, &mut newer).await;
@@ -319,6 +326,9 @@ impl Link {
                         if order == ToHost::Release {
                             self.release();
                             return self.lingers().await;
+                        }
+                        if order == ToHost::EndLeftovers && self.machine.troubles.dies_of_leftovers() {
+                            return;
                         }
                         self.obey(order).await;
                     }
@@ -411,6 +421,7 @@ impl Link {
                 }
                 self.say(FromHost::Written { id }).await;
             }
+            ToHost::Signal { signal: 15 } if self.agent.state().is_stubborn => {}
             ToHost::Signal { signal } => self.agent.end(Exit::Signal { signal }),
             ToHost::CountChildren => {
                 let (count, youngest_ms) = (self.agent.children().len(), self.agent.youngest_ms());
@@ -420,7 +431,12 @@ impl Link {
                 if self.agent.exit().is_none() {
                     self.complain("is alive when its leftovers are ended");
                 }
-                let processes = self.agent.end_children();
+                let processes = std::mem::take(&mut self.ended_unasked).into_iter();
+                let processes: Vec<_> = processes.chain(self.agent.end_children()).collect();
+                if self.machine.troubles.stutters() {
+                    let processes = processes.clone();
+                    self.say(FromHost::LeftoversEnded { processes }).await;
+                }
                 self.say(FromHost::LeftoversEnded { processes }).await;
             }
             ToHost::Release => {}

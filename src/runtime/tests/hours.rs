@@ -314,3 +314,22 @@ fn no_checkpoint_leaves_a_tool_call_open() {
         assert_eq!(checkpoints.count(), 1, "at the end of the turn");
     });
 }
+
+#[test]
+fn a_checkpoint_amid_a_turn_counts_the_calls_of_that_turn() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            agent.uses_tool("make", SECOND).await;
+            agent.says_a_line();
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        let turns = world.told(id, |entry| match entry {
+            Entry::Checkpoint(checkpoint) => Some(checkpoint.turns),
+            _ => None,
+        });
+        assert_eq!(turns, [2, 3]);
+    });
+}

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::agent::{Agent, Script, script};
+use super::lines;
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::session::id::SessionId;
 use crate::session::outcome::Outcome;
@@ -191,4 +192,43 @@ fn a_call_of_our_own_tools_lives_as_long_as_the_session_that_it_waits_for() {
             });
         }
     }
+}
+
+#[test]
+fn an_agent_that_ends_its_turn_when_it_is_interrupted_for_its_silence_has_stalled() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            if agent.is_first("silence") {
+                agent.until(|state| state.is_interrupted.then_some(())).await;
+                return agent.end_turn(|inputs| {
+                    let mut line = lines::done(inputs, "");
+                    line["subtype"] = json!("error_during_execution");
+                    line["terminal_reason"] = json!("aborted_streaming");
+                    line
+                });
+            }
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["stalled", "finished"]);
+    });
+}
+
+#[test]
+fn an_agent_that_wakes_up_when_it_is_interrupted_goes_on() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.says_a_line();
+            agent.until(|state| state.is_interrupted.then_some(())).await;
+            agent.works(20 * SECOND).await;
+            agent.says_a_line();
+            agent.works(20 * SECOND).await;
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(ends(&world, id), (vec!["finished"], 1));
+    });
 }

@@ -214,3 +214,23 @@ fn shells_that_are_waited_for_beyond_the_time_limit_are_named() {
         assert!(note.ends_with("was cut off: background shell a shell (b0)"), "{note}");
     });
 }
+
+#[test]
+fn a_shell_that_is_cut_off_is_named_once_though_the_daemon_dies_meanwhile() {
+    simulate(async {
+        let mut world = World::new(script(|agent: Agent| async move {
+            agent.does_not_listen();
+            agent.has_shells(1);
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        world.until(id, |summary| !summary.cut_off.is_empty()).await;
+        world.restart();
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        let cut_off = world.told(id, |entry| match entry {
+            Entry::WorkCutOff(cut_off) => Some(cut_off.what.len()),
+            _ => None,
+        });
+        assert_eq!(cut_off, [1]);
+    });
+}

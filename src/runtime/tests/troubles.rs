@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::host::Name;
 
@@ -11,6 +11,10 @@ use super::host::Name;
 pub(super) struct Troubles {
     stutter: AtomicBool,
     agents_first: AtomicBool,
+    /// The next host that is to end leftovers dies of it.
+    dies_of_leftovers: AtomicBool,
+    /// How often hosts were killed.
+    kills: AtomicU32,
     /// How many links have broken, while they do.
     broken: Mutex<Option<u32>>,
     /// How far the output of each attempt's agent was sent.
@@ -34,6 +38,24 @@ impl Troubles {
 
     pub(super) fn lets_agents_say_first(&self) -> bool {
         self.agents_first.load(Ordering::Relaxed)
+    }
+
+    /// The next host that is to end what an agent left behind dies of it.
+    pub(super) fn make_leftovers_deadly(&self) {
+        self.dies_of_leftovers.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn dies_of_leftovers(&self) -> bool {
+        self.dies_of_leftovers.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn note_kill(&self) {
+        self.kills.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often hosts were killed.
+    pub(super) fn kills(&self) -> u32 {
+        self.kills.load(Ordering::Relaxed)
     }
 
     /// From now on links break before their host says anything.

@@ -152,6 +152,24 @@ fn an_agent_that_writes_again_is_not_ended_for_what_it_has_waited() {
 }
 
 #[test]
+fn a_wait_for_one_thing_does_not_go_on_with_the_time_of_a_wait_for_another() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            agent.waits_for_quota(agent.now() + 9 * MINUTE).await;
+            for attempt in 1..=50 {
+                agent.retries_api(attempt);
+                agent.works(30 * SECOND).await;
+            }
+            agent.says_a_line();
+            agent.finishes();
+        }));
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["finished"]);
+    });
+}
+
+#[test]
 fn an_answer_to_a_request_of_ours_is_no_answer_of_the_model() {
     simulate(async {
         let world = World::new(script(|agent: Agent| async move {

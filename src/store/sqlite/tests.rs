@@ -492,3 +492,25 @@ fn an_observer_may_hold_the_last_handle_of_its_store() {
     is_dropped.recv().unwrap();
     assert_eq!(answered(waiting).unwrap().summary.lifecycle.attempt, Attempt::NONE);
 }
+
+#[test]
+fn the_observer_is_through_before_whoever_asked_is_told() {
+    /// Says that it is told, and is through when it is let go on.
+    struct Slow(mpsc::SyncSender<()>, Mutex<mpsc::Receiver<()>>);
+    impl Observer for Slow {
+        fn committed(&self, _: &Commit) {
+            self.0.send(()).unwrap();
+            lock(&self.1).recv().unwrap();
+        }
+    }
+    let directory = Directory::default();
+    let (told, is_told) = mpsc::sync_channel(1);
+    let (go_on, goes_on) = mpsc::channel();
+    let observer = Arc::new(Slow(told, Mutex::new(goes_on)));
+    let store = SqliteStore::open(&directory.file(), observer).unwrap();
+    let mut waiting = store.create(SessionId::new(), created(), at());
+    is_told.recv().unwrap();
+    assert!(waiting.try_recv().is_err(), "acknowledged before the observer was told");
+    go_on.send(()).unwrap();
+    answered(waiting).unwrap();
+}
