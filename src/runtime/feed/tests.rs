@@ -15,7 +15,7 @@ use crate::session::message::TurnEnd;
 use crate::session::outcome::{Ending, Outcome};
 use crate::session::samples::{attempt_ended, created, said, session_ended, text, turn_ended};
 use crate::store::memory::MemoryStore;
-use crate::store::{Append, Observer};
+use crate::store::{Append, Observer, PAGE_RECORDS_MAX};
 
 /// A session in a store in memory, and the feeds over it.
 struct World {
@@ -514,5 +514,19 @@ fn who_reads_a_session_that_is_removed_is_told_that_nothing_follows() {
         assert!((&mut next).now_or_never().is_none(), "it waits");
         world.feeds.forget(world.session);
         assert!(matches!(next.now_or_never(), Some(None)));
+    });
+}
+
+#[test]
+fn an_end_that_was_not_the_last_word_ends_no_stream() {
+    run(async {
+        let world = World::new();
+        // The last record of a page.
+        world.append((2..PAGE_RECORDS_MAX).map(|n| notice(n.to_string())).collect());
+        world.append(vec![end()]);
+        world.append(vec![notice("it was resumed")]);
+        let mut seen = Seen::by(world.read(0), 0);
+        seen.take(usize::MAX, world.head()).await;
+        assert_eq!((seen.after, seen.has_ended), (PAGE_RECORDS_MAX as u64 + 1, false));
     });
 }

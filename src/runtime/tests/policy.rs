@@ -5,6 +5,7 @@ use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::session::id::SessionId;
 use crate::session::journal::Entry;
 use crate::session::outcome::{Cause, Outcome};
+use crate::session::question::Answer;
 use crate::session::request::OnQuestion;
 use crate::session::summary::Summary;
 use jiff::SignedDuration;
@@ -195,5 +196,27 @@ fn fewer_slots_than_agents_that_live_end_none_and_let_nobody_start() {
             summary.started_at.unwrap() >= ends[1],
             "two of the three have to end first"
         );
+    });
+}
+
+#[test]
+fn what_a_policy_would_allow_and_no_agent_can_be_told_is_denied() {
+    simulate(async {
+        let world = World::new(script(|agent: Agent| async move {
+            let command = "x".repeat(1024 * 1024);
+            agent.asks(&command, SECOND).await;
+            agent.finishes();
+        }));
+        let id = world
+            .create(|request| {
+                (request.on_question, request.question_timeout_seconds) = (OnQuestion::Allow, Some(60));
+            })
+            .await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        let is_denied = world.told(id, |entry| match entry {
+            Entry::QuestionAnswered(answered) => Some(matches!(answered.answer, Answer::Deny { .. })),
+            _ => None,
+        });
+        assert_eq!(is_denied, [true]);
     });
 }

@@ -143,6 +143,12 @@ fn a_question_of_an_agent_that_died_can_be_answered_and_the_next_agent_has_the_a
         world.kill_agents();
         world.shown(id, "waiting_retry").await;
         allow(&world, id, question).await;
+        let second = world.handle().answer(None, id, question, ALLOW, "a test".into()).await;
+        assert_eq!(
+            second.err(),
+            Some(CallError::AlreadyAnswered(question)),
+            "the first one waits"
+        );
         world.restart();
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.lines(id).len(), 3, "one before the death, two after it");

@@ -1,7 +1,7 @@
 //! Slots: who starts when there are too few, and that agents that wait for agents do not wait for ever.
 
 use super::agent::{Agent, script};
-use super::world::{HOUR, MINUTE, World, simulate};
+use super::world::{HOUR, MINUTE, SECOND, World, simulate};
 use crate::session::id::SessionId;
 use crate::session::journal::Entry;
 use crate::session::outcome::Outcome;
@@ -95,5 +95,27 @@ fn a_lent_slot_is_known_over_a_restart() {
         }
         let [parent, first, second] = [parent, first, second].map(|id| span(&world, id));
         assert!(second.0 >= first.1 && second.1 < parent.1);
+    });
+}
+
+#[test]
+fn the_slot_of_an_agent_that_asks_is_free_at_once() {
+    simulate(async {
+        let play = |agent: Agent| async move {
+            if agent.told() == "ask" {
+                agent.asks("make install", SECOND).await;
+            }
+            agent.finishes();
+        };
+        let world = World::with(script(play), |settings| settings.live_agents_max = 1);
+        let asking = world.create(|request| request.task = "ask".into()).await;
+        let next = world.create(|_| {}).await;
+        let asked = world.shown(asking, "awaiting_input").await.updated_at;
+        let (outcome, summary) = world.ended(next).await;
+        assert_eq!(outcome, Outcome::Completed);
+        let waited = summary.started_at.expect("it was started").duration_since(asked);
+        assert!(waited < 5 * SECOND, "{waited:?}");
+        world.handle().cancel(None, asking, "a test".into()).await.unwrap();
+        world.ended(asking).await;
     });
 }

@@ -330,6 +330,7 @@ fn a_full_disk_is_seen_with_those_who_wait_for_it_and_so_is_its_end() {
     let passed = Arc::new(Passed::default());
     let store = SqliteStore::open(&directory.file(), Arc::<Passed>::clone(&passed)).unwrap();
     let (waiting, idle) = (new_session(&store), new_session(&store));
+    let late = new_session(&store);
     let health = store.health();
     assert_eq!(*health.borrow(), Health::Good);
     store.on_writer("PRAGMA max_page_count = 1");
@@ -339,9 +340,18 @@ fn a_full_disk_is_seen_with_those_who_wait_for_it_and_so_is_its_end() {
     let refused = answered(store.create(SessionId::new(), created(), at())).unwrap_err();
     let shortage = health.borrow().holds_up(waiting).cloned().expect("somebody waits");
     assert_eq!(shortage.waiting, [waiting].into(), "and nobody else");
+    let later = store.append(notice(late, "waits as well"));
+    answered(store.create(SessionId::new(), created(), at())).unwrap_err();
+    let shortage = health
+        .borrow()
+        .holds_up(late)
+        .cloned()
+        .expect("whoever comes later waits too");
+    assert_eq!(shortage.waiting, [waiting, late].into());
     assert_eq!(health.borrow().refusal(), Some(refused));
     store.on_writer("PRAGMA max_page_count = 1000000");
     answered(delayed).unwrap();
+    answered(later).unwrap();
     write(&store, notice(idle, "goes on"));
     assert_eq!(*health.borrow(), Health::Good);
     let passed = lock(&passed.0);
