@@ -82,11 +82,7 @@ fn a_long_answer_is_read_piece_by_piece() {
 #[test]
 fn a_short_answer_stands_once() {
     let (text, structured) = told(Execution::brief(&ended("forty-two")));
-    assert_eq!(
-        text.matches("forty-two").count() - text.lines().next().unwrap().matches("42").count(),
-        1,
-        "{text}"
-    );
+    assert_eq!(text.matches("forty-two").count(), 1, "{text}");
     assert_eq!(structured["result"], "forty-two");
     assert!(text.contains("directory: /srv/me"), "{text}");
 }
