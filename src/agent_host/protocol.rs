@@ -2,7 +2,9 @@
 //!
 //! Text frames carry one JSON object ([`ToHost`], [`FromHost`]); binary frames carry spool bytes: eight bytes of
 //! little-endian offset, then at most [`CHUNK_BYTES_MAX`] bytes from there. Fields may be added; a meaning never
-//! changes without a new [`PROTOCOL_VERSION`], because hosts of an older binary live on through an upgrade.
+//! changes without a new [`PROTOCOL_VERSION`], because hosts of an older binary live on through an upgrade. Orders may be
+//! added: a host that does not know one answers [`FromHost::NotUnderstood`], and hosts from before that answer
+//! [`FromHost::Trouble`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -238,6 +240,16 @@ pub enum FromHost {
     SpoolCut {
         /// Length of the spool in bytes at this moment.
         spool_bytes: u64,
+    },
+    /// An order was not understood, and nothing was done for it: the daemon is newer than this host.
+    NotUnderstood {
+        /// Name of the order, as [`ToHost`] has it in `op`.
+        op: String,
+        /// The order's own id, if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        /// Parse error, for a person.
+        error: String,
     },
     /// Something went wrong that does not end the connection.
     Trouble {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_web_actors::ws::{self, CloseCode, CloseReason, ProtocolError, WebsocketContext};
+use serde::Deserialize;
 
 use super::keeper::Keeper;
 use super::log;
@@ -24,6 +25,22 @@ const NUDGED_LOOK: Pace = Pace::once_then(Duration::from_millis(2), Duration::fr
 
 /// Delay between two bursts of a read whose window is larger than [`WINDOW_BYTES`].
 const BURST_PAUSE: Duration = Duration::from_millis(1);
+
+/// The parts of an order that a newer daemon's have too.
+#[derive(Deserialize)]
+struct AnyOrder {
+    op: String,
+    id: Option<u64>,
+}
+
+/// The answer to a text frame that is no order of this version.
+fn not_understood(text: &str, error: &serde_json::Error) -> FromHost {
+    let error = format!("this host does not understand what it was sent: {error}");
+    match serde_json::from_str(text) {
+        Ok(AnyOrder { op, id }) => FromHost::NotUnderstood { op, id, error },
+        Err(_) => FromHost::Trouble { error },
+    }
+}
 
 /// One connection.
 pub(super) struct Link {
@@ -185,7 +202,7 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Link {
         match message {
             Ok(ws::Message::Text(text)) => match serde_json::from_str(&text) {
                 Ok(message) => self.hear(message, ctx),
-                Err(error) => self.trouble(format!("this host does not understand what it was sent: {error}"), ctx),
+                Err(error) => self.say(not_understood(&text, &error), ctx),
             },
             Ok(ws::Message::Ping(payload)) => ctx.pong(&payload),
             Ok(ws::Message::Close(reason)) => {

@@ -33,6 +33,14 @@ fn trouble(frame: FromHost) -> Option<String> {
     }
 }
 
+fn not_understood(frame: FromHost) -> Option<(String, Option<u64>)> {
+    if let FromHost::NotUnderstood { op, id, .. } = frame {
+        Some((op, id))
+    } else {
+        None
+    }
+}
+
 fn leftovers(frame: FromHost) -> Option<Vec<String>> {
     if let FromHost::LeftoversEnded { processes } = frame {
         Some(processes)
@@ -189,8 +197,25 @@ async fn a_signal_that_nobody_knows_and_a_release_too_early_are_told() {
     assert!(client.until(trouble).await.contains("99"));
     client.say(&ToHost::Release).await;
     assert!(client.until(trouble).await.contains("its agent lives"));
-    client.send(Message::Text("{\"op\":\"dance\"}".into())).await;
-    assert!(client.until(trouble).await.contains("dance"));
+    client.send(Message::Text("dance".into())).await;
+    assert!(client.until(trouble).await.contains("does not understand"));
+    assert!(runs(hello.agent.unwrap().pid));
+}
+
+#[actix_web::test]
+async fn an_order_of_a_newer_daemon_is_refused_by_its_name_and_id() {
+    let mut place = Place::with_script(ECHO);
+    let (mut client, hello) = place.host().await;
+    for (order, refused) in [
+        (r#"{"op":"dance"}"#, ("dance", None)),
+        (r#"{"op":"dance","id":7,"how":{"fast":true}}"#, ("dance", Some(7))),
+        (r#"{"op":"write","id":8,"lines":["two","at once"]}"#, ("write", Some(8))),
+    ] {
+        client.send(Message::Text(order.into())).await;
+        assert_eq!(client.until(not_understood).await, (refused.0.to_owned(), refused.1));
+    }
+    client.write(9, "hello").await;
+    assert_eq!(client.until(written).await, 9, "the link goes on");
     assert!(runs(hello.agent.unwrap().pid));
 }
 

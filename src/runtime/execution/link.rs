@@ -151,10 +151,20 @@ impl Execution {
             FromHost::Children { count, youngest_ms } => self.children_counted(count, youngest_ms, ctx),
             FromHost::LeftoversEnded { processes } => self.leftovers_ended(processes, ctx),
             FromHost::SpoolCut { spool_bytes } => self.spool_cut(spool_bytes, ctx),
+            FromHost::NotUnderstood { op, error, .. } => self.refused_by_older_host(&op, &error, ctx),
             FromHost::Trouble { error } => {
                 tracing::warn!(%error, "agent host");
             }
         }
+    }
+
+    /// The host was started by an older daemon. It stays for as long as its attempt.
+    fn refused_by_older_host(&mut self, op: &str, error: &str, ctx: &mut Context<Self>) {
+        tracing::warn!(op, %error, "agent host");
+        let text = format!(
+            "the agent host is of an older version and does not know `{op}`: it takes effect at the next attempt"
+        );
+        self.notice(text, ctx);
     }
 
     /// The daemon is of an older version than the one that started this host. Ours adopts the agent as that of a dead one.

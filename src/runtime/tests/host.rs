@@ -59,6 +59,8 @@ pub(super) struct Machine {
     /// Whether hosts are those of a newer daemon; once they are killed there are none but ours.
     newer: watch::Sender<bool>,
     pub(super) troubles: Troubles,
+    /// Whether hosts of an older daemon were asked for something that they do not know.
+    pub(super) asks_too_much: AtomicBool,
     /// The longest line that an agent's stdin takes, in bytes, where that is less than it may be.
     line_bytes_max: Mutex<Option<usize>>,
 }
@@ -78,6 +80,7 @@ impl Machine {
             still: watch::Sender::default(),
             newer: watch::Sender::default(),
             troubles: Troubles::default(),
+            asks_too_much: AtomicBool::default(),
             line_bytes_max: Mutex::default(),
         }
     }
@@ -394,6 +397,10 @@ impl Link {
                     self.complain(&format!("is read from {from}, beyond its end"));
                 }
                 self.reading = Some((from, through));
+                if self.machine.asks_too_much.load(Ordering::Relaxed) {
+                    let (op, error) = ("pause".to_owned(), "unknown variant".to_owned());
+                    self.say(FromHost::NotUnderstood { op, id: None, error }).await;
+                }
             }
             ToHost::Window { through } => self.reading = self.reading.map(|(from, _)| (from, through)),
             ToHost::Nudge => {}

@@ -1,5 +1,7 @@
 //! Agents without an execution or without a host: somebody takes them up again, and nobody doubles them.
 
+use std::sync::atomic::Ordering;
+
 use super::agent::{Agent, HALF_A_LINE, script};
 use super::world::{MINUTE, SECOND, World, pass, simulate};
 use crate::session::id::Attempt;
@@ -110,6 +112,23 @@ fn a_host_that_stands_still_under_an_agent_at_work_is_followed_by_another() {
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.endings(id), ["finished"]);
         assert_eq!(world.lines(id).len(), 2);
+    });
+}
+
+#[test]
+fn an_order_that_an_older_host_does_not_know_takes_effect_at_the_next_attempt() {
+    simulate(async {
+        let world = World::new(script(works_between_lines));
+        world.machine.asks_too_much.store(true, Ordering::Relaxed);
+        let id = world.create(|_| {}).await;
+        assert_eq!(world.ended(id).await.0, Outcome::Completed);
+        assert_eq!(world.endings(id), ["finished"], "the host stays");
+        let notices = world.notices(id);
+        assert!(notices.len() == 1, "{notices:?}");
+        assert!(
+            notices[0].contains("`pause`: it takes effect at the next attempt"),
+            "{notices:?}"
+        );
     });
 }
 
