@@ -47,4 +47,6 @@ mod stuck;
 mod terms;
 mod trust;
 mod upgrade;
+mod upgrade_kept;
+mod upgrade_live;
 mod watched;

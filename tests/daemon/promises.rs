@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::disk;
 use crate::support::daemon::{TestDaemon, signal};
 use crate::support::wait::until;
+use crate::upgrade_live;
 use rustix::process::Signal;
 
 /// What is killed.
@@ -155,6 +156,16 @@ fn the_daemon_is_killed__the_agent_goes_on_and_its_output_is_journalled_on_retur
 #[test]
 fn the_daemon_is_killed__open_questions_stay_open_and_are_answered_on_return() {
     check_question(Victim::Daemon);
+}
+
+#[test]
+fn the_daemon_is_upgraded__the_agent_goes_on_and_its_output_is_journalled_without_loss_or_double() {
+    upgrade_live::output_is_neither_lost_nor_doubled();
+}
+
+#[test]
+fn the_daemon_is_upgraded__open_questions_stay_open_and_are_answered_afterwards() {
+    upgrade_live::questions_are_answered();
 }
 
 #[test]

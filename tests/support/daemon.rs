@@ -20,6 +20,8 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cc-executor");
 /// The daemon, and how to talk to it.
 pub(crate) struct TestDaemon {
     root: TempDir,
+    /// The program that [`TestDaemon::launch`] starts.
+    pub(super) program: PathBuf,
     environment: BTreeMap<String, String>,
     child: Option<Child>,
     pub(super) agent: ureq::Agent,
@@ -68,6 +70,7 @@ impl TestDaemon {
             .timeout_connect(Some(PATIENCE));
         Self {
             root,
+            program: BINARY.into(),
             environment: all,
             child: None,
             agent: config.build().into(),
@@ -93,8 +96,9 @@ impl TestDaemon {
             .append(true)
             .open(self.root.path().join("daemon.log"));
         let log = log.expect("the daemon's log opens");
-        let mut command = self.command(&["serve"]);
+        let mut command = self.command_of(&self.program);
         command
+            .arg("serve")
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

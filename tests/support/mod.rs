@@ -13,6 +13,7 @@ pub(crate) mod events;
 pub(crate) mod messages_api;
 pub(crate) mod namespace;
 pub(crate) mod other_user;
+pub(crate) mod previous;
 pub(crate) mod spool;
 pub(crate) mod victim;
 pub(crate) mod wait;
