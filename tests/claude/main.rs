@@ -21,3 +21,4 @@ mod silence;
 mod terms;
 mod timers;
 mod trust;
+mod upgrade;

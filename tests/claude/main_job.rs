@@ -20,7 +20,16 @@ pub(crate) fn with_claude_and(api: &MessagesApi, environment: &[(&str, &str)]) -
 
 /// The same without one of the variables that the CLI usually gets.
 fn start_but(api: &MessagesApi, environment: &[(&str, &str)], missing: &str) -> TestDaemon {
-    let mut daemon = TestDaemon::stopped(environment);
+    give_claude(TestDaemon::stopped(environment), api, missing)
+}
+
+/// A daemon of the version before whose agent is the real CLI.
+pub(crate) fn previous_with_claude(api: &MessagesApi) -> TestDaemon {
+    give_claude(TestDaemon::previous_stopped(&[]), api, "")
+}
+
+/// Starts a daemon with the CLI as its agent.
+fn give_claude(mut daemon: TestDaemon, api: &MessagesApi, missing: &str) -> TestDaemon {
     let home = daemon.root().join("home");
     for (name, value) in claude_env(&home, api) {
         if name != missing {

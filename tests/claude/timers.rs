@@ -9,7 +9,7 @@ use crate::support::messages_api::MessagesApi;
 use crate::support::wait::{shell_until_exists, until};
 
 /// A task whose agent schedules its one wakeup for an hour later.
-fn wakeup() -> Value {
+pub(crate) fn wakeup() -> Value {
     let call = json!({"delaySeconds": 3600, "reason": "the build", "prompt": "look at the build"});
     let task = format!("FAKE: tool ScheduleWakeup {call} ;; say I look again later");
     json!({"task": task, "allowed_tools": ["ScheduleWakeup"]})

@@ -1,13 +1,15 @@
 //! `cc-executor mcp`: the same, over standard input and output.
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::client::{SESSIONS, STATELESS};
-use crate::support::daemon::{TestDaemon, signal};
+use crate::support::daemon::{BINARY, TestDaemon, signal};
+use crate::support::previous::previous_binary;
 use crate::support::wait::until;
 
 struct Relay {
@@ -23,8 +25,16 @@ impl Relay {
 
     /// The same, with somewhere for what it says to a person.
     fn start_with(daemon: &TestDaemon, errors: impl Into<Stdio>) -> Self {
-        let mut command = daemon.command(&["mcp"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
+        Self::of(daemon.command(&[]), errors)
+    }
+
+    /// The same of any version's program.
+    fn of(mut command: Command, errors: impl Into<Stdio>) -> Self {
+        command
+            .arg("mcp")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(errors);
         let mut child = command.spawn().expect("the relay starts");
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().expect("its output")).lines();
@@ -142,10 +152,38 @@ fn a_call_outlives_the_daemon_that_took_it() {
     let (_, answer) = relay.answer();
     assert_eq!(answer["result"]["structuredContent"]["result"], "last", "{answer:#}");
     relay.end();
-    // The relay started another daemon, which is nobody's child here.
-    let said: Value = serde_json::from_slice(&std::fs::read(daemon.state().join("daemon.json")).unwrap()).unwrap();
-    signal(said["pid"].as_u64().unwrap() as u32, rustix::process::Signal::TERM);
-    until("the last process to end", || daemon.family().is_empty().then_some(()));
+    end_started(&daemon);
+}
+
+#[test]
+fn a_relay_of_the_version_before_starts_the_daemon_that_was_installed_since_and_its_call_goes_on() {
+    let mut daemon = TestDaemon::stopped(&[]);
+    let program = daemon.install(&previous_binary());
+    daemon.launch();
+    let mut relay = Relay::of(daemon.command_of(&program), Stdio::null());
+    relay.introduce();
+    let go = begin_call(&daemon, &mut relay);
+    daemon.install(Path::new(BINARY));
+    daemon.kill();
+    std::fs::write(&go, "").unwrap();
+    let (_, answer) = relay.answer();
+    assert_eq!(answer["result"]["structuredContent"]["result"], "last", "{answer:#}");
+    let running = PathBuf::from(format!("/proc/{}/exe", started(&daemon)));
+    assert_eq!(
+        identity(&running),
+        identity(&program),
+        "the daemon is the one that was installed"
+    );
+    relay.send(&call(2, "list_executions", json!({})));
+    assert_eq!(relay.answer().1["result"]["isError"], false);
+    relay.end();
+    end_started(&daemon);
+}
+
+/// Device and number of a file.
+fn identity(path: &Path) -> (u64, u64) {
+    let file = std::fs::metadata(path).expect("it is there");
+    (file.dev(), file.ino())
 }
 
 #[test]
@@ -213,6 +251,18 @@ fn stop(daemon: &mut TestDaemon) {
     let output = daemon.command(&["stop"]).output().expect("the command runs");
     assert!(output.status.success(), "{output:?}");
     daemon.is_replaced();
+}
+
+/// Pid of the daemon that a relay has started, which is nobody's child here.
+fn started(daemon: &TestDaemon) -> u32 {
+    let said = std::fs::read(daemon.state().join("daemon.json")).expect("a daemon runs");
+    let said: Value = serde_json::from_slice(&said).expect("it says where");
+    said["pid"].as_u64().expect("a pid") as u32
+}
+
+fn end_started(daemon: &TestDaemon) {
+    signal(started(daemon), rustix::process::Signal::TERM);
+    until("the last process to end", || daemon.family().is_empty().then_some(()));
 }
 
 /// Waits until a relay with this log waits for a daemon, and sees that it has started none.

@@ -8,6 +8,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::client::{Client, SESSIONS, STATELESS, messages};
 use crate::support::daemon::TestDaemon;
+use crate::support::previous::ENDS;
 use crate::support::wait::{PATIENCE, until};
 
 pub(crate) fn session_of(message: &Value) -> String {
@@ -62,16 +63,28 @@ fn send_on(mut connection: TcpStream, daemon: &TestDaemon, client: &Client, meth
 
 #[test]
 fn a_stream_is_read_on_after_the_daemon_was_killed() {
-    read_on_after(TestDaemon::kill);
+    read_on_after(TestDaemon::start(), |daemon| {
+        daemon.kill();
+        daemon.launch();
+    });
 }
 
 #[test]
 fn a_stream_is_read_on_after_the_daemon_was_stopped() {
-    read_on_after(|daemon| assert_eq!(daemon.terminate(), Some(0)));
+    read_on_after(TestDaemon::start(), |daemon| {
+        assert_eq!(daemon.terminate(), Some(0));
+        daemon.launch();
+    });
 }
 
-fn read_on_after(end: impl FnOnce(&mut TestDaemon)) {
-    let mut daemon = TestDaemon::start();
+#[test]
+fn a_stream_that_a_daemon_of_the_version_before_began_is_read_on_at_one_of_this_version() {
+    for end in ENDS {
+        read_on_after(TestDaemon::previous(), |daemon| daemon.upgrade(end));
+    }
+}
+
+fn read_on_after(mut daemon: TestDaemon, replace: impl FnOnce(&mut TestDaemon)) {
     let mut client = Client::connect(&daemon, SESSIONS);
     let go = daemon.root().join("go");
     let task = format!("say first ;; wait-file {} ;; say last", go.display());
@@ -87,8 +100,7 @@ fn read_on_after(end: impl FnOnce(&mut TestDaemon)) {
             break;
         }
     }
-    end(&mut daemon);
-    daemon.launch();
+    replace(&mut daemon);
     std::fs::write(&go, "").expect("a file");
     client.find_again(&daemon);
     let resumed: Vec<Value> = client.listen(last.as_deref()).collect();
