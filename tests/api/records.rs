@@ -13,7 +13,7 @@ use crate::support::wait::until;
 
 /// Kinds that may be missing: they need a machine that sleeps, a conversation that is lost, an agent that takes a question
 /// back, something to be told of, or an analysis; or are written by no agent of today.
-const RARE: [&str; 7] = [
+const RARE: [&str; 6] = [
     "clock.jumped",
     "context.rebuilt",
     "notice",

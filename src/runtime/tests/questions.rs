@@ -96,7 +96,7 @@ fn a_question_that_the_agent_no_longer_asks_is_withdrawn_also_before_it_is_on_di
             world.until(id, |summary| summary.questions_asked == 1).await;
             pass(2 * MINUTE).await;
             let summary = world.summary(id);
-            assert_eq!((summary.shown_state(), summary.questions.len()), ("running", 0));
+            assert_eq!((summary.shown_state().name(), summary.questions.len()), ("running", 0));
             assert_eq!(withdrawn(), [QuestionId(1)]);
             assert_eq!(world.ended(id).await.0, Outcome::Completed);
             assert_eq!(withdrawn(), [QuestionId(1)], "once");
@@ -287,7 +287,10 @@ fn a_question_that_is_asked_again_at_the_end_of_a_turn_stays_open() {
         world.until(id, |summary| summary.work.is_answered()).await;
         pass(SECOND).await;
         let asked = world.summary(id);
-        assert_eq!((asked.shown_state(), asked.questions_asked), ("awaiting_input", 1));
+        assert_eq!(
+            (asked.shown_state().name(), asked.questions_asked),
+            ("awaiting_input", 1)
+        );
         allow(&world, id, QuestionId(1)).await;
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.lines(id).len(), 1);

@@ -97,7 +97,7 @@ fn an_answer_that_did_not_come_to_the_disk_is_told_to_no_agent_and_can_be_given_
         world.restart();
         pass(MINUTE).await;
         assert_eq!(
-            world.summary(id).shown_state(),
+            world.summary(id).shown_state().name(),
             "awaiting_input",
             "nobody has acted on it"
         );
@@ -249,7 +249,7 @@ fn a_task_that_has_to_go_by_a_file_waits_until_that_can_be_written() {
         }
         std::fs::rename(&directory, &elsewhere).unwrap();
         pass(MINUTE).await;
-        assert_eq!(world.summary(id).shown_state(), "running");
+        assert_eq!(world.summary(id).shown_state().name(), "running");
         std::fs::rename(&elsewhere, &directory).unwrap();
         assert_eq!(world.ended(id).await.0, Outcome::Completed);
         assert_eq!(world.endings(id), ["finished"]);
