@@ -285,7 +285,6 @@ mod tests {
             r#"{"question_id":"q1","answer":{"action":"allow"},"by":"cli","granted":[{"grant":"rules","rules":[{"tool":"Bash","content":"ls *"}]}]}"#,
             "q1 allowed (for the rest of the session: do not ask again for Bash(ls *)) by cli",
         );
-        check("progress", r#"{"fraction":0.5,"message":"half"}"#, "50 % half");
         check("notice", r#"{"text":"two\nlines"}"#, "two lines");
         check(
             "session.ended",

@@ -99,9 +99,23 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Runs a command that no argument tree knows, unless an agent calls it: it starts programs, as `serve` does.
+pub fn start(verb: &str, run: impl FnOnce() -> ExitCode) -> ExitCode {
+    match family::check_start(verb) {
+        Ok(()) => run(),
+        Err(failure) => {
+            eprint(&format!("error: {failure}"));
+            failure.exit().into()
+        }
+    }
+}
+
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     match cli.verb {
-        Verb::Serve(args) => serve::serve(given_state_dir(cli.state_dir.as_deref())?, args),
+        Verb::Serve(args) => {
+            family::check_start("serve")?;
+            serve::serve(given_state_dir(cli.state_dir.as_deref())?, args)
+        }
         Verb::Completions(args) => complete::completions(args.shell),
         Verb::Prompt => prompt::main(),
         Verb::McpConfig(args) => {

@@ -62,6 +62,36 @@ fn inside_an_agent_no_command_starts_a_daemon() {
 }
 
 #[test]
+fn inside_an_agent_what_starts_programs_is_refused() {
+    let daemon = TestDaemon::stopped(&[]);
+    let ran = daemon.root().join("ran");
+    let script = daemon.root().join("script");
+    std::fs::write(
+        &script,
+        format!("[[turn]]\n[[turn.step]]\nbash = \"touch {}\"\n", ran.display()),
+    )
+    .expect("a file");
+    let below = |arguments: &str, nested: bool| {
+        let mut shell = daemon.command_of("/bin/sh".as_ref());
+        // The shell stays: it is what an agent runs its commands in.
+        shell.args(["-c", &format!("{BINARY} {arguments}; exit $?")]);
+        shell.env("CC_EXECUTOR_ATTEMPT", "none/1");
+        if nested {
+            shell.env("CC_EXECUTOR_NESTED", "1");
+        }
+        shell.output().expect("the shell runs")
+    };
+    let simulate = format!("simulate --script {}", script.display());
+    for arguments in ["serve --set agent.command=/bin/true", &simulate, "agent-host none 1"] {
+        let refused = below(arguments, false);
+        assert_eq!(refused.status.code(), Some(5), "{arguments}: {}", err(&refused));
+        assert!(err(&refused).contains("ask a person to run it"), "{}", err(&refused));
+    }
+    assert!(daemon.family().is_empty() && !ran.exists());
+    assert!(below("simulate --version", true).status.success());
+}
+
+#[test]
 fn inside_an_agent_what_is_for_people_is_refused_whether_a_daemon_runs_or_not() {
     let daemon = TestDaemon::start();
     let below = |arguments: &str| {
