@@ -207,8 +207,17 @@ pub(super) fn asker(request: &HttpRequest) -> Option<SessionId> {
     Caller::of(request)?.session()
 }
 
-/// What the journal calls the client: the name that it gives itself in [`CLIENT_HEADER`].
+/// The caller's name in the journal. Errors if the client gives itself a name that does not fit.
 pub(super) fn client(request: &HttpRequest) -> Result<String, Problem> {
+    let client = client_of(request)?;
+    Ok(match Caller::of(request) {
+        Some(caller) => caller.journalled_as(client),
+        None => client,
+    })
+}
+
+/// The name that the client gives itself in [`CLIENT_HEADER`].
+fn client_of(request: &HttpRequest) -> Result<String, Problem> {
     let Some(value) = request.headers().get(CLIENT_HEADER) else {
         return Ok(unnamed_client(Caller::of(request)));
     };

@@ -188,6 +188,10 @@ fn an_agent_answers_and_steers_only_what_it_has_asked_for() {
     let (status, view) = answer(&child, &allow);
     assert_eq!(status, 200, "{view}");
     daemon.wait_for(&child, "completed");
+    let name = format!("the agent of session {}", parent.id.replace('-', "").split_at(24).1);
+    for kind in ["session.created", "question.answered"] {
+        assert_eq!(daemon.records_of(&child, kind)[0]["data"]["by"], json!(name), "{kind}");
+    }
     let (status, view) = daemon.answer(&stranger, "q1", &remembered);
     assert_eq!(status, 200, "a person may: {view}");
     daemon.wait_for(&stranger, "completed");

@@ -83,6 +83,14 @@ impl Caller {
         self.agent.map(|agent| agent.session)
     }
 
+    /// Its name in the journal: the session of an agent, else what the client calls itself.
+    pub(in crate::web) fn journalled_as(&self, client: String) -> String {
+        match self.session() {
+            Some(session) => format!("the agent of session {}", session.short()),
+            None => client,
+        }
+    }
+
     /// By which face it came over HTTP.
     pub(super) fn face(&self) -> Face {
         match self.csrf {

@@ -66,6 +66,11 @@ impl Caller {
         let forms = capabilities.elicitation.as_ref();
         let can_fill_forms = forms.is_some_and(|kinds| kinds.form.is_some() || kinds.url.is_none());
         let header = |name: &str| context.extensions.get::<Parts>()?.headers.get(name);
+        let signed_in: Option<access::Caller> = context
+            .extensions
+            .get::<Parts>()
+            .and_then(|parts| parts.extensions.get().cloned());
+        let client = named(context.client_info().map(|client| client.name).as_deref());
         Self {
             era: if is_stateless { Era::Stateless } else { Era::Sessions },
             can_fill_forms,
@@ -76,17 +81,17 @@ impl Caller {
                 .and_then(|depth| depth.to_str().ok()?.parse().ok())
                 .unwrap_or(0),
             log_level: context.meta.log_level().and_then(Level::of),
-            signed_in: context
-                .extensions
-                .get::<Parts>()
-                .and_then(|parts| parts.extensions.get().cloned()),
+            by: match &signed_in {
+                Some(caller) => caller.journalled_as(client),
+                None => client,
+            },
+            signed_in,
             signer: context
                 .extensions
                 .get::<Parts>()
                 .and_then(|parts| parts.extensions.get::<access::Signer>())
                 .map(|signer| signer.id.clone())
                 .unwrap_or_default(),
-            by: named(context.client_info().map(|client| client.name).as_deref()),
         }
     }
 }
