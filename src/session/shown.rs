@@ -14,9 +14,10 @@ macro_rules! states {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// State of a session as it is shown.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "snake_case")]
         #[schema(as = ShownState)]
         pub enum Shown {
-            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
+            $($(#[$doc])* $variant,)*
         }
 
         impl Shown {
