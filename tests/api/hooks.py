@@ -10,14 +10,19 @@ ROLE = os.environ["CC_EXECUTOR_TEST_ROLE"]
 ROLES = ["viewer", "operator", "admin"]
 
 
+def is_path(text):
+    return isinstance(text, str) and "\0" not in text
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     body = case.body
     if isinstance(body, dict) and isinstance(body.get("cwd"), str) and body["cwd"].startswith("/"):
         body["cwd"] = WORK
     if isinstance(body, dict) and isinstance(body.get("mcp_config"), list):
-        is_path = lambda config: isinstance(config, str) and "\0" not in config
         body["mcp_config"] = ["{}" if is_path(config) else config for config in body["mcp_config"]]
+    if isinstance(body, dict) and isinstance(body.get("add_dirs"), list):
+        body["add_dirs"] = [WORK if is_path(added) and added else added for added in body["add_dirs"]]
     headers = case.headers or {}
     key = headers.get("Idempotency-Key")
     if isinstance(key, str) and 0 < len(key) < 200 and all("!" <= c <= "~" for c in key):
