@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::agent_host::cgroup::{Bounds, Cgroup, Tree};
+use crate::attempt;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::patience::Patience;
 use crate::session::restart::RestartPolicy;
@@ -74,9 +75,22 @@ pub struct RuntimeSettings {
 }
 
 impl RuntimeSettings {
-    /// Time for which a refused login is tried again, to be added to a point in time.
-    pub fn login_hold(&self) -> SignedDuration {
-        SignedDuration::try_from(self.login_hold).unwrap_or(SignedDuration::MAX)
+    /// Those that bear on an attempt.
+    pub fn of_attempts(&self) -> attempt::Settings {
+        attempt::Settings {
+            stop_grace: self.stop_grace,
+            term_grace: self.term_grace,
+            patience: self.patience,
+            quota_hold: match self.restart.resume_after_quota {
+                true => self.quota_hold,
+                false => Duration::ZERO,
+            },
+            api_hold: self.api_hold,
+            login_hold: SignedDuration::try_from(self.login_hold).unwrap_or(SignedDuration::MAX),
+            checkpoint_interval: self.checkpoint_interval,
+            background_grace: self.background_grace,
+            timers_max: self.timers_max,
+        }
     }
 
     /// The directory of a session.

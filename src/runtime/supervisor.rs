@@ -16,13 +16,14 @@ use uuid::Uuid;
 use self::clocks::{Jumps, Retry};
 use self::creating::Creating;
 use self::gone::Faults;
-use super::execution::{Assignment, Execution, Surroundings};
+use super::execution::{Execution, Surroundings};
 use super::handle::CallError;
 use super::messages::{
     AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Deliver, LookAround, LookAtClocks, Recover, Reply, Stop,
     StoreLost,
 };
 use super::spans::{span_of, start_within};
+use crate::attempt::Assignment;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{Answered, Entry, Text};
 use crate::session::outcome::Ending;

@@ -32,6 +32,7 @@ pub mod login;
 pub mod message;
 pub mod nesting;
 pub mod opening;
+pub mod outbox;
 pub mod outcome;
 pub mod patience;
 pub mod question;

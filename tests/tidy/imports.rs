@@ -5,16 +5,20 @@ use super::shape::before_tests;
 
 /// Each module with what it may import. `main.rs` and `lib.rs` put them together and are free.
 ///
-/// `cli → daemon → web → runtime → agent, store → agent_host → session`: a layer may skip down, never up.
+/// `cli → daemon → web → runtime → attempt → agent, store → agent_host → session`: a layer may skip down, never up.
 /// Settings and telemetry serve every layer down to `agent` and `store`. The simulator stands for a foreign program.
-const LAYERS: [(&str, &str); 11] = [
+const LAYERS: [(&str, &str); 12] = [
     (
         "cli",
-        "daemon web runtime agent store config telemetry agent_host session simulator",
+        "daemon web runtime attempt agent store config telemetry agent_host session simulator",
     ),
-    ("daemon", "web runtime agent store config telemetry agent_host session"),
-    ("web", "runtime agent store config telemetry agent_host session"),
-    ("runtime", "agent store config telemetry agent_host session"),
+    (
+        "daemon",
+        "web runtime attempt agent store config telemetry agent_host session",
+    ),
+    ("web", "runtime attempt agent store config telemetry agent_host session"),
+    ("runtime", "attempt agent store config telemetry agent_host session"),
+    ("attempt", "agent store agent_host session"),
     ("agent", "config telemetry agent_host session"),
     ("store", "config telemetry agent_host session"),
     ("telemetry", "config session"),
@@ -24,23 +28,30 @@ const LAYERS: [(&str, &str); 11] = [
     ("simulator", ""),
 ];
 
-const PURE: [&str; 1] = ["session"];
+const PURE: [&str; 2] = ["attempt", "session"];
 
 /// What has effects or reads a clock: modules of `std`, other crates, clocks by their call.
 const IMPURE_STD: [&str; 7] = ["env", "fs", "io", "net", "os", "process", "thread"];
-const IMPURE_CRATES: [&str; 10] = [
+const IMPURE_CRATES: [&str; 11] = [
     "actix",
     "actix_http",
     "actix_rt",
     "actix_web",
     "actix_web_actors",
     "awc",
+    "rand",
     "rusqlite",
     "rustix",
     "tokio",
     "tracing",
 ];
-const CLOCKS: [&str; 4] = ["Instant::now", "SystemTime::now", "Timestamp::now", "Zoned::now"];
+const CLOCKS: [&str; 5] = [
+    "Instant::now",
+    "SystemTime::now",
+    "Timestamp::now",
+    "Uuid::new_v4",
+    "Zoned::now",
+];
 
 /// Complaints about modules that the file names though its own layer may not.
 pub(super) fn complaints(file: &SourceFile) -> Vec<String> {

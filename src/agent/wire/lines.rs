@@ -30,7 +30,7 @@ impl Line<'_> {
 }
 
 /// Collects bytes until a line is whole.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Lines {
     /// Offset of the first byte of the line that is not whole yet.
     start: u64,

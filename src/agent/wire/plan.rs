@@ -12,7 +12,7 @@ use crate::session::message::Message;
 const PLAN_BYTES_MAX: u64 = 256 * 1024;
 
 /// The plan that an agent has written last, until it asks for its approval.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Draft {
     /// What the call itself says.
     text: Option<String>,
