@@ -460,3 +460,6 @@ impl Attempt {
         asked_for.unwrap_or(self.settings.checkpoint_interval)
     }
 }
+
+#[cfg(test)]
+mod walk;
