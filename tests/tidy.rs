@@ -134,6 +134,11 @@ fn the_pure_core_touches_nothing_outside() {
 }
 
 #[test]
+fn each_part_names_what_it_uses_of_its_parent() {
+    assert_tidy(rust_files(&["src"]).iter().flat_map(imports::glob_complaints).collect());
+}
+
+#[test]
 fn every_file_says_what_it_is_for_and_is_short() {
     assert_tidy(
         rust_files(&["src", "tests"])

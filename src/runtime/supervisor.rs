@@ -6,26 +6,20 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
 use self::clocks::{Jumps, Retry};
 use self::creating::Creating;
 use self::gone::Faults;
 use super::execution::{Execution, Surroundings};
 use super::handle::CallError;
-use super::messages::{
-    AgentUp, AnswerQuestion, AttemptOver, Cancel, Committed, Deliver, LookAround, LookAtClocks, Recover, Reply, Stop,
-    StoreLost,
-};
+use super::messages::{AgentUp, AttemptOver, Cancel, Committed, LookAround, Recover, Reply, Stop, StoreLost};
 use super::spans::{span_of, start_within};
 use crate::attempt::Assignment;
 use crate::session::id::{Attempt, QuestionId, SessionId};
-use crate::session::journal::{Answered, Entry, Text};
 use crate::session::outcome::Ending;
 use crate::session::request::Request;
 use crate::session::state::{Effect, Event, Lifecycle, State, decide};

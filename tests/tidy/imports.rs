@@ -82,6 +82,18 @@ pub(super) fn git_complaints(file: &SourceFile) -> Vec<String> {
     (starts_git && file.path != GIT).then(complaint).into_iter().collect()
 }
 
+/// Complaints about a part of an actor, or of an attempt, that takes all names of its parent: each says what it uses. Tests
+/// are free.
+pub(super) fn glob_complaints(file: &SourceFile) -> Vec<String> {
+    let is_test = file.path.ends_with("/tests.rs") || ["/tests/", "/walk"].iter().any(|part| file.path.contains(part));
+    let is_held = ["src/runtime/", "src/attempt/"]
+        .iter()
+        .any(|folder| file.path.starts_with(folder));
+    let takes_all = before_tests(&file.text).contains("use super::*");
+    let complaint = || format!("{}: `use super::*` outside of tests", file.path);
+    (is_held && !is_test && takes_all).then(complaint).into_iter().collect()
+}
+
 /// Complaints about effects and clocks in the pure core. Its tests are free.
 pub(super) fn purity_complaints(file: &SourceFile) -> Vec<String> {
     let pure = top_level_module(&file.path).is_some_and(|own| PURE.contains(&own));
@@ -245,6 +257,15 @@ mod tests {
         assert_eq!(git_complaints(&file(GIT, code)), [""; 0]);
         let in_tests = format!("#[cfg(test)]\nmod tests {{\n{code}\n}}\n");
         assert_eq!(git_complaints(&file("src/runtime/files.rs", &in_tests)), [""; 0]);
+    }
+
+    #[test]
+    fn a_part_that_takes_all_names_of_its_parent_is_found() {
+        let code = "use super::*;\n";
+        assert_eq!(glob_complaints(&file("src/runtime/handle/kin.rs", code)).len(), 1);
+        assert_eq!(glob_complaints(&file("src/runtime/metrics/tests.rs", code)), [""; 0]);
+        let in_tests = format!("#[cfg(test)]\nmod tests {{\n    {code}}}\n");
+        assert_eq!(glob_complaints(&file("src/runtime/files.rs", &in_tests)), [""; 0]);
     }
 
     #[test]

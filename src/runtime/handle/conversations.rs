@@ -2,23 +2,32 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::*;
+use super::{CallError, EnvironmentBase, Handle, NewSession, blocking, directories, intake};
 use crate::agent::transcript;
 use crate::runtime::execution::{agent_environment, daemon_environment};
 use crate::runtime::messages::{CheckOwner, CutAt, Resume};
+use crate::runtime::settings::RuntimeSettings;
+use crate::runtime::supervisor::reply_channel;
 use crate::runtime::terms;
 use crate::session::checkpoint::Checkpoint;
 use crate::session::effective::Effective;
+use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::limits::Limits;
 use crate::session::message::Message;
 use crate::session::opening::CONTINUE;
 use crate::session::outcome::Outcome;
 use crate::session::question::headline_of_input;
-use crate::session::request::{NAME_CHARS_MAX, Origin, OriginHow, TASK_BYTES_MAX};
+use crate::session::request::{Claim, InvalidRequest, NAME_CHARS_MAX, Origin, OriginHow, Request, TASK_BYTES_MAX};
+use crate::session::state::Denied;
+use crate::session::summary::Summary;
+use crate::store::{Store, StoreError, Stored};
 
 /// How many earlier checkpoints are tried where the last message of one never reached the transcript.
 const CHECKPOINTS_TRIED: usize = 50;

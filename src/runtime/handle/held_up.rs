@@ -1,9 +1,13 @@
 //! Sessions that wait for room on a full disk. No journal says so, so lists take them from memory.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
-use super::*;
+use super::{CallError, Handle};
+use crate::session::id::SessionId;
 use crate::session::shown::Shown;
+use crate::session::summary::Summary;
+use crate::store::{Filter, Health};
 
 impl Handle {
     /// Returns the paused sessions that fit a filter which asks for them.

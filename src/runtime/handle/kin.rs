@@ -1,16 +1,22 @@
 //! Agents as callers: who one is by its mark, what it may ask for, and which sessions are its own.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::intake::Passed;
-use super::*;
-use crate::agent::environment::ENCLOSING_SESSION;
+use super::intake::{self, Passed};
+use super::{CallError, Handle, NewSession, blocking, directories};
+use crate::agent::environment::{DEPTH_VARIABLE, ENCLOSING_SESSION};
 use crate::agent::secrets;
+use crate::agent_host::protocol::ATTEMPT_MARK;
 use crate::agent_host::{Mark, marked_attempt};
 use crate::runtime::{family, terms};
-use crate::session::id::Attempt;
+use crate::session::id::{Attempt, SessionId};
 use crate::session::kin::Rights;
-use crate::session::request::DEPTH_MAX;
+use crate::session::limits::Limits;
+use crate::session::request::{DEPTH_MAX, Request};
+use crate::session::summary::Summary;
+use crate::store::StoreError;
 
 /// An agent that calls, as its mark says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,13 +4,20 @@
 //! the next sweep finds. Transcripts of the agent are its own and stay.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::*;
+use jiff::Timestamp;
+
+use super::{CallError, Handle, blocking};
 use crate::runtime::files::{self, Folder};
-use crate::session::id::Attempt;
+use crate::runtime::settings::RuntimeSettings;
+use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
-use crate::store::PAGE_RECORDS_MAX;
+use crate::session::state::Denied;
+use crate::session::summary::Summary;
+use crate::store::{Filter, PAGE_RECORDS_MAX, Store, StoreError, Stored};
 
 /// How long the host of an agent that has ended may take to leave.
 const LEAVING_TIME_MAX: Duration = Duration::from_secs(3);

@@ -1,6 +1,13 @@
 //! Calls that change a session which runs: it is cancelled, or one of its questions is answered.
 
-use super::*;
+use std::sync::Arc;
+
+use super::{CallError, Handle, trust};
+use crate::runtime::messages::{AnswerQuestion, Cancel};
+use crate::runtime::supervisor::reply_channel;
+use crate::session::id::{QuestionId, SessionId};
+use crate::session::question::Answer;
+use crate::session::summary::Summary;
 
 impl Handle {
     /// Cancels a session; answered when that is on disk. A repeated cancel is accepted quietly. The agent of session

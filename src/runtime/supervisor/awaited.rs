@@ -1,6 +1,8 @@
 //! Sessions that the calls of agents wait for.
 
-use super::*;
+use actix::prelude::*;
+
+use super::{Session, Supervisor};
 use crate::runtime::messages::IsAwaited;
 
 impl Handler<IsAwaited> for Supervisor {

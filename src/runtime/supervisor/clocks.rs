@@ -5,11 +5,18 @@
 //! clock has jumped, which is journalled, so that no sleep counts as work and no clock that was set back holds anything
 //! up.
 
+use std::time::Duration;
+
+use actix::prelude::*;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::*;
-use crate::runtime::messages::AgentFound;
-use crate::session::journal::ClockJump;
+use super::{Session, Supervisor};
+use crate::runtime::messages::{AgentFound, LookAtClocks};
+use crate::session::id::{QuestionId, SessionId};
+use crate::session::journal::{ClockJump, Entry};
+use crate::session::state::{Event, State};
+use crate::store::{Append, on_disk};
 
 /// The longest time between two looks at the clock while a deadline is ahead or an agent lives: a machine that slept, or
 /// whose clock was set, is noticed this soon.

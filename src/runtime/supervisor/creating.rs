@@ -1,8 +1,17 @@
 //! New sessions: until its creation is on disk, a session is known by what others may ask about it meanwhile.
 
-use super::*;
-use crate::runtime::messages::Create;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use uuid::Uuid;
+
+use super::{Session, Supervisor, answer_call, resuming};
+use crate::runtime::messages::{Cancel, Create};
+use crate::runtime::spans::span_of;
+use crate::session::id::Attempt;
 use crate::session::journal::Created;
+use crate::session::state::Effect;
+use crate::store::{StoreError, on_disk};
 
 /// What is known of a session before its creation is on disk.
 pub(super) struct Creating {

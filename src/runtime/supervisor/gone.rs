@@ -1,8 +1,14 @@
 //! Executions that are gone before their attempt is over: by a panic, or because the journal took them for a ghost.
 
-use super::*;
+use actix::prelude::*;
+
+use super::Supervisor;
 use crate::runtime::messages::{ExecutionGone, Gone};
+use crate::runtime::spans::span_of;
+use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::AttemptEnd;
+use crate::session::outcome::Ending;
+use crate::session::state::Event;
 
 /// How often an execution of one attempt may panic before the attempt is given up.
 const PANICS_MAX: u32 = 3;

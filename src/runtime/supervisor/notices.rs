@@ -1,7 +1,12 @@
 //! What the supervisor has to say in the journals of sessions.
 
-use super::*;
+use actix::prelude::*;
+
+use super::Supervisor;
 use crate::runtime::messages::HeldUp;
+use crate::session::id::SessionId;
+use crate::session::journal::{Entry, Text};
+use crate::store::Append;
 
 impl Supervisor {
     /// Says something in the journal of a session that has not ended.

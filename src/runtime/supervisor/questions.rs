@@ -1,16 +1,26 @@
 //! Answers: the first one wins, is written down, and then goes to the agent.
 
-use super::*;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Session, Supervisor, answer_call};
 use crate::agent::wire::encode;
 use crate::agent_host::protocol::LINE_BYTES_MAX;
-use crate::runtime::messages::Heard;
+use crate::runtime::handle::CallError;
+use crate::runtime::messages::{AnswerQuestion, Deliver, Heard, Reply};
 use crate::session::clarify::{Analysis, Clarify, Verdict};
 use crate::session::grant::Grant;
+use crate::session::id::{QuestionId, SessionId};
+use crate::session::journal::{Answered, Entry};
 use crate::session::kin::Rights;
 use crate::session::question::{Answer, AnswerMismatch};
 use crate::session::request::OnQuestion;
+use crate::session::state::{Event, State};
 use crate::session::trust::{self, Decision, Wish};
-use crate::store::Shortage;
+use crate::store::{Append, Shortage, on_disk};
 
 impl Handler<AnswerQuestion> for Supervisor {
     type Result = ();

@@ -1,12 +1,21 @@
 //! Sessions that go on by hand: an ended one is taken from the store again, and one conversation has one live session.
 
-use super::*;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use uuid::Uuid;
+
+use super::{Found, Session, Supervisor, answer_call};
+use crate::runtime::handle::CallError;
 use crate::runtime::messages::{CheckOwner, Resume};
-use crate::session::journal::{Input, Resumed};
+use crate::session::id::{Attempt, SessionId};
+use crate::session::journal::{Input, Resumed, Text};
 use crate::session::limits::Limits;
 use crate::session::message::InputState;
 use crate::session::outcome::Outcome;
-use crate::session::request::OriginHow;
+use crate::session::request::{OriginHow, Request};
+use crate::session::state::{Event, State, decide};
+use crate::session::summary::Summary;
 
 impl Handler<Resume> for Supervisor {
     type Result = ();
