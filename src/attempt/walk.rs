@@ -26,10 +26,11 @@ impl Walk {
     /// Goes on in the usual order until the attempt is over, and leaves it wherever that may be.
     fn go(&mut self, mut world: World, detours: u8, one: &[String]) {
         for _ in 0..STEPS_MAX {
-            if self.seen.get(&world.fingerprint()).is_some_and(|seen| *seen >= detours) {
+            let node = world.fingerprint();
+            if self.seen.get(&node).is_some_and(|seen| *seen >= detours) {
                 return;
             }
-            self.seen.insert(world.fingerprint(), detours);
+            self.seen.insert(node, detours);
             self.states.insert(world.state());
             for event in other_events(&world, detours) {
                 let mut other = world.clone();
