@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::support::daemon::TestDaemon;
+use crate::support::wait::until;
 
 /// Settings whose hook runs a script of the project.
 const HOOKS: &str =
@@ -103,20 +104,23 @@ fn a_project_is_asked_about_over_a_restart_and_again_only_when_what_starts_has_c
 }
 
 #[test]
-fn what_has_changed_since_it_was_let_start_does_not_start() {
+fn what_has_changed_since_it_was_let_start_is_asked_about_before_it_starts() {
     let daemon = TestDaemon::start();
     let project = project(&daemon, "project");
     let id = create(&daemon, &project, json!({}));
     daemon.question(&id);
     fs::write(project.join("start.sh"), "false\n").unwrap();
     choose(&daemon, &id, "Run it");
-    let view = daemon.wait_for(&id, "failed");
-    assert_eq!(view["cause"], "not_started", "{view:#}");
-    assert!(view["note"].as_str().unwrap().contains("has changed"), "{view:#}");
+    let ended = until("the first attempt to end", || {
+        daemon.records_of(&id, "attempt.ended").pop()
+    });
+    assert_eq!(ended["data"]["ending"], "untrusted", "{ended:#}");
     assert!(!daemon.state().join(format!("sessions/{id}/1/launch.json")).exists());
-    fs::write(project.join("start.sh"), "true\n").unwrap();
-    let (status, view) = daemon.post(&format!("/api/sessions/{id}/resume"), &json!({}));
-    assert_eq!(status, 202, "{view}");
+    until("the second question", || {
+        let asked = daemon.records_of(&id, "question.asked");
+        (asked.len() == 2).then_some(())
+    });
+    choose(&daemon, &id, "Run it");
     daemon.wait_for(&id, "completed");
     assert!(!is_without(&daemon, &id, 2));
 }

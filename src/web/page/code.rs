@@ -15,7 +15,11 @@ use syntect::util::LinesWithEndings;
 
 use super::once::{once, unfinished};
 use super::text::exact;
+use crate::session::visible;
 use crate::store::lock;
+
+/// Most bytes of HTML for a byte of code before the rest of it is plain. Each mark of a hidden character is several tokens.
+const GROWTH_MAX: usize = 100;
 
 /// All our classes of code begin with this, which is how they are told from others.
 pub(super) const CLASS_PREFIX: &str = "hl-";
@@ -64,23 +68,22 @@ pub(super) fn begin_text() {
 
 /// A block of code in a language that goes by this name or file ending; plain where that is unknown.
 pub(super) fn block(code: &str, language: &str) -> Markup {
-    begin_text();
-    piece(code, language)
+    html! { pre.code { code { (marked(code, language)) } } }
 }
 
 /// The code itself as HTML.
 pub(super) fn marked(code: &str, language: &str) -> Markup {
     begin_text();
-    inner(code, language)
+    inner(&exact(code), language)
 }
 
-/// A block of a text that was begun.
+/// A block of a text that was begun, and that was made visible as a whole.
 pub(super) fn piece(code: &str, language: &str) -> Markup {
-    html! { pre.code { code { (inner(code, language)) } } }
+    html! { pre.code { code { (inner(&visible::guard(code), language)) } } }
 }
 
 fn inner(code: &str, language: &str) -> Markup {
-    let plain = || html! { (exact(code)) };
+    let plain = || html! { (code) };
     if language.is_empty() || !is_bounded(code) {
         return plain();
     }
@@ -95,18 +98,20 @@ fn is_bounded(code: &str) -> bool {
 
 /// Marks it anew, however long it takes.
 pub(super) fn made(code: &str, language: &str) -> Markup {
-    mark(code, language, Duration::MAX).unwrap_or_else(|| html! { (exact(code)) })
+    let code = exact(code);
+    mark(&code, language, Duration::MAX).unwrap_or_else(|| html! { (code) })
 }
 
+/// Marks code that was made visible. Returns none if nothing is known of the language.
 fn mark(code: &str, language: &str, time_max: Duration) -> Option<Markup> {
     let syntaxes = syntaxes()?;
     let syntax = find(&syntaxes, language)?;
-    let code = exact(code);
-    let mut marker = Marker::new(syntax);
-    let mut rest = code.as_str();
-    for line in LinesWithEndings::from(&code) {
+    let bytes_max = visible::read(code).len().saturating_mul(GROWTH_MAX);
+    let mut marker = Marker::new(syntax, bytes_max);
+    let mut rest = code;
+    for line in LinesWithEndings::from(code) {
         let begun = Instant::now();
-        if SPENT.get() > time_max || marker.depth > NESTING_MAX {
+        if SPENT.get() > time_max || marker.depth > NESTING_MAX || marker.is_full() {
             break;
         }
         marker.line(line, &syntaxes)?;
@@ -123,15 +128,18 @@ struct Marker {
     html: String,
     /// How many scopes are open, and how many of those are elements.
     depth: usize,
+    /// Bytes of HTML beyond which the rest is plain.
+    bytes_max: usize,
 }
 
 impl Marker {
-    fn new(syntax: &SyntaxReference) -> Self {
+    fn new(syntax: &SyntaxReference, bytes_max: usize) -> Self {
         Self {
             state: ParseState::new(syntax),
             stack: ScopeStack::new(),
             html: String::new(),
             depth: 0,
+            bytes_max,
         }
     }
 
@@ -139,12 +147,19 @@ impl Marker {
         let found = self.state.parse_line(line, syntaxes).ok()?;
         let mut at = 0;
         for (place, op) in &found {
+            if self.is_full() {
+                break;
+            }
             self.escaped(line.get(at..*place)?);
             at = *place;
             self.apply(op)?;
         }
         self.escaped(line.get(at..)?);
         Some(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.html.len() > self.bytes_max
     }
 
     fn apply(&mut self, op: &ScopeStackOp) -> Option<()> {
@@ -306,6 +321,26 @@ mod tests {
                 .map(|part| part.split_once('>').map_or(part, |(_, text)| text))
                 .collect();
             assert_eq!(text, code, "{language}");
+        }
+    }
+
+    #[test]
+    fn the_marks_of_what_is_hidden_make_no_text_long() {
+        wait_for_syntaxes();
+        let code = format!("{{\"a{}", "\0".repeat(4000));
+        let shown = exact(&code);
+        for html in [block(&code, "json"), piece(&shown, "json")] {
+            let html = html.into_string();
+            assert!(html.len() < (code.len() + 1) * (GROWTH_MAX + 100), "{}", html.len());
+            let tags = html
+                .split('<')
+                .map(|part| part.split_once('>').map_or(part, |(_, text)| text));
+            let text: String = tags.collect();
+            assert_eq!(
+                text.matches("⟨U+0000⟩").count(),
+                4000,
+                "nothing is lost, or marked twice"
+            );
         }
     }
 
