@@ -48,7 +48,7 @@ pub(super) enum Found {
 
 /// Adopts the agent, starts it, or says how it ended; what this finds out is written down.
 pub(super) fn adopt_or_start(plan: &LaunchPlan) -> io::Result<Found> {
-    let mark = Mark::of(plan);
+    let mark = plan.attempt_mark();
     let mut lock = locks::try_lock(Path::new(files::AGENT_LOCK))?;
     let agent = disk::read_json::<AgentProcess>(Path::new(files::AGENT));
     if let Stored::Value(process) = agent

@@ -17,12 +17,11 @@ use tokio::sync::oneshot;
 use super::adopt::Found;
 use super::listen::Door;
 use super::mark::Mark;
-use super::messages::{AgentEnded, Asked, Attach, Detach, Leave, Order, Say, SpoolGrew, Superseded, Welcome};
+use super::messages::{AgentEnded, Attach, FromLink, KeeperAddress, Leave, Order, ToLink, Welcome};
 use super::pace::Pace;
 use super::process;
 use super::protocol::{AgentProcess, Exit, FromHost, LaunchPlan, PROTOCOL_VERSION, files};
 use super::reserve::Reserve;
-use super::socket::Link;
 use super::stdin::Stdin;
 use super::{disk, leftovers, log};
 
@@ -60,7 +59,7 @@ pub(super) struct Keeper {
     troubles: Vec<String>,
     door: Door,
     /// The newest connection and its number.
-    link: Option<(u64, Addr<Link>)>,
+    link: Option<(u64, Recipient<ToLink>)>,
     links_seen: u64,
     /// Used when the host is to exit.
     done: Option<oneshot::Sender<()>>,
@@ -106,7 +105,7 @@ impl Keeper {
         };
         let spool = disk::open_spool(&spool).or_else(|_| disk::open_spool(Path::new(files::SPOOL)))?;
         let spool = Arc::new(spool);
-        let mark = Mark::of(&plan);
+        let mark = plan.attempt_mark();
         Ok(Self {
             agent,
             process,
@@ -134,7 +133,7 @@ impl Keeper {
 
     fn say(&self, frame: FromHost) {
         if let Some((_, link)) = &self.link {
-            link.do_send(Say(frame));
+            link.do_send(ToLink::Say(frame));
         }
     }
 
@@ -283,9 +282,37 @@ impl Keeper {
         let is_alone = self.link.as_ref().is_none_or(|(_, link)| !link.connected());
         if is_alone
             && self.done.is_some()
-            && let Err(error) = self.door.mend(&ctx.address(), &self.spool)
+            && let Err(error) = self.door.mend(&KeeperAddress::of(&ctx.address()), &self.spool)
         {
             self.trouble(format!("cannot bind the socket anew: {error}"));
+        }
+    }
+
+    fn detach(&mut self, link: u64, ctx: &mut Context<Self>) {
+        if self.link.as_ref().is_some_and(|(newest, _)| *newest == link) {
+            self.link = None;
+            self.leftovers.asked = false;
+            self.mend_door(ctx);
+            self.leave_if_alone(ctx);
+        }
+    }
+
+    /// Ignores the orders of a connection that is no longer the newest: its peer may have sent them long ago.
+    fn obey(&mut self, link: u64, order: Order, ctx: &mut Context<Self>) {
+        if self.link.as_ref().is_none_or(|(newest, _)| *newest != link) {
+            return;
+        }
+        match order {
+            Order::Write { id, line } => self.write(id, line, ctx),
+            Order::Signal(signal) => self.signal(signal),
+            Order::CountChildren => {
+                self.say(leftovers::count(&self.leftovers.mark, self.process));
+            }
+            Order::EndLeftovers => {
+                self.leftovers.asked = true;
+                self.end_leftovers(ctx);
+            }
+            Order::Release => self.release(),
         }
     }
 
@@ -324,7 +351,7 @@ impl Actor for Keeper {
         if self.leftovers.hold_the_lock {
             self.end_leftovers(ctx);
         }
-        if let Err(error) = self.door.open(&ctx.address(), &self.spool) {
+        if let Err(error) = self.door.open(&KeeperAddress::of(&ctx.address()), &self.spool) {
             log(format_args!("cannot serve the socket: {error}"));
             return self.leave();
         }
@@ -340,10 +367,10 @@ impl Handler<Attach> for Keeper {
     type Result = Welcome;
 
     /// Of an agent that has ended, its end follows the hello at once.
-    fn handle(&mut self, Attach(addr): Attach, _: &mut Self::Context) -> Welcome {
+    fn handle(&mut self, Attach(link): Attach, _: &mut Self::Context) -> Welcome {
         self.links_seen += 1;
-        if let Some((_, before)) = self.link.replace((self.links_seen, addr)) {
-            before.do_send(Superseded);
+        if let Some((_, before)) = self.link.replace((self.links_seen, link)) {
+            before.do_send(ToLink::Superseded);
         }
         let mut frames = vec![self.hello()];
         if let Agent::Gone { exit } = &self.agent {
@@ -357,38 +384,14 @@ impl Handler<Attach> for Keeper {
     }
 }
 
-impl Handler<Detach> for Keeper {
+impl Handler<FromLink> for Keeper {
     type Result = ();
 
-    fn handle(&mut self, Detach { link }: Detach, ctx: &mut Self::Context) {
-        if self.link.as_ref().is_some_and(|(newest, _)| *newest == link) {
-            self.link = None;
-            self.leftovers.asked = false;
-            self.mend_door(ctx);
-            self.leave_if_alone(ctx);
-        }
-    }
-}
-
-impl Handler<Asked> for Keeper {
-    type Result = ();
-
-    /// A connection that was taken over from may still hold what its peer sent long ago; that is not listened to.
-    fn handle(&mut self, Asked { link, order }: Asked, ctx: &mut Self::Context) {
-        if self.link.as_ref().is_none_or(|(newest, _)| *newest != link) {
-            return;
-        }
-        match order {
-            Order::Write { id, line } => self.write(id, line, ctx),
-            Order::Signal(signal) => self.signal(signal),
-            Order::CountChildren => {
-                self.say(leftovers::count(&self.leftovers.mark, self.process));
-            }
-            Order::EndLeftovers => {
-                self.leftovers.asked = true;
-                self.end_leftovers(ctx);
-            }
-            Order::Release => self.release(),
+    fn handle(&mut self, message: FromLink, ctx: &mut Self::Context) {
+        match message {
+            FromLink::Detach { link } => self.detach(link, ctx),
+            FromLink::Asked { link, order } => self.obey(link, order, ctx),
+            FromLink::SpoolGrew => self.renew_reserve(),
         }
     }
 }
@@ -401,14 +404,6 @@ impl Handler<AgentEnded> for Keeper {
             Ok(()) => self.agent_ended(ctx),
             Err(error) => self.trouble(format!("cannot watch the agent any more: {error}")),
         }
-    }
-}
-
-impl Handler<SpoolGrew> for Keeper {
-    type Result = ();
-
-    fn handle(&mut self, _: SpoolGrew, _: &mut Self::Context) {
-        self.renew_reserve();
     }
 }
 

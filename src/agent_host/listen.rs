@@ -7,12 +7,11 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use actix::Addr;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use actix_web_actors::ws;
 
-use super::keeper::Keeper;
+use super::messages::KeeperAddress;
 use super::protocol::FRAME_BYTES_MAX;
 use super::socket::Link;
 use super::tail::Tail;
@@ -80,7 +79,7 @@ impl Door {
     }
 
     /// Serves what is bound, and stops serving what was bound before.
-    pub(super) fn open(&mut self, keeper: &Addr<Keeper>, spool: &Arc<File>) -> io::Result<()> {
+    pub(super) fn open(&mut self, keeper: &KeeperAddress, spool: &Arc<File>) -> io::Result<()> {
         let Some(listener) = self.listener.take() else {
             return Ok(());
         };
@@ -104,7 +103,7 @@ impl Door {
     }
 
     /// Binds anew if the socket file is gone or no longer ours. This ends every connection there is.
-    pub(super) fn mend(&mut self, keeper: &Addr<Keeper>, spool: &Arc<File>) -> io::Result<()> {
+    pub(super) fn mend(&mut self, keeper: &KeeperAddress, spool: &Arc<File>) -> io::Result<()> {
         if self.file.is_there() {
             return Ok(());
         }
@@ -130,7 +129,7 @@ fn file_at(path: &Path) -> io::Result<(u64, u64)> {
 async fn attach(
     request: HttpRequest,
     stream: web::Payload,
-    keeper: web::Data<Addr<Keeper>>,
+    keeper: web::Data<KeeperAddress>,
     spool: web::Data<File>,
 ) -> Result<HttpResponse, actix_web::Error> {
     let tail = Tail::of(spool.into_inner());

@@ -12,10 +12,12 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
-use super::proc::{self, environment_if_shown, pids};
-use super::protocol::{ATTEMPT_MARK, AgentProcess, LaunchPlan};
+use super::proc::{self, AgentProcess, environment_if_shown, pids};
 use crate::session::hex::hex;
 use crate::session::id::{Attempt, SessionId};
+
+/// The environment variable that marks every process of one attempt, as `<session>/<attempt>/<secret>`.
+pub const ATTEMPT_MARK: &str = "CC_EXECUTOR_ATTEMPT";
 
 /// Bytes of randomness in a secret: 128 bits.
 const SECRET_BYTES: usize = 16;
@@ -96,11 +98,6 @@ impl Mark {
     /// The same attempt, which has this cgroup.
     pub(crate) fn within(self, cgroup: Option<Cgroup>) -> Self {
         Self { cgroup, ..self }
-    }
-
-    /// The mark of a planned attempt.
-    pub(super) fn of(plan: &LaunchPlan) -> Self {
-        Self::new(plan.session, plan.attempt, plan.mark.clone()).within(plan.cgroup.clone())
     }
 
     /// The value of [`ATTEMPT_MARK`] in the environment.

@@ -9,12 +9,20 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
-
-use super::protocol::AgentProcess;
+use serde::{Deserialize, Serialize};
 
 /// How often a process in the middle of its exec is looked at, and how long after a look the next one is.
 const EXEC_LOOKS_MAX: u32 = 200;
 const EXEC_LOOK_PERIOD: Duration = Duration::from_millis(1);
+
+/// Which process an agent is: a pid alone may be reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentProcess {
+    /// Process id.
+    pub pid: i32,
+    /// Start time in clock ticks since boot, field 22 of `/proc/<pid>/stat`.
+    pub start_ticks: u64,
+}
 
 /// The fields of `/proc/<pid>/stat` that matter here.
 pub(super) struct Stat {

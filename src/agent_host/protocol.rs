@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use super::cgroup::Cgroup;
-use super::mark::Secret;
+pub use super::mark::ATTEMPT_MARK;
+use super::mark::{Mark, Secret};
 pub use super::place::Place;
+pub use super::proc::AgentProcess;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::umask::Umask;
 
@@ -37,9 +39,6 @@ pub const FRAME_BYTES_MAX: usize = 2 * LINE_BYTES_MAX + 64 * 1024;
 
 /// Length of the offset that begins each binary frame.
 pub const OFFSET_BYTES: usize = 8;
-
-/// The environment variable that marks every process of one attempt, as `<session>/<attempt>/<secret>`.
-pub const ATTEMPT_MARK: &str = "CC_EXECUTOR_ATTEMPT";
 
 /// Names of the files of one attempt, all in its directory, which is the host's working directory.
 pub mod files {
@@ -103,13 +102,11 @@ pub struct LaunchPlan {
     pub cgroup: Option<Cgroup>,
 }
 
-/// Which process an agent is: a pid alone may be reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgentProcess {
-    /// Process id.
-    pub pid: i32,
-    /// Start time in clock ticks since boot, field 22 of `/proc/<pid>/stat`.
-    pub start_ticks: u64,
+impl LaunchPlan {
+    /// The mark of the planned attempt.
+    pub(super) fn attempt_mark(&self) -> Mark {
+        Mark::new(self.session, self.attempt, self.mark.clone()).within(self.cgroup.clone())
+    }
 }
 
 /// How an agent process ended.

@@ -1,7 +1,7 @@
 //! One connection of the daemon: a websocket actor that sends spool bytes and passes on what it is asked.
 //!
 //! Such an actor is driven by the peer's reading: while the daemon does not read, nothing here runs. What must happen
-//! all the same is therefore the [`Keeper`]'s, and what waits to be sent is bounded by the daemon's own window.
+//! all the same is therefore the keeper's, and what waits to be sent is bounded by the daemon's own window.
 
 use std::time::Duration;
 
@@ -9,9 +9,8 @@ use actix::prelude::*;
 use actix_web_actors::ws::{self, CloseCode, CloseReason, ProtocolError, WebsocketContext};
 use serde::Deserialize;
 
-use super::keeper::Keeper;
 use super::log;
-use super::messages::{Asked, Attach, Detach, Order, Say, SpoolGrew, Superseded, Welcome};
+use super::messages::{FromLink, KeeperAddress, Order, ToLink, Welcome};
 use super::pace::Pace;
 use super::protocol::{FromHost, ToHost, WINDOW_BYTES};
 use super::tail::Tail;
@@ -44,7 +43,7 @@ fn not_understood(text: &str, error: &serde_json::Error) -> FromHost {
 
 /// One connection.
 pub(super) struct Link {
-    keeper: Addr<Keeper>,
+    keeper: KeeperAddress,
     /// Given by the keeper; tells it whether this is still the newest connection.
     number: Option<u64>,
     tail: Tail,
@@ -59,7 +58,7 @@ pub(super) struct Link {
 
 impl Link {
     /// A connection that has yet to say hello.
-    pub(super) fn new(keeper: Addr<Keeper>, tail: Tail) -> Self {
+    pub(super) fn new(keeper: KeeperAddress, tail: Tail) -> Self {
         Self {
             keeper,
             number: None,
@@ -123,7 +122,7 @@ impl Link {
 
     fn order(&self, order: Order) {
         if let Some(link) = self.number {
-            self.keeper.do_send(Asked { link, order });
+            self.keeper.tell(FromLink::Asked { link, order });
         }
     }
 
@@ -138,7 +137,7 @@ impl Link {
         };
         if sent > 0 {
             self.pace.reset();
-            self.keeper.do_send(SpoolGrew);
+            self.keeper.tell(FromLink::SpoolGrew);
         } else if let Ok(Some(spool_bytes)) = self.tail.cut()
             && !std::mem::replace(&mut self.told_cut, true)
         {
@@ -177,7 +176,7 @@ impl Actor for Link {
 
     /// Nothing that the daemon says is looked at before the hello has gone out.
     fn started(&mut self, ctx: &mut Self::Context) {
-        let welcome = self.keeper.send(Attach(ctx.address())).into_actor(self);
+        let welcome = self.keeper.attach(ctx.address().recipient()).into_actor(self);
         ctx.wait(welcome.map(|answer, link, ctx| match answer {
             Ok(Welcome { link: number, frames }) => {
                 link.number = Some(number);
@@ -192,7 +191,7 @@ impl Drop for Link {
     /// However a connection ends, be it with a context that was never polled again, the keeper learns of it.
     fn drop(&mut self) {
         if let Some(link) = self.number {
-            self.keeper.do_send(Detach { link });
+            self.keeper.tell(FromLink::Detach { link });
         }
     }
 }
@@ -222,27 +221,26 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Link {
     }
 }
 
-impl Handler<Say> for Link {
+impl Handler<ToLink> for Link {
     type Result = ();
 
-    /// What the agent wrote before its end goes out before the news of it, as far as the window allows.
-    fn handle(&mut self, Say(frame): Say, ctx: &mut Self::Context) {
-        if matches!(frame, FromHost::Exited { .. }) {
-            self.pump(ctx);
+    fn handle(&mut self, message: ToLink, ctx: &mut Self::Context) {
+        match message {
+            ToLink::Say(frame) => {
+                // What the agent wrote before its end goes out before the news of it, as far as the window allows.
+                if matches!(frame, FromHost::Exited { .. }) {
+                    self.pump(ctx);
+                }
+                self.say(frame, ctx);
+            }
+            ToLink::Superseded => {
+                let description = Some("a newer connection has taken over".to_owned());
+                ctx.close(Some(CloseReason {
+                    code: CloseCode::Policy,
+                    description,
+                }));
+                ctx.stop();
+            }
         }
-        self.say(frame, ctx);
-    }
-}
-
-impl Handler<Superseded> for Link {
-    type Result = ();
-
-    fn handle(&mut self, _: Superseded, ctx: &mut Self::Context) {
-        let description = Some("a newer connection has taken over".to_owned());
-        ctx.close(Some(CloseReason {
-            code: CloseCode::Policy,
-            description,
-        }));
-        ctx.stop();
     }
 }
