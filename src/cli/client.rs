@@ -18,7 +18,7 @@ use crate::web::access::MARK_HEADER;
 use super::clean::clean;
 use super::connection::{self, Connection};
 use super::exit::Failure;
-use super::family;
+use super::mark::mark_as_header;
 use super::view::View;
 
 /// How long the daemon may take for the head of an answer.
@@ -239,7 +239,7 @@ impl Client {
             _ => awc::http::Method::GET,
         };
         let request = way.sign(self.http.request(method, way.url(path)));
-        let request = match family::mark_as_header() {
+        let request = match mark_as_header() {
             Some(mark) => request.insert_header((MARK_HEADER, mark)),
             None => request,
         };

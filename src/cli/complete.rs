@@ -4,15 +4,15 @@
 //! from the running daemon; without one, or when it is slow, nothing is offered and nothing is said.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, EnvCompleter, Shells};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::args::Cli;
 use super::clean::one_line;
 use super::client::{Client, read, session_path};
 use super::connection;
@@ -47,9 +47,13 @@ pub(crate) enum Sessions {
     Ended,
 }
 
-/// Answers a shell that asks for completions, and ends the process; otherwise returns at once.
-pub(crate) fn answer_a_shell() {
-    CompleteEnv::with_factory(Cli::command)
+/// The definition of the command line. Candidates read the typed line by it, and clap hands them nothing.
+static DEFINITION: OnceLock<fn() -> Command> = OnceLock::new();
+
+/// Answers a shell that asks for completions of this command line, and ends the process; otherwise returns at once.
+pub(crate) fn answer_a_shell(definition: fn() -> Command) {
+    let definition = *DEFINITION.get_or_init(|| definition);
+    CompleteEnv::with_factory(definition)
         .var(VARIABLE)
         .bin(PROGRAM)
         .complete();
@@ -166,7 +170,9 @@ fn ask<T>(question: impl AsyncFnOnce(&Client) -> Result<Vec<T>, Failure>) -> Vec
 
 /// The line that is being completed, as far as it is typed: the shell gives its words behind `--`.
 fn line() -> Line {
-    let mut command = Cli::command();
+    let mut command = DEFINITION
+        .get()
+        .map_or_else(|| Command::new(PROGRAM), |definition| definition());
     command.build();
     let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
     Line::read(&command, words)

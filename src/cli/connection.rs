@@ -12,7 +12,7 @@ use rustix::process::geteuid;
 use serde::Deserialize;
 
 use super::exit::Failure;
-use super::family::is_inside_agent;
+use super::mark::is_inside_agent;
 use super::way::{Way, is_accepted_at, listener_at};
 use crate::agent_host::regular;
 use crate::config::{DAEMON_LOCK, Environment, Paths, Settings, Sources, is_daemon_socket};

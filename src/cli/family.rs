@@ -1,42 +1,18 @@
-//! Whether a command is run from inside an agent: by the mark that its environment carries, or that of a process above it.
+//! The commands that an agent may not run.
 //!
 //! The daemon looks by itself. What is decided here needs no daemon: an agent starts none, and reads no token.
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::OnceLock;
 
-use awc::http::header::HeaderValue;
 use rustix::process::{Pid, getpid, getppid};
 use serde_json::Value;
 
 use super::args::Verb;
 use super::client::Client;
 use super::exit::Failure;
+use super::mark::is_inside_agent;
 use crate::agent_host::family_marks;
-use crate::agent_host::protocol::ATTEMPT_MARK;
-
-/// The mark of the agent inside which this process runs, if it runs inside one.
-pub(crate) fn mark() -> Option<&'static str> {
-    static MARK: OnceLock<Option<String>> = OnceLock::new();
-    MARK.get_or_init(|| {
-        let own = || std::env::var_os(ATTEMPT_MARK).map(|mark| mark.to_string_lossy().into_owned());
-        // What is furthest above says whose it is: what an agent starts may say something else of itself.
-        let above = family_marks(std::process::id().cast_signed()).unwrap_or_default();
-        above.into_iter().next_back().or_else(own)
-    })
-    .as_deref()
-}
-
-/// Returns true if an agent of cc-executor has started this process, directly or not.
-pub(crate) fn is_inside_agent() -> bool {
-    mark().is_some()
-}
-
-/// The mark as a header. One that cannot be a header is told as something that no agent has.
-pub(crate) fn mark_as_header() -> Option<HeaderValue> {
-    mark().map(|mark| HeaderValue::from_str(mark).unwrap_or(HeaderValue::from_static("unreadable")))
-}
 
 /// Refuses an agent what is for people alone, whether a daemon runs or not.
 pub(crate) fn check(verb: &Verb) -> Result<(), Failure> {

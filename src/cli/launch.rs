@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::clean::{name, one_line};
 use super::client::Client;
 use super::exit::Failure;
-use super::family::is_inside_agent;
+use super::mark::is_inside_agent;
 use super::screen::eprint;
 use crate::agent_host::regular;
 

@@ -31,6 +31,7 @@ mod history;
 mod input;
 mod launch;
 mod logs;
+mod mark;
 mod mcp_config;
 mod menu;
 mod open;
@@ -71,7 +72,7 @@ pub use exit::Exit;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    complete::answer_a_shell();
+    complete::answer_a_shell(Cli::command);
     let mut command = Cli::command();
     command.build();
     let typed = Line::read(&command, std::env::args_os()).into_words();

@@ -24,8 +24,8 @@ use tokio::task::AbortHandle;
 
 use super::connection;
 use super::exit::{Exit, Failure};
-use super::family;
 use super::launch::find_or_start;
+use super::mark;
 use super::screen::eprint;
 use super::sse::Parser;
 use crate::agent::environment::DEPTH_VARIABLE;
@@ -61,7 +61,7 @@ use inside::Grant;
 
 /// Carries messages until the client closes its end.
 pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
-    if family::is_inside_agent() {
+    if mark::is_inside_agent() {
         if let Grant::Nothing(why) = inside::grant(state_dir).await {
             inside::serve_nothing(why).await;
             return Ok(Exit::Ok);
@@ -76,7 +76,7 @@ pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
         state_dir: state_dir.to_owned(),
         directory: std::env::current_dir().ok(),
         depth: std::env::var(DEPTH_VARIABLE).ok(),
-        parent: family::mark_as_header(),
+        parent: mark::mark_as_header(),
         session: RefCell::default(),
         running: RefCell::default(),
         starting: Mutex::default(),

@@ -15,9 +15,9 @@ use super::attach;
 use super::clean::{clean, one_line};
 use super::client::{Client, read};
 use super::exit::{Exit, Failure};
-use super::family;
 use super::input::{is_inline_json, read_json, read_task, split_rules};
 use super::launch::find_or_start;
+use super::mark::is_inside_agent;
 use super::screen::{eprint, print};
 use super::sessions::print_object;
 use super::view::View;
@@ -51,7 +51,7 @@ impl OwnEnvironment {
         let is_known = client.other_version().is_none();
         Self {
             env,
-            inherit_env: (is_known && !family::is_inside_agent()).then_some(false),
+            inherit_env: (is_known && !is_inside_agent()).then_some(false),
             umask: own_umask().filter(|_| is_known),
         }
     }
@@ -67,8 +67,8 @@ struct Remarks {
 /// `run`
 pub(crate) async fn run(state_dir: &Path, args: &RunArgs) -> Result<Exit, Failure> {
     let env = environment(std::env::vars_os(), &args.env)?;
-    let env = given_by(family::is_inside_agent(), env, &args.env);
-    let request = request(args, &env, family::is_inside_agent())?;
+    let env = given_by(is_inside_agent(), env, &args.env);
+    let request = request(args, &env, is_inside_agent())?;
     request.check().map_err(|error| Failure::Usage(error.to_string()))?;
     let client = find_or_start(state_dir).await?;
     let body = Body {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::{PAUSE, Relay};
 use crate::cli::connection::{self, Connection};
 use crate::cli::exit::Failure;
-use crate::cli::family::is_inside_agent;
 use crate::cli::launch::find_or_start;
+use crate::cli::mark::is_inside_agent;
 use crate::cli::screen::eprint;
 use crate::config::DAEMON_LOCK;
 
