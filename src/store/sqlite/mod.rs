@@ -7,6 +7,7 @@ mod inspect;
 mod listing;
 mod reader;
 mod rebuild;
+mod rows;
 mod salvage;
 mod schema;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::explain;
 use super::reader::{self, key, session_id};
-use super::writer::write_summary;
+use super::rows::write_summary;
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 use serde_json::value::RawValue;
 
 use super::reader::{self, key, parse_record, parse_summary, session_id};
-use super::writer::{insert_record, write_summary};
+use super::rows::{insert_record, write_summary};
 use super::{explain, rebuild, schema};
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::{Entry, SessionEnd, StateChange, Text};

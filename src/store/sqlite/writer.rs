@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Instant;
 
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{oneshot, watch};
 
 use self::place::Place;
 use self::removal::Removed;
 use self::room::{RETRY_PAUSE, Room};
-use super::reader::{self, integer, key};
+use super::reader;
 use super::rebuild::{self, Rebuilt};
+use super::rows::{has_ended, insert_record, write_summary};
 use super::{explain, listing};
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
@@ -363,39 +364,4 @@ fn gather(first: Write, queue: &Receiver<Job>) -> (Vec<Write>, Option<Job>) {
         }
     }
     (group, None)
-}
-
-/// Writes a record under its own id.
-pub(super) fn insert_record(connection: &Connection, record: &Stored) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO records (id, session, seq, attempt, at, kind, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    connection.prepare_cached(sql)?.execute(params![
-        record.id,
-        key(record.session_id),
-        integer(record.seq.0),
-        record.attempt.0,
-        record.at.as_millisecond(),
-        record.kind,
-        record.data,
-    ])?;
-    Ok(())
-}
-
-/// Writes a session's row.
-pub(super) fn write_summary(connection: &Connection, summary: &Summary) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO sessions (session, created_at, ended, through_offset, summary) VALUES (?1, ?2, ?3, ?4, ?5)
-        ON CONFLICT (session) DO UPDATE SET
-            ended = excluded.ended, through_offset = excluded.through_offset, summary = excluded.summary";
-    let json = serde_json::to_string(summary).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    connection.prepare_cached(sql)?.execute(params![
-        key(summary.session_id),
-        summary.created_at.as_millisecond(),
-        has_ended(summary),
-        integer(summary.through_offset),
-        json,
-    ])?;
-    listing::write(connection, summary)
-}
-
-fn has_ended(summary: &Summary) -> bool {
-    summary.lifecycle.state.outcome().is_some()
 }
