@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::error::PayloadError;
+use actix_web::error::{JsonPayloadError, PayloadError};
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::middleware::Next;
-use actix_web::web::{Bytes, Data};
+use actix_web::web::{Bytes, Data, JsonConfig};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 use futures_util::Stream;
 use serde::de::DeserializeOwned;
@@ -129,7 +129,7 @@ pub(super) fn write_whole_numbers(body: &mut Map<String, Value>) {
 }
 
 /// The refusal of a body of another type.
-pub(super) fn not_json() -> Problem {
+fn not_json() -> Problem {
     let detail = "the body must be JSON and say so: `Content-Type: application/json`";
     Problem::new(Code::NotJson, detail)
 }
@@ -138,6 +138,21 @@ pub(super) fn not_json() -> Problem {
 pub(super) fn too_large(bytes_max: usize) -> Problem {
     let detail = format!("the body has more than {bytes_max} bytes (`limits.body_bytes_max`)");
     Problem::new(Code::BodyTooLarge, detail)
+}
+
+/// Limits JSON bodies, and refuses those that do not fit.
+pub(super) fn json_config(body_bytes_max: usize) -> JsonConfig {
+    let refuse = move |error, _: &HttpRequest| of_json(&error, body_bytes_max).into();
+    JsonConfig::default().limit(body_bytes_max).error_handler(refuse)
+}
+
+fn of_json(error: &JsonPayloadError, body_bytes_max: usize) -> Problem {
+    match error {
+        JsonPayloadError::OverflowKnownLength { .. } | JsonPayloadError::Overflow { .. } => too_large(body_bytes_max),
+        JsonPayloadError::ContentType => not_json(),
+        JsonPayloadError::Deserialize(error) => Problem::new(Code::BadBody, error.to_string()),
+        other => Problem::new(Code::BadBody, other.to_string()),
+    }
 }
 
 fn says_json(request: &HttpRequest) -> bool {

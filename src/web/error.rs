@@ -4,14 +4,13 @@
 
 use std::fmt;
 
-use actix_web::error::{JsonPayloadError, PathError};
+use actix_web::error::PathError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
-use actix_web::web::{JsonConfig, PathConfig};
+use actix_web::web::PathConfig;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde_json::json;
 
-use super::body::{not_json, too_large};
 use super::remedy::{Reader, Remedy, joined, remedy, what};
 use crate::runtime::handle::{CallError, NotServed};
 use crate::session::state::Denied;
@@ -265,21 +264,6 @@ pub(super) fn method_not_allowed(allowed: &'static str) -> HttpResponse {
         ..Problem::new(Code::MethodNotAllowed, format!("this path has {allowed} only"))
     };
     problem.error_response()
-}
-
-/// JSON bodies: how long they may be, and what is said about those that do not fit.
-pub(super) fn json_config(body_bytes_max: usize) -> JsonConfig {
-    let refuse = move |error, _: &HttpRequest| of_json(&error, body_bytes_max).into();
-    JsonConfig::default().limit(body_bytes_max).error_handler(refuse)
-}
-
-fn of_json(error: &JsonPayloadError, body_bytes_max: usize) -> Problem {
-    match error {
-        JsonPayloadError::OverflowKnownLength { .. } | JsonPayloadError::Overflow { .. } => too_large(body_bytes_max),
-        JsonPayloadError::ContentType => not_json(),
-        JsonPayloadError::Deserialize(error) => Problem::new(Code::BadBody, error.to_string()),
-        other => Problem::new(Code::BadBody, other.to_string()),
-    }
 }
 
 /// Parts of paths that are not UTF-8.

@@ -206,7 +206,7 @@ fn app(
     let body_timeout = faces.body_timeout;
     App::new()
         .app_data(web::Data::new(faces.clone()))
-        .app_data(error::json_config(faces.body_bytes_max))
+        .app_data(body::json_config(faces.body_bytes_max))
         .app_data(error::path_config())
         .configure(routes)
         .wrap(from_fn(move |request, next| body::in_time(body_timeout, request, next)))
