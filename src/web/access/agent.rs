@@ -13,8 +13,7 @@ use actix_web::http::header::HeaderName;
 use rustix::process::geteuid;
 use tokio::task::spawn_blocking;
 
-use super::caller::{Caller, Role, is_reading};
-use super::guard::{Refusal, may_call};
+use super::caller::{Caller, Refusal, Role, is_reading, may_call};
 use super::origin::single;
 use super::peer::Peer;
 use crate::agent_host::family_marks;

@@ -1,5 +1,6 @@
 //! Who there is to call, and what each may do: one rule, and one table of exceptions.
 
+use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::{HttpMessage, HttpRequest};
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use utoipa::ToSchema;
 use super::OWNER;
 use crate::runtime::handle::Agent;
 use crate::session::id::SessionId;
+use crate::web::error::{Code, Problem};
 
 /// What a caller may do; each may also do what the one before may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -100,6 +102,18 @@ impl Caller {
     }
 }
 
+/// A call that is not let through, and who made it where that is known.
+pub(super) struct Refusal {
+    pub(super) problem: Problem,
+    pub(super) caller: Option<Box<Caller>>,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem, caller: None }
+    }
+}
+
 /// Paths, with all below them, at which the method does not say what the role has to be.
 ///
 /// Whatever MCP is asked comes as a POST, and what starts work cannot be told from what reads without understanding it:
@@ -121,6 +135,22 @@ pub(in crate::web) fn needed(method: &Method, path: &str) -> Role {
         None if is_reading(method) => Role::Viewer,
         None => Role::Operator,
     }
+}
+
+/// Errors if the caller's role is not enough for the request.
+pub(super) fn may_call(caller: &Caller, request: &ServiceRequest) -> Result<(), Problem> {
+    let needed = needed(request.method(), request.match_info().as_str());
+    if caller.role >= needed {
+        return Ok(());
+    }
+    let what = if caller.agent.is_some() { "the" } else { "the token" };
+    let told = format!(
+        "{what} {} has the role {}; this needs the role {}",
+        caller.name,
+        caller.role.name(),
+        needed.name()
+    );
+    Err(Problem::new(Code::ForbiddenRole, told))
 }
 
 /// True if a path is `root`, or stands below it.

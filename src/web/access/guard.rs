@@ -9,8 +9,9 @@ use actix_web::{Error, HttpMessage, HttpResponse};
 use jiff::Timestamp;
 
 use super::agent;
-use super::audit::{Entry, Note, session_in};
-use super::caller::{Caller, Face, is_reading, needed};
+use super::audit::{Note, session_in};
+use super::caller::{Caller, Face, Refusal, is_reading, may_call};
+use super::entry::Entry;
 use super::lease::{Lease, SignedBy};
 use super::origin::{Way, single};
 use super::peer::{Peer, caller_of};
@@ -35,18 +36,6 @@ pub(in crate::web) fn is_public(path: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
     };
     PUBLIC_PATHS.contains(&path) || path.strip_prefix(ASSETS).is_some_and(is_asset)
-}
-
-/// A call that is not let through, and who made it where that is known.
-pub(super) struct Refusal {
-    pub(super) problem: Problem,
-    pub(super) caller: Option<Box<Caller>>,
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
-        Self { problem, caller: None }
-    }
 }
 
 /// A caller, and what lets him in.
@@ -183,22 +172,6 @@ fn too_many() -> Problem {
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = single(headers, &AUTHORIZATION).ok().flatten()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// Whether the role is enough.
-pub(super) fn may_call(caller: &Caller, request: &ServiceRequest) -> Result<(), Problem> {
-    let needed = needed(request.method(), request.match_info().as_str());
-    if caller.role >= needed {
-        return Ok(());
-    }
-    let what = if caller.agent.is_some() { "the" } else { "the token" };
-    let told = format!(
-        "{what} {} has the role {}; this needs the role {}",
-        caller.name,
-        caller.role.name(),
-        needed.name()
-    );
-    Err(Problem::new(Code::ForbiddenRole, told))
 }
 
 /// Lets through who may call, tells the routes who it is, and keeps what became of each change. What is read is sent no

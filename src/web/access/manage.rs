@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::audit::{self, Entry};
+use super::audit;
 use super::caller::Role;
+use super::entry::Entry;
 use super::lease::SignedBy;
 use super::named::{NamedToken, NotMade};
 use crate::web::Faces;

@@ -11,6 +11,7 @@ pub(super) mod audit;
 mod caller;
 mod chain;
 mod changes;
+pub(super) mod entry;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzz;
 mod guard;

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Access;
-use super::audit::{Entry, Outcome};
 use super::caller::{Caller, Face};
+use super::entry::{Entry, Outcome};
 use super::origin::is_led_from_elsewhere;
 use super::sign_ins::{Given, Opener};
 use super::token::{Fingerprint, Token};

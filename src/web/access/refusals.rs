@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::audit::{Entry, Kind};
+use super::entry::{Entry, Kind};
 
 /// How long refusals of a kind are counted before the count is written.
 pub(super) const COUNTED: Duration = Duration::from_secs(60);
@@ -79,8 +79,8 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
-    use super::super::audit::Outcome;
     use super::super::caller::{Caller, Face, Role};
+    use super::super::entry::Outcome;
     use super::*;
     use serde_json::json;
 

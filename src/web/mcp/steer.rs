@@ -11,7 +11,8 @@ use crate::session::limits::Limits;
 use crate::session::question::Answer;
 use crate::session::summary::Summary;
 use crate::web::access::Face;
-use crate::web::access::audit::{Audit, Entry, Outcome};
+use crate::web::access::audit::Audit;
+use crate::web::access::entry::{Entry, Outcome};
 
 type Changed = Result<Arc<Summary>, CallError>;
 
