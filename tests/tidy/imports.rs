@@ -1,4 +1,6 @@
-//! Which top-level module may name which, and what the pure core may not name at all.
+//! Imports: the layers of the top-level modules, circles inside a folder, and what the pure core may not name at all.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::SourceFile;
 use super::shape::before_tests;
@@ -72,6 +74,87 @@ pub(super) fn complaints(file: &SourceFile) -> Vec<String> {
         .collect()
 }
 
+/// Modules of one folder, each with those of the same folder that it names.
+type Ties = BTreeMap<String, BTreeSet<String>>;
+
+/// One complaint per circle among the modules of a folder. A module is a file with the folder of the same name, so a
+/// parent and its children may name each other.
+pub(super) fn circle_complaints(folder: &str, files: &[SourceFile]) -> Vec<String> {
+    let ties = ties(folder, files);
+    let mut circles: BTreeSet<Vec<&str>> = BTreeSet::new();
+    for module in ties.keys() {
+        let circle: Vec<&str> = reached(&ties, module)
+            .into_iter()
+            .filter(|other| reached(&ties, other).contains(module.as_str()))
+            .collect();
+        if circle.contains(&module.as_str()) {
+            circles.insert(circle);
+        }
+    }
+    let told = |circle: &Vec<&str>| format!("{folder}: a circle of imports: {}", told_ties(&ties, circle));
+    circles.iter().map(told).collect()
+}
+
+/// Tests inside a file and folders of tests do not count.
+fn ties(folder: &str, files: &[SourceFile]) -> Ties {
+    let modules: Vec<_> = files
+        .iter()
+        .filter_map(|file| {
+            Some((
+                module_path(folder, &file.path)?,
+                without_comments(before_tests(&file.text)),
+            ))
+        })
+        .filter(|(path, _)| !path.contains(&"tests"))
+        .collect();
+    let mut ties: Ties = modules
+        .iter()
+        .map(|(path, _)| (path[0].to_owned(), BTreeSet::new()))
+        .collect();
+    let from_root = folder.replace('/', "::").replacen("src", "crate", 1);
+    for (path, code) in &modules {
+        let mut named = first_segments(code, &from_root);
+        named.extend(first_segments(code, &vec!["super"; path.len()].join("::")));
+        named.retain(|name| name != path[0] && ties.contains_key(name));
+        ties.entry(path[0].to_owned()).or_default().extend(named);
+    }
+    ties
+}
+
+/// `[wire, lines]` for `src/agent/wire/lines.rs` in `src/agent`; none for files elsewhere and the folder's own module.
+fn module_path<'a>(folder: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    let inner = path.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".rs")?;
+    let inner = inner.strip_suffix("/mod").unwrap_or(inner);
+    (inner != "mod").then(|| inner.split('/').collect())
+}
+
+/// All modules that one names, directly or through others.
+fn reached<'a>(ties: &'a Ties, module: &str) -> BTreeSet<&'a str> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![module];
+    while let Some(module) = open.pop() {
+        for named in ties.get(module).into_iter().flatten() {
+            if found.insert(named.as_str()) {
+                open.push(named);
+            }
+        }
+    }
+    found
+}
+
+/// `a → b, b → a`.
+fn told_ties(ties: &Ties, circle: &[&str]) -> String {
+    let inside = |module: &str| {
+        let named = ties[module].iter().filter(|named| circle.contains(&named.as_str()));
+        named.map(|named| format!("{module} → {named}")).collect::<Vec<_>>()
+    };
+    circle
+        .iter()
+        .flat_map(|module| inside(module))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 /// The module that starts git so that it runs nothing that a repository names.
 const GIT: &str = "src/runtime/git.rs";
 
@@ -136,6 +219,7 @@ fn without_comments(text: &str) -> String {
 fn first_segments(code: &str, root: &str) -> Vec<String> {
     let path = format!("{root}::");
     words(code, &path)
+        .filter(|at| !code[..*at].ends_with("super::"))
         .flat_map(|at| heads(&code[at + path.len()..]))
         .collect()
 }
@@ -235,6 +319,48 @@ mod tests {
             &[],
         );
         check("src/main.rs", "use crate::cli;", &[]);
+    }
+
+    #[track_caller]
+    fn check_circles(files: &[(&str, &str)], found: &[&str]) {
+        let files: Vec<_> = files.iter().map(|(path, text)| file(path, text)).collect();
+        assert_eq!(circle_complaints("src/store", &files), found);
+    }
+
+    #[test]
+    fn a_circle_inside_a_folder_is_found_however_long_it_is() {
+        check_circles(
+            &[
+                ("src/store/a.rs", "use super::{b::{self, B}, log};"),
+                ("src/store/b/mod.rs", "mod inner;"),
+                ("src/store/b/inner.rs", "use super::super::c::C;"),
+                ("src/store/c.rs", "fn f() { crate::store::a::f() }"),
+                ("src/store/d.rs", "use super::a;"),
+            ],
+            &["src/store: a circle of imports: a → b, b → c, c → a"],
+        );
+    }
+
+    #[test]
+    fn a_parent_its_children_and_tests_are_no_circle() {
+        check_circles(
+            &[
+                ("src/store/mod.rs", "use a::A;\nuse self::b::B;"),
+                (
+                    "src/store/a.rs",
+                    "// super::b\nuse super::Store;\nuse super::super::b;\nmod inner;",
+                ),
+                ("src/store/a/inner.rs", "use super::A;\nuse crate::store::a::B;"),
+                ("src/store/b.rs", "use super::a;"),
+                ("src/store/tests/b.rs", "use crate::store::b;"),
+                ("src/web/b.rs", "use super::a;"),
+                (
+                    "src/store/a/b.rs",
+                    "#[cfg(test)]\nmod tests {\n    use crate::store::b;\n}\n",
+                ),
+            ],
+            &[],
+        );
     }
 
     #[test]
