@@ -8,9 +8,9 @@
 //!
 //! [`Attempt::step`] takes one [`Input`] and answers [`Command`]s, to be carried out in their order. It does no I/O and
 //! reads no clock: each input comes with the [`Moment`] at which it is heard. An input that does not fit the state, because
-//! it is late or comes twice, changes nothing. [`reach`] finds the host, [`outbox`] is what the agent is owed, [`frames`]
-//! and [`questions`] turn what it says into records, [`intake`] holds these until the store has them, [`clocks`] bound its
-//! silence, [`closing`] ends it.
+//! it is late or comes twice, changes nothing. `reach` finds the host, `outbox` is what the agent is owed, `frames`
+//! and `questions` turn what it says into records, `intake` holds these until the store has them, `clocks` bound its
+//! silence, `closing` ends it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
