@@ -130,28 +130,18 @@ mod tests {
     use crate::session::message::TurnEnd;
     use crate::session::outcome::Ending;
     use crate::session::samples::{
-        attempt_ended, attempt_started, created, denied, good_turn, said, tool_result, turn_ended,
+        attempt_ended, attempt_started, created, denied, good_turn, permission, said, tool_result, turn_ended,
     };
     use crate::session::state::StateName;
-    use serde_json::json;
 
     const ASKED: QuestionId = QuestionId(1);
-
-    fn permission() -> QuestionKind {
-        QuestionKind::Permission {
-            tool: "Bash".into(),
-            input: json!({"command": "git push"}),
-            reason: None,
-            suggestions: vec![],
-        }
-    }
 
     fn asks() -> Entry {
         Entry::QuestionAsked(Question {
             question_id: ASKED,
             request_id: "r".into(),
             tool_use_id: Some("call".into()),
-            kind: permission(),
+            kind: permission("git push"),
         })
     }
 
@@ -225,12 +215,20 @@ mod tests {
         let taken = [allows(), delivered];
         let next = [attempt_started(2), goes_to(StateName::Running)];
         let died = [&taken[..], &dies(), &next].concat();
-        assert_eq!(after(&died).acted_before(&permission()), Some(ASKED));
-        assert_eq!(after(&taken).acted_before(&permission()), None, "its agent lives");
+        assert_eq!(after(&died).acted_before(&permission("git push")), Some(ASKED));
+        assert_eq!(
+            after(&taken).acted_before(&permission("git push")),
+            None,
+            "its agent lives"
+        );
         let ended = [&taken[..], &[said(tool_result("call", "pushed"))], &dies(), &next].concat();
-        assert_eq!(after(&ended).acted_before(&permission()), None);
+        assert_eq!(after(&ended).acted_before(&permission("git push")), None);
         let asked = [&died[..], &[asks()]].concat();
-        assert_eq!(after(&asked).acted_before(&permission()), None, "a person is asked");
+        assert_eq!(
+            after(&asked).acted_before(&permission("git push")),
+            None,
+            "a person is asked"
+        );
     }
 
     #[test]
@@ -241,7 +239,7 @@ mod tests {
         let after_turn = |end: TurnEnd| {
             let answers = vec![uuid::Uuid::from_u128(1)];
             let ended = said(turn_ended(TurnEnd { answers, ..end }));
-            after(&[&died[..], &[ended]].concat()).acted_before(&permission())
+            after(&[&died[..], &[ended]].concat()).acted_before(&permission("git push"))
         };
         let failed = TurnEnd {
             turns: 1,

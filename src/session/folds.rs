@@ -15,8 +15,8 @@ use super::outcome::{Ending, Outcome};
 use super::question::{Answer, Question, QuestionKind};
 use super::request::Request;
 use super::samples::{
-    attempt_ended, attempt_started, created, denied, good_turn, input, said, session_ended, state_changed, tool_use,
-    turn_ended,
+    attempt_ended, attempt_started, created, denied, good_turn, input, permission, said, session_ended, state_changed,
+    tool_use, turn_ended,
 };
 use super::state::StateName::{Queued, Running, Starting, WaitingRetry};
 use super::summary::{Summary, WaitingFor};
@@ -49,15 +49,6 @@ impl Summary {
 /// A session whose first agent is at work.
 fn at_work() -> Summary {
     Summary::new(SessionId::new(), &created("tidy up"), at(0)).attempts(1)
-}
-
-fn permission() -> QuestionKind {
-    QuestionKind::Permission {
-        tool: "Bash".into(),
-        input: json!({"command": "git push"}),
-        reason: None,
-        suggestions: vec![],
-    }
 }
 
 fn asks(n: u32, request_id: &str, kind: QuestionKind) -> Entry {
@@ -102,23 +93,32 @@ fn usd(cost_usd: f64) -> Usage {
 
 #[test]
 fn a_question_that_is_asked_again_is_that_of_the_new_agent_and_its_request() {
-    let asked = at_work().with(&[asks(1, "first", permission())]).dies().attempts(2);
+    let asked = at_work()
+        .with(&[asks(1, "first", permission("git push"))])
+        .dies()
+        .attempts(2);
     assert!(!asked.is_waiting_for_person(), "its agent has died");
-    let again = asked.with(&[asks(1, "second", permission())]);
+    let again = asked.with(&[asks(1, "second", permission("git push"))]);
     assert!(again.is_waiting_for_person());
     assert_eq!(again.questions[&QuestionId(1)].question.request_id, "second");
 }
 
 #[test]
 fn questions_are_numbered_on_behind_one_that_is_asked_again() {
-    let asked = at_work().with(&[asks(1, "a", permission()), asks(2, "b", permission())]);
-    let again = asked.dies().attempts(2).with(&[asks(1, "c", permission())]);
+    let asked = at_work().with(&[
+        asks(1, "a", permission("git push")),
+        asks(2, "b", permission("git push")),
+    ]);
+    let again = asked.dies().attempts(2).with(&[asks(1, "c", permission("git push"))]);
     assert_eq!(again.questions_asked, 2);
 }
 
 #[test]
 fn an_answer_that_only_a_dead_agent_could_have_taken_is_not_spent_while_the_next_one_works() {
-    let asked = at_work().with(&[asks(1, "a", permission())]).dies().attempts(2);
+    let asked = at_work()
+        .with(&[asks(1, "a", permission("git push"))])
+        .dies()
+        .attempts(2);
     let given = asked.with(&[answered(Answer::allow(), vec![])]);
     assert!(!given.questions[&QuestionId(1)].may_be_spent());
 }
@@ -134,19 +134,23 @@ fn what_does_no_harm_twice_is_never_spent_and_never_held_against_the_next_agent(
     };
     let asked = at_work().with(&[asks(1, "a", choice), answered(chosen, vec![])]).dies();
     assert!(!asked.questions[&QuestionId(1)].may_be_spent());
-    let refused = at_work().with(&[asks(1, "a", permission()), denied(false), taken()]);
-    assert_eq!(refused.dies().attempts(2).acted_before(&permission()), None);
+    let refused = at_work().with(&[asks(1, "a", permission("git push")), denied(false), taken()]);
+    assert_eq!(refused.dies().attempts(2).acted_before(&permission("git push")), None);
 }
 
 #[test]
 fn what_was_asked_and_acted_upon_ends_with_the_session() {
-    let open = at_work().with(&[asks(1, "a", permission())]);
-    let acting = at_work().with(&[asks(1, "a", permission()), answered(Answer::allow(), vec![]), taken()]);
+    let open = at_work().with(&[asks(1, "a", permission("git push"))]);
+    let acting = at_work().with(&[
+        asks(1, "a", permission("git push")),
+        answered(Answer::allow(), vec![]),
+        taken(),
+    ]);
     for summary in [open, acting] {
         let ended = summary.with(&[attempt_ended(Ending::Stopped), session_ended(Outcome::Cancelled)]);
         let again = ended.resumes(Resumed::default()).attempts(2);
         assert!(again.questions.is_empty());
-        assert_eq!(again.acted_before(&permission()), None);
+        assert_eq!(again.acted_before(&permission("git push")), None);
     }
 }
 
@@ -154,14 +158,17 @@ fn what_was_asked_and_acted_upon_ends_with_the_session() {
 fn what_an_answer_grants_is_what_its_giver_saw() {
     let directories = vec!["/srv".into()];
     let granted = vec![Grant::Directories { directories }];
-    let given = at_work().with(&[asks(1, "a", permission()), answered(Answer::allow(), granted.clone())]);
+    let given = at_work().with(&[
+        asks(1, "a", permission("git push")),
+        answered(Answer::allow(), granted.clone()),
+    ]);
     assert_eq!(given.questions[&QuestionId(1)].grants(), granted);
 }
 
 #[test]
 fn a_clock_that_is_set_back_makes_no_question_wait_longer() {
     let mut summary = at_work();
-    summary.apply(&asks(1, "a", permission()), at(100));
+    summary.apply(&asks(1, "a", permission("git push")), at(100));
     let (since, by_ms) = (at(60), -50_000);
     summary.apply(&Entry::ClockJumped(ClockJump { since, by_ms }), at(60));
     assert_eq!(summary.questions[&QuestionId(1)].asked_at, at(60));
@@ -286,7 +293,7 @@ fn time_from_before_a_resume_counts_against_no_limit() {
 
 #[test]
 fn a_denial_that_ends_the_turn_ends_that_turn_and_no_other() {
-    let denies = || at_work().with(&[asks(1, "a", permission()), denied(true)]);
+    let denies = || at_work().with(&[asks(1, "a", permission("git push")), denied(true)]);
     assert!(denies().work.ended_by_person().is_some());
     assert!(denies().dies().attempts(2).work.ended_by_person().is_some());
     assert_eq!(denies().with(&[ends_turn(|_| {})]).work.ended_by_person(), None);

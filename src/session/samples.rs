@@ -45,19 +45,23 @@ pub(crate) fn text(message_id: &str, text: &str) -> Message {
     }
 }
 
-/// The session's agent asks for leave to run this command in Bash.
-pub(crate) fn ask_permission(summary: &mut Summary, command: &str) {
-    let kind = QuestionKind::Permission {
+/// The question of an agent that wants to run this command in Bash.
+pub(crate) fn permission(command: &str) -> QuestionKind {
+    QuestionKind::Permission {
         tool: "Bash".into(),
         input: json!({"command": command}),
         reason: None,
         suggestions: vec![],
-    };
+    }
+}
+
+/// The session's agent asks for leave to run this command in Bash.
+pub(crate) fn ask_permission(summary: &mut Summary, command: &str) {
     let question = Question {
         question_id: QuestionId(1),
         request_id: "r".into(),
         tool_use_id: None,
-        kind,
+        kind: permission(command),
     };
     let at = summary.created_at;
     summary.ask(&question, at);
