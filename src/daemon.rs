@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::environment::ENCLOSING_SESSION;
-use crate::agent::launch::write_private;
 use crate::agent_host::cgroup::{Bounds, Tree};
-use crate::agent_host::{self, protocol::ATTEMPT_MARK, regular};
+use crate::agent_host::{self, protocol::ATTEMPT_MARK};
 use crate::config::{Environment, Flag, Paths, Settings, Sources};
+use crate::disk::{regular, write_private};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::traces::Traces;
 use crate::runtime::{Publisher, Runtime};

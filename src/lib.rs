@@ -11,6 +11,7 @@ pub mod attempt;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod disk;
 pub mod runtime;
 pub mod session;
 pub mod simulator;

@@ -3,8 +3,7 @@
 //! The same call serves a first start, a daemon that comes back and a host that died: a host decides by the locks in
 //! the attempt's directory whether it starts the agent, adopts it, or only serves what it wrote. A host too many exits.
 
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -13,9 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use crate::agent_host;
 use crate::agent_host::protocol::{LaunchPlan, files};
-use crate::agent_host::regular;
+use crate::disk::{self, create_private_dir, write_private};
 
 use super::environment::SideFile;
 use super::socket::{self, HostSocket, Unreachable};
@@ -88,7 +86,7 @@ pub fn prepare(directory: &Path, plan: &LaunchPlan, side_files: &[SideFile]) -> 
         let path = path.to_owned();
         move |source| LaunchError::Prepare { path, source }
     };
-    private_directory(directory).map_err(failed(directory))?;
+    create_private_dir(directory).map_err(failed(directory))?;
     let path = directory.join(files::LAUNCH);
     if path.exists() {
         return Ok(());
@@ -109,16 +107,13 @@ pub fn plan(directory: &Path) -> Result<Option<LaunchPlan>, LaunchError> {
 
 /// Reads a value from a file of JSON; none where there is no such file.
 pub fn read_json<T: DeserializeOwned>(path: PathBuf) -> Result<Option<T>, LaunchError> {
-    match regular::if_there(regular::read(&path)) {
-        Ok(None) => Ok(None),
-        Ok(Some(json)) => serde_json::from_slice(&json)
-            .map(Some)
-            .map_err(|error| LaunchError::Plan {
-                path,
-                why: error.to_string(),
-            }),
-        Err(source) => Err(LaunchError::Prepare { path, source }),
-    }
+    disk::read_json(&path).map_err(|source| match source.kind() {
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => LaunchError::Plan {
+            path,
+            why: source.to_string(),
+        },
+        _ => LaunchError::Prepare { path, source },
+    })
 }
 
 /// Connects to the host of the attempt in `directory`, starting one by `executable` where none answers.
@@ -157,7 +152,7 @@ pub async fn reach(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Re
 /// The program that this process runs: by its `path` while that is still it, otherwise by what the kernel keeps of it.
 /// Until the daemon itself is replaced its hosts are of its own version, so that both speak the same protocol.
 pub fn own_program(path: &Path) -> PathBuf {
-    let identity = |path: &Path| agent_host::identity(path).ok();
+    let identity = |path: &Path| disk::identity(path).ok();
     let own = Path::new(OWN_PROGRAM);
     let is_own = identity(path).is_some_and(|file| Some(file) == identity(own));
     if is_own { path } else { own }.to_owned()
@@ -165,7 +160,7 @@ pub fn own_program(path: &Path) -> PathBuf {
 
 /// The last line of a process's log that is not empty; an empty text where there is none.
 pub fn last_words(log: &Path) -> String {
-    let text = agent_host::tail(log, LAST_WORDS_BYTES_MAX);
+    let text = disk::tail(log, LAST_WORDS_BYTES_MAX);
     let last = text.lines().rfind(|line| !line.trim().is_empty());
     last.unwrap_or_default().trim().to_owned()
 }
@@ -184,13 +179,7 @@ fn start_host(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Result<
         program: executable.to_owned(),
         source,
     };
-    let log_path = directory.join(files::HOST_LOG);
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(log_path)
-        .map_err(failed)?;
+    let log = disk::open_append(&directory.join(files::HOST_LOG)).map_err(failed)?;
     let mut command = Command::new(executable);
     command
         .arg("agent-host")
@@ -203,27 +192,6 @@ fn start_host(directory: &Path, plan: &LaunchPlan, executable: &Path) -> Result<
         .stderr(log);
     command.kill_on_drop(false).process_group(0);
     command.spawn().map_err(failed)
-}
-
-/// Creates a directory and its parents, for this user alone.
-pub fn private_directory(path: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Writes a file for this user alone, whole or not at all.
-pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::transcript;
-use crate::agent_host::regular;
+use crate::disk::regular;
 use crate::session::hex::hex;
 
 mod starts;

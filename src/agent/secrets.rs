@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use super::launch::{private_directory, write_private};
-use crate::agent_host::{Secret, regular};
+use crate::agent_host::Secret;
+use crate::disk::{create_private_dir, regular, write_private};
 use crate::session::id::Attempt;
 
 /// The secret of an attempt, which is made if there is none. It is on disk when this returns.
@@ -18,7 +18,7 @@ pub fn keep(file: &Path, attempt: Attempt) -> io::Result<Secret> {
     let secret = Secret::random();
     secrets.insert(attempt.0, secret.clone());
     if let Some(directory) = file.parent() {
-        private_directory(directory)?;
+        create_private_dir(directory)?;
     }
     write_private(file, &serde_json::to_vec(&secrets).map_err(io::Error::other)?)?;
     Ok(secret)

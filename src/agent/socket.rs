@@ -14,9 +14,9 @@ use awc::http::Uri;
 use awc::{BoxedSocket, ws};
 use tokio::net::UnixStream;
 
-use crate::agent_host::identity;
 use crate::agent_host::protocol::FRAME_BYTES_MAX;
 use crate::config::DAEMON_LOCK;
+use crate::disk::identity;
 
 /// How many folders an attempt's directory is below its state directory.
 const ATTEMPT_DEPTH: usize = 3;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::agent_host::regular;
+use crate::disk::regular;
 
 /// The variable of an agent's environment that says where it keeps its files.
 pub const CONFIGURATION: &str = "CLAUDE_CONFIG_DIR";

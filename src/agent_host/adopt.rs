@@ -18,12 +18,12 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::disk::{self, Stored};
 use super::mark::Mark;
 use super::proc;
 use super::process::{self, Living};
 use super::protocol::{AgentProcess, Exit, LaunchPlan, files};
 use super::{locks, log};
+use crate::disk;
 
 /// How long a child that was forked and has not yet become the agent is waited for.
 const EXEC_WAIT: Duration = Duration::from_secs(2);
@@ -51,20 +51,19 @@ pub(super) fn adopt_or_start(plan: &LaunchPlan) -> io::Result<Found> {
     let mark = plan.attempt_mark();
     let mut lock = locks::try_lock(Path::new(files::AGENT_LOCK))?;
     let agent = disk::read_json::<AgentProcess>(Path::new(files::AGENT));
-    if let Stored::Value(process) = agent
+    if let Ok(Some(process)) = agent
         && (lock.is_none() || mark.is_on(process.pid)?)
         && let Some(living) = Living::hold(process)?
     {
         return Ok(Found::Adopted(living));
     }
     let exit = disk::read_json::<Exit>(Path::new(files::EXIT));
-    let process = if let Stored::Value(process) = agent {
-        Some(process)
-    } else {
-        None
-    };
-    if !matches!((&agent, &exit), (Stored::Absent, Stored::Absent)) {
-        return Ok(gone(process, exit, lock.is_none()));
+    if !matches!((&agent, &exit), (Ok(None), Ok(None))) {
+        return Ok(gone(
+            agent.unwrap_or_default(),
+            exit.unwrap_or_default(),
+            lock.is_none(),
+        ));
     }
     if let Some(lock) = lock.take_if(|_| was_never_forked() && !has_owner(&plan.transcript_lock)) {
         return Ok(start(plan, &mark, lock));
@@ -75,8 +74,8 @@ pub(super) fn adopt_or_start(plan: &LaunchPlan) -> io::Result<Found> {
     }
     match lock {
         Some(lock) if spool_is_empty() => Ok(start(plan, &mark, lock)),
-        Some(_) => Ok(gone(None, Stored::Absent, false)),
-        None => Ok(gone(None, Stored::Absent, true)),
+        Some(_) => Ok(gone(None, None, false)),
+        None => Ok(gone(None, None, true)),
     }
 }
 
@@ -97,14 +96,11 @@ fn start(plan: &LaunchPlan, mark: &Mark, lock: File) -> Found {
 }
 
 /// An exit that nobody has written down is unknown, and from now on stays so.
-fn gone(process: Option<AgentProcess>, exit: Stored<Exit>, lock_is_held: bool) -> Found {
-    let exit = match exit {
-        Stored::Value(exit) => exit,
-        Stored::Absent | Stored::Unreadable => {
-            process::record_exit(&Exit::Unknown);
-            Exit::Unknown
-        }
-    };
+fn gone(process: Option<AgentProcess>, exit: Option<Exit>, lock_is_held: bool) -> Found {
+    let exit = exit.unwrap_or_else(|| {
+        process::record_exit(&Exit::Unknown);
+        Exit::Unknown
+    });
     Found::Gone {
         process,
         exit,

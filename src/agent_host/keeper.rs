@@ -23,7 +23,8 @@ use super::process;
 use super::protocol::{AgentProcess, Exit, FromHost, LaunchPlan, PROTOCOL_VERSION, files};
 use super::reserve::Reserve;
 use super::stdin::Stdin;
-use super::{disk, leftovers, log};
+use super::{leftovers, log};
+use crate::disk;
 
 /// How often the socket file and the spool's reserve are looked at.
 const ROUND: Duration = Duration::from_secs(30);

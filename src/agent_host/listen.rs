@@ -11,11 +11,12 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use actix_web_actors::ws;
 
+use super::log;
 use super::messages::KeeperAddress;
 use super::protocol::FRAME_BYTES_MAX;
 use super::socket::Link;
 use super::tail::Tail;
-use super::{disk, log};
+use crate::disk;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 16;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use super::disk;
+use crate::disk;
 
 /// Takes a lock, or answers `None` when somebody holds it.
 pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {

@@ -42,7 +42,6 @@
 
 mod adopt;
 pub mod cgroup;
-mod disk;
 mod keeper;
 mod leftovers;
 mod listen;
@@ -55,7 +54,6 @@ mod proc;
 mod process;
 mod program;
 pub mod protocol;
-pub mod regular;
 mod reserve;
 mod socket;
 mod stdin;
@@ -72,9 +70,8 @@ use rustix::process::{Resource, Rlimit, Signal as ProcessSignal, getrlimit, setr
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::disk;
 use crate::session::id::{Attempt, SessionId};
-use disk::Stored;
-pub(crate) use disk::{identity, tail};
 use keeper::Keeper;
 use listen::Door;
 pub(crate) use listen::SocketFile;
@@ -148,7 +145,7 @@ fn run(args: impl Iterator<Item = OsString>) -> Result<(), HostError> {
     let Some(_lock) = locks::try_lock(Path::new(files::HOST_LOCK)).map_err(HostError::Lock)? else {
         return Ok(());
     };
-    let Stored::Value(plan) = disk::read_json::<LaunchPlan>(Path::new(files::LAUNCH)) else {
+    let Ok(Some(plan)) = disk::read_json::<LaunchPlan>(Path::new(files::LAUNCH)) else {
         return Err(HostError::NoPlan);
     };
     if (plan.session, plan.attempt) != (session, attempt) {

@@ -19,7 +19,8 @@ use super::mark::Mark;
 use super::place::{self, Place};
 use super::program::{self, Program};
 use super::protocol::{ATTEMPT_MARK, AgentProcess, Exit, LaunchPlan, files};
-use super::{cgroup, disk, locks, log, proc};
+use super::{cgroup, locks, log, proc};
+use crate::disk;
 
 /// Stack of the thread that waits for the agent's end, which does next to nothing.
 const WATCH_STACK_BYTES: usize = 128 * 1024;
@@ -161,14 +162,14 @@ pub(super) fn exit_of(status: ExitStatus) -> Exit {
 
 /// Writes down how the agent ended; the host goes on even if that fails, since it still knows.
 pub(super) fn record_exit(exit: &Exit) {
-    if let Err(error) = disk::write_json(Path::new(files::EXIT), exit) {
+    if let Err(error) = disk::write_json_unsynced(Path::new(files::EXIT), exit) {
         log(format_args!("cannot write {}: {error}", files::EXIT));
     }
 }
 
 /// Writes down which process the agent is; should that fail, a later host finds it by its mark.
 pub(super) fn record_agent(process: &AgentProcess) {
-    if let Err(error) = disk::write_json(Path::new(files::AGENT), process) {
+    if let Err(error) = disk::write_json_unsynced(Path::new(files::AGENT), process) {
         log(format_args!("cannot write {}: {error}", files::AGENT));
     }
 }

@@ -68,7 +68,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("spool");
         fs::write(&path, "line\n").unwrap();
-        let spool = crate::agent_host::disk::open_spool(&path).unwrap();
+        let spool = crate::disk::open_spool(&path).unwrap();
         let mut reserve = Reserve::of(Arc::new(spool), 1 << 20);
         reserve.renew().unwrap();
         let metadata = fs::metadata(&path).unwrap();

@@ -79,7 +79,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("spool");
         std::fs::write(&path, text).unwrap();
-        Tail::of(Arc::new(crate::agent_host::disk::open_spool(&path).unwrap()))
+        Tail::of(Arc::new(crate::disk::open_spool(&path).unwrap()))
     }
 
     #[test]

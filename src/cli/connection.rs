@@ -14,8 +14,8 @@ use serde::Deserialize;
 use super::exit::Failure;
 use super::mark::is_inside_agent;
 use super::way::{Way, is_accepted_at, listener_at};
-use crate::agent_host::regular;
 use crate::config::{DAEMON_LOCK, Environment, Paths, Settings, Sources, is_daemon_socket};
+use crate::disk::regular;
 
 /// The variables that name a daemon elsewhere, and a token for it.
 const URL_VARIABLE: &str = "CC_EXECUTOR_URL";

@@ -1,9 +1,9 @@
 //! Starting the daemon in the background.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::client::Client;
 use super::exit::Failure;
 use super::mark::is_inside_agent;
 use super::screen::eprint;
-use crate::agent_host::regular;
+use crate::disk::{create_private_dir, regular};
 
 /// How long the daemon may take to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -80,7 +80,7 @@ pub(crate) async fn find_or_start_with(
 
 fn start(state_dir: &Path, arguments: &[String], environment: &DaemonEnvironment, log: &Path) -> io::Result<Child> {
     let logs = log.parent().unwrap_or(state_dir);
-    DirBuilder::new().recursive(true).mode(0o700).create(logs)?;
+    create_private_dir(logs)?;
     let opened = regular::open_by(OpenOptions::new().create(true).append(true).mode(0o600), log);
     let log = opened.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", log.display())))?;
     let mut command = daemon_command(state_dir, arguments, log)?;

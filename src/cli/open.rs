@@ -15,7 +15,7 @@ use super::exit::{Exit, Failure};
 use super::launch::find_or_start;
 use super::screen::{eprint, print};
 use super::sessions::print_object;
-use crate::agent::launch::write_private;
+use crate::disk::write_private;
 
 /// What stands for the address in `$BROWSER`.
 const PLACE: &str = "%s";

@@ -5,11 +5,11 @@
 //! removed, however the command came to its end.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,6 +25,7 @@ use super::client::Client;
 use super::exit::Failure;
 use super::launch::{last_words, program};
 use crate::agent_host;
+use crate::disk;
 
 /// Marks every process of a sandbox; the value is its folder.
 const MARK: &str = "CC_EXECUTOR_SANDBOX";
@@ -204,11 +205,7 @@ impl Sandbox {
     }
 
     fn spawn(&self) -> io::Result<Child> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(self.log())?;
+        let log = disk::open_append(&self.log())?;
         let mut command = Command::new(program()?);
         command
             .args(["serve", "--port", "0", "--config"])

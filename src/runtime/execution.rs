@@ -25,9 +25,9 @@ use super::outside::Outside;
 use super::settings::RuntimeSettings;
 use super::spools::{Spools, Watching};
 use super::supervisor::Supervisor;
-use crate::agent::launch;
 use crate::agent_host::protocol::{LaunchPlan, files};
 use crate::attempt::{Assignment, Attempt, Command, Input, Look, Moment, Report, Timer};
+use crate::disk;
 use crate::session::id::SessionId;
 use crate::session::journal::{Entry, Text};
 use crate::session::opening::Groundwork;
@@ -212,7 +212,7 @@ impl Execution {
     /// Keeps a text where the agent can read it.
     fn keep_in_file(&mut self, uuid: Uuid, text: &str, refusal: Option<String>, ctx: &mut Context<Self>) {
         let path = self.directory().join(format!("input-{uuid}.txt"));
-        let written = launch::write_private(&path, text.as_bytes());
+        let written = disk::write_private(&path, text.as_bytes());
         let result = written.map(|()| path).map_err(|error| error.to_string());
         self.step(Input::InFile { uuid, refusal, result }, ctx);
     }

@@ -17,8 +17,8 @@ use std::process::Stdio;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use crate::agent::launch::private_directory;
-use crate::agent_host::regular;
+use crate::disk::create_private_dir;
+use crate::disk::regular;
 use crate::session::checkpoint::GitState;
 
 /// The longest file of references that is read, in bytes.
@@ -127,8 +127,8 @@ fn command(repository: &Repository, place: &Path) -> Command {
 fn lay_out(repository: &Repository, commit: &str, place: &Path) -> io::Result<()> {
     // A session that was removed meanwhile gets no directory again.
     fs::metadata(place.parent().unwrap_or(place))?;
-    private_directory(&place.join("info"))?;
-    private_directory(&place.join("refs"))?;
+    create_private_dir(&place.join("info"))?;
+    create_private_dir(&place.join("refs"))?;
     write(&place.join("HEAD"), format!("{commit}\n").as_bytes())?;
     write(&place.join("info/attributes"), ATTRIBUTES.as_bytes())?;
     write(&place.join("config"), configuration(repository, commit).as_bytes())?;

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::handle::CallError;
 use super::settings::RuntimeSettings;
-use crate::agent::launch::{LaunchError, private_directory, read_json, write_private};
+use crate::agent::launch::{LaunchError, read_json};
 use crate::agent_host::place::Place;
+use crate::disk::{create_private_dir, write_private};
 use crate::session::id::SessionId;
 use crate::session::request::Request;
 
@@ -28,7 +29,7 @@ pub(super) fn of(
 
 /// Keeps the directories of a session for all of its attempts.
 pub(super) fn keep(settings: &RuntimeSettings, id: SessionId, places: &[Place]) -> io::Result<()> {
-    private_directory(&settings.session_directory(id))?;
+    create_private_dir(&settings.session_directory(id))?;
     let json = serde_json::to_vec(places).map_err(io::Error::other)?;
     write_private(&settings.places_file(id), &json)
 }

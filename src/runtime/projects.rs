@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::settings::RuntimeSettings;
-use crate::agent::launch::write_private;
 use crate::agent::project;
-use crate::agent_host::regular;
+use crate::disk::regular;
+use crate::disk::write_private;
 use crate::session::asked::Asked;
 use crate::session::request::{PermissionMode, Request};
 use crate::session::summary::Summary;

@@ -8,24 +8,31 @@ use super::shape::before_tests;
 /// Each module with what it may import. `main.rs` and `lib.rs` put them together and are free.
 ///
 /// `cli → daemon → web → runtime → attempt → agent, store → agent_host → session`: a layer may skip down, never up.
-/// Settings and telemetry serve every layer down to `agent` and `store`. The simulator stands for a foreign program.
-const LAYERS: [(&str, &str); 12] = [
+/// Settings and telemetry serve every layer down to `agent` and `store`, `disk` every layer that does I/O. The simulator stands for a foreign program.
+const LAYERS: [(&str, &str); 13] = [
     (
         "cli",
-        "daemon web runtime attempt agent store config telemetry agent_host session simulator",
+        "daemon web runtime attempt agent store config telemetry agent_host disk session simulator",
     ),
     (
         "daemon",
-        "web runtime attempt agent store config telemetry agent_host session",
+        "web runtime attempt agent store config telemetry agent_host disk session",
     ),
-    ("web", "runtime attempt agent store config telemetry agent_host session"),
-    ("runtime", "attempt agent store config telemetry agent_host session"),
+    (
+        "web",
+        "runtime attempt agent store config telemetry agent_host disk session",
+    ),
+    (
+        "runtime",
+        "attempt agent store config telemetry agent_host disk session",
+    ),
     ("attempt", "agent store agent_host session"),
-    ("agent", "config telemetry agent_host session"),
-    ("store", "config telemetry agent_host session"),
+    ("agent", "config telemetry agent_host disk session"),
+    ("store", "config telemetry agent_host disk session"),
     ("telemetry", "config session"),
     ("config", "session"),
-    ("agent_host", "session"),
+    ("agent_host", "disk session"),
+    ("disk", ""),
     ("session", ""),
     ("simulator", ""),
 ];

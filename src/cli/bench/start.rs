@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{Figure, Goal, create, ms, private_mib, quantile};
 use crate::cli::exit::Failure;
 use crate::cli::sandbox::{Agent, Sandbox};
+use crate::disk::create_private_dir;
 use crate::runtime::Publisher;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::{AttemptEnd, AttemptStart, Created, Entry, Said, SessionEnd};
@@ -82,9 +83,7 @@ fn is_host(pid: u32) -> bool {
 
 /// Writes past sessions with so many messages each into the journal of a daemon that does not run; gives the last.
 pub(super) async fn fill(sandbox: &Sandbox, sessions: u64, messages: usize) -> Result<SessionId, Failure> {
-    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
-        .recursive(true)
-        .create(sandbox.state())?;
+    create_private_dir(&sandbox.state())?;
     let journal = sandbox.state().join("journal.sqlite3");
     let store = SqliteStore::open(&journal, Arc::new(Publisher::default())).map_err(failed)?;
     let mut waiting = Vec::new();

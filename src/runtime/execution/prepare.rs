@@ -14,6 +14,7 @@ use crate::agent::transcript::{self, Seen};
 use crate::agent::wire::decode::TIMER_TOOLS;
 use crate::agent_host::protocol::LaunchPlan;
 use crate::agent_host::{self, Mark};
+use crate::disk;
 use crate::runtime::projects::{self, Look};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::spans::span_of;
@@ -139,7 +140,7 @@ pub(super) fn prepare(
         path: temporary.clone(),
         source,
     };
-    launch::private_directory(&temporary).map_err(failed)?;
+    disk::create_private_dir(&temporary).map_err(failed)?;
     let request = &*with_kept_files(settings, request, summary)?;
     check_project(settings, store, request, summary)?;
     let effective = terms::in_force(store, summary)?;

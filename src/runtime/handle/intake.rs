@@ -11,8 +11,8 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{CallError, EnvironmentBase, NewSession, directories};
 use crate::agent::environment::{self, Conversation, Remaining};
-use crate::agent::launch;
-use crate::agent_host::regular;
+
+use crate::disk::{self, regular};
 use crate::runtime::execution::{agent_environment, asked_environment, daemon_environment, given_environment};
 use crate::runtime::places;
 use crate::runtime::projects::Look;
@@ -255,8 +255,8 @@ fn unusable(error: impl fmt::Display) -> CallError {
 }
 
 fn keep(settings: &RuntimeSettings, id: SessionId, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    launch::private_directory(&settings.session_directory(id))?;
-    launch::write_private(path, bytes)
+    disk::create_private_dir(&settings.session_directory(id))?;
+    disk::write_private(path, bytes)
 }
 
 fn unwritten(settings: &RuntimeSettings, error: &io::Error) -> StoreError {

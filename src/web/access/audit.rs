@@ -19,7 +19,7 @@ use super::chain::{self, Chain, Last};
 use super::entry::{Entry, Outcome};
 use super::key::ServerKey;
 use super::refusals::{COUNTED, Refusals};
-use crate::agent_host::regular;
+use crate::disk::regular;
 use crate::runtime::Handle;
 
 /// The files, in their directory.

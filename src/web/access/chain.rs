@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::key::ServerKey;
-use crate::agent_host::regular;
+use crate::disk::regular;
 
 /// What a line is sealed for.
 const LINE: &str = "audit line";

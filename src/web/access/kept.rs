@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::agent::launch::write_private;
-use crate::agent_host::regular;
+use crate::disk::regular;
+use crate::disk::write_private;
 
 /// The list.
 pub(super) struct Kept<T> {

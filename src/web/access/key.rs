@@ -9,8 +9,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use crate::agent::launch::write_private;
-use crate::agent_host::regular;
+use crate::disk::regular;
+use crate::disk::write_private;
 use crate::session::hex::hex;
 
 /// Bytes of the key.

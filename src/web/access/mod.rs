@@ -55,8 +55,8 @@ use self::sign_ins::{Links, SignIns};
 use self::site::Site;
 use self::token::Fingerprint;
 pub use self::token::{Token, TokenError};
-use crate::agent::launch::private_directory;
 use crate::config::Settings;
+use crate::disk::create_private_dir;
 use crate::session::hex::hex;
 
 /// What the owner of this machine's token is called.
@@ -112,7 +112,7 @@ struct Inner {
 impl Access {
     /// Who knows `token` may do all, at this address; what outlives the daemon is kept in `directory`.
     pub fn open(token: &Token, address: SocketAddr, directory: &Path, settings: &Settings) -> io::Result<Self> {
-        private_directory(directory)?;
+        create_private_dir(directory)?;
         let site = Site::open(directory, address.port(), &settings.server)?;
         let (key, audit) = open_audit(directory, settings.access.audit_bytes_max)?;
         let settings = &settings.access;

@@ -9,9 +9,9 @@ use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 
 use super::origin::{check_origin, check_site, host_of, split_authority};
-use crate::agent::launch::write_private;
-use crate::agent_host::regular;
 use crate::config::{PageAddress, PageHost, ServerSettings};
+use crate::disk::regular;
+use crate::disk::write_private;
 use crate::session::hex::hex;
 use crate::web::error::Problem;
 

@@ -2,16 +2,16 @@
 //! fingerprint is kept. Whoever has one can act as its holder, so none is ever logged or compared byte by byte.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::agent_host::regular;
+use crate::disk::{regular, write_private};
 use crate::session::hex::hex;
 
 /// Hexadecimal digits of a token.
@@ -73,9 +73,7 @@ impl Token {
             source,
         };
         if !path.try_exists().map_err(unusable)? {
-            let new = path.with_extension("new");
-            write_private(&new, &Self::random().0).map_err(unusable)?;
-            fs::rename(&new, path).map_err(unusable)?;
+            write_private(path, format!("{}\n", Self::random().0).as_bytes()).map_err(unusable)?;
         }
         Self::read(path)
     }
@@ -139,18 +137,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")
     }
-}
-
-/// Writes a file that was private from its first moment on.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Err(_) | Ok(()) => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ mod line;
 use self::line::{Line, is_answer};
 use super::aside::undressed;
 use super::kept::{Bounds, Kept};
-use crate::agent_host::regular;
 use crate::config::McpSettings;
+use crate::disk::regular;
 
 /// Says what is left of a call whose answer the daemon did not live to give: messages, the answer last.
 pub type Continuation = dyn Fn(Interrupted) -> BoxStream<'static, ServerJsonRpcMessage> + Send + Sync;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::agent::launch::private_directory;
+use crate::disk::create_private_dir;
 
 /// How much may be kept.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ struct Growth {
 impl Kept {
     /// Opens a directory, which is made, and sweeps it.
     pub(super) fn open(directory: &Path, bounds: Bounds) -> io::Result<Self> {
-        private_directory(directory)?;
+        create_private_dir(directory)?;
         let kept = Self {
             directory: directory.to_owned(),
             bounds,

@@ -62,9 +62,9 @@ use self::subscriptions::Subscriptions;
 pub use self::tools::fuzz;
 use super::Faces;
 use super::access::audit::Audit;
-use crate::agent::launch::write_private;
-use crate::agent_host::regular;
 use crate::config::{McpSettings, PageAddress, Settings};
+use crate::disk::regular;
+use crate::disk::write_private;
 use crate::runtime::Handle;
 
 /// Threads of the runtime that MCP has to itself.

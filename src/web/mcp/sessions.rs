@@ -30,9 +30,9 @@ use super::events::{Events, Interrupted, SharedEvents};
 use super::kept::{Bounds, Kept};
 use super::outflow::unhurried;
 use super::signer;
-use crate::agent::launch::write_private;
-use crate::agent_host::regular;
 use crate::config::McpSettings;
+use crate::disk::regular;
+use crate::disk::write_private;
 use crate::web::access::Signer;
 
 type Transport = Dressing<<LocalSessionManager as SessionManager>::Transport>;
