@@ -119,15 +119,21 @@ fn imports_run_one_way() {
 }
 
 /// Folders without circles of imports. A folder joins them when its last circle is gone.
-const WITHOUT_CIRCLES: [&str; 15] = [
+const WITHOUT_CIRCLES: [&str; 21] = [
     "src/agent",
     "src/agent/wire",
     "src/agent/wire/decode",
     "src/agent_host",
+    "src/attempt",
     "src/cli",
     "src/cli/bench",
     "src/config",
     "src/daemon",
+    "src/runtime",
+    "src/runtime/execution",
+    "src/runtime/feed",
+    "src/runtime/handle",
+    "src/runtime/supervisor",
     "src/store",
     "src/store/contract",
     "src/store/sqlite",

@@ -6,32 +6,27 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use actix::io::SinkWrite;
 use actix::prelude::*;
 use actix_codec::Framed;
 use awc::{BoxedSocket, ws};
 use futures_util::stream::SplitSink;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::guard::Guard;
-use super::feed::Feeds;
-use super::messages::{AgentFound, AgentUp, AttemptOver, Deliver, IsAwaited, Stop, StoreLost};
-use super::metrics::Metrics;
+use super::context::RuntimeContext;
+use super::messages::{AttemptEvent, IsAwaited, JournalGrew, OfAttempt, Stop};
 use super::outside::Outside;
-use super::settings::RuntimeSettings;
-use super::spools::{Spools, Watching};
-use super::supervisor::Supervisor;
+use super::spools::Watching;
 use crate::agent_host::protocol::{LaunchPlan, files};
 use crate::attempt::{Assignment, Attempt, Command, Input, Look, Moment, Report, Timer};
 use crate::disk;
 use crate::session::id::SessionId;
 use crate::session::journal::{Entry, Text};
 use crate::session::opening::Groundwork;
-use crate::store::{Append, Commit, Span, Store, StoreError, on_disk};
+use crate::store::{Append, Commit, Span, StoreError, on_disk};
 
 mod git;
 mod guard;
@@ -42,30 +37,23 @@ pub(super) use self::git::AT_GIT_MAX;
 pub(super) use self::link::CONNECTING_MAX;
 pub(super) use self::prepare::{agent_environment, asked_environment, daemon_environment, given_environment};
 
-/// What every execution works with.
-#[derive(Clone)]
-pub(super) struct Surroundings {
-    pub settings: Arc<RuntimeSettings>,
-    pub store: Arc<dyn Store>,
-    pub feeds: Arc<Feeds>,
-    pub metrics: Arc<Metrics>,
-    pub spools: Arc<Spools>,
-    /// How many executions may be connecting at once: a daemon that comes back to a thousand agents stays responsive.
-    pub connecting: Arc<Semaphore>,
-    /// How many executions may be looking at git repositories at once, each with a process of git's.
-    pub at_git: Arc<Semaphore>,
-    pub outside: Outside,
-}
-
 /// The writing half of the websocket.
 type HostSink = SinkWrite<ws::Message, SplitSink<Framed<BoxedSocket, ws::Codec>, ws::Message>>;
+
+/// Where an execution reports to.
+pub(super) struct Recipients {
+    /// What happens to the attempt.
+    pub events: Recipient<OfAttempt>,
+    /// Calls of the agent that wait for other sessions.
+    pub awaited: Recipient<IsAwaited>,
+}
 
 /// The actor of one live attempt.
 pub(super) struct Execution {
     task: Assignment,
     attempt: Attempt,
-    surroundings: Surroundings,
-    supervisor: Addr<Supervisor>,
+    context: RuntimeContext,
+    recipients: Recipients,
     /// Reports the end of this actor, however it comes.
     guard: Guard,
     /// When the attempt was taken up.
@@ -82,20 +70,20 @@ pub(super) struct Execution {
 }
 
 impl Execution {
-    pub(super) fn new(task: Assignment, surroundings: Surroundings, supervisor: Addr<Supervisor>) -> Self {
+    pub(super) fn new(task: Assignment, context: RuntimeContext, recipients: Recipients) -> Self {
         let guard = Guard {
             session: task.session_id,
             attempt: task.attempt,
-            supervisor: supervisor.clone(),
+            supervisor: recipients.events.clone(),
             with_daemon: false,
         };
         let began = Instant::now();
-        let now = moment(&surroundings.outside, began);
+        let now = moment(&context.outside, began);
         Self {
-            attempt: Attempt::new(task.clone(), surroundings.settings.of_attempts(), now),
+            attempt: Attempt::new(task.clone(), context.settings.of_attempts(), now),
             task,
-            surroundings,
-            supervisor,
+            context,
+            recipients,
             guard,
             began,
             timers: BTreeMap::new(),
@@ -108,13 +96,13 @@ impl Execution {
     }
 
     fn directory(&self) -> PathBuf {
-        let settings = &self.surroundings.settings;
+        let settings = &self.context.settings;
         settings.attempt_directory(self.task.session_id, self.task.attempt)
     }
 
     /// Lets the attempt hear of this, and does what it asks for.
     fn step(&mut self, input: Input<'_>, ctx: &mut Context<Self>) {
-        let now = moment(&self.surroundings.outside, self.began);
+        let now = moment(&self.context.outside, self.began);
         for command in self.attempt.step(input, now) {
             self.carry_out(command, ctx);
         }
@@ -130,9 +118,9 @@ impl Execution {
             Command::KeepInFile { uuid, text, refusal } => self.keep_in_file(uuid, &text, refusal, ctx),
             Command::Show { head, delta } => {
                 let (session, attempt) = (self.task.session_id, self.task.attempt);
-                let now = self.surroundings.outside.clock.now();
-                self.surroundings.metrics.first_sign(session, now);
-                self.surroundings.feeds.delta(session, head, attempt, &delta);
+                let now = self.context.outside.clock.now();
+                self.context.metrics.first_sign(session, now);
+                self.context.feeds.delta(session, head, attempt, &delta);
             }
             Command::Arm(timer, after) => {
                 let handle = ctx.run_later(after, move |act, ctx| act.tick(timer, ctx));
@@ -150,13 +138,13 @@ impl Execution {
             Command::AskAwaited(awaited) => self.ask_awaited(awaited, ctx),
             Command::EndEverything => {
                 let (session, attempt) = (self.task.session_id, self.task.attempt);
-                let ending = self.surroundings.outside.hosts.end_everything(session, attempt);
+                let ending = self.context.outside.hosts.end_everything(session, attempt);
                 let ending = ending.into_actor(self);
                 ctx.spawn(ending.map(|ended, act, ctx| act.step(Input::Ended(ended), ctx)));
             }
             Command::KillHosts => {
                 let (session, attempt) = (self.task.session_id, self.task.attempt);
-                let killing = self.surroundings.outside.hosts.kill_hosts(session, attempt);
+                let killing = self.context.outside.hosts.kill_hosts(session, attempt);
                 ctx.spawn(killing.into_actor(self));
             }
             Command::Report(report) => self.report(report),
@@ -181,10 +169,10 @@ impl Execution {
             session_id: self.task.session_id,
             attempt: self.task.attempt,
             span,
-            at: self.surroundings.outside.clock.now(),
+            at: self.context.outside.clock.now(),
             entries,
         };
-        let acknowledgement = on_disk(self.surroundings.store.append(append)).into_actor(self);
+        let acknowledgement = on_disk(self.context.store.append(append)).into_actor(self);
         ctx.spawn(acknowledgement.map(|result, act, ctx| act.acknowledged(result, ctx)));
     }
 
@@ -204,7 +192,7 @@ impl Execution {
         let is_ghost = matches!(error, StoreError::WrongAttempt { .. } | StoreError::WrongOffset { .. });
         if !is_ghost {
             self.guard.with_daemon = true;
-            self.supervisor.do_send(StoreLost(error));
+            self.tell_supervisor(AttemptEvent::StoreLost(error));
         }
         ctx.stop();
     }
@@ -219,7 +207,7 @@ impl Execution {
 
     fn look_for_life(&mut self, look: Look, ctx: &mut Context<Self>) {
         let (session, attempt) = (self.task.session_id, self.task.attempt);
-        let looking = self.surroundings.outside.hosts.is_anything_alive(session, attempt);
+        let looking = self.context.outside.hosts.is_anything_alive(session, attempt);
         ctx.spawn(
             looking
                 .into_actor(self)
@@ -229,7 +217,7 @@ impl Execution {
 
     fn ask_awaited(&mut self, awaited: Vec<Option<SessionId>>, ctx: &mut Context<Self>) {
         let by = self.task.session_id;
-        let asked = self.supervisor.send(IsAwaited { by, awaited });
+        let asked = self.recipients.awaited.send(IsAwaited { by, awaited });
         ctx.spawn(asked.into_actor(self).map(|answer, act, ctx| {
             // Without an answer the daemon is on its way down.
             act.step(Input::Awaited(answer.unwrap_or(true)), ctx);
@@ -237,22 +225,27 @@ impl Execution {
     }
 
     fn report(&self, report: Report) {
-        let (session, attempt) = (self.task.session_id, self.task.attempt);
-        match report {
-            Report::Up => self.supervisor.do_send(AgentUp { session, attempt }),
-            Report::Over(end) => self.supervisor.do_send(AttemptOver { session, attempt, end }),
+        self.tell_supervisor(match report {
+            Report::Up => AttemptEvent::AgentUp,
+            Report::Over(end) => AttemptEvent::Over(end),
             Report::Found { has_ended, heard } => {
                 // One that has ended unseen lived at least until it was heard of last, or has written last.
                 let spool = self.directory().join(files::SPOOL);
                 let written = std::fs::metadata(spool).and_then(|spool| spool.modified()).ok();
                 let written = written.and_then(|at| jiff::Timestamp::try_from(at).ok());
-                self.supervisor.do_send(AgentFound {
-                    session,
-                    attempt,
-                    ended_after: has_ended.then(|| written.map_or(heard, |written| written.max(heard))),
-                });
+                let ended_after = has_ended.then(|| written.map_or(heard, |written| written.max(heard)));
+                AttemptEvent::AgentFound { ended_after }
             }
-        }
+        });
+    }
+
+    fn tell_supervisor(&self, event: AttemptEvent) {
+        let (session, attempt) = (self.task.session_id, self.task.attempt);
+        self.recipients.events.do_send(OfAttempt {
+            session,
+            attempt,
+            event,
+        });
     }
 }
 
@@ -280,10 +273,10 @@ impl Handler<Stop> for Execution {
     }
 }
 
-impl Handler<Deliver> for Execution {
+impl Handler<JournalGrew> for Execution {
     type Result = ();
 
-    fn handle(&mut self, Deliver(summary): Deliver, ctx: &mut Self::Context) {
+    fn handle(&mut self, JournalGrew(summary): JournalGrew, ctx: &mut Self::Context) {
         self.step(Input::Journal(summary), ctx);
     }
 }

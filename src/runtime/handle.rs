@@ -1,30 +1,24 @@
 //! The only door into the runtime: cheap to clone, callable from any thread and any tokio runtime.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::Addr;
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use self::intake::Asker;
-use super::execution::Surroundings;
+use super::context::RuntimeContext;
 use super::feed::{Feeds, Reader};
 use super::messages::{Create, Get, Heard, List};
 use super::metrics::Metrics;
+use super::new_session::NewSession;
 use super::projects;
+use super::refusal::CallError;
 use super::registry::Registry;
 use super::settings::RuntimeSettings;
 use super::supervisor::{ReplyReceiver, Supervisor, reply_channel};
-use crate::session::id::{QuestionId, Seq, SessionId};
-use crate::session::kin::Excess;
-use crate::session::limits::BudgetSpent;
-use crate::session::question::AnswerMismatch;
-use crate::session::request::{Claim, InvalidRequest, Request};
-use crate::session::shown::Shown;
-use crate::session::state::Denied;
+use crate::session::id::{Seq, SessionId};
+use crate::session::request::Claim;
 use crate::session::summary::{Summary, WaitingFor};
 use crate::store::{Filter, Health, Store, StoreError, Stored};
 
@@ -39,180 +33,8 @@ mod steering;
 mod trust;
 
 pub use self::conversations::{Fork, Going, Handover};
-pub use self::kin::{Agent, NotServed};
+pub use self::kin::Agent;
 pub use self::removal::{Gone, Sweep, SweepOf, Swept};
-
-/// Why a call was not carried out. A face adds what to do, where that depends on the face.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum CallError {
-    /// No session has this id or name, or digits that mean it.
-    #[error("there is no session {0}")]
-    NoSuchSession(String),
-    /// Several sessions' ids end in this.
-    #[error("{typed} means {count} sessions: give more digits")]
-    AmbiguousId {
-        /// What was typed.
-        typed: String,
-        /// How many it means.
-        count: usize,
-    },
-    /// Several sessions have this name, and it is not one of them alone that is live.
-    #[error(
-        "several sessions are called {name:?}: give the id of the one you mean, {}",
-        meant::listed(candidates)
-    )]
-    AmbiguousName {
-        /// What was typed.
-        name: String,
-        /// Which they are and the state of each, those that are live first; the others may be more.
-        candidates: Vec<(SessionId, Shown)>,
-    },
-    /// The session asked no such question.
-    #[error("the session has no open question {0}")]
-    NoSuchQuestion(QuestionId),
-    /// Somebody was quicker.
-    #[error("question {0} is already answered")]
-    AlreadyAnswered(QuestionId),
-    /// Nobody is told an answer any more.
-    #[error("the session is being ended: its questions are not answered any more")]
-    BeingEnded,
-    /// The answer does not fit.
-    #[error(transparent)]
-    AnswerMismatch(#[from] AnswerMismatch),
-    /// The request is not acceptable.
-    #[error(transparent)]
-    InvalidRequest(#[from] InvalidRequest),
-    /// The directory does not exist or is none.
-    #[error("cannot run in {path}: {why}")]
-    BadDirectory {
-        /// The directory.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The settings keep sessions out of the directory.
-    #[error("no session may work in {path}: `access.allowed_directories` allows {allowed}")]
-    DirectoryNotAllowed {
-        /// The directory.
-        path: String,
-        /// Where sessions may work.
-        allowed: String,
-    },
-    /// The session has no such checkpoint.
-    #[error("the session has no checkpoint {0}")]
-    NoSuchCheckpoint(Seq),
-    /// There is no conversation to go on with.
-    #[error("{0}")]
-    NoConversation(String),
-    /// Another session works in this conversation.
-    #[error("conversation {agent_session_id} belongs to the live session {}", owner.short())]
-    Owned {
-        /// The agent's own id of the conversation.
-        agent_session_id: Uuid,
-        /// Whose it is.
-        owner: SessionId,
-    },
-    /// The caller's key was used before, with another call.
-    #[error("the key {key:?} was used for session {}, which was asked for in other words: use a new key", owner.short())]
-    KeyMismatch {
-        /// The key.
-        key: String,
-        /// The session of that call.
-        owner: SessionId,
-    },
-    /// An agent calls that is not served.
-    #[error(transparent)]
-    NotServed(#[from] NotServed),
-    /// An agent asks for more than its own session has.
-    #[error(transparent)]
-    Excess(#[from] Excess),
-    /// The session's state does not allow it.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// The session has no money left to go on with.
-    #[error(transparent)]
-    BudgetSpent(#[from] BudgetSpent),
-    /// What belongs to the session is still in use.
-    #[error("something of session {} still runs ({} is held): end it first, or try again in a moment", session.short(), lock.display())]
-    InUse {
-        /// The session.
-        session: SessionId,
-        /// The lock that something holds.
-        lock: PathBuf,
-    },
-    /// The output of its last agent is only in its spool.
-    #[error("not all output of session {} is in its journal", .0.short())]
-    NotJournalled(SessionId),
-    /// Its files cannot be looked at or removed.
-    #[error("the files of session {} cannot be removed: {why}", session.short())]
-    FilesUnusable {
-        /// The session.
-        session: SessionId,
-        /// Why not.
-        why: String,
-    },
-    /// The session is removed, and its files are not.
-    #[error("session {} is removed, but not all of its files ({why}): the rest is in {}", session.short(), directory.display())]
-    FilesStay {
-        /// The session.
-        session: SessionId,
-        /// Where they are.
-        directory: PathBuf,
-        /// Why they could not be removed.
-        why: String,
-    },
-    /// Too many sessions wait already.
-    #[error("{0} sessions wait already: let some finish, or raise `limits.queued_sessions_max`")]
-    QueueFull(usize),
-    /// What was asked waits for room on the disk.
-    #[error(
-        "this is not recorded yet, and takes effect by itself when the disk has room; if the daemon stops before that, ask \
-         again: {0}"
-    )]
-    Delayed(StoreError),
-    /// An earlier answer to the question waits for room on the disk.
-    #[error(
-        "question {0} has an answer that is not recorded yet, and which takes effect by itself when the disk has room; if \
-         the daemon stops before that, answer again: {1}"
-    )]
-    AnswerDelayed(QuestionId, StoreError),
-    /// The store refused or failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Its journal says that it goes on, and it was not taken up when the daemon started.
-    #[error("the beginning of session {}'s journal cannot be read, so it is left alone", .0.short())]
-    LeftAlone(SessionId),
-    /// The daemon is going down.
-    #[error("the daemon is stopping: try again when it is back")]
-    Stopping,
-}
-
-/// A request with what must not be journalled.
-#[derive(Clone, Debug)]
-pub struct NewSession {
-    /// What is asked for.
-    pub request: Request,
-    /// Variables for the agent; without them it gets the daemon's environment. Values are kept in a 0600 file of the
-    /// session.
-    pub env: Option<BTreeMap<String, String>>,
-    /// The environment that `env` is added to.
-    pub base: EnvironmentBase,
-    /// Who asks, in words for a person: `cli`, `rest`, …
-    pub by: String,
-    /// The caller's key, under which there may be one session only.
-    pub claim: Option<Claim>,
-    /// The session whose agent asks, where one does: the new one gets no more than that has.
-    pub asker: Option<SessionId>,
-}
-
-/// The environment that the variables of a request are added to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnvironmentBase {
-    /// The daemon's environment, as it is when the request is accepted.
-    Daemon,
-    /// Nothing: the variables are the whole environment.
-    Nothing,
-}
 
 /// The door.
 #[derive(Clone)]
@@ -228,14 +50,14 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(surroundings: Surroundings, supervisor: Addr<Supervisor>, registry: Addr<Registry>) -> Self {
-        let Surroundings {
+    pub(super) fn new(context: RuntimeContext, supervisor: Addr<Supervisor>, registry: Addr<Registry>) -> Self {
+        let RuntimeContext {
             settings,
             store,
             feeds,
             metrics,
             ..
-        } = surroundings;
+        } = context;
         Self {
             settings,
             store,

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::handle::{CallError, NewSession};
+use super::new_session::NewSession;
+use super::refusal::CallError;
 use crate::session::effective::Effective;
 use crate::session::id::{Attempt, QuestionId, Seq, SessionId};
 use crate::session::journal::AttemptEnd;
@@ -115,45 +116,32 @@ pub(super) struct AnswerQuestion {
 #[rtype(result = "()")]
 pub(super) struct Committed(pub Arc<Summary>);
 
-/// To the supervisor: the agent of this attempt has said its first word.
+/// To the supervisor, by an execution: something has happened to its attempt.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct AgentUp {
+pub(super) struct OfAttempt {
     pub session: SessionId,
     pub attempt: Attempt,
+    pub event: AttemptEvent,
 }
 
-/// To the supervisor: how things stand with the agent of this attempt is known; one that has ended has last given a sign
-/// of life then.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct AgentFound {
-    pub session: SessionId,
-    pub attempt: Attempt,
-    pub ended_after: Option<Timestamp>,
-}
-
-/// To the supervisor: the attempt is over; the agent and what it left behind are gone, and all it wrote is journalled.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct AttemptOver {
-    pub session: SessionId,
-    pub attempt: Attempt,
-    pub end: AttemptEnd,
-}
-
-/// To the supervisor: the execution of this attempt is gone, for whatever reason; sent when it is dropped.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct ExecutionGone {
-    pub session: SessionId,
-    pub attempt: Attempt,
-    pub how: Gone,
+/// Something that happens to an attempt.
+pub(super) enum AttemptEvent {
+    /// The agent has said its first word.
+    AgentUp,
+    /// It is known how things stand with the agent; one that has ended has last given a sign of life at this time.
+    AgentFound { ended_after: Option<Timestamp> },
+    /// The agent and what it left behind are gone, and all it wrote is journalled.
+    Over(AttemptEnd),
+    /// The execution is gone, for whatever reason; sent when it is dropped.
+    ExecutionGone(Departure),
+    /// The store failed, and nothing can be promised any more.
+    StoreLost(StoreError),
 }
 
 /// How an execution went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gone {
+pub(super) enum Departure {
     /// Its work is done, or the journal took it for a ghost; the session's state tells which.
     Stopped,
     /// By a panic.
@@ -161,11 +149,6 @@ pub(super) enum Gone {
     /// With the daemon, or because only another daemon can do its work.
     WithDaemon,
 }
-
-/// To the supervisor: the store failed, and nothing can be promised any more.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct StoreLost(pub StoreError);
 
 /// To the supervisor, by the store's writer: what these sessions had to write has waited for room on the disk.
 #[derive(Message)]
@@ -187,15 +170,10 @@ pub(super) struct LookAtClocks;
 #[rtype(result = "()")]
 pub(super) struct Stop;
 
-/// To an execution: an answer is on disk, as this summary says; give it to the agent.
+/// To an execution: somebody else has written to the journal, which now stands as in this summary.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Deliver(pub Arc<Summary>);
-
-/// To an execution: its agent has written.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct SpoolGrew;
+pub(super) struct JournalGrew(pub Arc<Summary>);
 
 /// To the registry: all sessions it holds, newest first.
 #[derive(Message)]

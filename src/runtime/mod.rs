@@ -10,7 +10,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::{Semaphore, mpsc};
 
-use self::execution::{AT_GIT_MAX, CONNECTING_MAX, Surroundings};
+use self::context::RuntimeContext;
+use self::execution::{AT_GIT_MAX, CONNECTING_MAX};
 use self::feed::Feeds;
 use self::messages::{Committed, Forget, HeldUp, Recover};
 use self::metrics::Metrics;
@@ -29,15 +30,18 @@ pub mod handle;
 pub mod settings;
 pub mod traces;
 
+mod context;
 mod execution;
 mod family;
 mod files;
 mod git;
 mod messages;
 mod metrics;
+mod new_session;
 mod outside;
 mod places;
 mod projects;
+mod refusal;
 mod registry;
 mod spans;
 mod spools;
@@ -47,6 +51,8 @@ mod terms;
 mod tests;
 
 pub use self::handle::Handle;
+pub use self::new_session::{EnvironmentBase, NewSession};
+pub use self::refusal::{CallError, NotServed};
 
 /// Passes every commit on: to the supervisor and the registry, then to the readers.
 ///
@@ -129,7 +135,7 @@ impl Runtime {
             .chain(found.iter().map(|found| Arc::clone(&found.summary)))
             .collect();
         let Threads { own, executions } = threads;
-        let surroundings = Surroundings {
+        let context = RuntimeContext {
             settings: Arc::new(settings),
             store,
             feeds: Arc::clone(&feeds),
@@ -141,9 +147,9 @@ impl Runtime {
         };
         let registry = Registry::start_in_arbiter(&own, |_| Registry::holding(known));
         let (fatal_sender, fatal) = mpsc::unbounded_channel();
-        let around = surroundings.clone();
+        let shared = context.clone();
         let supervisor =
-            Supervisor::start_in_arbiter(&own, |_| Supervisor::new(around, found, executions, fatal_sender));
+            Supervisor::start_in_arbiter(&own, |_| Supervisor::new(shared, found, executions, fatal_sender));
         let published = Published {
             supervisor: supervisor.clone(),
             registry: registry.clone(),
@@ -155,7 +161,7 @@ impl Runtime {
         }
         supervisor.do_send(Recover);
         Ok(Self {
-            handle: Handle::new(surroundings, supervisor, registry),
+            handle: Handle::new(context, supervisor, registry),
             fatal,
         })
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::handle::CallError;
+use super::refusal::CallError;
 use super::settings::RuntimeSettings;
 use crate::agent::launch::{LaunchError, read_json};
 use crate::agent_host::place::Place;

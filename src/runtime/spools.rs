@@ -13,13 +13,16 @@ use actix::prelude::*;
 use futures_util::StreamExt;
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 
-use super::messages::SpoolGrew;
-
 /// Room for events that are read at once, in bytes; an event about a watched file has 16.
 const EVENTS_BYTES: usize = 4096;
 
 /// Who is told of which spool. Being told keeps no actor alive.
 type Readers = HashMap<WatchDescriptor, WeakRecipient<SpoolGrew>>;
+
+/// To a reader: its agent has written.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct SpoolGrew;
 
 /// All watched spools.
 #[derive(Default)]

@@ -14,9 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use self::clocks::{Jumps, Retry};
 use self::creating::Creating;
 use self::gone::Faults;
-use super::execution::{Execution, Surroundings};
-use super::handle::CallError;
-use super::messages::{AgentUp, AttemptOver, Cancel, Committed, LookAround, Recover, Reply, Stop, StoreLost};
+use super::context::RuntimeContext;
+use super::execution::{Execution, Recipients};
+use super::messages::{AttemptEvent, Cancel, Committed, LookAround, OfAttempt, Recover, Reply, Stop};
+use super::refusal::CallError;
 use super::spans::{span_of, start_within};
 use crate::attempt::Assignment;
 use crate::session::id::{Attempt, QuestionId, SessionId};
@@ -38,7 +39,7 @@ mod slots;
 
 /// Decides about every session that has not ended.
 pub(super) struct Supervisor {
-    surroundings: Surroundings,
+    context: RuntimeContext,
     sessions: HashMap<SessionId, Session>,
     /// Sessions whose creation is on its way to the disk.
     creating: HashMap<SessionId, Creating>,
@@ -103,7 +104,7 @@ pub(super) struct Found {
 impl Supervisor {
     /// A supervisor that takes up what it finds.
     pub(super) fn new(
-        surroundings: Surroundings,
+        context: RuntimeContext,
         found: Vec<Found>,
         arbiters: Vec<ArbiterHandle>,
         fatal: mpsc::UnboundedSender<StoreError>,
@@ -117,7 +118,7 @@ impl Supervisor {
         let session = |found: Found| (found.summary.session_id, Session::new(found.request, found.summary));
         let sessions = found.into_iter().map(session).collect();
         Self {
-            surroundings,
+            context,
             sessions,
             creating: HashMap::new(),
             queue,
@@ -139,7 +140,7 @@ impl Supervisor {
         let decision = match decide(
             &session.life,
             event,
-            &self.surroundings.settings.restart,
+            &self.context.settings.restart,
             now,
             rand::random(),
         ) {
@@ -159,7 +160,7 @@ impl Supervisor {
             at: now,
             entries: decision.entries,
         };
-        let acknowledgement = self.surroundings.store.append(append);
+        let acknowledgement = self.context.store.append(append);
         let effects = decision.effects;
         ctx.spawn(on_disk(acknowledgement).into_actor(self).map(move |result, act, ctx| {
             if let Some(session) = act.sessions.get_mut(&id) {
@@ -276,10 +277,14 @@ impl Supervisor {
         };
         let span = span_of(id, attempt);
         tracing::info!(parent: &span, "execution starts");
-        let (surroundings, supervisor) = (self.surroundings.clone(), ctx.address());
+        let context = self.context.clone();
+        let recipients = Recipients {
+            events: ctx.address().recipient(),
+            awaited: ctx.address().recipient(),
+        };
         let arbiter = &self.arbiters[self.next_arbiter % self.arbiters.len()];
         self.next_arbiter += 1;
-        let execution = start_within(span, arbiter, || Execution::new(assignment, surroundings, supervisor));
+        let execution = start_within(span, arbiter, || Execution::new(assignment, context, recipients));
         session.execution = Some((attempt, execution));
     }
 
@@ -293,7 +298,7 @@ impl Supervisor {
     }
 
     fn now(&self) -> Timestamp {
-        self.surroundings.outside.clock.now()
+        self.context.outside.clock.now()
     }
 
     fn store_failed(&self, error: &StoreError) {
@@ -384,7 +389,7 @@ impl Handler<Cancel> for Supervisor {
         if self.sessions.contains_key(&session) {
             return self.step(session, &event, Some(reply), ctx);
         }
-        let store = Arc::clone(&self.surroundings.store);
+        let store = Arc::clone(&self.context.store);
         let looking = tokio::task::spawn_blocking(move || store.summary(session));
         ctx.spawn(looking.into_actor(self).map(move |found, act, ctx| {
             // Somebody may have resumed it meanwhile.
@@ -421,29 +426,26 @@ impl Handler<LookAround> for Supervisor {
     }
 }
 
-impl Handler<AgentUp> for Supervisor {
+impl Handler<OfAttempt> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, AgentUp { session, attempt }: AgentUp, ctx: &mut Self::Context) {
-        self.step(session, &Event::AgentUp { attempt }, None, ctx);
-    }
-}
-
-impl Handler<AttemptOver> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, AttemptOver { session, attempt, end }: AttemptOver, ctx: &mut Self::Context) {
-        tracing::info!(parent: &span_of(session, attempt), ending = end.ending.name(), exit = end.exit, "attempt ended");
-        let analysis = self.analysis(session);
-        self.step(session, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
-    }
-}
-
-impl Handler<StoreLost> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, StoreLost(error): StoreLost, _: &mut Self::Context) {
-        self.store_failed(&error);
+    fn handle(&mut self, told: OfAttempt, ctx: &mut Self::Context) {
+        let OfAttempt {
+            session,
+            attempt,
+            event,
+        } = told;
+        match event {
+            AttemptEvent::AgentUp => self.step(session, &Event::AgentUp { attempt }, None, ctx),
+            AttemptEvent::AgentFound { ended_after } => self.agent_found(session, attempt, ended_after, ctx),
+            AttemptEvent::Over(end) => {
+                tracing::info!(parent: &span_of(session, attempt), ending = end.ending.name(), exit = end.exit, "attempt ended");
+                let analysis = self.analysis(session);
+                self.step(session, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
+            }
+            AttemptEvent::ExecutionGone(how) => self.execution_gone(session, attempt, how, ctx),
+            AttemptEvent::StoreLost(error) => self.store_failed(&error),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use super::params::Params;
 use super::reference::parameters::{ClientHeader, CreatedSession, KeyHeader, SessionPath};
 use super::reference::schemas;
 use super::view::SessionView;
-use crate::runtime::handle::{EnvironmentBase, NewSession};
+use crate::runtime::{EnvironmentBase, NewSession};
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::question::Answer;
 use crate::session::request::Request;

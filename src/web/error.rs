@@ -12,7 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde_json::json;
 
 use super::remedy::{Reader, Remedy, joined, remedy, what};
-use crate::runtime::handle::{CallError, NotServed};
+use crate::runtime::{CallError, NotServed};
 use crate::session::state::Denied;
 use crate::store::StoreError;
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::Faces;
 use super::api::{Created, caller_name};
 use super::error::{Code, Problem};
-use crate::runtime::handle::CallError;
+use crate::runtime::CallError;
 use crate::session::hex::hex;
 use crate::session::request::Claim;
 use crate::session::summary::Summary;

@@ -7,7 +7,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION};
 
 use super::CLIENT_HEADER;
-use crate::runtime::handle::{CallError, NotServed};
+use crate::runtime::{CallError, NotServed};
 use crate::session::state::Denied;
 use crate::store::StoreError;
 use crate::store::health::ROOM_BYTES_MIN;

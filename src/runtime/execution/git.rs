@@ -19,12 +19,9 @@ impl Execution {
     /// Looks off the actors' threads, and behind all executions that connect at the time.
     pub(super) fn look_at_git(&mut self, ctx: &mut Context<Self>) {
         let directory = self.task.request.cwd.clone();
-        let settings = &self.surroundings.settings;
+        let settings = &self.context.settings;
         let place = settings.session_directory(self.task.session_id).join("git");
-        let (connecting, at_git) = (
-            Arc::clone(&self.surroundings.connecting),
-            Arc::clone(&self.surroundings.at_git),
-        );
+        let (connecting, at_git) = (Arc::clone(&self.context.connecting), Arc::clone(&self.context.at_git));
         let looking = async move {
             // The semaphores are never closed. Of the first a turn is waited for and not taken: the queue is a fair one.
             drop(connecting.acquire().await);

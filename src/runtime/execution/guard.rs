@@ -2,15 +2,14 @@
 
 use actix::prelude::*;
 
-use crate::runtime::messages::{ExecutionGone, Gone};
-use crate::runtime::supervisor::Supervisor;
+use crate::runtime::messages::{AttemptEvent, Departure, OfAttempt};
 use crate::session::id::{Attempt, SessionId};
 
 /// Tells the supervisor when the execution is gone. Its `Drop` runs during a panic too, so nothing in it may panic.
 pub(super) struct Guard {
     pub session: SessionId,
     pub attempt: Attempt,
-    pub supervisor: Addr<Supervisor>,
+    pub supervisor: Recipient<OfAttempt>,
     /// The daemon is on its way down, or this version of it can do nothing for the session.
     pub with_daemon: bool,
 }
@@ -24,12 +23,17 @@ impl Drop for Guard {
             ref supervisor,
         } = *self;
         let how = if std::thread::panicking() {
-            Gone::Panicked
+            Departure::Panicked
         } else if with_daemon {
-            Gone::WithDaemon
+            Departure::WithDaemon
         } else {
-            Gone::Stopped
+            Departure::Stopped
         };
-        supervisor.do_send(ExecutionGone { session, attempt, how });
+        let event = AttemptEvent::ExecutionGone(how);
+        supervisor.do_send(OfAttempt {
+            session,
+            attempt,
+            event,
+        });
     }
 }

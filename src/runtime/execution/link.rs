@@ -16,7 +16,7 @@ use crate::agent::launch::LaunchError;
 use crate::agent::socket::HostSocket;
 use crate::agent_host::protocol::{OFFSET_BYTES, ToHost, files};
 use crate::attempt::{Input, Unreachable};
-use crate::runtime::messages::SpoolGrew;
+use crate::runtime::spools::SpoolGrew;
 
 /// The most executions that connect at once.
 pub(in crate::runtime) const CONNECTING_MAX: usize = 32;
@@ -27,11 +27,11 @@ const NUDGE_PERIOD: Duration = Duration::from_millis(1);
 impl Execution {
     /// Prepares the attempt where that has not happened, and opens the link.
     pub(super) fn connect(&mut self, ctx: &mut Context<Self>) {
-        let (directory, hosts) = (self.directory(), Arc::clone(&self.surroundings.outside.hosts));
-        let (settings, request) = (Arc::clone(&self.surroundings.settings), Arc::clone(&self.task.request));
-        let slots = Arc::clone(&self.surroundings.connecting);
+        let (directory, hosts) = (self.directory(), Arc::clone(&self.context.outside.hosts));
+        let (settings, request) = (Arc::clone(&self.context.settings), Arc::clone(&self.task.request));
+        let slots = Arc::clone(&self.context.connecting);
         let (summary, attempt, known) = (Arc::clone(&self.task.summary), self.task.attempt, self.plan.clone());
-        let (store, known_groundwork) = (Arc::clone(&self.surroundings.store), self.groundwork.clone());
+        let (store, known_groundwork) = (Arc::clone(&self.context.store), self.groundwork.clone());
         let connecting = async move {
             // The semaphore is never closed.
             let _slot = slots.acquire().await.ok();
@@ -110,7 +110,7 @@ impl Execution {
         if self.watching.is_none() {
             let reader = ctx.address().downgrade().recipient();
             let path = self.directory().join(files::SPOOL);
-            self.watching = self.surroundings.spools.watch(&path, reader);
+            self.watching = self.context.spools.watch(&path, reader);
         }
         let nudged = self.watching.is_some();
         self.send(&ToHost::Read { from, through, nudged });

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{CallError, EnvironmentBase, Handle, NewSession, blocking, directories, intake};
+use super::{Handle, blocking, directories, intake};
 use crate::agent::transcript;
 use crate::runtime::execution::{agent_environment, daemon_environment};
 use crate::runtime::messages::{CheckOwner, CutAt, Resume};
+use crate::runtime::new_session::{EnvironmentBase, NewSession};
+use crate::runtime::refusal::CallError;
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::supervisor::reply_channel;
 use crate::runtime::terms;

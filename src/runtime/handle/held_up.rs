@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::{CallError, Handle};
+use super::Handle;
+use crate::runtime::refusal::CallError;
 use crate::session::id::SessionId;
 use crate::session::shown::Shown;
 use crate::session::summary::Summary;

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{CallError, EnvironmentBase, NewSession, directories};
+use super::directories;
 use crate::agent::environment::{self, Conversation, Remaining};
 
 use crate::disk::{self, regular};
 use crate::runtime::execution::{agent_environment, asked_environment, daemon_environment, given_environment};
+use crate::runtime::new_session::{EnvironmentBase, NewSession};
 use crate::runtime::places;
 use crate::runtime::projects::Look;
+use crate::runtime::refusal::CallError;
 use crate::runtime::settings::RuntimeSettings;
 use crate::session::asked::{ASKED_BYTES_MAX, Asked};
 use crate::session::id::{Attempt, SessionId};

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::intake::{self, Passed};
-use super::{CallError, Handle, NewSession, blocking, directories};
+use super::{Handle, blocking, directories};
 use crate::agent::environment::{DEPTH_VARIABLE, ENCLOSING_SESSION};
 use crate::agent::secrets;
 use crate::agent_host::protocol::ATTEMPT_MARK;
 use crate::agent_host::{Mark, marked_attempt};
+use crate::runtime::new_session::NewSession;
+use crate::runtime::refusal::{CallError, NotServed};
 use crate::runtime::{family, terms};
 use crate::session::id::{Attempt, SessionId};
 use crate::session::kin::Rights;
@@ -25,47 +27,6 @@ pub struct Agent {
     pub session: SessionId,
     /// The attempt that it is.
     pub attempt: Attempt,
-}
-
-/// Why an agent is not served.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotServed {
-    /// Nothing here has such a mark.
-    #[error(
-        "this call comes from inside an agent whose session is of another daemon, or is not known any more: call from \
-         outside of that agent"
-    )]
-    Unknown,
-    /// The attempt is over.
-    #[error(
-        "this call comes from a process that was started by the agent of session {}, which has ended: call from outside \
-         of it",
-        .0.short()
-    )]
-    Ended(SessionId),
-    /// A person has not given it the tools.
-    #[error(
-        "this call comes from the agent of session {}, which was started without the tools of cc-executor", .0.short()
-    )]
-    NoTools(SessionId),
-    /// It is not for agents, whatever they were given.
-    #[error("an agent may not do this, and this call comes from that of session {}: leave it to a person", .0.short())]
-    NotForAgents(SessionId),
-    /// It does not say how many agents stand above it.
-    #[error("{DEPTH_VARIABLE} is {0:?}, which is no number of agents: leave it as the agent has it")]
-    NoDepth(String),
-    /// The session is another's.
-    #[error(
-        "session {} was not asked for by the agent of session {}, and an agent answers and steers only sessions that it, \
-         or one of them, has asked for",
-        .of.short(), .by.short()
-    )]
-    NotKin {
-        /// The session that the call is about.
-        of: SessionId,
-        /// The session whose agent calls.
-        by: SessionId,
-    },
 }
 
 impl Agent {

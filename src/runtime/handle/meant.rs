@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{CallError, Handle, blocking};
+use super::{Handle, blocking};
+use crate::runtime::refusal::{CANDIDATES_MAX, CallError};
 use crate::session::id::SessionId;
 use crate::session::request::NAME_CHARS_MAX;
 use crate::session::shown::Shown;
@@ -14,9 +15,6 @@ const DIGITS_MIN: usize = 4;
 
 /// How many digits a whole id has.
 const DIGITS_MAX: usize = 32;
-
-/// How many sessions are looked at, and told, where what was typed means several.
-const CANDIDATES_MAX: usize = 10;
 
 impl Handle {
     /// The session a person means by its id as [`Handle::resolve_id`] takes it, or by its name: the only one of this name,
@@ -91,14 +89,4 @@ fn is_live(summary: &Summary) -> bool {
 
 fn candidate(summary: &Arc<Summary>) -> (SessionId, Shown) {
     (summary.session_id, summary.shown_state())
-}
-
-/// Sessions to choose from, in the words of a person.
-pub(super) fn listed(candidates: &[(SessionId, Shown)]) -> String {
-    let told = candidates.iter().map(|(id, state)| format!("{} ({state})", id.short()));
-    let mut told = told.collect::<Vec<_>>().join(", ");
-    if candidates.len() >= CANDIDATES_MAX {
-        told.push_str(", …");
-    }
-    told
 }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{CallError, Handle, blocking};
+use super::{Handle, blocking};
 use crate::runtime::files::{self, Folder};
+use crate::runtime::refusal::CallError;
 use crate::runtime::settings::RuntimeSettings;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;

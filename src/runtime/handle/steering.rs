@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{CallError, Handle, trust};
+use super::{Handle, trust};
 use crate::runtime::messages::{AnswerQuestion, Cancel};
+use crate::runtime::refusal::CallError;
 use crate::runtime::supervisor::reply_channel;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::question::Answer;

@@ -1,7 +1,8 @@
 //! Answers to the question about a project, remembered for the sessions that follow.
 
-use super::{CallError, Handle, blocking};
+use super::{Handle, blocking};
 use crate::runtime::projects;
+use crate::runtime::refusal::CallError;
 use crate::session::id::QuestionId;
 use crate::session::question::Answer;
 use crate::session::summary::Summary;

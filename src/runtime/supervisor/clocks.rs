@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Session, Supervisor};
-use crate::runtime::messages::{AgentFound, LookAtClocks};
-use crate::session::id::{QuestionId, SessionId};
+use crate::runtime::messages::LookAtClocks;
+use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{ClockJump, Entry};
 use crate::session::state::{Event, State};
 use crate::store::{Append, on_disk};
@@ -103,7 +103,7 @@ impl Supervisor {
             at: now,
             entries: vec![Entry::ClockJumped(jump)],
         };
-        let acknowledgement = self.surroundings.store.append(append);
+        let acknowledgement = self.context.store.append(append);
         ctx.spawn(on_disk(acknowledgement).into_actor(self).map(move |result, act, ctx| {
             if let Some(session) = act.sessions.get_mut(&id) {
                 session.time_is_unknown = false;
@@ -111,18 +111,15 @@ impl Supervisor {
             act.stepped(id, result, &[], None, ctx);
         }));
     }
-}
-
-impl Handler<AgentFound> for Supervisor {
-    type Result = ();
 
     /// The time since an agent has ended that nobody watched is no time at work.
-    fn handle(&mut self, found: AgentFound, ctx: &mut Self::Context) {
-        let AgentFound {
-            session: id,
-            attempt,
-            ended_after,
-        } = found;
+    pub(super) fn agent_found(
+        &mut self,
+        id: SessionId,
+        attempt: Attempt,
+        ended_after: Option<Timestamp>,
+        ctx: &mut Context<Self>,
+    ) {
         let now = self.now();
         let Some(session) = self.sessions.get_mut(&id).filter(|session| {
             let is_of_attempt = session.life.attempt == attempt && session.life.state.has_agent();

@@ -52,7 +52,7 @@ impl Supervisor {
         let request = Arc::new(created.request.clone());
         let cancels = Vec::new();
         self.creating.insert(id, Creating { conversation, cancels });
-        let acknowledgement = self.surroundings.store.create(id, created, self.now());
+        let acknowledgement = self.context.store.create(id, created, self.now());
         ctx.spawn(on_disk(acknowledgement).into_actor(self).map(move |result, act, ctx| {
             let begun = act.creating.remove(&id);
             for cancel in begun.into_iter().flat_map(|begun| begun.cancels) {

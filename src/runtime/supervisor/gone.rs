@@ -3,7 +3,7 @@
 use actix::prelude::*;
 
 use super::Supervisor;
-use crate::runtime::messages::{ExecutionGone, Gone};
+use crate::runtime::messages::Departure;
 use crate::runtime::spans::span_of;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::AttemptEnd;
@@ -25,15 +25,9 @@ pub(super) struct Faults {
     reattached: u32,
 }
 
-impl Handler<ExecutionGone> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, gone: ExecutionGone, ctx: &mut Self::Context) {
-        let ExecutionGone {
-            session: id,
-            attempt,
-            how,
-        } = gone;
+impl Supervisor {
+    /// An execution is gone. One whose attempt is not over is followed by another.
+    pub(super) fn execution_gone(&mut self, id: SessionId, attempt: Attempt, how: Departure, ctx: &mut Context<Self>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -43,10 +37,10 @@ impl Handler<ExecutionGone> for Supervisor {
         }
         session.execution = None;
         let is_over = !session.life.state.has_agent() || session.life.attempt != attempt;
-        if is_over || how == Gone::WithDaemon {
+        if is_over || how == Departure::WithDaemon {
             return;
         }
-        if how == Gone::Stopped && session.faults.reattached < REATTACHED_MAX {
+        if how == Departure::Stopped && session.faults.reattached < REATTACHED_MAX {
             session.faults.reattached += 1;
             tracing::warn!(parent: &span_of(id, attempt), times = session.faults.reattached, "a fresh execution takes over");
             let end_with = session.end_with();
@@ -60,12 +54,10 @@ impl Handler<ExecutionGone> for Supervisor {
         }
         self.give_up(id, attempt, ctx);
     }
-}
 
-impl Supervisor {
     /// Ends an attempt that no execution survives. Its agent goes first, so that it is never one of two.
     fn give_up(&self, id: SessionId, attempt: Attempt, ctx: &mut Context<Self>) {
-        let ending = self.surroundings.outside.hosts.end_everything(id, attempt);
+        let ending = self.context.outside.hosts.end_everything(id, attempt);
         ctx.spawn(ending.into_actor(self).map(move |leftovers, act, ctx| {
             let end = AttemptEnd {
                 ending: Ending::Panicked,

@@ -23,7 +23,7 @@ impl Supervisor {
             entries: vec![Entry::Notice(Text { text })],
         };
         // Nothing depends on it; a store that fails says so to whoever writes next.
-        drop(self.surroundings.store.append(append));
+        drop(self.context.store.append(append));
     }
 }
 

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::{Session, Supervisor, answer_call};
 use crate::agent::wire::encode;
 use crate::agent_host::protocol::LINE_BYTES_MAX;
-use crate::runtime::handle::CallError;
-use crate::runtime::messages::{AnswerQuestion, Deliver, Heard, Reply};
+use crate::runtime::messages::{AnswerQuestion, Heard, JournalGrew, Reply};
+use crate::runtime::refusal::CallError;
 use crate::session::clarify::{Analysis, Clarify, Verdict};
 use crate::session::grant::Grant;
 use crate::session::id::{QuestionId, SessionId};
@@ -80,7 +80,7 @@ impl Supervisor {
             .get(&question)
             .ok_or(CallError::NoSuchQuestion(question))?;
         if session.answering.contains(&question) {
-            let health = self.surroundings.store.health();
+            let health = self.context.store.health();
             let full = health.borrow().holds_up(id).map(Shortage::refusal);
             return Err(full.map_or(CallError::AlreadyAnswered(question), |full| {
                 CallError::AnswerDelayed(question, full)
@@ -163,12 +163,12 @@ impl Supervisor {
             at: now,
             entries,
         };
-        let acknowledgement = self.surroundings.store.append(append);
+        let acknowledgement = self.context.store.append(append);
         ctx.spawn(on_disk(acknowledgement).into_actor(self).map(move |result, act, ctx| {
             if let Some(session) = act.sessions.get_mut(&id) {
                 session.answering.remove(&question);
                 if let (Ok(commit), Some((_, execution))) = (&result, &session.execution) {
-                    execution.do_send(Deliver(Arc::clone(&commit.summary)));
+                    execution.do_send(JournalGrew(Arc::clone(&commit.summary)));
                 }
             }
             act.stepped(id, result, &[], reply, ctx);

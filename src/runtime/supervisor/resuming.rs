@@ -6,8 +6,8 @@ use actix::prelude::*;
 use uuid::Uuid;
 
 use super::{Found, Session, Supervisor, answer_call};
-use crate::runtime::handle::CallError;
 use crate::runtime::messages::{CheckOwner, Resume};
+use crate::runtime::refusal::CallError;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::{Input, Resumed, Text};
 use crate::session::limits::Limits;
@@ -24,7 +24,7 @@ impl Handler<Resume> for Supervisor {
         if self.sessions.contains_key(&message.session) {
             return self.resume_held(message, ctx);
         }
-        let (store, id) = (Arc::clone(&self.surroundings.store), message.session);
+        let (store, id) = (Arc::clone(&self.context.store), message.session);
         let loading = tokio::task::spawn_blocking(move || {
             let summary = store.summary(id)?;
             summary
@@ -51,7 +51,7 @@ impl Supervisor {
             Ok(event) => event,
             Err(error) => return answer_call(Some(message.reply), Err(error)),
         };
-        let policy = &self.surroundings.settings.restart;
+        let policy = &self.context.settings.restart;
         let allowed = decide(&found.summary.lifecycle, &event, policy, self.now(), 0.0).map_err(CallError::from);
         let allowed = allowed
             .and_then(|_| self.check_queue())
@@ -77,7 +77,7 @@ impl Supervisor {
     /// Whether one more session may wait.
     pub(super) fn check_queue(&self) -> Result<(), CallError> {
         let waiting = self.queue.len() + self.creating.len();
-        if waiting >= self.surroundings.settings.queued_sessions_max {
+        if waiting >= self.context.settings.queued_sessions_max {
             return Err(CallError::QueueFull(waiting));
         }
         Ok(())

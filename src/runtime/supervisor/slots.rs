@@ -27,7 +27,7 @@ impl Supervisor {
         let lenders = self.lenders();
         let at_work = self.sessions.values().filter(|session| session.takes_slot()).count();
         // A lender and whom it lends to hold one slot together.
-        if at_work - lenders.len() < self.surroundings.settings.live_agents_max {
+        if at_work - lenders.len() < self.context.settings.live_agents_max {
             return self.queue.pop_front();
         }
         let may_borrow = |id: &SessionId| {

@@ -3,7 +3,8 @@
 use super::agent::{Agent, Script, script};
 use super::faults::{Case, tells_each_once};
 use super::world::{HOUR, SECOND, World, pass, simulate};
-use crate::runtime::handle::{CallError, Going};
+use crate::runtime::handle::Going;
+use crate::runtime::refusal::CallError;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::journal::Entry;
 use crate::session::outcome::Outcome;

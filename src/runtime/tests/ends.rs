@@ -3,7 +3,8 @@
 use super::agent::{Agent, script};
 use super::lines;
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
-use crate::runtime::handle::{CallError, Going};
+use crate::runtime::handle::Going;
+use crate::runtime::refusal::CallError;
 use crate::runtime::settings::RuntimeSettings;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::outcome::{Cause, Outcome};

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use super::agent::{Agent, Script, script};
 use super::world::{SECOND, World, pass, simulate};
-use crate::runtime::handle::{CallError, Going};
+use crate::runtime::handle::Going;
+use crate::runtime::refusal::CallError;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::Entry;
 use crate::session::message::InputState;

@@ -2,7 +2,7 @@
 
 use super::agent::{Agent, script};
 use super::world::{World, simulate};
-use crate::runtime::handle::CallError;
+use crate::runtime::refusal::CallError;
 use crate::session::id::SessionId;
 use crate::session::shown::Shown;
 

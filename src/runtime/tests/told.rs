@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::agent::{Agent, script};
 use super::lines;
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
-use crate::runtime::handle::CallError;
+use crate::runtime::refusal::CallError;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::Entry;
 use crate::session::message::InputState;

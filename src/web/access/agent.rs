@@ -18,7 +18,8 @@ use super::origin::single;
 use super::peer::Peer;
 use crate::agent_host::family_marks;
 use crate::runtime::Handle;
-use crate::runtime::handle::{Agent, CallError, NotServed};
+use crate::runtime::handle::Agent;
+use crate::runtime::{CallError, NotServed};
 use crate::web::error::{Code, Problem};
 
 /// The header in which our command line and our relay name the mark of the agent that has started them.

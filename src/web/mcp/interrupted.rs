@@ -130,10 +130,7 @@ pub(super) fn rest(handle: Handle, notes: Notes, call: Interrupted) -> BoxStream
     .boxed()
 }
 
-async fn answer(
-    handle: &Handle,
-    note: &Note,
-) -> Result<rmcp::model::CallToolResult, crate::runtime::handle::CallError> {
+async fn answer(handle: &Handle, note: &Note) -> Result<rmcp::model::CallToolResult, crate::runtime::CallError> {
     let mut reader = handle.stream(note.session, note.after).await?;
     let mut told = Narrator::after(note.after);
     let mut head = None;

@@ -10,7 +10,7 @@ use rmcp::model::{
 use serde_json::{Value, json};
 
 use super::server::Door;
-use crate::runtime::handle::CallError;
+use crate::runtime::CallError;
 use crate::session::id::{Seq, SessionId};
 use crate::session::summary::{Summary, cut};
 use crate::web::days;

@@ -14,7 +14,7 @@ use super::forms::{self, Asker, Reply};
 use super::resources::refused;
 use super::result::Execution;
 use super::server::Door;
-use crate::runtime::handle::CallError;
+use crate::runtime::CallError;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::outcome::Outcome;
 use crate::session::question::Question;

@@ -34,7 +34,7 @@ use std::time::Duration;
 use actix_web::web;
 use tokio::sync::Semaphore;
 
-use crate::runtime::handle::CallError;
+use crate::runtime::CallError;
 
 pub(super) use self::assets::get as asset;
 pub(super) use self::history::page as history;

@@ -14,7 +14,7 @@ use super::off_the_workers;
 use super::question::{self, Near};
 use super::text::{name, visible};
 use super::words::{self, Form, badge, time};
-use crate::runtime::handle::CallError;
+use crate::runtime::CallError;
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;
 use crate::web::Faces;

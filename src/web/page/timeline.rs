@@ -14,8 +14,8 @@ use maud::Markup;
 
 use super::layout::fragment as respond;
 use super::off_the_workers;
+use crate::runtime::CallError;
 use crate::runtime::Handle;
-use crate::runtime::handle::CallError;
 use crate::session::id::{Seq, SessionId};
 use crate::session::summary::Summary;
 use crate::store::{PAGE_RECORDS_MAX, Stored};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arguments::{Execute, Resume};
 use super::{SMART, ToolError, read};
-use crate::runtime::handle::{CallError, EnvironmentBase, NewSession};
+use crate::runtime::{CallError, EnvironmentBase, NewSession};
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::limits::Limits;
 use crate::session::question::Question;

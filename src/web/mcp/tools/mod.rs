@@ -22,7 +22,7 @@ use super::caller::Caller;
 use super::result::{Execution, failure};
 use super::schema::plain;
 use super::server::Door;
-use crate::runtime::handle::CallError;
+use crate::runtime::CallError;
 use crate::session::id::SessionId;
 use crate::web::remedy::told_to_model;
 
