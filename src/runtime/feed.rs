@@ -16,7 +16,7 @@ use super::metrics::Metrics;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::message::{Delta, DeltaPart, Message};
-use crate::store::{Commit, Store, StoreError, Stored, lock};
+use crate::store::{Commit, EntryCell, Store, StoreError, Stored, lock};
 
 mod reader;
 
@@ -65,16 +65,37 @@ pub struct Rendered {
     pub kind: Bytes,
     /// The record as one JSON object without line breaks.
     pub json: Bytes,
+    /// The entry, as the journal's writer made it. It is read from the JSON only where the record came from the disk.
+    entry: EntryCell,
 }
 
 impl Rendered {
     fn new(stored: &Stored) -> Self {
+        let kind = Bytes::copy_from_slice(stored.kind.as_bytes());
+        let mut rendered = Self::from_json(stored.id, stored.seq, kind, stored.to_json().into());
+        rendered.entry = stored.entry.clone();
+        rendered
+    }
+
+    /// A record of which only the JSON is at hand.
+    pub fn from_json(id: i64, seq: Seq, kind: Bytes, json: Bytes) -> Self {
+        let entry = EntryCell::default();
         Self {
-            id: stored.id,
-            seq: stored.seq,
-            kind: Bytes::copy_from_slice(stored.kind.as_bytes()),
-            json: stored.to_json().into(),
+            id,
+            seq,
+            kind,
+            json,
+            entry,
         }
+    }
+
+    /// The entry, if this version knows it.
+    pub fn entry(&self) -> Option<&Entry> {
+        let kind = str::from_utf8(&self.kind).ok()?;
+        // The data stands last.
+        let json = str::from_utf8(&self.json).ok()?;
+        let (_, data) = json.strip_suffix('}')?.split_once(r#","data":"#)?;
+        self.entry.get(kind, data).ok()
     }
 }
 
@@ -122,9 +143,9 @@ impl Feeds {
         let before = first.seq.0.saturating_sub(1);
         let feed = self.feed_of(commit.summary.session_id, before);
         let rendered: Vec<Rendered> = commit.records.iter().map(Rendered::new).collect();
-        self.all.push(&rendered, &[]);
-        feed.push(&rendered, &commit.entries);
-        if matches!(commit.entries.last(), Some(Entry::SessionEnded(_))) {
+        self.all.push(&rendered);
+        feed.push(&rendered);
+        if matches!(commit.entries().next_back(), Some(Entry::SessionEnded(_))) {
             // Readers hold the feed for as long as they need it; who comes later reads the journal.
             lock(&self.sessions).remove(&commit.summary.session_id);
         }
@@ -236,15 +257,15 @@ impl Feed {
         }
     }
 
-    fn push(&self, records: &[Rendered], entries: &[Entry]) {
+    fn push(&self, records: &[Rendered]) {
         let mut ring = lock(&self.ring);
-        for (n, record) in records.iter().enumerate() {
+        for record in records {
             let cursor = self.scope.cursor(record);
             if cursor <= ring.head {
                 continue;
             }
             ring.head = cursor;
-            if let Some(entry) = entries.get(n) {
+            if let (Scope::Session(_), Some(entry)) = (self.scope, record.entry()) {
                 ring.close_drafts(entry);
                 ring.ended = matches!(entry, Entry::SessionEnded(_));
             }
@@ -347,7 +368,8 @@ fn size_of(item: &Item) -> usize {
     OVERHEAD
         + match item {
             Item::Hello(_) => 0,
-            Item::Record(record) => record.json.len() + record.kind.len(),
+            // The entry takes about as much as its JSON.
+            Item::Record(record) => 2 * record.json.len() + record.kind.len(),
             Item::Delta(json) => json.len(),
         }
 }

@@ -117,7 +117,7 @@ impl Metrics {
         let mut all = lock(&self.seen);
         let seen = all.entry(id).or_insert_with(|| self.first_sight(commit));
         self.counted.records.inc_by(commit.records.len() as u64);
-        for entry in commit.entries.iter() {
+        for entry in commit.entries() {
             self.counted.take(entry, seen, last.at);
         }
         self.counted.add_usage(&mut seen.usage, commit.summary.usage);
@@ -160,7 +160,7 @@ impl Metrics {
 
     /// A session that is resumed after its end was let go of: what it had used then was counted before.
     fn first_sight(&self, commit: &Commit) -> Seen {
-        match commit.entries.first() {
+        match commit.entries().next() {
             Some(Entry::SessionCreated(_)) => {
                 self.counted.sessions_created.inc();
                 Seen {

@@ -190,7 +190,7 @@ fn with_request(store: &dyn Store, summary: Summary) -> Result<Option<Found>, St
     match first.first().map(|record| record.entry()) {
         Some(Ok(Entry::SessionCreated(created))) => Ok(Some(Found {
             summary: Arc::new(summary),
-            request: Arc::new(created.request),
+            request: Arc::new(created.request.clone()),
         })),
         Some(Ok(_) | Err(_)) | None => {
             tracing::error!(session_id = %summary.session_id, "a session without a readable first record is left alone");

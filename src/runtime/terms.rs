@@ -23,8 +23,8 @@ pub(super) fn at(store: &dyn Store, id: SessionId, at: Seq) -> Result<Option<Eff
     let mut summary: Option<Summary> = None;
     each_record(store, id, Seq::default(), at, |record| {
         match (record.entry(), &mut summary) {
-            (Ok(Entry::SessionCreated(created)), None) => summary = Some(Summary::new(id, &created, record.at)),
-            (Ok(entry), Some(summary)) => summary.apply(&entry, record.at),
+            (Ok(Entry::SessionCreated(created)), None) => summary = Some(Summary::new(id, created, record.at)),
+            (Ok(entry), Some(summary)) => summary.apply(entry, record.at),
             (Ok(_) | Err(_), _) => {}
         }
     })?;

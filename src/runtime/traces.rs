@@ -158,12 +158,12 @@ impl Observer for Traces {
         let summary = &*commit.summary;
         let mut sessions = lock(&self.sessions);
         let open = sessions.entry(summary.session_id).or_insert_with(|| Open::of(summary));
-        for (record, entry) in commit.records.iter().zip(commit.entries.iter()) {
+        for (record, entry) in commit.records.iter().zip(commit.entries()) {
             for span in open.take(summary, entry, record.at, record.seq.0) {
                 self.send(summary.session_id, span);
             }
         }
-        if matches!(commit.entries.last(), Some(Entry::SessionEnded(_))) {
+        if matches!(commit.entries().next_back(), Some(Entry::SessionEnded(_))) {
             sessions.remove(&summary.session_id);
         }
     }

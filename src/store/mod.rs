@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -67,10 +67,44 @@ pub struct Span {
 pub struct Commit {
     /// The session's summary with the append folded in.
     pub summary: Arc<Summary>,
-    /// The new records, in order.
+    /// The new records, in order, with the entries that they were made of.
     pub records: Arc<[Stored]>,
-    /// The entries behind the records, in the same order.
-    pub entries: Arc<[Entry]>,
+}
+
+impl Commit {
+    /// The entries, in order.
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.records.iter().filter_map(|record| record.entry().ok())
+    }
+}
+
+/// The entry of a record for all who look at it: the one that the record was made of, or the one that is read from its
+/// JSON at the first look.
+#[derive(Clone, Debug, Default)]
+pub struct EntryCell(OnceLock<Result<Arc<Entry>, Arc<UnreadableRecord>>>);
+
+impl EntryCell {
+    /// The entry, where the data of a record of this kind is at hand.
+    pub fn get(&self, kind: &str, data: &str) -> Result<&Entry, &UnreadableRecord> {
+        let read = || Entry::from_json(kind, data).map(Arc::new).map_err(Arc::new);
+        match self.0.get_or_init(read) {
+            Ok(entry) => Ok(entry),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl From<Arc<Entry>> for EntryCell {
+    fn from(entry: Arc<Entry>) -> Self {
+        Self(Ok(entry).into())
+    }
+}
+
+/// Records are compared by their data.
+impl PartialEq for EntryCell {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// A record as it is kept: its data is JSON text, so that it is written and shown without being built anew.
@@ -90,12 +124,14 @@ pub struct Stored {
     pub kind: String,
     /// Its data; [`Entry::to_json`].
     pub data: String,
+    /// Its entry; [`Stored::entry`].
+    pub entry: EntryCell,
 }
 
 impl Stored {
     /// The entry itself.
-    pub fn entry(&self) -> Result<Entry, UnreadableRecord> {
-        Entry::from_json(&self.kind, &self.data)
+    pub fn entry(&self) -> Result<&Entry, &UnreadableRecord> {
+        self.entry.get(&self.kind, &self.data)
     }
 
     /// The record as every client sees it, one JSON object without line breaks and without secrets.
@@ -108,6 +144,7 @@ impl Stored {
             at,
             kind,
             data,
+            entry: _,
         } = self;
         let data = match kind.as_str() {
             "session.created" => shown_creation(data),

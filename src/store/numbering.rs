@@ -16,7 +16,7 @@ pub(super) struct Draft {
     session_id: SessionId,
     fence: Fence,
     at: Timestamp,
-    entries: Arc<[Entry]>,
+    entries: Vec<Arc<Entry>>,
     bodies: Vec<String>,
 }
 
@@ -61,7 +61,7 @@ impl Draft {
             session_id,
             fence,
             at,
-            entries: entries.into(),
+            entries: entries.into_iter().map(Arc::new).collect(),
             bodies,
         })
     }
@@ -100,7 +100,7 @@ impl Draft {
     pub(super) fn number(&self, current: Option<&Summary>, next_id: i64) -> Result<Commit, StoreError> {
         let (mut summary, through) = self.pass(current)?;
         let mut records = Vec::with_capacity(self.bodies.len());
-        for ((id, data), entry) in (next_id..).zip(&self.bodies).zip(self.entries.iter()) {
+        for ((id, data), entry) in (next_id..).zip(&self.bodies).zip(&self.entries) {
             summary.apply(entry, self.at);
             records.push(Stored {
                 id,
@@ -110,6 +110,7 @@ impl Draft {
                 at: self.at,
                 kind: entry.kind().to_owned(),
                 data: data.clone(),
+                entry: Arc::clone(entry).into(),
             });
         }
         if let Some(through) = through {
@@ -118,7 +119,6 @@ impl Draft {
         Ok(Commit {
             summary: Arc::new(summary),
             records: records.into(),
-            entries: Arc::clone(&self.entries),
         })
     }
 
@@ -138,12 +138,14 @@ impl Draft {
 }
 
 /// The fence only moves forward: an attempt that starts must be later than all before it.
-fn check_attempts(given: Attempt, entries: &[Entry], mut current: Attempt) -> Result<(), StoreError> {
+fn check_attempts(given: Attempt, entries: &[Arc<Entry>], mut current: Attempt) -> Result<(), StoreError> {
     if given != current {
         return Err(StoreError::WrongAttempt { given, current });
     }
     for entry in entries {
-        let Entry::AttemptStarted(start) = entry else { continue };
+        let Entry::AttemptStarted(start) = &**entry else {
+            continue;
+        };
         if start.attempt <= current {
             return Err(StoreError::WrongAttempt {
                 given: start.attempt,

@@ -435,7 +435,7 @@ fn take_tail(store: &dyn Store, session: SessionId, head: Seq, mut take: impl Fn
     let after = Seq(head.0.saturating_sub(TAIL_RECORDS));
     // A record that this version cannot read is left out of the story.
     each_record(store, session, after, Seq(u64::MAX), |record| {
-        record.entry().iter().for_each(&mut take);
+        record.entry().into_iter().for_each(&mut take);
     })
 }
 

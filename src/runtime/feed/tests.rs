@@ -343,22 +343,20 @@ fn a_reader_that_falls_behind_reads_the_journal() {
 #[test]
 fn a_ring_is_bounded_in_items_and_in_bytes() {
     let feed = Feed::new(Scope::All, 0);
-    let record = |n: usize, bytes: usize| Rendered {
-        id: n as i64,
-        seq: Seq(n as u64),
-        kind: Bytes::from_static(b"notice"),
-        json: vec![b'x'; bytes].into(),
+    let record = |n: usize, bytes: usize| {
+        let kind = Bytes::from_static(b"notice");
+        Rendered::from_json(n as i64, Seq(n as u64), kind, vec![b'x'; bytes].into())
     };
     for n in 1..=2 * RING_ITEMS_MAX {
-        feed.push(&[record(n, 1)], &[]);
+        feed.push(&[record(n, 1)]);
         assert!(lock(&feed.ring).items.len() <= RING_ITEMS_MAX);
     }
     for n in 1..=100 {
-        feed.push(&[record(2 * RING_ITEMS_MAX + n, RING_BYTES_MAX / 10)], &[]);
+        feed.push(&[record(2 * RING_ITEMS_MAX + n, RING_BYTES_MAX / 10)]);
         let ring = lock(&feed.ring);
         assert!(ring.items.iter().map(size_of).sum::<usize>() == ring.bytes && ring.bytes <= RING_BYTES_MAX);
     }
-    feed.push(&[record(1_000_000, 2 * RING_BYTES_MAX)], &[]);
+    feed.push(&[record(1_000_000, 2 * RING_BYTES_MAX)]);
     assert_eq!(
         lock(&feed.ring).items.len(),
         0,

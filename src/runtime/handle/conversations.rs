@@ -341,7 +341,7 @@ impl Handle {
         let store = Arc::clone(&self.store);
         let first = blocking(move || store.records(id, Seq::default(), 1)).await??;
         match first.first().map(Stored::entry) {
-            Some(Ok(Entry::SessionCreated(created))) => Ok(created.request),
+            Some(Ok(Entry::SessionCreated(created))) => Ok(created.request.clone()),
             Some(Ok(_) | Err(_)) | None => Err(CallError::NoSuchSession(id.to_string())),
         }
     }
@@ -406,20 +406,23 @@ fn checkpoints(
     limit: usize,
 ) -> Result<Vec<(Stored, Checkpoint)>, CallError> {
     let records = store.latest_of_kind(id, "checkpoint", before, limit)?;
-    let read = |record: Stored| match record.entry() {
-        Ok(Entry::Checkpoint(checkpoint)) => Some((record, checkpoint)),
-        Ok(_) | Err(_) => None,
+    let read = |record: Stored| {
+        let checkpoint = match record.entry() {
+            Ok(Entry::Checkpoint(checkpoint)) => checkpoint.clone(),
+            Ok(_) | Err(_) => return None,
+        };
+        Some((record, checkpoint))
     };
     Ok(records.into_iter().filter_map(read).collect())
 }
 
 /// The last step that messages tell of; they come the latest first.
 fn step(messages: &[Stored]) -> Option<String> {
-    let read = |record: &Stored| match record.entry() {
-        Ok(Entry::AgentMessage(said)) => Some(said.message),
+    let messages = messages.iter().filter_map(|record| match record.entry() {
+        Ok(Entry::AgentMessage(said)) => Some(&said.message),
         Ok(_) | Err(_) => None,
-    };
-    let messages: Vec<Message> = messages.iter().filter_map(read).collect();
+    });
+    let messages: Vec<&Message> = messages.collect();
     let call = |id: &str| {
         messages.iter().find_map(|message| match message {
             Message::ToolUse {

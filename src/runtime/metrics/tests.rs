@@ -41,11 +41,11 @@ impl Life {
             at: at(second),
             kind: entry.kind().to_owned(),
             data: String::new(),
+            entry: Arc::new(entry).into(),
         };
         self.metrics.committed(&Commit {
             summary: Arc::new(self.summary.clone()),
             records: Arc::new([record]),
-            entries: Arc::new([entry]),
         });
     }
 

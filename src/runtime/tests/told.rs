@@ -70,7 +70,7 @@ fn entries(disk: &MemoryStore, session: SessionId, kind: &str) -> Vec<Entry> {
     let records = disk.latest_of_kind(session, kind, None, PAGE_RECORDS_MAX);
     let records = records.expect("the disk is readable").into_iter();
     records
-        .map(|record| record.entry().expect("a readable record"))
+        .map(|record| record.entry().expect("a readable record").clone())
         .collect()
 }
 

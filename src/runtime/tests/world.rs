@@ -374,7 +374,7 @@ impl World {
             last = end.seq;
             let read = page
                 .iter()
-                .map(|record| (record.at, record.entry().expect("a readable record")));
+                .map(|record| (record.at, record.entry().expect("a readable record").clone()));
             journal.extend(read);
         }
     }

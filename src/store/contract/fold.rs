@@ -67,7 +67,7 @@ fn check_fold(place: &impl Place, appends: Vec<(Vec<Sketch>, bool)>) {
 
 fn record(stored: Stored) -> Record {
     Record {
-        entry: stored.entry().unwrap(),
+        entry: stored.entry().unwrap().clone(),
         id: stored.id,
         session_id: stored.session_id,
         seq: stored.seq,

@@ -1,4 +1,4 @@
-//! Reading: a small pool of connections, and the queries. Every read is one statement, so its transaction is short and
+//! EntryCell: a small pool of connections, and the queries. Every read is one statement, so its transaction is short and
 //! never keeps the log from being emptied.
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{explain, schema};
 use crate::session::id::{Attempt, SHORT_ID_DIGITS, Seq, SessionId};
 use crate::session::summary::Summary;
-use crate::store::{PAGE_BYTES_MAX, PAGE_RECORDS_MAX, StoreError, Stored, lock};
+use crate::store::{EntryCell, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, StoreError, Stored, lock};
 
 /// How many reads go on at a time; further ones wait for their turn.
 const READERS: usize = 4;
@@ -258,6 +258,7 @@ pub(super) fn parse_record(row: &Row<'_>) -> rusqlite::Result<Stored> {
         at: at.map_err(|error| rusqlite::Error::FromSqlConversionFailure(4, Type::Integer, error.into()))?,
         kind: row.get(5)?,
         data: row.get(6)?,
+        entry: EntryCell::default(),
     })
 }
 

@@ -113,12 +113,12 @@ fn fold_one(summary: Option<Summary>, record: &Stored, left_out: &mut usize) -> 
         }
         (Err(error), _) => return Err(error.to_string()),
     };
-    let mut summary = match (summary, &entry) {
+    let mut summary = match (summary, entry) {
         (Some(summary), _) => summary,
         (None, Entry::SessionCreated(created)) => Summary::new(record.session_id, created, record.at),
         (None, _) => return Err("a journal does not begin like this".into()),
     };
-    summary.apply(&entry, record.at);
+    summary.apply(entry, record.at);
     Ok(summary)
 }
 

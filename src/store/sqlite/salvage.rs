@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
@@ -169,14 +170,14 @@ impl Journal {
     fn take(&mut self, record: &Stored) {
         self.head = record.seq;
         match (record.entry(), &mut self.fold) {
-            (Ok(entry), Some(fold)) => fold.apply(&entry, record.at),
+            (Ok(entry), Some(fold)) => fold.apply(entry, record.at),
             (Err(_), Some(fold)) => {
                 fold.pass_over(record.at);
                 self.lost += 1;
             }
-            (Ok(Entry::SessionCreated(created)), fold @ None) if record.seq == Seq(1) => {
-                let mut summary = Summary::new(record.session_id, &created, record.at);
-                summary.apply(&Entry::SessionCreated(created), record.at);
+            (Ok(entry @ Entry::SessionCreated(created)), fold @ None) if record.seq == Seq(1) => {
+                let mut summary = Summary::new(record.session_id, created, record.at);
+                summary.apply(entry, record.at);
                 *fold = Some(summary);
             }
             (Ok(_) | Err(_), None) => self.lost += 1,
@@ -216,12 +217,12 @@ impl Copy<'_> {
         while journal.head < last {
             journal.lost += 1;
             self.told.lost += 1;
-            self.add(id, journal, &Entry::Notice(Text { text: LOST.to_owned() }))?;
+            self.add(id, journal, Entry::Notice(Text { text: LOST.to_owned() }))?;
         }
         Ok(())
     }
 
-    fn add(&mut self, id: SessionId, journal: &mut Journal, entry: &Entry) -> rusqlite::Result<()> {
+    fn add(&mut self, id: SessionId, journal: &mut Journal, entry: Entry) -> rusqlite::Result<()> {
         let data = entry.to_json();
         let record = Stored {
             id: 0,
@@ -231,6 +232,7 @@ impl Copy<'_> {
             at: journal.at,
             kind: entry.kind().to_owned(),
             data: data.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?,
+            entry: Arc::new(entry).into(),
         };
         self.write(journal, record)
     }
@@ -262,7 +264,7 @@ impl Copy<'_> {
         if let Some(from) = live.filter(|_| !is_certain) {
             self.told.ended += 1;
             for entry in end(from) {
-                self.add(id, &mut journal, &entry)?;
+                self.add(id, &mut journal, entry)?;
             }
         }
         let Some(mut summary) = journal.fold else { return Ok(()) };

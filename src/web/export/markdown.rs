@@ -57,7 +57,7 @@ pub(super) fn record(text: &mut String, record: &Stored) {
                 format_args!("\n> **Question {}:** {headline}\n", question.question_id),
             );
         }
-        Entry::QuestionAnswered(answered) => answer(text, &answered),
+        Entry::QuestionAnswered(answered) => answer(text, answered),
         Entry::Notice(notice) => push(text, format_args!("\n> {}\n", one_line(&notice.text))),
         Entry::AttemptEnded(end) => push(
             text,
@@ -72,7 +72,7 @@ pub(super) fn record(text: &mut String, record: &Stored) {
         }
         Entry::SessionResumed(resumed) => {
             push(text, format_args!("\n> Resumed by {}\n", one_line(&resumed.by)));
-            if let Some(instruction) = resumed.instruction {
+            if let Some(instruction) = &resumed.instruction {
                 push(text, format_args!("\n{}\n", instruction.trim_end()));
             }
         }

@@ -4,7 +4,6 @@ use std::collections::{HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::runtime::feed::{Item, Rendered};
 use crate::session::grant::in_words;
@@ -74,13 +73,6 @@ pub(super) struct Todo {
 }
 
 #[derive(Deserialize)]
-struct Record<'a> {
-    kind: &'a str,
-    #[serde(borrow)]
-    data: &'a RawValue,
-}
-
-#[derive(Deserialize)]
 struct Delta {
     message_id: String,
     block: u32,
@@ -141,7 +133,7 @@ impl Narrator {
             }
             Item::Record(record) => {
                 self.after = record.seq;
-                read(record).map_or(Turn::Nothing, |entry| self.take_entry(&entry))
+                record.entry().map_or(Turn::Nothing, |entry| self.take_entry(entry))
             }
         }
     }
@@ -171,8 +163,8 @@ impl Narrator {
     fn take_again(&mut self, record: &Rendered) {
         self.after = record.seq;
         let (news, todo) = (std::mem::take(&mut self.news), self.todo);
-        if let Some(entry) = read(record) {
-            self.take_entry(&entry);
+        if let Some(entry) = record.entry() {
+            self.take_entry(entry);
         }
         (self.news, self.todo) = (news, todo);
     }
@@ -372,25 +364,15 @@ impl Todo {
     }
 }
 
-fn read(record: &Rendered) -> Option<Entry> {
-    let read: Record<'_> = serde_json::from_slice(&record.json).ok()?;
-    Entry::from_json(read.kind, read.data.get()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
     fn record(seq: u64, kind: &str, data: Value) -> Item {
-        let json = json!({"seq": seq, "kind": kind, "data": data}).to_string();
+        let json = format!(r#"{{"seq":{seq},"kind":"{kind}","data":{data}}}"#);
         let kind = bytes::Bytes::copy_from_slice(kind.as_bytes());
-        Item::Record(Rendered {
-            id: 1,
-            seq: Seq(seq),
-            kind,
-            json: json.into(),
-        })
+        Item::Record(Rendered::from_json(1, Seq(seq), kind, json.into()))
     }
 
     fn said(seq: u64, message: Value) -> Item {

@@ -178,7 +178,7 @@ fn room(whole_at: &str, whole: bool) -> Room<'_> {
 }
 
 /// For each result whose call is among these records too: where the call is, and whether it failed.
-fn results_by_call<E>(entries: &[Result<Entry, E>]) -> HashMap<usize, (usize, bool)> {
+fn results_by_call<E>(entries: &[Result<&Entry, E>]) -> HashMap<usize, (usize, bool)> {
     let mut calls: HashMap<&str, usize> = HashMap::new();
     let mut inner = HashMap::new();
     for (place, entry) in entries.iter().enumerate() {

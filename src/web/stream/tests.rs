@@ -24,12 +24,8 @@ impl Items for Fake {
 
 fn record(seq: u64) -> Item {
     let json = format!(r#"{{"seq":{seq},"kind":"notice","data":{{"text":"hello"}}}}"#);
-    Item::Record(Rendered {
-        id: seq as i64 + 1000,
-        seq: Seq(seq),
-        kind: Bytes::from_static(b"notice"),
-        json: json.into(),
-    })
+    let kind = Bytes::from_static(b"notice");
+    Item::Record(Rendered::from_json(seq as i64 + 1000, Seq(seq), kind, json.into()))
 }
 
 fn hello() -> Item {
@@ -222,12 +218,8 @@ impl Items for Endless {
         let given = self.counts.given.fetch_add(1000, Ordering::SeqCst);
         let seq = Seq(given / 1000 + 1);
         (given < BYTES).then(|| {
-            Item::Record(Rendered {
-                id: 1,
-                seq,
-                kind: Bytes::from_static(b"notice"),
-                json: self.json.clone(),
-            })
+            let kind = Bytes::from_static(b"notice");
+            Item::Record(Rendered::from_json(1, seq, kind, self.json.clone()))
         })
     }
 }

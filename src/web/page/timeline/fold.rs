@@ -99,7 +99,7 @@ impl Picture {
                 open.is_turn_guessed = true;
             }
             if let Ok(entry) = record.entry() {
-                picture.take(&mut open, record, &entry);
+                picture.take(&mut open, record, entry);
             }
         }
         picture.end(open);

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::session::id::Attempt;
+use crate::store::EntryCell;
 
 const MANNER: Manner = Manner {
     whole: false,
@@ -25,6 +26,7 @@ fn records(of: &[(&str, Value)]) -> Vec<Stored> {
         at: Timestamp::from_second(1_800_000_000).unwrap(),
         kind: (*kind).to_owned(),
         data: data.to_string(),
+        entry: EntryCell::default(),
     };
     of.iter().enumerate().map(record).collect()
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::session::id::{Attempt, SessionId};
-use crate::store::Stored;
+use crate::store::{EntryCell, Stored};
 
 const BEGIN: i64 = 1_800_000_000;
 
@@ -24,6 +24,7 @@ fn picture_from(from: Option<Seq>, of: &[(i64, &str, Value)], seconds: i64) -> P
         at: at(*seconds),
         kind: (*kind).to_owned(),
         data: data.to_string(),
+        entry: EntryCell::default(),
     };
     let records: Vec<Stored> = of.iter().enumerate().map(record).collect();
     Picture::of(&records, from, at(0), at(seconds))
