@@ -8,10 +8,11 @@ use super::state::{Closing, Link, Stage, State};
 use super::{Attempt, Command, Look, Report, Timer};
 use crate::agent_host::protocol::{Exit, ToHost};
 use crate::session::clarify::Clarify;
+use crate::session::excerpt;
 use crate::session::journal::{AttemptEnd, CutOff, Entry, Text};
 use crate::session::outcome::{Cause, Ending};
 use crate::session::request::Background;
-use crate::session::summary::{Summary, cut};
+use crate::session::summary::Summary;
 use crate::session::turn::Standing;
 
 /// How much of the last line of an agent's stderr is told with its end, in bytes.
@@ -40,7 +41,7 @@ impl Closing {
     fn take_stderr(&mut self, stderr: &str) -> bool {
         let last = stderr.lines().rfind(|line| !line.trim().is_empty());
         let is_first = self.last_words.is_empty();
-        self.last_words = cut(last.unwrap_or_default().trim(), LAST_WORDS_BYTES_MAX).to_owned();
+        self.last_words = excerpt::head(last.unwrap_or_default().trim(), LAST_WORDS_BYTES_MAX).to_owned();
         is_first && !self.last_words.is_empty()
     }
 }

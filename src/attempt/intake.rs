@@ -8,11 +8,12 @@ use super::{Attempt, Command, Report};
 use crate::agent::wire::decode::decode;
 use crate::agent::wire::lines::{Line, Lines};
 use crate::agent::wire::plan;
+use crate::session::excerpt;
 use crate::session::id::QuestionId;
 use crate::session::journal::{DroppedDraft, Entry, UnknownLine};
 use crate::session::login::Login;
 use crate::session::message::{Delta, Message};
-use crate::session::summary::{Summary, cut};
+use crate::session::summary::Summary;
 use crate::store::Span;
 
 /// How much of a line that is not understood is journalled, in bytes.
@@ -126,7 +127,7 @@ impl Intake {
 
     pub(super) fn take_unknown_line(&mut self, line: &Line<'_>, kind: Option<String>) {
         let text = String::from_utf8_lossy(&line.bytes[..line.bytes.len().min(2 * UNKNOWN_LINE_BYTES_MAX)]);
-        let text = cut(&text, UNKNOWN_LINE_BYTES_MAX).to_owned();
+        let text = excerpt::head(&text, UNKNOWN_LINE_BYTES_MAX).to_owned();
         let unknown = UnknownLine {
             offset: line.offset,
             kind,

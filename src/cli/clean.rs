@@ -3,7 +3,7 @@
 //! An agent's text can quote anything that it has read. Escape sequences could retitle the terminal, write to the
 //! clipboard or hide what is really asked for; so could characters that change the direction of writing.
 
-use crate::session::visible;
+use crate::session::{excerpt, visible};
 
 /// The whole of a text, made visible; its line breaks stay.
 pub(crate) fn clean(text: &str) -> String {
@@ -17,25 +17,7 @@ pub(crate) fn name(text: &str) -> String {
 
 /// The text in one line of at most `chars_max` characters, made visible; `…` stands for the rest.
 pub(crate) fn one_line(text: &str, chars_max: usize) -> String {
-    clean(&short(text, chars_max))
-}
-
-/// The same, before it is made visible.
-pub(crate) fn short(text: &str, chars_max: usize) -> String {
-    let mut words = text.split_whitespace();
-    let mut line = words.next().unwrap_or_default().to_owned();
-    for word in words {
-        line.push(' ');
-        line.push_str(word);
-        // Enough to know that it is too long: a text may have megabytes.
-        if line.len() > chars_max * 4 {
-            break;
-        }
-    }
-    match line.char_indices().nth(chars_max) {
-        Some((end, _)) => line[..end].trim_end().to_owned() + "…",
-        None => line,
-    }
+    clean(&excerpt::one_line(text, chars_max))
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use crate::session::message::{InputState, Message, TurnEnd};
 use crate::session::question::{Answer, headline_of_input};
 use crate::session::visible;
 
-use super::clean::{one_line, short};
+use super::clean::one_line;
 use super::units;
+use crate::session::excerpt;
 
 /// How long one line may get, in characters.
 pub(crate) const LINE_CHARS_MAX: usize = 160;
@@ -98,7 +99,7 @@ pub(crate) fn describe_answer(answer: &Answer, granted: &[Grant]) -> String {
 pub(crate) fn fold_result(text: &str, is_error: bool) -> String {
     let text = visible::without_control_sequences(text);
     let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
-    let first = short(text.trim_start().lines().next().unwrap_or_default(), LINE_CHARS_MAX);
+    let first = excerpt::one_line(text.trim_start().lines().next().unwrap_or_default(), LINE_CHARS_MAX);
     match (lines, is_error) {
         (0, _) => "(no output)".to_owned(),
         (1, _) => first,

@@ -17,10 +17,11 @@ use crate::session::question::headline_of_input;
 use crate::session::state::StateName;
 use crate::session::visible;
 
-use super::clean::{self, clean, one_line, short};
+use super::clean::{self, clean, one_line};
 use super::describe::{LINE_CHARS_MAX, describe, describe_message, fold_result};
 use super::draft::{Drafts, Rest};
 use super::view::{WireDelta, WireRecord};
+use crate::session::excerpt;
 
 /// How many open tool calls are remembered; beyond that a result does not name its call.
 const TOOLS_MAX: usize = 1000;
@@ -302,7 +303,7 @@ impl Renderer {
         let of_last = self.last_tool.as_deref() == Some(id);
         let indent = if by_subagent { "  │ " } else { "" };
         let name = match call {
-            Some(call) if !of_last => short(&call, 40) + ": ",
+            Some(call) if !of_last => excerpt::one_line(&call, 40) + ": ",
             Some(_) | None => String::new(),
         };
         let style = if is_error { &self.styles.bad } else { &self.styles.quiet };

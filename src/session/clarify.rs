@@ -17,10 +17,11 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::excerpt;
 use super::id::QuestionId;
 use super::question::{Answer, Choice, ChoiceOption};
 use super::request::{PermissionMode, Request};
-use super::summary::{Summary, cut};
+use super::summary::Summary;
 
 /// The most questions that are asked about one task.
 pub const QUESTIONS_MAX: usize = 4;
@@ -140,7 +141,7 @@ fn read_text(text: &str) -> Option<Verdict> {
 
 /// A choice that can be shown: cut to its bounds, without options that say nothing or the same; none without a question.
 fn sound(choice: &Choice) -> Option<Choice> {
-    let line = |text: &str| cut(text.trim(), LINE_BYTES_MAX).to_owned();
+    let line = |text: &str| excerpt::head(text.trim(), LINE_BYTES_MAX).to_owned();
     let question = line(&choice.question);
     let mut options: Vec<ChoiceOption> = Vec::new();
     for option in &choice.options {
@@ -166,7 +167,7 @@ impl Clarifications {
             Answer::Choose { answers } => Self {
                 answers: answers
                     .iter()
-                    .map(|(question, answer)| (question.clone(), cut(answer, ANSWER_BYTES_MAX).to_owned()))
+                    .map(|(question, answer)| (question.clone(), excerpt::head(answer, ANSWER_BYTES_MAX).to_owned()))
                     .collect(),
                 left_open: None,
             },
@@ -195,7 +196,7 @@ impl Clarifications {
             refined.push_str(&format!(
                 "\n\nThe questions about this task stayed without an answer ({}). Decide for yourself what is most \
                  likely meant, and say at the end what you took it to mean.",
-                cut(why, LINE_BYTES_MAX)
+                excerpt::head(why, LINE_BYTES_MAX)
             ));
         }
         refined

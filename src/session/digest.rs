@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::excerpt;
 use super::id::QuestionId;
 use super::journal::Entry;
 use super::message::Message;
 use super::question::{Answer, headline_of_input};
-use super::summary::cut;
 use super::words::own_words;
 
 /// How much of the past is told, in bytes; the task comes on top of it.
@@ -48,7 +48,7 @@ impl Digest {
         match entry {
             Entry::Input(input) => {
                 if let Some(text) = input.text.as_deref().and_then(own_words) {
-                    self.push(format!("The user wrote: {}", cut(text, TEXT_BYTES_MAX)), None);
+                    self.push(format!("The user wrote: {}", excerpt::head(text, TEXT_BYTES_MAX)), None);
                 }
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),
@@ -85,7 +85,7 @@ impl Digest {
     fn take_message(&mut self, message: &Message) {
         match message {
             Message::Text { text, parent: None, .. } => {
-                self.push(format!("The agent said: {}", cut(text, TEXT_BYTES_MAX)), None);
+                self.push(format!("The agent said: {}", excerpt::head(text, TEXT_BYTES_MAX)), None);
             }
             Message::ToolUse {
                 name,
@@ -95,7 +95,7 @@ impl Digest {
                 ..
             } => {
                 let call = format!("{name}: {}", headline_of_input(input));
-                let text = format!("The agent called {}", cut(&call, RESULT_BYTES_MAX));
+                let text = format!("The agent called {}", excerpt::head(&call, RESULT_BYTES_MAX));
                 self.push(text, Some(tool_use_id.clone()));
             }
             Message::ToolResult {
@@ -105,7 +105,10 @@ impl Digest {
                 ..
             } => {
                 let verb = if *is_error { "failed" } else { "answered" };
-                self.add_result(tool_use_id, &format!(", which {verb}: {}", cut(text, RESULT_BYTES_MAX)));
+                self.add_result(
+                    tool_use_id,
+                    &format!(", which {verb}: {}", excerpt::head(text, RESULT_BYTES_MAX)),
+                );
             }
             // Subagents' words are in the results of their calls; the rest is about the run, not about the work.
             _ => {}
@@ -140,7 +143,7 @@ impl Digest {
 
     /// The first message of a fresh conversation: the task, and what is known of the work on it.
     pub fn tell(&self, task: &str, why: &str) -> String {
-        let why = cut(why, RESULT_BYTES_MAX);
+        let why = excerpt::head(why, RESULT_BYTES_MAX);
         let mut told = format!("{HEAD} ({why}).\n\nThis is the task:\n\n{task}\n\n");
         if self.items.is_empty() && self.left_out == 0 {
             return told + "Nothing is known of what was done before. Look at what stands there before you begin.";
@@ -150,7 +153,7 @@ impl Digest {
             told += &format!(" ({} earlier steps are left out)", self.left_out);
         }
         told += ":\n\n";
-        let task_itself = format!("The user wrote: {}", cut(task, TEXT_BYTES_MAX));
+        let task_itself = format!("The user wrote: {}", excerpt::head(task, TEXT_BYTES_MAX));
         for Item { text, tool_use_id } in self.items.iter().filter(|item| item.text != task_itself) {
             let open = if tool_use_id.is_some() {
                 " (no result is known: it may or may not have taken effect)"
@@ -178,15 +181,18 @@ fn words_of(answer: &Answer) -> String {
         Answer::Deny { reason: None, .. } => "It was denied.".to_owned(),
         Answer::Deny {
             reason: Some(reason), ..
-        } => format!("It was denied: {}", cut(reason, RESULT_BYTES_MAX)),
+        } => format!("It was denied: {}", excerpt::head(reason, RESULT_BYTES_MAX)),
         Answer::Choose { answers } => {
             let chosen: Vec<_> = answers
                 .iter()
                 .map(|(asked, chosen)| format!("{asked} {chosen}"))
                 .collect();
-            format!("The answer was: {}", cut(&chosen.join("; "), TEXT_BYTES_MAX))
+            format!("The answer was: {}", excerpt::head(&chosen.join("; "), TEXT_BYTES_MAX))
         }
-        Answer::Submit { content } => format!("The answer was: {}", cut(&content.to_string(), TEXT_BYTES_MAX)),
+        Answer::Submit { content } => format!(
+            "The answer was: {}",
+            excerpt::head(&content.to_string(), TEXT_BYTES_MAX)
+        ),
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use super::excerpt;
 use super::journal::Entry;
 use super::message::{InputState, Message};
 use super::question::headline_of_input;
-use super::summary::cut;
 use super::words::{own_words, with_later};
 
 /// How every such message begins.
@@ -115,7 +115,7 @@ impl Interruption {
                 self.speaks();
                 let line = format!("{name}: {}", headline_of_input(input));
                 let call = Call {
-                    line: cut(&line, CALL_BYTES_MAX).replace('\n', " "),
+                    line: excerpt::head(&line, CALL_BYTES_MAX).replace('\n', " "),
                     has_result: false,
                 };
                 self.calls.insert(tool_use_id.clone(), call);
@@ -124,7 +124,7 @@ impl Interruption {
             Message::ToolResult { tool_use_id, .. } => {
                 if let Some(call) = self.calls.get_mut(tool_use_id) {
                     call.has_result = true;
-                    self.ended_since = Some(cut(&call.line, ENDED_BYTES_MAX).to_owned());
+                    self.ended_since = Some(excerpt::head(&call.line, ENDED_BYTES_MAX).to_owned());
                 }
             }
             Message::TurnEnded(end) => {
@@ -223,10 +223,7 @@ fn listed(calls: &[&Call]) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    let line = text.trim().lines().next().unwrap_or_default();
-    let start = cut(line, MESSAGE_BYTES_MAX);
-    let more = if start.len() < text.trim().len() { "…" } else { "" };
-    format!("“{start}{more}”")
+    format!("“{}”", excerpt::first_line_of_bytes(text, MESSAGE_BYTES_MAX))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! [`outcome`], [`patience`], [`restart`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is
 //! recorded), [`summary`], [`shown`] (what people see of it), [`effective`], [`timers`], [`login`] and [`kept`] (folds
 //! of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`hex`] (how bytes are),
-//! [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an
+//! [`excerpt`] (how texts are cut), [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an
 //! agent is told first), [`clarify`], [`trust`] and [`asked`] (what may come before the work).
 
 mod active;
@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod clarify;
 pub mod digest;
 pub mod effective;
+pub mod excerpt;
 #[cfg(test)]
 mod folds;
 pub mod form;

@@ -1,11 +1,13 @@
 //! Questions: what an agent needs a person for, what may be answered, and what an answer means.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::excerpt;
 use super::form;
 use super::grant::{Grant, Pick, Suggestion};
 use super::id::QuestionId;
@@ -373,6 +375,9 @@ impl QuestionKind {
     }
 }
 
+/// The most characters of a tool's input in one line.
+const HEADLINE_CHARS_MAX: usize = 200;
+
 /// The telling part of a tool's input: its command, file, pattern, path or first question, else the JSON.
 pub fn headline_of_input(input: &Value) -> String {
     let others = ["description", "prompt"];
@@ -382,10 +387,8 @@ pub fn headline_of_input(input: &Value) -> String {
         .chain(&others)
         .find_map(|key| input.get(key)?.as_str())
         .or_else(of_choice);
-    let text = found.map_or_else(|| input.to_string(), str::to_owned);
-    let line = text.lines().next().unwrap_or_default();
-    let short: String = line.chars().take(200).collect();
-    if short.len() < text.len() { short + "…" } else { short }
+    let text = found.map_or_else(|| Cow::Owned(input.to_string()), Cow::Borrowed);
+    excerpt::first_line(&text, HEADLINE_CHARS_MAX)
 }
 
 fn no_such_grant(pick: &Pick, offers: &[Suggestion]) -> AnswerMismatch {

@@ -16,6 +16,7 @@ use super::active::moved;
 pub use super::answers::Waiting;
 use super::clarify::{Clarifications, Clarify};
 use super::effective::Effective;
+use super::excerpt;
 use super::id::{QuestionId, Seq, SessionId};
 use super::journal::{Created, Entry, Input, Record};
 use super::kept::{self, Kept};
@@ -465,17 +466,12 @@ impl Summary {
         }
         self.end_turn_of_inputs(end);
         if !end.result.is_empty() {
-            self.result = Some(cut(&end.result, RESULT_BYTES_MAX).to_owned());
+            self.result = Some(excerpt::head(&end.result, RESULT_BYTES_MAX).to_owned());
         }
         if end.structured_output.is_some() {
             self.structured_output = end.structured_output.clone();
         }
     }
-}
-
-/// The longest beginning of `text` that has at most `bytes` bytes.
-pub fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
 }
 
 #[cfg(test)]
@@ -668,12 +664,6 @@ mod tests {
         // A resume that is refused says that nothing was used, and not what since when.
         summary.end_turn(&TurnEnd::default());
         assert_eq!(summary.usage.cost_usd, 1.25);
-    }
-
-    #[test]
-    fn a_text_is_cut_between_characters() {
-        assert_eq!(cut("aé", 2), "a");
-        assert_eq!(cut("aé", 3), "aé");
     }
 
     #[test]

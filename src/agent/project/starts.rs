@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::session::asked;
 use crate::session::secrets::masked_value;
-use crate::session::visible;
+use crate::session::{excerpt, visible};
 
 /// Settings that start a program each, besides those whose names end in one of [`ENDINGS`].
 const PROGRAMS: [&str; 3] = ["statusLine", "subagentStatusLine", "fileSuggestion"];
@@ -145,8 +145,7 @@ fn holds_command(value: &Value) -> bool {
 
 /// One line, whatever it holds. What is cut off is counted.
 fn one_line(line: &str) -> String {
-    let cut = line.char_indices().nth(LINE_CHARS_MAX).map(|(at, _)| line.split_at(at));
-    let (kept, rest) = cut.unwrap_or((line, ""));
+    let (kept, rest) = excerpt::split_at_chars(line, LINE_CHARS_MAX);
     let mut shown = visible::plain_or_json(kept).into_owned();
     if !rest.is_empty() {
         shown.push_str(&format!("… ({} more characters)", rest.chars().count()));

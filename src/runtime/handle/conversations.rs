@@ -19,6 +19,7 @@ use crate::runtime::supervisor::reply_channel;
 use crate::runtime::terms;
 use crate::session::checkpoint::Checkpoint;
 use crate::session::effective::Effective;
+use crate::session::excerpt;
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::limits::Limits;
@@ -443,8 +444,7 @@ fn step(messages: &[Stored]) -> Option<String> {
 }
 
 fn first_line(text: &str) -> Option<String> {
-    let line = text.lines().find(|line| !line.trim().is_empty())?;
-    Some(line.chars().take(STEP_CHARS_MAX).collect())
+    (!text.trim().is_empty()).then(|| excerpt::first_line(text, STEP_CHARS_MAX))
 }
 
 fn transcript_of(

@@ -1,8 +1,8 @@
 //! What the result of a turn says about its attempt, and in which words.
 
+use crate::session::excerpt;
 use crate::session::message::TurnEnd;
 use crate::session::outcome::{Cause, Ending};
-use crate::session::summary::cut;
 
 /// How the CLI says, before anything else, that there is none of the id that it is to resume.
 pub(super) const NO_CONVERSATION: &str = "No conversation found";
@@ -105,7 +105,7 @@ pub fn first_paragraph(text: &str) -> String {
 
 /// The first line of a text, cut where it is long.
 pub(super) fn line_of(text: &str) -> String {
-    cut(text.lines().next().unwrap_or_default(), 500).to_owned()
+    excerpt::head(text.lines().next().unwrap_or_default(), 500).to_owned()
 }
 
 #[cfg(test)]

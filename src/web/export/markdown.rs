@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::session::amounts::usd;
+use crate::session::excerpt;
 use crate::session::grant::in_words;
 use crate::session::journal::{Answered, Entry};
 use crate::session::message::Message;
@@ -181,9 +182,9 @@ fn pretty(value: &Value) -> String {
 }
 
 fn cut(result: &str) -> String {
-    match result.char_indices().nth(RESULT_CHARS_MAX) {
-        Some((end, _)) => format!("{}\n…", &result[..end]),
-        None => result.to_owned(),
+    match excerpt::split_at_chars(result, RESULT_CHARS_MAX) {
+        (whole, "") => whole.to_owned(),
+        (kept, _) => format!("{kept}\n…"),
     }
 }
 

@@ -6,10 +6,11 @@ use rmcp::model::{ElicitRequestParams, ElicitResult, ElicitationAction, Elicitat
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::session::excerpt;
 use crate::session::grant::{Pick, Suggestion};
 use crate::session::hex::hex;
 use crate::session::question::{Answer, AnswerMismatch, Choice, Question, QuestionKind};
-use crate::session::summary::{Summary, cut};
+use crate::session::summary::Summary;
 use crate::session::telling::{Telling, tell};
 use crate::session::visible;
 
@@ -38,7 +39,7 @@ pub(super) struct Asker(String);
 impl Asker {
     /// Names a session.
     pub(super) fn of(summary: &Summary) -> Self {
-        let (id, name) = (summary.session_id.short(), cut(&summary.name, NAME_BYTES_MAX));
+        let (id, name) = (summary.session_id.short(), excerpt::head(&summary.name, NAME_BYTES_MAX));
         let (name, cwd) = (visible::line(name), summary.cwd.to_string_lossy());
         Self(format!("Session {id} \"{name}\" in {}", visible::line(&cwd)))
     }
@@ -94,7 +95,7 @@ impl Told {
         if bytes <= SHOWN_BYTES_MAX {
             return Self { text, is_whole: true };
         }
-        let shown = cut(&text, SHOWN_BYTES_MAX);
+        let shown = excerpt::head(&text, SHOWN_BYTES_MAX);
         let left = text.len() - shown.len();
         let text = format!(
             "{shown}\n… {left} bytes are not shown. From here it can only be denied: the page of cc-executor shows all of \

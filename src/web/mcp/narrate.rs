@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::runtime::feed::{Item, Rendered};
+use crate::session::excerpt;
 use crate::session::grant::in_words;
 use crate::session::id::{QuestionId, Seq};
 use crate::session::journal::{Entry, StateChange};
 use crate::session::message::Message;
 use crate::session::question::{Question, headline_of_input};
 use crate::session::state::StateName;
-use crate::session::summary::cut;
 
 /// How many lines the log of a call has.
 const LOG_LINES_MAX: usize = 200;
@@ -322,9 +322,8 @@ impl Narrator {
 
     /// A line for the log alone.
     fn note(&mut self, text: &str) {
-        let short = cut(text.trim(), LINE_BYTES_MAX);
-        let mark = if short.len() < text.trim().len() { "…" } else { "" };
-        self.log.push_back((self.after, format!("{short}{mark}")));
+        self.log
+            .push_back((self.after, excerpt::marked_head(text.trim(), LINE_BYTES_MAX)));
         if self.log.len() > LOG_LINES_MAX {
             self.log.pop_front();
             self.omitted += 1;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::narrate::Todo;
 use crate::config::McpSettings;
-use crate::session::summary::cut;
+use crate::session::excerpt;
 
 /// The longest message, in bytes. What does not fit is shown by its end.
 const MESSAGE_BYTES_MAX: usize = 2 * 1024;
@@ -58,7 +58,7 @@ impl Progress {
         self.last = Instant::now();
         let Some((token, peer)) = &self.to else { return };
         if !news.trim().is_empty() {
-            self.last_message = end_of(news.trim_end_matches('\n'), MESSAGE_BYTES_MAX);
+            self.last_message = excerpt::tail(news.trim_end_matches('\n'), MESSAGE_BYTES_MAX).into_owned();
         }
         let (progress, total) = self.scale.step(todo);
         let mut param = ProgressNotificationParam::new(token.clone(), progress).with_message(self.last_message.clone());
@@ -100,15 +100,6 @@ impl Scale {
     }
 }
 
-/// The end of a text, from a character on, with a mark where something is left out.
-pub(super) fn end_of(text: &str, bytes: usize) -> String {
-    if text.len() <= bytes {
-        return text.to_owned();
-    }
-    let skipped = cut(text, text.len() - bytes).len();
-    format!("…{}", &text[text.ceil_char_boundary(skipped)..])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,12 +127,5 @@ mod tests {
             assert!(total.is_none_or(|total| progress <= total), "{progress} of {total:?}");
             last = progress;
         }
-    }
-
-    #[test]
-    fn a_long_message_is_shown_by_its_end() {
-        assert_eq!(end_of("abc", 3), "abc");
-        assert_eq!(end_of("abcdef", 3), "…def");
-        assert!(end_of(&"é".repeat(10), 5).starts_with('…'));
     }
 }

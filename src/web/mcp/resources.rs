@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::server::Door;
 use crate::runtime::CallError;
+use crate::session::excerpt;
 use crate::session::id::{Seq, SessionId};
-use crate::session::summary::{Summary, cut};
+use crate::session::summary::Summary;
 use crate::web::days;
 use crate::web::remedy::told_to_model;
 use crate::web::view::SessionView;
@@ -244,7 +245,7 @@ async fn checkpoints(door: &Door, id: &str) -> Result<Value, CallError> {
 }
 
 fn of_session(summary: &Summary) -> Resource {
-    let what = format!("{}: {}", summary.shown_state(), cut(&summary.task, 120));
+    let what = format!("{}: {}", summary.shown_state(), excerpt::head(&summary.task, 120));
     Resource::new(format!("{ROOT}session/{}", summary.session_id), summary.name.clone())
         .with_description(what)
         .with_mime_type(JSON)

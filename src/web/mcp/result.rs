@@ -9,11 +9,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::narrate::Narrator;
-use super::progress::end_of;
 use crate::session::amounts::money;
+use crate::session::excerpt;
 use crate::session::outcome::{Cause, Outcome};
 use crate::session::question::{Question, QuestionKind};
-use crate::session::summary::{Summary, cut};
+use crate::session::summary::Summary;
 
 /// Maximum bytes of what stands first in an answer. Some clients show a model little more than 2 KB.
 const ABOUT_BYTES_MAX: usize = 1800;
@@ -149,7 +149,7 @@ impl Execution {
             about: about(summary, &questions, &next),
             session_id: summary.session_id.to_string(),
             name: summary.name.clone(),
-            task: cut(&summary.task, LINE_BYTES_MAX).to_owned(),
+            task: excerpt::head(&summary.task, LINE_BYTES_MAX).to_owned(),
             directory: summary.cwd.display().to_string(),
             created_at: format!("{:.0}", summary.created_at),
             ended_at: summary.ended_at.map(|at| format!("{at:.0}")),
@@ -214,7 +214,7 @@ impl Execution {
     pub(super) fn read_on(mut self, from: usize) -> Self {
         let whole = self.result.take().unwrap_or_default();
         let begin = whole.ceil_char_boundary(from.min(whole.len()));
-        let piece = cut(&whole[begin..], PIECE_BYTES_MAX).to_owned();
+        let piece = excerpt::head(&whole[begin..], PIECE_BYTES_MAX).to_owned();
         let (end, bytes) = (begin + piece.len(), whole.len());
         let next = match bytes - end {
             0 => "that is its end".to_owned(),
@@ -238,13 +238,13 @@ fn about(summary: &Summary, questions: &[OpenQuestion], next: &str) -> String {
         text.push_str(&format!(", cause: {}", cause.name()));
     }
     if let Some(note) = summary.shown_note() {
-        text.push_str(&format!(" ({})", cut(&note, LINE_BYTES_MAX)));
+        text.push_str(&format!(" ({})", excerpt::head(&note, LINE_BYTES_MAX)));
     }
-    let name = cut(&summary.name, NAME_BYTES_MAX);
+    let name = excerpt::head(&summary.name, NAME_BYTES_MAX);
     text.push_str(&format!("\nname: {name}\ndirectory: {}", summary.cwd.display()));
     for question in questions {
         let (id, headline, how) = (&question.question_id, &question.headline, &question.how_to_answer);
-        let headline = cut(headline, LINE_BYTES_MAX);
+        let headline = excerpt::head(headline, LINE_BYTES_MAX);
         text.push_str(&format!(
             "\nstatus: awaiting_input\nquestion {id}: {headline}\nto answer: {how}"
         ));
@@ -252,7 +252,7 @@ fn about(summary: &Summary, questions: &[OpenQuestion], next: &str) -> String {
     text.push_str(&format!("\n{next}"));
     let end = summary.result.as_deref().map(end_of_answer).unwrap_or_default();
     let room = ABOUT_BYTES_MAX.saturating_sub(end.len());
-    format!("{}{end}", cut(&text, room))
+    format!("{}{end}", excerpt::head(&text, room))
 }
 
 /// A short answer as it is, or the end of a long one and how to read all of it.
@@ -264,7 +264,7 @@ fn end_of_answer(result: &str) -> String {
         "\n\nThe end of the answer, which has {} bytes (get_execution with result_from: 0 reads all of it, piece by \
          piece):\n{}",
         result.len(),
-        end_of(result, END_BYTES_MAX)
+        excerpt::tail(result, END_BYTES_MAX).into_owned()
     )
 }
 

@@ -12,7 +12,7 @@ use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, LinkType, Optio
 use super::code::{self, CLASS_PREFIX};
 use super::once::once;
 use super::text::one_line;
-use crate::session::summary::cut;
+use crate::session::excerpt;
 use crate::session::visible;
 
 /// The level of the first heading in a text: below those of the page itself.
@@ -162,7 +162,7 @@ fn beginnings(line: &str) -> impl Iterator<Item = usize> {
 /// The words of Markdown in one line, without its marks; at most so many characters.
 pub(super) fn plain(text: &str, chars_max: usize) -> String {
     // No character is longer than four bytes, and marks are few.
-    let text = cut(text, chars_max.saturating_mul(8));
+    let text = excerpt::head(text, chars_max.saturating_mul(8));
     let mut words = String::new();
     for event in Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH) {
         match event {

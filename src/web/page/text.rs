@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::words;
-use crate::session::visible;
+use crate::session::{excerpt, visible};
 
 /// The most of one text that is shown unless all of it is asked for, in bytes.
 pub(super) const SHOWN_BYTES_MAX: usize = 16 * 1024;
@@ -29,7 +29,7 @@ impl Room<'_> {
 
     /// The beginning of a text that is shown.
     pub(super) fn cut<'t>(&self, text: &'t str) -> &'t str {
-        &text[..text.floor_char_boundary(self.bytes_max)]
+        excerpt::head(text, self.bytes_max)
     }
 
     /// What is said below a text that was cut.
@@ -79,12 +79,7 @@ pub(super) fn name(text: &str) -> String {
 
 /// The first line, at most `chars_max` characters of it.
 pub(super) fn one_line(text: &str, chars_max: usize) -> String {
-    let line = text.trim_start().lines().next().unwrap_or_default();
-    let mut short: String = line.chars().take(chars_max).collect();
-    if short.len() < text.trim().len() {
-        short.push('…');
-    }
-    shown(&short)
+    shown(&excerpt::first_line(text, chars_max))
 }
 
 /// A sentence of ours, in which what stands between backquotes is code; an odd one was somebody else's.

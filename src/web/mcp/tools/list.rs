@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::ToolError;
 use super::arguments::List;
 use crate::session::amounts::money;
+use crate::session::excerpt;
 use crate::session::outcome::Outcome;
 use crate::session::shown::Shown;
-use crate::session::summary::{Summary, cut};
+use crate::session::summary::Summary;
 use crate::web::mcp::server::Door;
 
 /// Number of sessions that are listed when the caller does not say.
@@ -161,13 +162,13 @@ fn about(sessions: &[Brief]) -> String {
         let what = waits_for.as_deref().unwrap_or_default();
         text.push_str(&format!("\n{session_id} ({name}) waits for {what}"));
     }
-    cut(&text, ABOUT_BYTES_MAX).to_owned()
+    excerpt::head(&text, ABOUT_BYTES_MAX).to_owned()
 }
 
 impl Brief {
     fn of(summary: &Summary) -> Self {
         let at = |at: jiff::Timestamp| format!("{at:.0}");
-        let words = |text: &str| cut(text.trim(), WORDS_BYTES_MAX).to_owned();
+        let words = |text: &str| excerpt::head(text.trim(), WORDS_BYTES_MAX).to_owned();
         let cause = summary.lifecycle.state.outcome().and_then(Outcome::cause);
         Self {
             session_id: summary.session_id.to_string(),
@@ -210,7 +211,7 @@ fn waits_for(summary: &Summary) -> Option<String> {
     let mut open = summary.questions.values().filter(|waiting| waiting.answer.is_none());
     if let Some(waiting) = open.next() {
         let question = &waiting.question;
-        let headline = cut(&question.kind.headline(), WORDS_BYTES_MAX).to_owned();
+        let headline = excerpt::head(&question.kind.headline(), WORDS_BYTES_MAX).to_owned();
         let more = match open.count() {
             0 => String::new(),
             count => format!(", and {count} more"),
