@@ -8,6 +8,7 @@
 //! interrupt takes effect at once. No runtime is built and next to nothing held, since tests run a thousand of it.
 
 mod args;
+mod background;
 mod children;
 mod control;
 mod frames;
@@ -23,6 +24,7 @@ mod tasks;
 mod tools;
 mod transcript;
 mod trouble;
+mod turn;
 
 use std::ffi::OsString;
 use std::io::Write;

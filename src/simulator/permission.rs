@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::frames::{self, ToolOutcome};
-use super::player::Turn;
 use super::session::{Cut, Simulator};
+use super::turn::Turn;
 
 const REJECTED: &str = "The user doesn't want to proceed with this tool use. The tool use was rejected.";
 

@@ -1,78 +1,15 @@
 //! Turns: from the user messages that begin one, over its steps, to the `result`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::background::Task;
 use super::frames::{self, Accounts, Ending, Spent};
 use super::script::{self, Script, Step};
 use super::session::{Cut, Simulator, UserMessage};
-use super::tasks::Task;
 use super::transcript::{CutTurn, Record};
-
-/// A turn being played.
-pub(super) struct Turn {
-    pub(super) uuids: Vec<String>,
-    /// The script's text, as the transcript keeps it.
-    pub(super) script: String,
-    pub(super) step: usize,
-    /// What an earlier process left of the step it died in.
-    pub(super) flooded: u64,
-    pub(super) resets_at: Option<u64>,
-    resume_reason: Option<String>,
-    /// The uuid under which the CLI announces a turn that it resumes by itself.
-    command: Option<String>,
-    started: Instant,
-    /// Pause between deltas.
-    pub(super) pace: Duration,
-    pub(super) messages: u64,
-    pub(super) text: String,
-    spent: Spent,
-    pub(super) denials: Vec<Value>,
-    pub(super) last_uuid: Option<String>,
-    stream_announced: bool,
-    message_announced: bool,
-}
-
-impl Turn {
-    fn new(uuids: Vec<String>, script: String) -> Self {
-        Self {
-            uuids,
-            script,
-            step: 0,
-            flooded: 0,
-            resets_at: None,
-            resume_reason: None,
-            command: None,
-            started: Instant::now(),
-            pace: Duration::ZERO,
-            messages: 0,
-            text: String::new(),
-            spent: Spent::default(),
-            denials: Vec::new(),
-            last_uuid: None,
-            stream_announced: false,
-            message_announced: false,
-        }
-    }
-
-    fn going_on(cut: CutTurn) -> Self {
-        let mut turn = Self::new(cut.uuids, cut.script);
-        (turn.step, turn.flooded, turn.resets_at) = (cut.done, cut.flooded, cut.resets_at);
-        turn
-    }
-
-    /// The first stream event and the first assistant frame say which messages they answer.
-    fn announce(&self, frame: &mut Value) {
-        if let Some(last) = self.uuids.last() {
-            frame["user_message_uuid"] = json!(last);
-            frame["user_message_uuids"] = json!(self.uuids);
-        }
-        if let Some(reason) = &self.resume_reason {
-            frame["resume_reason"] = json!(reason);
-        }
-    }
-}
+use super::turn::Turn;
 
 impl Simulator {
     /// Plays everything that is queued as one turn; a note that came first makes an empty result of its own.

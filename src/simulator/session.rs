@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::args::{Args, Environment};
+use super::background::Task;
 use super::children::Child;
 use super::frames::{self, Ending, Spent};
 use super::ids::Ids;
 use super::input::{self, ChildStatus, Event, Linger, exit_code};
 use super::output::Output;
 use super::script;
-use super::tasks::Task;
 use super::transcript::{CutTurn, Past, Transcript};
 
 /// Why what was being done is not done to its end.

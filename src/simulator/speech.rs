@@ -6,9 +6,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use super::frames;
-use super::player::Turn;
 use super::session::{Cut, Simulator};
 use super::transcript::Record;
+use super::turn::Turn;
 
 /// A text is streamed in no more deltas than this.
 const DELTAS_MAX: usize = 64;

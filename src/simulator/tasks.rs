@@ -4,41 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::background::Task;
 use super::children::Child;
 use super::frames::{self, ToolOutcome};
 use super::input::{ChildStatus, Event, spawn};
 use super::permission::accepted;
-use super::player::Turn;
 use super::session::{Cut, Simulator};
 use super::transcript::{PastTask, Record};
-
-/// One background task.
-pub(super) struct Task {
-    pub(super) id: String,
-    pub(super) run_id: String,
-    tool_use_id: String,
-    /// The shell; an agent has none.
-    pub(super) child: Option<Child>,
-    stopped: bool,
-}
-
-impl Task {
-    fn kind(&self) -> &'static str {
-        if self.child.is_some() {
-            "local_bash"
-        } else {
-            "local_agent"
-        }
-    }
-
-    fn description(&self) -> &'static str {
-        if self.child.is_some() {
-            "simulated shell"
-        } else {
-            "simulated agent"
-        }
-    }
-}
+use super::turn::Turn;
 
 impl Simulator {
     pub(super) fn background(&mut self, turn: &mut Turn, command: &str) -> Result<(), Cut> {

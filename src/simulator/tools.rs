@@ -9,8 +9,8 @@ use super::children::Child;
 use super::frames::{self, ToolOutcome};
 use super::input::ChildStatus;
 use super::permission::{Decision, accepted};
-use super::player::Turn;
 use super::session::{Cut, Simulator};
+use super::turn::Turn;
 
 /// A command that runs longer is announced as a task.
 const TASK_AFTER: Duration = Duration::from_secs(3);

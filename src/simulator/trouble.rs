@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::children;
 use super::frames::{self, Ending};
-use super::player::Turn;
 use super::script::{Act, Crash, CrashPlace, Death};
 use super::session::{Cut, Simulator};
 use super::transcript::Record;
+use super::turn::Turn;
 
 /// How often an awaited file is looked for: at first, and at most.
 const FILE_POLL: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
