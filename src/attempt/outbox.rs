@@ -14,10 +14,11 @@ use crate::agent_host::protocol::{LINE_BYTES_MAX, ToHost};
 use crate::session::id::{Attempt as Number, QuestionId};
 use crate::session::journal::{Entry, Input, QuestionRef};
 use crate::session::message::InputState;
-use crate::session::opening::{CONTINUE, opening};
+use crate::session::opening::opening;
 use crate::session::outbox::Owed;
 use crate::session::outcome::{Cause, Ending};
 use crate::session::summary::Summary;
+use crate::session::words::CONTINUE;
 
 /// How long is waited for what the machine lacks: room on a disk, or the means to start a process.
 pub(super) const WANT_PAUSE: Duration = Duration::from_secs(2);

@@ -7,13 +7,10 @@ use super::id::QuestionId;
 use super::journal::Entry;
 use super::message::Message;
 use super::question::{Answer, headline_of_input};
-use super::words::own_words;
+use super::words::{REBUILT, own_words};
 
 /// How much of the past is told, in bytes; the task comes on top of it.
 pub const DIGEST_BYTES_MAX: usize = 32 * 1024;
-
-/// How every rebuilt conversation begins.
-pub const HEAD: &str = "You take over a task from an agent whose conversation was lost";
 
 /// How much of one text, in bytes.
 const TEXT_BYTES_MAX: usize = 2 * 1024;
@@ -144,7 +141,7 @@ impl Digest {
     /// The first message of a fresh conversation: the task, and what is known of the work on it.
     pub fn tell(&self, task: &str, why: &str) -> String {
         let why = excerpt::head(why, RESULT_BYTES_MAX);
-        let mut told = format!("{HEAD} ({why}).\n\nThis is the task:\n\n{task}\n\n");
+        let mut told = format!("{REBUILT} ({why}).\n\nThis is the task:\n\n{task}\n\n");
         if self.items.is_empty() && self.left_out == 0 {
             return told + "Nothing is known of what was done before. Look at what stands there before you begin.";
         }

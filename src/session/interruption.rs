@@ -7,13 +7,7 @@ use super::excerpt;
 use super::journal::Entry;
 use super::message::{InputState, Message};
 use super::question::headline_of_input;
-use super::words::{own_words, with_later};
-
-/// How every such message begins.
-pub const HEAD: &str = "The last run of this task ended uncleanly";
-
-/// How that begins which is told behind the task where nothing of the conversation was kept.
-const HEAD_BEHIND_TASK: &str = "\n\nAn earlier run of this task ended uncleanly";
+use super::words::{CUT, CUT_BEHIND_TASK, own_words, with_later, without_note};
 
 /// Stands at the end of every such message.
 const CHECK_FIRST: &str = "Look at what has taken effect before you repeat anything";
@@ -170,7 +164,7 @@ impl Interruption {
 
     /// Where the run stood when it was cut short.
     fn tell_state(&self) -> String {
-        let mut told = HEAD.to_owned() + &self.told_ending();
+        let mut told = CUT.to_owned() + &self.told_ending();
         told += &match &self.last {
             Some(Last::Agent(text)) => format!(". The last message of it that is known is your message {text}."),
             Some(Last::User(text)) => format!(". The last message of it that is known is the user's message {text}."),
@@ -191,7 +185,7 @@ impl Interruption {
 
     /// What the next agent is told where nothing of the conversation was kept: the task again, and what was done of it.
     pub fn tell_behind(&self, task: &str) -> String {
-        let mut told = without_note(task).to_owned() + HEAD_BEHIND_TASK + &self.told_ending();
+        let mut told = without_note(task).to_owned() + CUT_BEHIND_TASK + &self.told_ending();
         told += ", and nothing of its conversation was kept.";
         if let Some(Last::Agent(text)) = &self.last {
             told += &format!(" The last thing that it said was {text}.");
@@ -206,11 +200,6 @@ impl Interruption {
             .as_ref()
             .map_or_else(String::new, |ending| format!(" ({ending})"))
     }
-}
-
-/// A task without what was told behind it of an earlier run.
-pub fn without_note(text: &str) -> &str {
-    text.split(HEAD_BEHIND_TASK).next().unwrap_or(text)
 }
 
 fn listed(calls: &[&Call]) -> String {
@@ -303,7 +292,7 @@ mod tests {
             "{told}"
         );
         let told = after(&past).tell_before("stop that");
-        assert!(told.starts_with(HEAD) && told.ends_with("\n\nstop that"), "{told}");
+        assert!(told.starts_with(CUT) && told.ends_with("\n\nstop that"), "{told}");
         assert!(!told.contains("continue from where you left off"), "{told}");
     }
 

@@ -9,11 +9,7 @@ use super::interruption::Interruption;
 use super::journal::{Entry, Input, Why};
 use super::message::InputState;
 use super::summary::Summary;
-use super::words::{is_told_by_us, own_words, with_later};
-
-/// Told to an agent that has no message of ours left to work on.
-pub const CONTINUE: &str = "Continue from where you left off. The last run of this task was interrupted; \
-check what had taken effect before you repeat anything.";
+use super::words::{CONTINUE, is_told_by_us, own_words, with_later};
 
 /// What was found out about the conversation before the attempt.
 #[derive(Clone, Debug, Default)]

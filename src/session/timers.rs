@@ -16,9 +16,7 @@ use super::message::Message;
 use super::state::State;
 use super::summary::{Summary, WaitingFor};
 use super::turn::Open;
-
-/// The first words of the message that tells a new agent about the timers of the one before.
-pub const HEAD: &str = "The agent process of this task ended while timers of yours were set";
+use super::words::TIMERS_LOST;
 
 /// Time after its due time in which a timer may still fire. A single timer that is later than this does not fire any
 /// more.
@@ -225,7 +223,7 @@ impl Timers {
         }
         let came_due = |timer: &&Timer| timer.due.is_some_and(|due| self.attempt_at.is_some_and(|at| due <= at));
         let (due, lost): (Vec<_>, Vec<_>) = gone.into_iter().partition(came_due);
-        let mut told = format!("{HEAD}.");
+        let mut told = format!("{TIMERS_LOST}.");
         let parts = [
             ("These came due while no agent ran", due),
             ("These are lost and will not fire", lost),

@@ -24,12 +24,12 @@ use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::limits::Limits;
 use crate::session::message::Message;
-use crate::session::opening::CONTINUE;
 use crate::session::outcome::Outcome;
 use crate::session::question::headline_of_input;
 use crate::session::request::{Claim, InvalidRequest, NAME_CHARS_MAX, Origin, OriginHow, Request, TASK_BYTES_MAX};
 use crate::session::state::Denied;
 use crate::session::summary::Summary;
+use crate::session::words::CONTINUE;
 use crate::store::{Store, StoreError, Stored};
 
 /// How many earlier checkpoints are tried where the last message of one never reached the transcript.

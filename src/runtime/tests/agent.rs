@@ -19,7 +19,7 @@ use super::conversation::{Conversation, note};
 use super::lines;
 use crate::agent_host::protocol::Exit;
 use crate::runtime::outside::Clock;
-use crate::session::opening::CONTINUE;
+use crate::session::words::CONTINUE;
 
 mod tools;
 

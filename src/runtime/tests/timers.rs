@@ -9,7 +9,7 @@ use super::world::{HOUR, MINUTE, World, pass, simulate};
 use crate::session::journal::Entry;
 use crate::session::outcome::Outcome;
 use crate::session::request::Background;
-use crate::session::timers;
+use crate::session::words;
 use jiff::{SignedDuration, Timestamp};
 
 /// Calls a timer tool, which gives this result.
@@ -113,7 +113,7 @@ fn an_agent_that_dies_over_its_timers_is_followed_by_one_that_is_told_of_them() 
         });
         let told = told.last().expect("it is told");
         assert!(
-            told.starts_with(timers::HEAD) && told.contains("(look at the build)"),
+            told.starts_with(words::TIMERS_LOST) && told.contains("(look at the build)"),
             "{told}"
         );
     });

@@ -15,10 +15,10 @@ use crate::runtime::refusal::CallError;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::Entry;
 use crate::session::message::InputState;
-use crate::session::opening::CONTINUE;
 use crate::session::outcome::{Cause, Outcome};
 use crate::session::question::Answer;
 use crate::session::summary::WaitingFor;
+use crate::session::words::CONTINUE;
 use crate::store::memory::{Fault, MemoryStore};
 use crate::store::{PAGE_RECORDS_MAX, Store};
 
