@@ -28,8 +28,7 @@ use crate::runtime::traces::Traces;
 use crate::runtime::{Publisher, Runtime};
 use crate::session::id::SessionId;
 use crate::session::patience::Patience;
-use crate::store::sqlite::{self, SqliteStore};
-use crate::store::{Commit, Observer, Shortage, Store};
+use crate::store::{self, Commit, Observer, Shortage, Store};
 use crate::telemetry::{self, LogTo};
 use crate::web::{Doctor, Server, Token};
 
@@ -116,7 +115,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
         publisher: Arc::clone(&publisher),
         traces: traces.clone(),
     });
-    let store = Arc::new(SqliteStore::open(&paths.journal(), observer)?);
+    let store = store::open(&paths.journal(), observer)?;
     if let Some(traces) = &traces {
         traces.take_up(&*store)?;
     }
@@ -140,7 +139,7 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
 pub fn check(options: &Options) -> anyhow::Result<()> {
     let (_, paths) = settings_and_paths(options)?;
     check_state_files(&paths)?;
-    Ok(sqlite::check_format(&paths.journal())?)
+    Ok(store::check_format(&paths.journal())?)
 }
 
 /// A pipe or a device in the place of a file of ours would be waited for without end. The directories of sessions are
@@ -206,7 +205,7 @@ fn settings_and_paths(options: &Options) -> anyhow::Result<(Settings, Paths)> {
 async fn run(
     settings: &Settings,
     paths: &Paths,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     publisher: &Publisher,
     (open_files, arguments): (Option<u64>, Vec<String>),
 ) -> anyhow::Result<()> {

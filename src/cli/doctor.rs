@@ -12,7 +12,7 @@ use crate::config::Flag;
 use crate::daemon::Options;
 use crate::daemon::doctor::{self, Repair};
 use crate::store::StoreError;
-use crate::store::sqlite::{Rebuilt, Salvaged};
+use crate::store::{Rebuilt, Salvaged};
 use crate::web::Finding;
 
 /// `doctor`

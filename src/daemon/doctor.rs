@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -15,10 +14,8 @@ use super::{DaemonFile, Options, read_daemon_file, settings_and_paths, take_lock
 use crate::agent::environment::TRIED_VERSIONS;
 use crate::agent_host;
 use crate::config::{DAEMON_LOCK, Paths, Settings};
-use crate::runtime::Publisher;
 use crate::session::id::SessionId;
-use crate::store::sqlite::{self, Look, Rebuilt, Salvaged, SqliteStore};
-use crate::store::{Store, StoreError};
+use crate::store::{self, Rebuilt, Salvaged, StoreError};
 use crate::web::{Finding, verify_audit};
 
 /// Seconds that a running daemon may take to answer.
@@ -82,23 +79,11 @@ pub fn rebuild(options: &Options) -> anyhow::Result<Repair> {
         bail!("there is no journal at {}", journal.display());
     }
     let _lock = take_lock(&paths)?;
-    match rebuild_rows(&journal) {
+    match store::rebuild(&journal) {
         Ok(rebuilt) => Ok(Repair::Rows(rebuilt)),
-        Err(StoreError::Damaged { .. }) => Ok(Repair::File(sqlite::salvage(&journal)?)),
+        Err(StoreError::Damaged { .. }) => Ok(Repair::File(store::salvage(&journal)?)),
         Err(error) => Err(error.into()),
     }
-}
-
-fn rebuild_rows(journal: &Path) -> Result<Rebuilt, StoreError> {
-    let look = sqlite::inspect(journal, &[]);
-    if let Ok(Look { damage: Some(why), .. }) = look {
-        let file = journal.to_owned();
-        return Err(StoreError::Damaged { file, why });
-    }
-    let store = SqliteStore::open(journal, Arc::new(Publisher::default()))?;
-    let rebuilt = store.rebuild();
-    store.close();
-    rebuilt
 }
 
 fn finding(check: &'static str, found: anyhow::Result<String>) -> Finding {
@@ -207,7 +192,7 @@ fn look_at_journal(paths: &Paths) -> anyhow::Result<String> {
     if is_missing(&path) {
         return look_for_missing_journal(paths).map(|()| "none yet".to_owned());
     }
-    let look = sqlite::inspect(&path, &[])?;
+    let look = store::inspect(&path, &[])?;
     if let Some(damage) = look.damage {
         bail!(
             "{} is damaged ({}): stop the daemon and run `cc-executor doctor --rebuild`, which saves what can be read",
@@ -339,7 +324,7 @@ fn look_for_leftovers(paths: &Paths) -> anyhow::Result<String> {
         return Ok("none".to_owned());
     }
     let sessions: Vec<SessionId> = marked.iter().map(|(_, session)| *session).collect();
-    let ended = sqlite::inspect(&paths.journal(), &sessions)?.ended;
+    let ended = store::inspect(&paths.journal(), &sessions)?.ended;
     let left: Vec<String> = marked
         .iter()
         .filter(|(_, session)| ended.contains(session))

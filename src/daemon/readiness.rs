@@ -5,18 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Settings;
-use crate::store::Store;
+use crate::store::Journal;
 use crate::web::Readiness;
 
 /// Looks at the journal, the disk and the agent's command, whenever somebody asks. Nothing of it blocks.
-pub(super) fn readiness(settings: &Settings, store: Arc<impl Store>) -> Readiness {
+pub(super) fn readiness(settings: &Settings, journal: Arc<dyn Journal>) -> Readiness {
     let program = settings.agent.command.as_slice()[0].clone();
     let path = settings.agent.env.get("PATH").map(OsString::from);
     let path = path.or_else(|| std::env::var_os("PATH"));
     Arc::new(move || {
-        let refusal = store.health().borrow().refusal();
+        let refusal = journal.health().borrow().refusal();
         refusal.map_or(Ok(()), Err).map_err(|error| error.to_string())?;
-        store.last_id().map_err(|error| error.to_string())?;
+        journal.last_id().map_err(|error| error.to_string())?;
         look_for(&program, path.clone())
     })
 }

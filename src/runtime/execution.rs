@@ -26,7 +26,7 @@ use crate::disk;
 use crate::session::id::SessionId;
 use crate::session::journal::{Entry, Text};
 use crate::session::opening::Groundwork;
-use crate::store::{Append, Commit, Span, StoreError, on_disk};
+use crate::store::{Append, Commit, Span, StoreError, StoreRefusal, Unwritten, on_disk};
 
 mod git;
 mod guard;
@@ -176,7 +176,7 @@ impl Execution {
         ctx.spawn(acknowledgement.map(|result, act, ctx| act.acknowledged(result, ctx)));
     }
 
-    fn acknowledged(&mut self, result: Result<Commit, StoreError>, ctx: &mut Context<Self>) {
+    fn acknowledged(&mut self, result: Result<Commit, Unwritten>, ctx: &mut Context<Self>) {
         match result {
             Ok(commit) => self.step(Input::Committed(commit.summary), ctx),
             Err(error) => self.store_refused(error, ctx),
@@ -185,11 +185,14 @@ impl Execution {
 
     /// The journal has another writer for this session, or is broken: this execution is a ghost. It leaves the agent
     /// alone, whose output is safe in its spool; a fresh execution takes over from what is on disk.
-    fn store_refused(&mut self, error: StoreError, ctx: &mut Context<Self>) {
-        if error != StoreError::Closed {
+    fn store_refused(&mut self, error: Unwritten, ctx: &mut Context<Self>) {
+        if error != Unwritten::Failed(StoreError::Closed) {
             tracing::error!(%error, "append refused");
         }
-        let is_ghost = matches!(error, StoreError::WrongAttempt { .. } | StoreError::WrongOffset { .. });
+        let is_ghost = matches!(
+            error,
+            Unwritten::Refused(StoreRefusal::WrongAttempt { .. } | StoreRefusal::WrongOffset { .. })
+        );
         if !is_ghost {
             self.guard.with_daemon = true;
             self.tell_supervisor(AttemptEvent::StoreLost(error));

@@ -6,7 +6,7 @@ use crate::session::amounts::money;
 use crate::session::id::SessionId;
 use crate::session::kin::committed;
 use crate::session::summary::Summary;
-use crate::store::{Filter, Store, StoreError};
+use crate::store::{Catalogue, Filter, StoreError};
 
 /// How many sessions are read at a time.
 const PAGE_SESSIONS: usize = 500;
@@ -21,12 +21,12 @@ pub(super) struct Below {
 }
 
 /// Adds up the sessions below `session`. Only they are read, however many others there are.
-pub(super) fn below(store: &dyn Store, session: SessionId) -> Result<Below, StoreError> {
+pub(super) fn below(store: &dyn Catalogue, session: SessionId) -> Result<Below, StoreError> {
     sum(store, session, &mut BTreeSet::from([session]))
 }
 
 /// Adds up what is below `session`. Each session counts once, whatever the records say about who is above whom.
-fn sum(store: &dyn Store, session: SessionId, counted: &mut BTreeSet<SessionId>) -> Result<Below, StoreError> {
+fn sum(store: &dyn Catalogue, session: SessionId, counted: &mut BTreeSet<SessionId>) -> Result<Below, StoreError> {
     let mut all = Below::default();
     for child in children(store, session)? {
         if !counted.insert(child.session_id) {
@@ -46,7 +46,7 @@ fn sum(store: &dyn Store, session: SessionId, counted: &mut BTreeSet<SessionId>)
 }
 
 /// Sessions that the agent of `session` asked for.
-fn children(store: &dyn Store, session: SessionId) -> Result<Vec<Summary>, StoreError> {
+fn children(store: &dyn Catalogue, session: SessionId) -> Result<Vec<Summary>, StoreError> {
     let filter = Filter {
         parent: Some(session),
         ..Filter::default()
@@ -69,17 +69,10 @@ mod tests {
     use crate::session::journal::Entry;
     use crate::session::message::Usage;
     use crate::session::samples::created;
-    use crate::store::Append;
     use crate::store::memory::MemoryStore;
-    use crate::store::on_disk;
+    use crate::store::{Append, Journal, on_disk};
     use jiff::Timestamp;
     use std::sync::Arc;
-
-    struct Nobody;
-
-    impl crate::store::Observer for Nobody {
-        fn committed(&self, _: &crate::store::Commit) {}
-    }
 
     async fn session(store: &MemoryStore, parent: Option<SessionId>, budget: Option<f64>, cost_usd: f64) -> SessionId {
         let id = SessionId::new();
@@ -109,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_below_is_added_up_and_the_budgets_of_live_sessions_are_promised() {
-        let store = MemoryStore::new(Arc::new(Nobody));
+        let store = MemoryStore::new(Arc::new(()));
         let stranger = session(&store, None, None, 9.0).await;
         let top = session(&store, None, Some(10.0), 1.0).await;
         let child = session(&store, Some(top), Some(3.0), 0.5).await;
@@ -123,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_family_of_many_pages_is_added_up_whole() {
-        let store = MemoryStore::new(Arc::new(Nobody));
+        let store = MemoryStore::new(Arc::new(()));
         let top = session(&store, None, Some(1000.0), 0.0).await;
         for _ in 0..=PAGE_SESSIONS {
             session(&store, Some(top), None, 0.25).await;
@@ -134,7 +127,7 @@ mod tests {
 
     #[tokio::test]
     async fn sessions_that_are_said_to_be_above_each_other_are_counted_once() {
-        let store = MemoryStore::new(Arc::new(Nobody));
+        let store = MemoryStore::new(Arc::new(()));
         let (one, other) = (SessionId::new(), SessionId::new());
         create(&store, one, Some(other), None, 1.0).await;
         create(&store, other, Some(one), None, 2.0).await;

@@ -16,7 +16,7 @@ use super::metrics::Metrics;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::message::{Delta, DeltaPart, Message};
-use crate::store::{Commit, EntryCell, Store, StoreError, Stored, lock};
+use crate::store::{Commit, EntryCell, Journal, StoreError, Stored, lock};
 
 mod reader;
 
@@ -119,7 +119,7 @@ impl Scope {
 
 /// All feeds.
 pub struct Feeds {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Journal>,
     metrics: Arc<Metrics>,
     all: Arc<Feed>,
     sessions: Mutex<HashMap<SessionId, Arc<Feed>>>,
@@ -127,7 +127,7 @@ pub struct Feeds {
 
 impl Feeds {
     /// Feeds over a store; nothing has happened yet.
-    pub(super) fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
+    pub(super) fn new(store: Arc<dyn Journal>, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
         let head = store.last_id()?.unsigned_abs();
         Ok(Self {
             store,

@@ -164,7 +164,7 @@ impl Handle {
     /// Any sessions, newest first, created before `before`; read from the store.
     pub async fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Arc<Summary>>, CallError> {
         let store = Arc::clone(&self.store);
-        let recent = blocking(move || store.recent(before, limit)).await??;
+        let recent = blocking(move || store.find(&Filter::default(), before, limit)).await??;
         Ok(self.shown(recent.into_iter().map(Arc::new).collect()))
     }
 
@@ -270,7 +270,7 @@ impl Handle {
 
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(super::Publisher::default())));
         let metrics = Arc::new(Metrics::new([]));
-        let feeds = Feeds::new(Arc::clone(&store), Arc::clone(&metrics))
+        let feeds = Feeds::new(store.clone(), Arc::clone(&metrics))
             .map(Arc::new)
             .expect("an empty store can be read");
         let settings = Arc::new(RuntimeSettings::for_tests());

@@ -17,7 +17,7 @@ use crate::session::limits::Limits;
 use crate::session::question::Answer;
 use crate::session::summary::Summary;
 use crate::session::trust::Project;
-use crate::store::{Shortage, StoreError};
+use crate::store::{Shortage, Unwritten};
 
 /// Where the answer to a call goes, once what it did is on disk.
 pub(super) type Reply = oneshot::Sender<Result<Arc<Summary>, CallError>>;
@@ -136,7 +136,7 @@ pub(super) enum AttemptEvent {
     /// The execution is gone, for whatever reason; sent when it is dropped.
     ExecutionGone(Departure),
     /// The store failed, and nothing can be promised any more.
-    StoreLost(StoreError),
+    StoreLost(Unwritten),
 }
 
 /// How an execution went.

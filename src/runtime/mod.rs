@@ -23,7 +23,7 @@ use self::supervisor::{Found, Supervisor};
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;
-use crate::store::{Commit, Observer, Shortage, Store, StoreError};
+use crate::store::{Commit, Filter, Journal, Observer, Shortage, Store, StoreError, Unwritten};
 
 pub mod feed;
 pub mod handle;
@@ -109,7 +109,7 @@ impl Observer for Publisher {
 /// The running actors.
 pub struct Runtime {
     handle: Handle,
-    fatal: mpsc::UnboundedReceiver<StoreError>,
+    fatal: mpsc::UnboundedReceiver<Unwritten>,
 }
 
 impl Runtime {
@@ -129,8 +129,11 @@ impl Runtime {
     ) -> Result<Self, StoreError> {
         let found = find_live(&*store)?;
         let metrics = Arc::new(Metrics::new(found.iter().map(|found| &*found.summary)));
-        let feeds = Arc::new(Feeds::new(Arc::clone(&store), Arc::clone(&metrics))?);
-        let recent = store.recent(None, ENDED_KEPT_MAX)?.into_iter().map(Arc::new);
+        let feeds = Arc::new(Feeds::new(store.clone(), Arc::clone(&metrics))?);
+        let recent = store
+            .find(&Filter::default(), None, ENDED_KEPT_MAX)?
+            .into_iter()
+            .map(Arc::new);
         let known: Vec<_> = recent
             .chain(found.iter().map(|found| Arc::clone(&found.summary)))
             .collect();
@@ -172,8 +175,8 @@ impl Runtime {
     }
 
     /// Waits until the store fails, after which nothing can be promised and the daemon must end.
-    pub async fn failed(&mut self) -> StoreError {
-        self.fatal.recv().await.unwrap_or(StoreError::Closed)
+    pub async fn failed(&mut self) -> Unwritten {
+        self.fatal.recv().await.unwrap_or(Unwritten::Failed(StoreError::Closed))
     }
 }
 
@@ -185,8 +188,8 @@ fn find_live(store: &dyn Store) -> Result<Vec<Found>, StoreError> {
 }
 
 /// A session with its request; none where its first record cannot be read.
-fn with_request(store: &dyn Store, summary: Summary) -> Result<Option<Found>, StoreError> {
-    let first = store.records(summary.session_id, Seq::default(), 1)?;
+fn with_request(journal: &dyn Journal, summary: Summary) -> Result<Option<Found>, StoreError> {
+    let first = journal.records(summary.session_id, Seq::default(), 1)?;
     match first.first().map(|record| record.entry()) {
         Some(Ok(Entry::SessionCreated(created))) => Ok(Some(Found {
             summary: Arc::new(summary),

@@ -12,7 +12,7 @@ use crate::session::question::AnswerMismatch;
 use crate::session::request::InvalidRequest;
 use crate::session::shown::Shown;
 use crate::session::state::Denied;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreRefusal, Unwritten};
 
 /// The most sessions that are named to a person whose words mean several.
 pub(super) const CANDIDATES_MAX: usize = 10;
@@ -151,7 +151,10 @@ pub enum CallError {
          the daemon stops before that, answer again: {1}"
     )]
     AnswerDelayed(QuestionId, StoreError),
-    /// The store refused or failed.
+    /// The store refused.
+    #[error(transparent)]
+    Refused(StoreRefusal),
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Its journal says that it goes on, and it was not taken up when the daemon started.
@@ -160,6 +163,16 @@ pub enum CallError {
     /// The daemon is going down.
     #[error("the daemon is stopping: try again when it is back")]
     Stopping,
+}
+
+impl From<Unwritten> for CallError {
+    fn from(error: Unwritten) -> Self {
+        match error {
+            Unwritten::Refused(StoreRefusal::NoSuchSession(id)) => Self::NoSuchSession(id.to_string()),
+            Unwritten::Refused(refusal) => Self::Refused(refusal),
+            Unwritten::Failed(error) => Self::Store(error),
+        }
+    }
 }
 
 /// Why an agent is not served.

@@ -26,7 +26,7 @@ use crate::session::request::Request;
 use crate::session::state::{Effect, Event, Lifecycle, State, decide};
 use crate::session::summary::Summary;
 use crate::session::trust::Trust;
-use crate::store::{Append, Commit, StoreError, on_disk};
+use crate::store::{Append, Commit, StoreError, StoreRefusal, Unwritten, on_disk};
 
 mod awaited;
 mod clocks;
@@ -54,7 +54,7 @@ pub(super) struct Supervisor {
     /// Something has changed what may start, or when what is due.
     is_to_look_around: bool,
     /// Tells the daemon that the store failed.
-    fatal: mpsc::UnboundedSender<StoreError>,
+    fatal: mpsc::UnboundedSender<Unwritten>,
 }
 
 /// What the supervisor holds of one session.
@@ -107,7 +107,7 @@ impl Supervisor {
         context: RuntimeContext,
         found: Vec<Found>,
         arbiters: Vec<ArbiterHandle>,
-        fatal: mpsc::UnboundedSender<StoreError>,
+        fatal: mpsc::UnboundedSender<Unwritten>,
     ) -> Self {
         let mut queued: Vec<_> = found
             .iter()
@@ -174,7 +174,7 @@ impl Supervisor {
     fn stepped(
         &mut self,
         id: SessionId,
-        result: Result<Commit, StoreError>,
+        result: Result<Commit, Unwritten>,
         effects: &[Effect],
         reply: Option<Reply>,
         ctx: &mut Context<Self>,
@@ -182,9 +182,9 @@ impl Supervisor {
         let commit = match result {
             Ok(commit) => commit,
             // It was removed while it was taken up again.
-            Err(StoreError::NoSuchSession(_)) => {
+            Err(error @ Unwritten::Refused(StoreRefusal::NoSuchSession(_))) => {
                 self.let_go(id);
-                return answer_call(reply, Err(CallError::NoSuchSession(id.to_string())));
+                return answer_call(reply, Err(error.into()));
             }
             Err(error) => {
                 self.store_failed(&error);
@@ -301,7 +301,7 @@ impl Supervisor {
         self.context.outside.clock.now()
     }
 
-    fn store_failed(&self, error: &StoreError) {
+    fn store_failed(&self, error: &Unwritten) {
         // The daemon may be on its way down already; then nobody listens, and nobody has to.
         if self.fatal.is_closed() {
             return;

@@ -6,10 +6,10 @@ use crate::session::effective::Effective;
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;
-use crate::store::{Store, StoreError, each_record};
+use crate::store::{Journal, StoreError, each_record};
 
 /// The terms that are in force in a session.
-pub(super) fn in_force<'a>(store: &dyn Store, summary: &'a Summary) -> Result<Cow<'a, Effective>, StoreError> {
+pub(super) fn in_force<'a>(store: &dyn Journal, summary: &'a Summary) -> Result<Cow<'a, Effective>, StoreError> {
     let kept = Cow::Borrowed(&summary.effective);
     if summary.effective.asked_mode().is_some() {
         return Ok(kept);
@@ -19,7 +19,7 @@ pub(super) fn in_force<'a>(store: &dyn Store, summary: &'a Summary) -> Result<Co
 }
 
 /// The terms that held in a session at the record `at`, as its journal tells them. Returns none if it has no journal.
-pub(super) fn at(store: &dyn Store, id: SessionId, at: Seq) -> Result<Option<Effective>, StoreError> {
+pub(super) fn at(store: &dyn Journal, id: SessionId, at: Seq) -> Result<Option<Effective>, StoreError> {
     let mut summary: Option<Summary> = None;
     each_record(store, id, Seq::default(), at, |record| {
         match (record.entry(), &mut summary) {

@@ -20,13 +20,15 @@ pub(super) use self::listing::{
     sessions_are_found_by_the_one_whose_agent_asked_for_them, sessions_are_found_by_what_is_looked_for,
 };
 pub(super) use self::order::what_the_observer_is_told_can_be_read_by_then;
+use self::removal::gone;
 pub(super) use self::removal::{
     a_removed_session_is_gone_and_the_others_are_as_they_were, a_session_that_lives_is_not_removed,
     ids_of_removed_records_are_never_used_again, of_a_removal_and_an_append_the_first_one_wins,
     the_key_of_a_removed_session_is_free, the_observer_is_told_of_a_removal,
 };
 use super::{
-    Acknowledgement, Append, Commit, Filter, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError, Stored,
+    Acknowledgement, Append, Commit, Filter, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError,
+    StoreRefusal, Stored, Unwritten,
 };
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
@@ -83,13 +85,6 @@ macro_rules! store_contract {
 }
 pub(super) use store_contract;
 
-/// An observer that does nothing.
-pub(super) struct Ignore;
-
-impl Observer for Ignore {
-    fn committed(&self, _: &Commit) {}
-}
-
 /// An observer that remembers.
 #[derive(Default)]
 struct Remember(Mutex<Vec<Stored>>);
@@ -100,7 +95,7 @@ impl Observer for Remember {
     }
 }
 
-pub(super) fn answered(acknowledgement: Acknowledgement) -> Result<Commit, StoreError> {
+pub(super) fn answered(acknowledgement: Acknowledgement) -> Result<Commit, Unwritten> {
     acknowledgement.blocking_recv().expect("every append is answered")
 }
 
@@ -136,7 +131,7 @@ pub(super) fn seqs(records: &[Stored]) -> Vec<u64> {
 }
 
 pub(super) fn a_journal_reads_back_as_it_was_written(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = SessionId::new();
     let first = answered(store.create(id, created(), at())).unwrap();
     let mut append = append(id, 0, None, vec![said("one"), said("two\n\"three\"\u{1f980}")]);
@@ -164,7 +159,7 @@ pub(super) fn a_journal_reads_back_as_it_was_written(place: &impl Place) {
 }
 
 pub(super) fn an_append_is_refused_whole_and_the_next_good_one_goes_on(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = new_session(&*store);
     write(&*store, append(id, 0, None, vec![started(1)]));
     write(&*store, append(id, 1, Some((0, 100)), vec![said("one")]));
@@ -177,11 +172,13 @@ pub(super) fn an_append_is_refused_whole_and_the_next_good_one_goes_on(place: &i
     let gap = append(id, 1, Some((150, 200)), two());
     let back = append(id, 1, None, vec![said("two"), started(1)]);
     let unknown = append(SessionId::new(), 1, None, two());
-    let wrong_attempt = |given, current| StoreError::WrongAttempt {
-        given: Attempt(given),
-        current: Attempt(current),
+    let wrong_attempt = |given, current| {
+        Unwritten::Refused(StoreRefusal::WrongAttempt {
+            given: Attempt(given),
+            current: Attempt(current),
+        })
     };
-    let wrong_offset = |given| StoreError::WrongOffset { given, stored: 100 };
+    let wrong_offset = |given| Unwritten::Refused(StoreRefusal::WrongOffset { given, stored: 100 });
     let refused = |append: Append| answered(store.append(append)).unwrap_err();
     assert_eq!(refused(ghost), wrong_attempt(0, 1));
     assert_eq!(refused(early), wrong_attempt(2, 1));
@@ -189,9 +186,9 @@ pub(super) fn an_append_is_refused_whole_and_the_next_good_one_goes_on(place: &i
     assert_eq!(refused(gap), wrong_offset(150));
     assert_eq!(refused(back), wrong_attempt(1, 1));
     let nobody = unknown.session_id;
-    assert_eq!(refused(unknown), StoreError::NoSuchSession(nobody));
+    assert_eq!(refused(unknown), StoreRefusal::NoSuchSession(nobody).into());
     let again = answered(store.create(id, created(), at())).unwrap_err();
-    assert_eq!(again, StoreError::SessionExists(id));
+    assert_eq!(again, StoreRefusal::SessionExists(id).into());
 
     assert_eq!(summary(&*store, id), before);
     assert_eq!(journal(&*store, id), records);
@@ -202,7 +199,7 @@ pub(super) fn an_append_is_refused_whole_and_the_next_good_one_goes_on(place: &i
 }
 
 pub(super) fn an_attempt_that_starts_moves_the_fence(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = new_session(&*store);
     write(&*store, append(id, 0, None, vec![started(1)]));
     write(&*store, append(id, 1, Some((0, 70)), vec![]));
@@ -217,12 +214,15 @@ pub(super) fn an_attempt_that_starts_moves_the_fence(place: &impl Place) {
         "the new attempt has a spool of its own"
     );
     let late = answered(store.append(append(id, 1, Some((70, 80)), vec![said("late")])));
-    assert!(matches!(late, Err(StoreError::WrongAttempt { .. })));
+    assert!(matches!(
+        late,
+        Err(Unwritten::Refused(StoreRefusal::WrongAttempt { .. }))
+    ));
     write(&*store, append(id, 2, Some((0, 10)), vec![said("on")]));
 }
 
 pub(super) fn a_stretch_without_entries_moves_the_offset(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = new_session(&*store);
     let commit = write(&*store, append(id, 0, Some((0, 30)), vec![]));
     assert_eq!((commit.records.len(), commit.summary.through_offset), (0, 30));
@@ -253,7 +253,7 @@ pub(super) fn the_observer_is_told_in_order_and_before_the_acknowledgement(place
 }
 
 pub(super) fn sessions_do_not_mix(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let ids = [new_session(&*store), new_session(&*store)];
     let waiting: Vec<_> = (0..40)
         .map(|n| store.append(notice(ids[n % 2], &format!("{n}"))))
@@ -271,7 +271,7 @@ pub(super) fn sessions_do_not_mix(place: &impl Place) {
 }
 
 pub(super) fn pages_follow_each_other(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = new_session(&*store);
     let other = new_session(&*store);
     write(
@@ -295,7 +295,7 @@ pub(super) fn pages_follow_each_other(place: &impl Place) {
 }
 
 pub(super) fn a_page_of_long_lines_is_short(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = new_session(&*store);
     let long = "x".repeat(PAGE_BYTES_MAX / 2);
     write(&*store, append(id, 0, None, vec![said(&long); 5]));
@@ -305,7 +305,7 @@ pub(super) fn a_page_of_long_lines_is_short(place: &impl Place) {
 }
 
 pub(super) fn the_last_record_of_a_kind_is_found(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = new_session(&*store);
     let other = new_session(&*store);
     write(
@@ -341,7 +341,7 @@ pub(super) fn the_last_record_of_a_kind_is_found(place: &impl Place) {
 }
 
 pub(super) fn sessions_are_listed_by_age(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let ids: Vec<_> = (0..5).map(|_| new_session(&*store)).collect();
     write(&*store, append(ids[1], 0, None, vec![ended()]));
     write(&*store, append(ids[3], 0, None, vec![ended()]));
@@ -352,17 +352,21 @@ pub(super) fn sessions_are_listed_by_age(place: &impl Place) {
 
     let listed = |summaries: Vec<Summary>| summaries.iter().map(|summary| summary.session_id).collect::<Vec<_>>();
     assert_eq!(listed(store.live().unwrap()), [ids[0], ids[2], ids[3], ids[4]]);
-    assert_eq!(listed(store.recent(None, 2).unwrap()), [ids[4], ids[3]]);
+    assert_eq!(listed(recent(&*store, None, 2).unwrap()), [ids[4], ids[3]]);
     assert_eq!(
-        listed(store.recent(Some(ids[3]), 10).unwrap()),
+        listed(recent(&*store, Some(ids[3]), 10).unwrap()),
         [ids[2], ids[1], ids[0]]
     );
-    assert_eq!(store.recent(None, usize::MAX).unwrap().len(), 5);
-    assert_eq!(store.recent(None, 1).unwrap()[0], summary(&*store, ids[4]));
+    assert_eq!(recent(&*store, None, usize::MAX).unwrap().len(), 5);
+    assert_eq!(recent(&*store, None, 1).unwrap()[0], summary(&*store, ids[4]));
+}
+
+fn recent(store: &dyn Store, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
+    store.find(&Filter::default(), before, limit)
 }
 
 pub(super) fn a_session_is_found_by_the_end_of_its_id_or_the_beginning_of_its_short_one(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let ids = [0x0001_abcd_u128, 0x0002_abcd, 0x0003_abce].map(|id| SessionId::from_uuid(Uuid::from_u128(id)));
     for id in ids {
         answered(store.create(id, created(), at())).unwrap();
@@ -384,7 +388,7 @@ pub(super) fn a_session_is_found_by_the_end_of_its_id_or_the_beginning_of_its_sh
 }
 
 pub(super) fn a_closed_store_says_so(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = new_session(&*store);
     let waiting: Vec<_> = (0..50).map(|_| store.append(notice(id, "hello"))).collect();
     store.close();
@@ -393,18 +397,20 @@ pub(super) fn a_closed_store_says_so(place: &impl Place) {
     }
     store.close();
     let closed = StoreError::Closed;
-    assert_eq!(answered(store.append(notice(id, "late"))).unwrap_err(), closed);
+    assert_eq!(
+        answered(store.append(notice(id, "late"))).unwrap_err(),
+        closed.clone().into()
+    );
     assert_eq!(
         answered(store.create(SessionId::new(), created(), at())).unwrap_err(),
-        closed
+        closed.clone().into()
     );
-    assert_eq!(store.remove(id).blocking_recv().unwrap().unwrap_err(), closed);
+    assert_eq!(gone(store.remove(id)).unwrap_err(), closed.clone().into());
     assert_eq!(store.records(id, Seq(0), 1).unwrap_err(), closed);
     assert_eq!(store.records_of_all(0, 1).unwrap_err(), closed);
     assert_eq!(store.last_id().unwrap_err(), closed);
     assert_eq!(store.summary(id).unwrap_err(), closed);
     assert_eq!(store.live().unwrap_err(), closed);
-    assert_eq!(store.recent(None, 1).unwrap_err(), closed);
     assert_eq!(store.find(&Filter::default(), None, 1).unwrap_err(), closed);
     assert_eq!(store.claimed("me", "k").unwrap_err(), closed);
     assert_eq!(store.meant_by("ab", 1).unwrap_err(), closed);
@@ -412,14 +418,14 @@ pub(super) fn a_closed_store_says_so(place: &impl Place) {
 }
 
 pub(super) fn a_store_that_is_opened_again_is_the_same(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = new_session(&*store);
     write(&*store, append(id, 0, None, vec![started(1)]));
     write(&*store, append(id, 1, Some((0, 10)), vec![said("one"), checkpoint(1)]));
     let (epoch, records, summary_before) = (store.epoch().to_owned(), journal(&*store, id), summary(&*store, id));
     store.close();
 
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     assert_eq!(store.epoch(), epoch);
     assert_eq!(journal(&*store, id), records);
     assert_eq!(summary(&*store, id), summary_before);
@@ -432,7 +438,7 @@ pub(super) fn a_store_that_is_opened_again_is_the_same(place: &impl Place) {
 pub(super) fn appends_of_many_threads_are_all_kept(place: &impl Place) {
     const THREADS: usize = 8;
     const APPENDS: usize = 40;
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let shared = new_session(&*store);
     thread::scope(|scope| {
         for thread in 0..THREADS {

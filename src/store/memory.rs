@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::numbering::{Draft, typed_digits};
 use super::{
-    Acknowledgement, Append, Commit, Filter, Health, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Removal, Store,
-    StoreError, Stored, lock,
+    Acknowledgement, Append, Catalogue, Commit, Filter, Health, Journal, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX,
+    Removal, StoreError, StoreRefusal, Stored, Unwritten, lock,
 };
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
@@ -53,7 +53,7 @@ pub struct MemoryStore {
 
 /// A commit of which the one who asked is not told yet.
 struct Held {
-    answer: oneshot::Sender<Result<Commit, StoreError>>,
+    answer: oneshot::Sender<Result<Commit, Unwritten>>,
     commit: Commit,
 }
 
@@ -122,7 +122,9 @@ impl MemoryStore {
     fn write(&self, draft: Result<Draft, StoreError>) -> Acknowledgement {
         let (answer, acknowledgement) = oneshot::channel();
         let mut plan = lock(&self.plan);
-        let committed = draft.and_then(|draft| self.commit(&mut plan, draft));
+        let committed = draft
+            .map_err(Unwritten::from)
+            .and_then(|draft| self.commit(&mut plan, draft));
         if let Some(result) = committed.transpose() {
             if let Ok(commit) = &result {
                 self.observer.committed(commit);
@@ -138,27 +140,27 @@ impl MemoryStore {
     }
 
     /// Nothing where the process dies, so that nobody is told.
-    fn commit(&self, plan: &mut Plan, draft: Draft) -> Result<Option<Commit>, StoreError> {
+    fn commit(&self, plan: &mut Plan, draft: Draft) -> Result<Option<Commit>, Unwritten> {
         let mut disk = self.disk_to_write()?;
         let current = disk.sessions.get(&draft.session_id()).map(|kept| &kept.summary);
         let commit = draft.number(current, disk.last_id() + 1)?;
         let owner = draft.claim().and_then(|claim| disk.claimed(&claim.caller, &claim.key));
         if let Some(owner) = owner {
-            return Err(StoreError::KeyTaken(owner));
+            return Err(StoreRefusal::KeyTaken(owner).into());
         }
         let is_told = self.carry_out(plan, &mut disk, |disk| disk.keep(&commit))?;
         Ok(is_told.then_some(commit))
     }
 
     /// Nothing where the process dies.
-    fn commit_removal(&self, plan: &mut Plan, session_id: SessionId) -> Result<Option<()>, StoreError> {
+    fn commit_removal(&self, plan: &mut Plan, session_id: SessionId) -> Result<Option<()>, Unwritten> {
         let mut disk = self.disk_to_write()?;
         let kept = disk
             .sessions
             .get(&session_id)
-            .ok_or(StoreError::NoSuchSession(session_id))?;
+            .ok_or(StoreRefusal::NoSuchSession(session_id))?;
         if kept.summary.lifecycle.state.outcome().is_none() {
-            return Err(StoreError::StillLive(session_id));
+            return Err(StoreRefusal::StillLive(session_id).into());
         }
         let is_told = self.carry_out(plan, &mut disk, |disk| drop(disk.sessions.remove(&session_id)))?;
         Ok(is_told.then_some(()))
@@ -253,7 +255,7 @@ impl Disk {
     }
 }
 
-impl Store for MemoryStore {
+impl Journal for MemoryStore {
     fn create(&self, session_id: SessionId, created: Created, at: Timestamp) -> Acknowledgement {
         self.write(Draft::create(session_id, created, at))
     }
@@ -296,50 +298,6 @@ impl Store for MemoryStore {
         Ok(self.disk()?.sessions.get(&session_id).map(|kept| kept.summary.clone()))
     }
 
-    fn live(&self) -> Result<Vec<Summary>, StoreError> {
-        let disk = self.disk()?;
-        let summaries = disk.sessions.values().map(|kept| &kept.summary);
-        let live = summaries.filter(|summary| summary.lifecycle.state.outcome().is_none());
-        Ok(live.cloned().collect())
-    }
-
-    fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
-        let disk = self.disk()?;
-        let newest_first = disk.sessions.iter().rev();
-        let earlier = newest_first.filter(|(id, _)| before.is_none_or(|before| **id < before));
-        Ok(earlier.take(limit).map(|(_, kept)| kept.summary.clone()).collect())
-    }
-
-    fn find(&self, filter: &Filter, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
-        let disk = self.disk()?;
-        let newest_first = disk.sessions.iter().rev();
-        let earlier = newest_first.filter(|(id, _)| before.is_none_or(|before| **id < before));
-        let found = earlier
-            .map(|(_, kept)| &kept.summary)
-            .filter(|summary| filter.fits(summary));
-        Ok(found.take(limit).cloned().collect())
-    }
-
-    fn claimed(&self, caller: &str, key: &str) -> Result<Option<SessionId>, StoreError> {
-        Ok(self.disk()?.claimed(caller, key))
-    }
-
-    fn meant_by(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
-        let disk = self.disk()?;
-        let Some(digits) = typed_digits(digits) else {
-            return Ok(Vec::new());
-        };
-        let newest_first = disk.sessions.keys().rev().copied();
-        let meant = newest_first.filter(|id| id.is_meant_by(&digits));
-        Ok(meant.take(limit).collect())
-    }
-
-    fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<Stored>, StoreError> {
-        let disk = self.disk()?;
-        let records = disk.records(session_id);
-        Ok(records.iter().rfind(|record| record.kind == kind).cloned())
-    }
-
     fn latest_of_kind(
         &self,
         session_id: SessionId,
@@ -364,6 +322,39 @@ impl Store for MemoryStore {
     fn close(&self) {
         let _committed = lock(&self.plan);
         self.end(StoreError::Closed);
+    }
+}
+
+impl Catalogue for MemoryStore {
+    fn live(&self) -> Result<Vec<Summary>, StoreError> {
+        let disk = self.disk()?;
+        let summaries = disk.sessions.values().map(|kept| &kept.summary);
+        let live = summaries.filter(|summary| summary.lifecycle.state.outcome().is_none());
+        Ok(live.cloned().collect())
+    }
+
+    fn find(&self, filter: &Filter, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
+        let disk = self.disk()?;
+        let newest_first = disk.sessions.iter().rev();
+        let earlier = newest_first.filter(|(id, _)| before.is_none_or(|before| **id < before));
+        let found = earlier
+            .map(|(_, kept)| &kept.summary)
+            .filter(|summary| filter.fits(summary));
+        Ok(found.take(limit).cloned().collect())
+    }
+
+    fn claimed(&self, caller: &str, key: &str) -> Result<Option<SessionId>, StoreError> {
+        Ok(self.disk()?.claimed(caller, key))
+    }
+
+    fn meant_by(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        let disk = self.disk()?;
+        let Some(digits) = typed_digits(digits) else {
+            return Ok(Vec::new());
+        };
+        let newest_first = disk.sessions.keys().rev().copied();
+        let meant = newest_first.filter(|id| id.is_meant_by(&digits));
+        Ok(meant.take(limit).collect())
     }
 }
 
@@ -393,8 +384,9 @@ mod tests {
     use std::panic;
 
     use super::*;
+    use crate::store::Store;
     use crate::store::contract::entries::{at, created, notice};
-    use crate::store::contract::{self, Ignore, Place};
+    use crate::store::contract::{self, Place};
 
     /// Stores over one disk: the first one makes it.
     #[derive(Default)]
@@ -440,7 +432,7 @@ mod tests {
 
     /// A store with one session, whose next commit has this fault; and the session.
     fn faulty(fault: Fault) -> (MemoryStore, SessionId) {
-        let store = MemoryStore::new(Arc::new(Ignore));
+        let store = MemoryStore::new(Arc::new(()));
         let session_id = SessionId::new();
         store
             .create(session_id, created(), at())
@@ -459,7 +451,7 @@ mod tests {
     fn a_full_disk_passes() {
         let (store, id) = faulty(Fault::DiskFull);
         let refused = store.append(notice(id, "one")).blocking_recv().unwrap();
-        assert_eq!(refused.unwrap_err(), disk_full());
+        assert_eq!(refused.unwrap_err(), disk_full().into());
         let written = store.append(notice(id, "two")).blocking_recv().unwrap();
         assert_eq!(written.unwrap().records[0].seq, Seq(2));
     }
@@ -469,7 +461,7 @@ mod tests {
         let (store, id) = faulty(Fault::CommitFails);
         for text in ["one", "two"] {
             let refused = store.append(notice(id, text)).blocking_recv().unwrap();
-            assert!(matches!(refused.unwrap_err(), StoreError::Failed(_)));
+            assert!(matches!(refused.unwrap_err(), Unwritten::Failed(StoreError::Failed(_))));
         }
         assert_eq!(head(&store, id), 1);
     }
@@ -481,7 +473,7 @@ mod tests {
             let unanswered = store.append(notice(id, "one")).blocking_recv();
             assert!(unanswered.is_err());
             assert_eq!(store.summary(id).unwrap_err(), StoreError::Closed);
-            let next = store.reopen(Arc::new(Ignore));
+            let next = store.reopen(Arc::new(()));
             assert_eq!(head(&next, id), kept, "{fault:?}");
         }
     }

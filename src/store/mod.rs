@@ -4,7 +4,7 @@
 //! and a power cut, and nothing is ever visible to anybody before that.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -17,17 +17,21 @@ use crate::session::secrets::shown_creation;
 use crate::session::summary::Summary;
 
 pub mod health;
-pub mod sqlite;
 
 #[cfg(test)]
 mod contract;
+mod error;
 mod filter;
 #[cfg(test)]
 pub mod memory;
 mod numbering;
+mod sqlite;
 
+pub use self::error::{StoreError, StoreRefusal, Unwritten};
 pub use self::filter::Filter;
 pub use self::health::{Health, Shortage};
+use self::sqlite::SqliteStore;
+pub use self::sqlite::{Look, Rebuilt, Salvaged, check_format, inspect, rebuild, salvage};
 
 /// The most records one page of a reader holds.
 pub const PAGE_RECORDS_MAX: usize = 500;
@@ -172,117 +176,38 @@ pub trait Observer: Send + Sync + 'static {
     fn removed(&self, _session_id: SessionId) {}
 }
 
-/// Why a store did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// The append is of an attempt that is not the current one.
-    #[error("attempt {given} is not the current one ({current}): nothing was written")]
-    WrongAttempt {
-        /// The append's attempt.
-        given: Attempt,
-        /// The session's attempt.
-        current: Attempt,
-    },
-    /// The append does not begin where the journal ends.
-    #[error("the spool is journalled through byte {stored}, not {given}: nothing was written")]
-    WrongOffset {
-        /// Where the append begins.
-        given: u64,
-        /// Through which byte the spool is journalled.
-        stored: u64,
-    },
-    /// There is no such session.
-    #[error("there is no session {0}")]
-    NoSuchSession(SessionId),
-    /// It cannot be removed.
-    #[error("session {0} has not ended: cancel it first")]
-    StillLive(SessionId),
-    /// There is one already.
-    #[error("there is a session {0} already")]
-    SessionExists(SessionId),
-    /// The caller's key for a new session belongs to one already.
-    #[error("session {0} was created under this key already")]
-    KeyTaken(SessionId),
-    /// The database was written by a newer version.
-    #[error(
-        "the journal has format {found}, and this version knows formats up to {known}: use the newer version again"
-    )]
-    FromTheFuture {
-        /// Its format.
-        found: i64,
-        /// The newest format we know.
-        known: i64,
-    },
-    /// The disk is full; what was written before is whole.
-    #[error(
-        "the disk is full: free at least {} MiB where {} is, and all goes on by itself; what was written is kept; \
-         `cc-executor gc` removes what old sessions have left",
-        health::ROOM_BYTES_MIN / (1024 * 1024), directory.display()
-    )]
-    DiskFull {
-        /// The directory that has no room.
-        directory: PathBuf,
-    },
-    /// The file cannot be read as a journal.
-    #[error("the journal {} is damaged ({why}): stop the daemon and run `cc-executor doctor --rebuild`", file.display())]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Nothing can be read of the file.
-    #[error(
-        "nothing can be read of the journal {}: put a copy of it there, or move it away, and the next daemon begins a new \
-         one", file.display()
-    )]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The journal's files were moved or removed while they were open.
-    #[error(
-        "the journal {} is no longer where it was: nothing is written any more; put it back, or leave it, and start the \
-         daemon again",
-        file.display()
-    )]
-    Moved {
-        /// The file that is not in its place.
-        file: PathBuf,
-    },
-    /// The state directory is not on a local disk.
-    #[error(
-        "{} is on a network file system ({kind}), which cannot keep a journal safe: choose a state directory on a local disk",
-        directory.display()
-    )]
-    NetworkFileSystem {
-        /// The directory.
-        directory: PathBuf,
-        /// What kind of file system it is.
-        kind: &'static str,
-    },
-    /// The database failed. After a failed commit nothing is acknowledged any more.
-    #[error("the journal failed: {0}")]
-    Failed(String),
-    /// The store is closed.
-    #[error("the journal is closed")]
-    Closed,
+/// Nobody.
+impl Observer for () {
+    fn committed(&self, _: &Commit) {}
 }
 
 /// The answer to an append, once it is on disk. An answer that never comes (the other end is gone) means that the
 /// store died in between: whether the append was written is seen when the store is opened again.
-pub type Acknowledgement = oneshot::Receiver<Result<Commit, StoreError>>;
-
-/// What became of an append.
-pub async fn on_disk(acknowledgement: Acknowledgement) -> Result<Commit, StoreError> {
-    acknowledgement.await.unwrap_or(Err(StoreError::Closed))
-}
+pub type Acknowledgement = oneshot::Receiver<Result<Commit, Unwritten>>;
 
 /// The answer to a removal, once it is on disk; what an answer that never comes means is as for an append.
-pub type Removal = oneshot::Receiver<Result<(), StoreError>>;
+pub type Removal = oneshot::Receiver<Result<(), Unwritten>>;
 
-/// Keeps journals. Appends of one session are committed in the order in which they were handed over.
-pub trait Store: Send + Sync + 'static {
+/// What became of an append or a removal.
+pub async fn on_disk<T>(answer: oneshot::Receiver<Result<T, Unwritten>>) -> Result<T, Unwritten> {
+    answer.await.unwrap_or(Err(Unwritten::Failed(StoreError::Closed)))
+}
+
+/// Opens the store whose database is at `path`, made where there is none. `observer` is told of every commit. Only one
+/// store may have a database open; who opens it sees to that.
+pub fn open(path: &Path, observer: Arc<dyn Observer>) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(SqliteStore::open(path, observer)?))
+}
+
+/// Keeps journals, and the catalogue of what they are about, in one place: a row is written in the transaction of its
+/// records.
+pub trait Store: Journal + Catalogue {}
+
+impl<T: Journal + Catalogue> Store for T {}
+
+/// The journals: appending, reading and following. Appends of one session are committed in the order in which they were
+/// handed over. [`Observer`] is told of commits; a reader that follows reads on from the last record it knows.
+pub trait Journal: Send + Sync + 'static {
     /// Begins a journal with `session.created` as its record 1.
     ///
     /// Promise: acknowledged means on disk; a session id is never used twice, and neither is a caller's key, from one
@@ -297,8 +222,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes a session that has ended: its summary, its records, its creator's key.
     ///
-    /// Promise: acknowledged means on disk, and that nothing of it is found again; refused ([`StoreError::StillLive`],
-    /// [`StoreError::NoSuchSession`]) means that nothing has changed. It happens in the order of what is handed over, but
+    /// Promise: acknowledged means on disk, and that nothing of it is found again; refused ([`StoreRefusal::StillLive`],
+    /// [`StoreRefusal::NoSuchSession`]) means that nothing has changed. It happens in the order of what is handed over, but
     /// does not wait with others for room on a full disk. No id of a record is ever used again. Other appends do not wait
     /// for it, however long the journal is.
     fn remove(&self, session_id: SessionId) -> Removal;
@@ -310,39 +235,18 @@ pub trait Store: Send + Sync + 'static {
     fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, StoreError>;
 
     /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of all sessions with ids above `after`, in order, in pages
-    /// like those of [`Store::records`].
+    /// like those of [`Journal::records`].
     fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<Stored>, StoreError>;
 
     /// The id of the last record of all that there ever were; 0 where there was none.
     fn last_id(&self) -> Result<i64, StoreError>;
 
-    /// The summary of one session.
+    /// The fold of one session's records.
     fn summary(&self, session_id: SessionId) -> Result<Option<Summary>, StoreError>;
 
-    /// The summaries of all sessions that have not ended, oldest first. Does not look at records.
-    fn live(&self) -> Result<Vec<Summary>, StoreError>;
-
-    /// Summaries of sessions created before `before` (of all where it is none), newest first, at most `limit`. Ids are
-    /// in the order of creation.
-    fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError>;
-
-    /// Summaries of the sessions that fit the filter and were created before `before` (of all where it is none), newest
-    /// first, at most `limit`: a page that later sessions do not shift.
-    fn find(&self, filter: &Filter, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError>;
-
-    /// The session that this caller created under this key.
-    fn claimed(&self, caller: &str, key: &str) -> Result<Option<SessionId>, StoreError>;
-
-    /// Ids of the sessions that these hexadecimal digits mean ([`SessionId::is_meant_by`]; case and dashes do not
-    /// matter), newest first, at most `limit`; none where there are no digits or others.
-    fn meant_by(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError>;
-
-    /// The record of this kind with the highest number in a session: one indexed look-up, however long the
-    /// journal (except for `agent.message`, which is looked for from the end).
-    fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<Stored>, StoreError>;
-
     /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of this kind in a session with numbers below `before` (of all
-    /// where it is none), the latest first; an indexed look-up like [`Store::last_of_kind`].
+    /// where it is none), the latest first; an indexed look-up, however long the journal
+    /// (except for `agent.message`, which is looked for from the end).
     fn latest_of_kind(
         &self,
         session_id: SessionId,
@@ -351,7 +255,12 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Stored>, StoreError>;
 
-    /// Whether anything can be written at this moment; does not touch the disk. What is seen changes with it.
+    /// The record of this kind with the highest number in a session, like [`Journal::latest_of_kind`].
+    fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<Stored>, StoreError> {
+        Ok(self.latest_of_kind(session_id, kind, None, 1)?.pop())
+    }
+
+    /// The store's health at this moment; does not touch the disk. What is seen changes with it.
     fn health(&self) -> watch::Receiver<Health>;
 
     /// A random text made when the database was made: cursors of another database mean nothing here.
@@ -361,16 +270,34 @@ pub trait Store: Send + Sync + 'static {
     fn close(&self);
 }
 
+/// The catalogue: which sessions there are. Each method reads what is on disk, on the caller's thread, and looks at no
+/// record.
+pub trait Catalogue: Send + Sync + 'static {
+    /// The summaries of all sessions that have not ended, oldest first.
+    fn live(&self) -> Result<Vec<Summary>, StoreError>;
+
+    /// Summaries of the sessions that fit the filter and were created before `before` (of all where it is none), newest
+    /// first, at most `limit`: a page that later sessions do not shift. Ids are in the order of creation.
+    fn find(&self, filter: &Filter, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError>;
+
+    /// The session that this caller created under this key.
+    fn claimed(&self, caller: &str, key: &str) -> Result<Option<SessionId>, StoreError>;
+
+    /// Ids of the sessions that these hexadecimal digits mean ([`SessionId::is_meant_by`]; case and dashes do not
+    /// matter), newest first, at most `limit`; none where there are no digits or others.
+    fn meant_by(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+}
+
 /// Shows `take` the records of a session above `after` and up to `upto`, in order, page by page. Reads on the caller's thread.
 pub fn each_record(
-    store: &dyn Store,
+    journal: &dyn Journal,
     session_id: SessionId,
     mut after: Seq,
     upto: Seq,
     mut take: impl FnMut(&Stored),
 ) -> Result<(), StoreError> {
     while after < upto {
-        let page = store.records(session_id, after, PAGE_RECORDS_MAX)?;
+        let page = journal.records(session_id, after, PAGE_RECORDS_MAX)?;
         let Some(last) = page.last() else { break };
         after = last.seq;
         page.iter().filter(|record| record.seq <= upto).for_each(&mut take);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Append, Commit, Span, StoreError, Stored};
+use super::{Append, Commit, Span, StoreError, StoreRefusal, Stored};
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::{Created, Entry};
 use crate::session::request::Claim;
@@ -97,7 +97,7 @@ impl Draft {
     /// What it becomes in a session that stands at `current`; the records' ids begin at `next_id`.
     ///
     /// The draft stays as it is, so that it can be tried again where it could not be written.
-    pub(super) fn number(&self, current: Option<&Summary>, next_id: i64) -> Result<Commit, StoreError> {
+    pub(super) fn number(&self, current: Option<&Summary>, next_id: i64) -> Result<Commit, StoreRefusal> {
         let (mut summary, through) = self.pass(current)?;
         let mut records = Vec::with_capacity(self.bodies.len());
         for ((id, data), entry) in (next_id..).zip(&self.bodies).zip(&self.entries) {
@@ -123,11 +123,11 @@ impl Draft {
     }
 
     /// Holds the draft against its fence: the summary to fold it into, and the offset it reaches.
-    fn pass(&self, current: Option<&Summary>) -> Result<(Summary, Option<u64>), StoreError> {
+    fn pass(&self, current: Option<&Summary>) -> Result<(Summary, Option<u64>), StoreRefusal> {
         match (&self.fence, current) {
-            (Fence::New(_), Some(_)) => Err(StoreError::SessionExists(self.session_id)),
+            (Fence::New(_), Some(_)) => Err(StoreRefusal::SessionExists(self.session_id)),
             (Fence::New(summary), None) => Ok((Summary::clone(summary), None)),
-            (Fence::Current { .. }, None) => Err(StoreError::NoSuchSession(self.session_id)),
+            (Fence::Current { .. }, None) => Err(StoreRefusal::NoSuchSession(self.session_id)),
             (Fence::Current { attempt, span }, Some(summary)) => {
                 check_attempts(*attempt, &self.entries, summary.lifecycle.attempt)?;
                 check_offset(*span, summary.through_offset)?;
@@ -138,16 +138,16 @@ impl Draft {
 }
 
 /// The fence only moves forward: an attempt that starts must be later than all before it.
-fn check_attempts(given: Attempt, entries: &[Arc<Entry>], mut current: Attempt) -> Result<(), StoreError> {
+fn check_attempts(given: Attempt, entries: &[Arc<Entry>], mut current: Attempt) -> Result<(), StoreRefusal> {
     if given != current {
-        return Err(StoreError::WrongAttempt { given, current });
+        return Err(StoreRefusal::WrongAttempt { given, current });
     }
     for entry in entries {
         let Entry::AttemptStarted(start) = &**entry else {
             continue;
         };
         if start.attempt <= current {
-            return Err(StoreError::WrongAttempt {
+            return Err(StoreRefusal::WrongAttempt {
                 given: start.attempt,
                 current,
             });
@@ -157,9 +157,9 @@ fn check_attempts(given: Attempt, entries: &[Arc<Entry>], mut current: Attempt) 
     Ok(())
 }
 
-fn check_offset(span: Option<Span>, stored: u64) -> Result<(), StoreError> {
+fn check_offset(span: Option<Span>, stored: u64) -> Result<(), StoreRefusal> {
     match span {
-        Some(Span { from, .. }) if from != stored => Err(StoreError::WrongOffset { given: from, stored }),
+        Some(Span { from, .. }) if from != stored => Err(StoreRefusal::WrongOffset { given: from, stored }),
         Some(_) | None => Ok(()),
     }
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::remedy::{Reader, Remedy, joined, remedy, what};
 use crate::runtime::{CallError, NotServed};
 use crate::session::state::Denied;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreRefusal};
 
 /// What a client waits before it tries again, in seconds, where that helps.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -233,16 +233,18 @@ fn code_of_call(error: &CallError) -> Code {
         CallError::QueueFull(_) => Code::QueueFull,
         CallError::LeftAlone(_) => Code::JournalFailed,
         CallError::Stopping => Code::Stopping,
+        CallError::Refused(refusal) => match refusal {
+            StoreRefusal::NoSuchSession(_) => Code::NoSuchSession,
+            StoreRefusal::StillLive(_) => Code::StillLive,
+            StoreRefusal::KeyTaken(_) => Code::KeyMismatch,
+            StoreRefusal::WrongAttempt { .. } | StoreRefusal::WrongOffset { .. } | StoreRefusal::SessionExists(_) => {
+                Code::JournalFailed
+            }
+        },
         CallError::Delayed(store) | CallError::AnswerDelayed(_, store) | CallError::Store(store) => match store {
-            StoreError::NoSuchSession(_) => Code::NoSuchSession,
-            StoreError::StillLive(_) => Code::StillLive,
             StoreError::DiskFull { .. } => Code::DiskFull,
             StoreError::Closed => Code::Stopping,
-            StoreError::KeyTaken(_) => Code::KeyMismatch,
-            StoreError::WrongAttempt { .. }
-            | StoreError::WrongOffset { .. }
-            | StoreError::SessionExists(_)
-            | StoreError::FromTheFuture { .. }
+            StoreError::FromTheFuture { .. }
             | StoreError::Damaged { .. }
             | StoreError::Unreadable { .. }
             | StoreError::Moved { .. }

@@ -13,7 +13,7 @@ use crate::runtime::CallError;
 use crate::session::hex::hex;
 use crate::session::request::Claim;
 use crate::session::summary::Summary;
-use crate::store::StoreError;
+use crate::store::StoreRefusal;
 
 /// The header in which a caller gives a key of his own.
 pub(super) const KEY_HEADER: &str = "Idempotency-Key";
@@ -59,7 +59,7 @@ pub(super) async fn once(
     match create(Some(claim.clone())).await {
         Ok(summary) => Ok(respond(Created::of(faces, &summary).await, false)),
         // The same call was made twice at once, and the other one was quicker.
-        Err(CallError::Store(StoreError::KeyTaken(owner))) => {
+        Err(CallError::Refused(StoreRefusal::KeyTaken(owner))) => {
             let found = faces.handle.claimed(&claim).await?;
             let found = found.ok_or_else(|| CallError::NoSuchSession(owner.to_string()))?;
             Ok(respond(Created::of(faces, &found).await, true))

@@ -9,8 +9,8 @@ use actix_web::http::header::{ACCEPT, AUTHORIZATION};
 use super::CLIENT_HEADER;
 use crate::runtime::{CallError, NotServed};
 use crate::session::state::Denied;
-use crate::store::StoreError;
 use crate::store::health::ROOM_BYTES_MIN;
+use crate::store::{StoreError, StoreRefusal};
 
 /// Where a refusal is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +188,7 @@ impl Remedy {
 /// What happened, without what to do about it.
 pub(super) fn what(error: &CallError) -> String {
     match error {
+        CallError::Refused(StoreRefusal::StillLive(id)) => format!("session {id} has not ended"),
         CallError::Store(store) => what_of_store(store),
         // Their texts end with that of the store.
         CallError::Delayed(store) | CallError::AnswerDelayed(_, store) => {
@@ -205,7 +206,6 @@ fn what_of_store(error: &StoreError) -> String {
             ROOM_BYTES_MIN / (1024 * 1024),
             directory.display()
         ),
-        StoreError::StillLive(id) => format!("session {id} has not ended"),
         StoreError::Damaged { file, why } => format!("the journal {} is damaged ({why})", file.display()),
         other => other.to_string(),
     }
@@ -215,18 +215,24 @@ fn what_of_store(error: &StoreError) -> String {
 pub(super) fn remedy(error: &CallError) -> Option<Remedy> {
     match error {
         CallError::NotServed(NotServed::NoTools(_)) => Some(Remedy::GiveTools),
-        CallError::NoSuchSession(_) => Some(Remedy::ListSessions),
+        CallError::NoSuchSession(_) | CallError::Refused(StoreRefusal::NoSuchSession(_)) => Some(Remedy::ListSessions),
         CallError::NoSuchQuestion(_) => Some(Remedy::ListQuestions),
         CallError::NoSuchCheckpoint(_) => Some(Remedy::ListCheckpoints),
         CallError::Owned { .. } => Some(Remedy::EndTheOther),
-        CallError::Denied(Denied::StillLive(_)) => Some(Remedy::EndIt),
+        CallError::Denied(Denied::StillLive(_)) | CallError::Refused(StoreRefusal::StillLive(_)) => Some(Remedy::EndIt),
         CallError::Denied(Denied::Completed) => Some(Remedy::CopyIt),
         CallError::NotJournalled(_) => Some(Remedy::RemoveIt),
         CallError::LeftAlone(_) => Some(Remedy::Examine),
         CallError::Delayed(store) | CallError::AnswerDelayed(_, store) | CallError::Store(store) => {
             remedy_of_store(store)
         }
-        CallError::AmbiguousId { .. }
+        CallError::Refused(
+            StoreRefusal::WrongAttempt { .. }
+            | StoreRefusal::WrongOffset { .. }
+            | StoreRefusal::SessionExists(_)
+            | StoreRefusal::KeyTaken(_),
+        )
+        | CallError::AmbiguousId { .. }
         | CallError::AmbiguousName { .. }
         | CallError::AlreadyAnswered(_)
         | CallError::BeingEnded
@@ -250,15 +256,9 @@ pub(super) fn remedy(error: &CallError) -> Option<Remedy> {
 
 fn remedy_of_store(error: &StoreError) -> Option<Remedy> {
     match error {
-        StoreError::NoSuchSession(_) => Some(Remedy::ListSessions),
-        StoreError::StillLive(_) => Some(Remedy::EndIt),
         StoreError::DiskFull { .. } => Some(Remedy::Tidy),
         StoreError::Damaged { .. } => Some(Remedy::Salvage),
-        StoreError::WrongAttempt { .. }
-        | StoreError::WrongOffset { .. }
-        | StoreError::SessionExists(_)
-        | StoreError::KeyTaken(_)
-        | StoreError::FromTheFuture { .. }
+        StoreError::FromTheFuture { .. }
         | StoreError::Unreadable { .. }
         | StoreError::Moved { .. }
         | StoreError::NetworkFileSystem { .. }

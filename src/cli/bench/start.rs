@@ -11,14 +11,12 @@ use super::{Figure, Goal, create, ms, private_mib, quantile};
 use crate::cli::exit::Failure;
 use crate::cli::sandbox::{Agent, Sandbox};
 use crate::disk::create_private_dir;
-use crate::runtime::Publisher;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::{AttemptEnd, AttemptStart, Created, Entry, Said, SessionEnd};
 use crate::session::message::{Message, TurnEnd};
 use crate::session::outcome::{Ending, Outcome};
 use crate::session::request::Request;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{Append, Store, StoreError, on_disk};
+use crate::store::{self, Append, Unwritten, on_disk};
 
 const GOAL_START_MS: f64 = 300.0;
 const GOAL_DAEMON_MIB: f64 = 25.0;
@@ -85,7 +83,9 @@ fn is_host(pid: u32) -> bool {
 pub(super) async fn fill(sandbox: &Sandbox, sessions: u64, messages: usize) -> Result<SessionId, Failure> {
     create_private_dir(&sandbox.state())?;
     let journal = sandbox.state().join("journal.sqlite3");
-    let store = SqliteStore::open(&journal, Arc::new(Publisher::default())).map_err(failed)?;
+    let store = store::open(&journal, Arc::new(()))
+        .map_err(Unwritten::from)
+        .map_err(failed)?;
     let mut waiting = Vec::new();
     let mut id = SessionId::new();
     for _ in 0..sessions {
@@ -108,7 +108,7 @@ async fn acknowledged(waiting: &mut Vec<crate::store::Acknowledgement>) -> Resul
     Ok(())
 }
 
-fn failed(error: StoreError) -> Failure {
+fn failed(error: Unwritten) -> Failure {
     Failure::Failed(error.to_string())
 }
 

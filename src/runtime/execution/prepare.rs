@@ -34,7 +34,7 @@ use crate::session::request::{OriginHow, Request};
 use crate::session::secrets::is_masked;
 use crate::session::summary::Summary;
 use crate::session::trust::{Decision, Project};
-use crate::store::{PAGE_RECORDS_MAX, Store, StoreError, each_record};
+use crate::store::{Journal, PAGE_RECORDS_MAX, Store, StoreError, each_record};
 
 /// How many of a journal's last records are read for what an agent is told of them. They are read at once, so this
 /// bounds the time that takes, not what is told.
@@ -188,7 +188,7 @@ fn narrow(arguments: &mut Vec<String>, settings: &RuntimeSettings, summary: &Sum
 /// accepted. Once the agent is told the task, the directory is the session's own work, until somebody resumes the session.
 fn check_project(
     settings: &RuntimeSettings,
-    store: &dyn Store,
+    store: &dyn Journal,
     request: &Request,
     summary: &Summary,
 ) -> Result<(), Unprepared> {
@@ -254,7 +254,7 @@ fn transcript_lock(
 
 /// What is found out for what the agent is told first, until that is journalled.
 fn groundwork(
-    store: &dyn Store,
+    store: &dyn Journal,
     request: &Request,
     summary: &Summary,
     conversation: Option<Conversation>,
@@ -409,7 +409,7 @@ fn find(env: &BTreeMap<String, String>, cwd: &Path, conversation: Uuid) -> Resul
 }
 
 /// The digest of the session's journal, behind that of the session it is a copy of.
-fn story(store: &dyn Store, request: &Request, summary: &Summary) -> Result<Digest, StoreError> {
+fn story(store: &dyn Journal, request: &Request, summary: &Summary) -> Result<Digest, StoreError> {
     let mut digest = Digest::default();
     let before = request.origin.as_ref().and_then(|origin| origin.session_id);
     if let Some(before) = before.map(|id| store.summary(id)).transpose()?.flatten() {
@@ -421,7 +421,7 @@ fn story(store: &dyn Store, request: &Request, summary: &Summary) -> Result<Dige
 
 /// Where the runs before were cut short, by the last records of the session's journal.
 fn interruption(
-    store: &dyn Store,
+    store: &dyn Journal,
     summary: &Summary,
     mut interruption: Interruption,
 ) -> Result<Interruption, StoreError> {
@@ -431,7 +431,12 @@ fn interruption(
     Ok(interruption)
 }
 
-fn take_tail(store: &dyn Store, session: SessionId, head: Seq, mut take: impl FnMut(&Entry)) -> Result<(), StoreError> {
+fn take_tail(
+    store: &dyn Journal,
+    session: SessionId,
+    head: Seq,
+    mut take: impl FnMut(&Entry),
+) -> Result<(), StoreError> {
     let after = Seq(head.0.saturating_sub(TAIL_RECORDS));
     // A record that this version cannot read is left out of the story.
     each_record(store, session, after, Seq(u64::MAX), |record| {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::{Feed, Hello, Item, Rendered, Scope, lock};
 use crate::runtime::metrics::Metrics;
 use crate::session::id::Seq;
-use crate::store::{PAGE_RECORDS_MAX, Store, StoreError, Stored};
+use crate::store::{Journal, PAGE_RECORDS_MAX, StoreError, Stored};
 
 /// The most items a reader takes from the ring at once.
 const BATCH_ITEMS_MAX: usize = 512;
@@ -18,7 +18,7 @@ const BATCH_ITEMS_MAX: usize = 512;
 /// Reads one stream. Holds no more than a page of it in memory, however slow it is read.
 pub struct Reader {
     feed: Arc<Feed>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Journal>,
     metrics: Arc<Metrics>,
     news: watch::Receiver<u64>,
     /// The cursor of the last record handed out.
@@ -57,7 +57,7 @@ enum Look {
 }
 
 impl Reader {
-    pub(super) fn new(feed: Arc<Feed>, store: Arc<dyn Store>, metrics: Arc<Metrics>, after: Option<u64>) -> Self {
+    pub(super) fn new(feed: Arc<Feed>, store: Arc<dyn Journal>, metrics: Arc<Metrics>, after: Option<u64>) -> Self {
         let news = feed.news.subscribe();
         let head = lock(&feed.ring).head;
         // A record that another reader had from the journal may not have been shown yet.
@@ -191,7 +191,7 @@ impl Reader {
     }
 }
 
-fn page(store: &dyn Store, scope: Scope, after: u64) -> Result<Vec<Stored>, StoreError> {
+fn page(store: &dyn Journal, scope: Scope, after: u64) -> Result<Vec<Stored>, StoreError> {
     match scope {
         Scope::Session(session) => store.records(session, Seq(after), PAGE_RECORDS_MAX),
         Scope::All => store.records_of_all(i64::try_from(after).unwrap_or(i64::MAX), PAGE_RECORDS_MAX),

@@ -30,7 +30,7 @@ use crate::session::request::{Claim, InvalidRequest, NAME_CHARS_MAX, Origin, Ori
 use crate::session::state::Denied;
 use crate::session::summary::Summary;
 use crate::session::words::CONTINUE;
-use crate::store::{Store, StoreError, Stored};
+use crate::store::{Journal, StoreError, Stored};
 
 /// How many earlier checkpoints are tried where the last message of one never reached the transcript.
 const CHECKPOINTS_TRIED: usize = 50;
@@ -401,7 +401,7 @@ fn refuse_unless_resumable(summary: &Summary) -> Result<(), Denied> {
 }
 
 fn checkpoints(
-    store: &dyn Store,
+    store: &dyn Journal,
     id: SessionId,
     before: Option<Seq>,
     limit: usize,

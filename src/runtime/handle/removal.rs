@@ -18,7 +18,7 @@ use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::state::Denied;
 use crate::session::summary::Summary;
-use crate::store::{Filter, PAGE_RECORDS_MAX, Store, StoreError, Stored};
+use crate::store::{Filter, Journal, PAGE_RECORDS_MAX, StoreError, Stored, Unwritten};
 
 /// How long the host of an agent that has ended may take to leave.
 const LEAVING_TIME_MAX: Duration = Duration::from_secs(3);
@@ -171,7 +171,7 @@ impl Handle {
     async fn off_thread<T: Send + 'static>(
         &self,
         summary: &Arc<Summary>,
-        work: fn(&dyn Store, &RuntimeSettings, &Arc<Summary>) -> T,
+        work: fn(&dyn Journal, &RuntimeSettings, &Arc<Summary>) -> T,
     ) -> Result<T, CallError> {
         let (store, settings) = (Arc::clone(&self.store), Arc::clone(&self.settings));
         let summary = Arc::clone(summary);
@@ -184,22 +184,18 @@ fn is_meant(summary: &Summary, ended_before: Timestamp) -> bool {
     has_ended && summary.ended_at.unwrap_or(summary.updated_at) < ended_before
 }
 
-fn remove_session(store: &dyn Store, settings: &RuntimeSettings, summary: &Arc<Summary>) -> Result<Gone, CallError> {
+fn remove_session(store: &dyn Journal, settings: &RuntimeSettings, summary: &Arc<Summary>) -> Result<Gone, CallError> {
     let gone = look_at_session(store, settings, summary)?;
     let id = summary.session_id;
     match remove_journal(store, id) {
         // A removal is written down first, for which there has to be some room.
-        Err(StoreError::DiskFull { .. }) => {
+        Err(Unwritten::Failed(StoreError::DiskFull { .. })) => {
             // Where it cannot be made by that, the second try says what is to be done.
             let _ = remove_spools(store, settings, summary);
             remove_journal(store, id)
         }
         removed => removed,
-    }
-    .map_err(|error| match error {
-        StoreError::NoSuchSession(_) => CallError::NoSuchSession(id.to_string()),
-        error => error.into(),
-    })?;
+    }?;
     tracing::info!(session_id = %id, bytes = gone.bytes, "session removed");
     let removed = files::remove_session(settings, id, summary.lifecycle.attempt);
     removed.map_err(|error| CallError::FilesStay {
@@ -210,11 +206,12 @@ fn remove_session(store: &dyn Store, settings: &RuntimeSettings, summary: &Arc<S
     Ok(gone)
 }
 
-fn remove_journal(store: &dyn Store, id: SessionId) -> Result<(), StoreError> {
-    store.remove(id).blocking_recv().unwrap_or(Err(StoreError::Closed))
+fn remove_journal(store: &dyn Journal, id: SessionId) -> Result<(), Unwritten> {
+    let removal = store.remove(id).blocking_recv();
+    removal.unwrap_or(Err(Unwritten::Failed(StoreError::Closed)))
 }
 
-fn look_at_session(_: &dyn Store, settings: &RuntimeSettings, summary: &Arc<Summary>) -> Result<Gone, CallError> {
+fn look_at_session(_: &dyn Journal, settings: &RuntimeSettings, summary: &Arc<Summary>) -> Result<Gone, CallError> {
     refuse_while_in_use(settings, summary.session_id)?;
     Ok(Gone {
         summary: Arc::clone(summary),
@@ -222,13 +219,13 @@ fn look_at_session(_: &dyn Store, settings: &RuntimeSettings, summary: &Arc<Summ
     })
 }
 
-fn remove_spools(store: &dyn Store, settings: &RuntimeSettings, summary: &Arc<Summary>) -> Result<Gone, CallError> {
+fn remove_spools(store: &dyn Journal, settings: &RuntimeSettings, summary: &Arc<Summary>) -> Result<Gone, CallError> {
     let found = find_spools(store, settings, summary.session_id)?;
     files::remove_files(&found).map_err(unusable(summary.session_id))?;
     Ok(of_output(summary, &found))
 }
 
-fn look_at_spools(store: &dyn Store, settings: &RuntimeSettings, summary: &Arc<Summary>) -> Result<Gone, CallError> {
+fn look_at_spools(store: &dyn Journal, settings: &RuntimeSettings, summary: &Arc<Summary>) -> Result<Gone, CallError> {
     Ok(of_output(summary, &find_spools(store, settings, summary.session_id)?))
 }
 
@@ -240,7 +237,7 @@ fn of_output(summary: &Arc<Summary>, found: &[(PathBuf, u64)]) -> Gone {
 }
 
 fn find_spools(
-    store: &dyn Store,
+    store: &dyn Journal,
     settings: &RuntimeSettings,
     session: SessionId,
 ) -> Result<Vec<(PathBuf, u64)>, CallError> {
@@ -252,7 +249,7 @@ fn find_spools(
 }
 
 /// The attempts whose output was read to its end: it is known how their agents ended, which is told last.
-fn journalled(store: &dyn Store, session: SessionId) -> Result<BTreeSet<Attempt>, StoreError> {
+fn journalled(store: &dyn Journal, session: SessionId) -> Result<BTreeSet<Attempt>, StoreError> {
     let records = store.latest_of_kind(session, "attempt.ended", None, PAGE_RECORDS_MAX)?;
     let is_read = |record: &Stored| matches!(record.entry(), Ok(Entry::AttemptEnded(end)) if end.exit.is_some());
     Ok(records
@@ -273,7 +270,7 @@ fn refuse_while_in_use(settings: &RuntimeSettings, session: SessionId) -> Result
 /// Folders and the room they took, and what stays with the reason for it.
 type Folders = (Vec<(String, u64)>, Vec<(String, String)>);
 
-fn sweep_folders(store: &dyn Store, settings: &RuntimeSettings, dry_run: bool) -> Result<Folders, CallError> {
+fn sweep_folders(store: &dyn Journal, settings: &RuntimeSettings, dry_run: bool) -> Result<Folders, CallError> {
     let (mut gone, mut kept) = (Vec::new(), Vec::new());
     for folder in files::folders(settings).map_err(|error| unreadable(settings, &error))? {
         let path = match folder {
@@ -302,7 +299,7 @@ fn remove_folder(path: &std::path::Path, dry_run: bool) -> std::io::Result<Optio
 }
 
 /// Whether neither a session has this id nor a record; of what cannot be read that is not said.
-fn belongs_to_nobody(store: &dyn Store, session: SessionId) -> Result<bool, StoreError> {
+fn belongs_to_nobody(store: &dyn Journal, session: SessionId) -> Result<bool, StoreError> {
     match store.summary(session) {
         Ok(None) => Ok(store.records(session, Seq::default(), 1)?.is_empty()),
         Ok(Some(_)) | Err(StoreError::Damaged { .. }) => Ok(false),

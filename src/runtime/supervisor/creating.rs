@@ -11,7 +11,7 @@ use crate::runtime::spans::span_of;
 use crate::session::id::Attempt;
 use crate::session::journal::Created;
 use crate::session::state::Effect;
-use crate::store::{StoreError, on_disk};
+use crate::store::{StoreError, StoreRefusal, Unwritten, on_disk};
 
 /// What is known of a session before its creation is on disk.
 pub(super) struct Creating {
@@ -61,7 +61,11 @@ impl Supervisor {
             }
             // Somebody was quicker with the same key, or it is the first to find the disk full: nothing has begun, and
             // nothing is wrong with the store.
-            if let Err(error @ (StoreError::KeyTaken(_) | StoreError::DiskFull { .. })) = result {
+            if let Err(
+                error
+                @ (Unwritten::Refused(StoreRefusal::KeyTaken(_)) | Unwritten::Failed(StoreError::DiskFull { .. })),
+            ) = result
+            {
                 return answer_call(Some(reply), Err(error.into()));
             }
             if let Ok(commit) = &result {

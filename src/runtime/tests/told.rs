@@ -20,7 +20,7 @@ use crate::session::question::Answer;
 use crate::session::summary::WaitingFor;
 use crate::session::words::CONTINUE;
 use crate::store::memory::{Fault, MemoryStore};
-use crate::store::{PAGE_RECORDS_MAX, Store};
+use crate::store::{Journal, PAGE_RECORDS_MAX};
 
 /// The answers that one link has brought to its agent.
 #[derive(Default)]

@@ -30,7 +30,7 @@ use crate::session::outcome::Outcome;
 use crate::session::request::Request;
 use crate::session::summary::Summary;
 use crate::store::memory::{Fault, MemoryStore};
-use crate::store::{Append, Commit, Observer, PAGE_RECORDS_MAX, Span, Store};
+use crate::store::{Append, Catalogue, Commit, Filter, Journal, Observer, PAGE_RECORDS_MAX, Span, Store};
 
 /// The wall clock when a world begins, in seconds.
 const BEGINNING: i64 = 1_800_000_000;
@@ -284,7 +284,7 @@ impl World {
 
     /// The session on this machine, if there is one.
     pub(super) fn only_session(&self) -> Option<SessionId> {
-        let sessions = self.disk.recent(None, 2).expect("the disk is readable");
+        let sessions = self.disk.find(&Filter::default(), None, 2).expect("it is readable");
         assert!(sessions.len() < 2, "one session was asked for: {sessions:?}");
         sessions.first().map(|summary| summary.session_id)
     }

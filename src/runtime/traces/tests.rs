@@ -15,7 +15,7 @@ use crate::session::samples::{
     attempt_ended, attempt_started, created, said, session_ended, state_changed, tool_result, tool_use,
 };
 use crate::store::memory::MemoryStore;
-use crate::store::{Append, lock};
+use crate::store::{Append, Journal, lock};
 
 /// Keeps spans.
 #[derive(Clone, Debug, Default)]

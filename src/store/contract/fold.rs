@@ -10,7 +10,7 @@ use super::entries::{
     agent_text, append, asked, at, attempt_ended, checkpoint, delivered, ended, input, question_answered, resumed,
     started, state, task_refined, turn_ended, usage, withdrawn,
 };
-use super::{Ignore, Place, answered, journal, new_session, summary};
+use super::{Place, answered, journal, new_session, summary};
 use crate::session::journal::{Entry, Record};
 use crate::session::outcome::Ending;
 use crate::session::state::StateName;
@@ -34,7 +34,7 @@ pub(in crate::store) fn the_summary_is_the_fold_of_the_records<P: Place>(place: 
 /// Writes the appends to a new session, one after the other and all at once, and holds what the store says of it
 /// against the fold.
 fn check_fold(place: &impl Place, appends: Vec<(Vec<Sketch>, bool)>) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = new_session(&*store);
     let (mut attempt, mut offset) = (0, 0);
     let mut waiting = Vec::new();

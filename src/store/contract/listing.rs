@@ -7,13 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::entries::{agent_text, append, at, created, ended, started};
 use super::removal::gone;
-use super::{Ignore, Place, answered, new_session, write};
+use super::{Place, answered, new_session, write};
 use crate::session::id::SessionId;
 use crate::session::journal::{Created, Entry};
 use crate::session::message::{Message, TurnEnd};
 use crate::session::request::{Claim, Request};
 use crate::session::shown::Shown;
-use crate::store::{Filter, PAGE_BYTES_MAX, Store, StoreError};
+use crate::store::{Filter, PAGE_BYTES_MAX, Store, StoreRefusal};
 
 fn session(store: &dyn Store, name: &str, cwd: &str, created_at: Timestamp) -> SessionId {
     let session_id = SessionId::new();
@@ -49,7 +49,7 @@ fn found(store: &dyn Store, filter: &Filter) -> Vec<SessionId> {
 }
 
 pub(in crate::store) fn sessions_are_found_by_what_is_looked_for(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let later = |hours| at() + SignedDuration::from_hours(hours);
     let old = session(&*store, "Old \u{c4}rger", "/w/a", at());
     let middle = session(&*store, "100% sure", "/w/ab", later(1));
@@ -121,7 +121,7 @@ pub(in crate::store) fn sessions_are_found_by_what_is_looked_for(place: &impl Pl
 }
 
 pub(in crate::store) fn pages_of_sessions_stay_where_they_are(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let ids: Vec<_> = (0..7).map(|_| new_session(&*store)).collect();
     let mut before = None;
     let mut seen = Vec::new();
@@ -146,7 +146,7 @@ pub(in crate::store) fn new_child(store: &dyn Store, parent: SessionId) -> Sessi
 }
 
 pub(in crate::store) fn sessions_are_found_by_the_one_whose_agent_asked_for_them(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let (parent, stranger) = (new_session(&*store), new_session(&*store));
     let children: Vec<_> = (0..3).map(|_| new_child(&*store, parent)).collect();
     let grandchild = new_child(&*store, children[0]);
@@ -166,12 +166,12 @@ pub(in crate::store) fn sessions_are_found_by_the_one_whose_agent_asked_for_them
     gone(store.remove(children[1])).unwrap();
     assert_eq!(found(&*store, &of(parent)), [children[2], children[0]]);
     store.close();
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     assert_eq!(found(&*store, &of(parent)), [children[2], children[0]]);
 }
 
 pub(in crate::store) fn a_long_result_is_searched_whole(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = session(&*store, "long", "/w", at());
     let result = format!("{} needle", "x ".repeat(10_000));
     assert!(result.len() < PAGE_BYTES_MAX);
@@ -184,7 +184,7 @@ pub(in crate::store) fn a_long_result_is_searched_whole(place: &impl Place) {
 }
 
 pub(in crate::store) fn a_key_of_a_caller_is_used_once(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let under = |caller: &str, key: &str| Created {
         claim: Some(Claim {
             caller: caller.to_owned(),
@@ -201,14 +201,14 @@ pub(in crate::store) fn a_key_of_a_caller_is_used_once(place: &impl Place) {
         .map(|((caller, key), id)| store.create(*id, under(caller, key), at()))
         .collect::<Vec<_>>();
     let results: Vec<_> = waiting.into_iter().map(|waiting| answered(waiting).err()).collect();
-    assert_eq!(results, [None, Some(StoreError::KeyTaken(ids[0])), None, None]);
+    assert_eq!(results, [None, Some(StoreRefusal::KeyTaken(ids[0]).into()), None, None]);
     assert_eq!(store.summary(ids[1]).unwrap(), None, "nothing of it was written");
     write(&*store, append(ids[0], 0, None, vec![started(1), ended()]));
     store.close();
 
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let again = answered(store.create(SessionId::new(), under("me", "k"), at()));
-    assert_eq!(again.unwrap_err(), StoreError::KeyTaken(ids[0]));
+    assert_eq!(again.unwrap_err(), StoreRefusal::KeyTaken(ids[0]).into());
     assert_eq!(store.claimed("me", "k").unwrap(), Some(ids[0]));
     assert_eq!(store.claimed("you", "k").unwrap(), Some(ids[2]));
     assert_eq!(store.claimed("you", "l").unwrap(), None);

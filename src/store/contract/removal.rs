@@ -4,9 +4,9 @@ use super::entries::{agent_text, append, at, checkpoint, created, ended, notice,
 use super::*;
 use crate::session::journal::Created;
 use crate::session::request::Claim;
-use crate::store::Removal;
+use crate::store::{Removal, StoreRefusal, Unwritten};
 
-pub(in crate::store) fn gone(removal: Removal) -> Result<(), StoreError> {
+pub(in crate::store) fn gone(removal: Removal) -> Result<(), Unwritten> {
     removal.blocking_recv().expect("every removal is answered")
 }
 
@@ -28,21 +28,17 @@ fn assert_gone(store: &dyn Store, id: SessionId) {
     assert_eq!(store.meant_by(&id.to_string(), 10).unwrap(), []);
     let of_all = store.records_of_all(0, PAGE_RECORDS_MAX).unwrap();
     assert!(of_all.iter().all(|record| record.session_id != id));
-    for listed in [
-        store.recent(None, 10),
-        store.find(&Filter::default(), None, 10),
-        store.live(),
-    ] {
+    for listed in [store.find(&Filter::default(), None, 10), store.live()] {
         assert!(listed.unwrap().iter().all(|summary| summary.session_id != id));
     }
     let again = gone(store.remove(id)).unwrap_err();
-    assert_eq!(again, StoreError::NoSuchSession(id));
+    assert_eq!(again, StoreRefusal::NoSuchSession(id).into());
     let late = answered(store.append(notice(id, "late"))).unwrap_err();
-    assert_eq!(late, StoreError::NoSuchSession(id));
+    assert_eq!(late, StoreRefusal::NoSuchSession(id).into());
 }
 
 pub(in crate::store) fn a_removed_session_is_gone_and_the_others_are_as_they_were(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let (before, id, live) = (ended_session(&*store), ended_session(&*store), new_session(&*store));
     let others = [before, live];
     let as_it_is = |store: &dyn Store| others.map(|id| (summary(store, id), journal(store, id)));
@@ -51,7 +47,7 @@ pub(in crate::store) fn a_removed_session_is_gone_and_the_others_are_as_they_wer
     assert_gone(&*store, id);
     assert_eq!(as_it_is(&*store), as_it_was);
     store.close();
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     assert_gone(&*store, id);
     assert_eq!(as_it_is(&*store), as_it_was);
     let next = write(&*store, notice(live, "on"));
@@ -59,38 +55,41 @@ pub(in crate::store) fn a_removed_session_is_gone_and_the_others_are_as_they_wer
 }
 
 pub(in crate::store) fn a_session_that_lives_is_not_removed(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let id = new_session(&*store);
-    assert_eq!(gone(store.remove(id)).unwrap_err(), StoreError::StillLive(id));
+    assert_eq!(gone(store.remove(id)).unwrap_err(), StoreRefusal::StillLive(id).into());
     assert_eq!(seqs(&journal(&*store, id)), [1]);
     let nobody = SessionId::new();
     assert_eq!(
         gone(store.remove(nobody)).unwrap_err(),
-        StoreError::NoSuchSession(nobody)
+        StoreRefusal::NoSuchSession(nobody).into()
     );
 }
 
 /// Who resumes a session and who removes it may be on their way at the same time.
 pub(in crate::store) fn of_a_removal_and_an_append_the_first_one_wins(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let resuming = |id| append(id, 1, None, vec![resumed(), state(StateName::Queued)]);
     let (first, second) = (ended_session(&*store), ended_session(&*store));
     let (append, removal) = (store.append(resuming(first)), store.remove(first));
     answered(append).unwrap();
-    assert_eq!(gone(removal).unwrap_err(), StoreError::StillLive(first));
+    assert_eq!(gone(removal).unwrap_err(), StoreRefusal::StillLive(first).into());
     let (removal, append) = (store.remove(second), store.append(resuming(second)));
     gone(removal).unwrap();
-    assert_eq!(answered(append).unwrap_err(), StoreError::NoSuchSession(second));
+    assert_eq!(
+        answered(append).unwrap_err(),
+        StoreRefusal::NoSuchSession(second).into()
+    );
 }
 
 pub(in crate::store) fn ids_of_removed_records_are_never_used_again(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let (first, last) = (new_session(&*store), ended_session(&*store));
     let last_id = store.last_id().unwrap();
     gone(store.remove(last)).unwrap();
     assert_eq!(store.last_id().unwrap(), last_id);
     store.close();
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     assert_eq!(store.last_id().unwrap(), last_id);
     let next = write(&*store, notice(first, "on"));
     assert_eq!(next.records[0].id, last_id + 1);
@@ -100,7 +99,7 @@ pub(in crate::store) fn ids_of_removed_records_are_never_used_again(place: &impl
 }
 
 pub(in crate::store) fn the_key_of_a_removed_session_is_free(place: &impl Place) {
-    let store = place.open(Arc::new(Ignore));
+    let store = place.open(Arc::new(()));
     let claim = Claim {
         caller: "me".to_owned(),
         key: "k".to_owned(),

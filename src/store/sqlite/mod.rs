@@ -27,7 +27,7 @@ use tokio::sync::{oneshot, watch};
 use self::reader::Readers;
 use self::writer::{Job, Remove, Write, Writer};
 use super::numbering::{Draft, typed_digits};
-use super::{Acknowledgement, Append, Filter, Health, Observer, Removal, Store, StoreError, Stored, lock};
+use super::{Acknowledgement, Append, Catalogue, Filter, Health, Journal, Observer, Removal, StoreError, Stored, lock};
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
 use crate::session::summary::Summary;
@@ -37,7 +37,7 @@ pub use self::rebuild::Rebuilt;
 pub use self::salvage::{Salvaged, salvage};
 
 /// Journals in one SQLite database. Only one store may have a database open; who opens it sees to that.
-pub struct SqliteStore {
+pub(super) struct SqliteStore {
     /// The writer's queue; none once the store is closed. Handing over under this lock keeps the order.
     jobs: Mutex<Option<Sender<Job>>>,
     /// Waited for when the store is closed.
@@ -53,7 +53,7 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the database at `path`, made where there is none, and starts its writer, which tells `observer` of every
     /// commit.
-    pub fn open(path: &Path, observer: Arc<dyn Observer>) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path, observer: Arc<dyn Observer>) -> Result<Self, StoreError> {
         Self::open_migrated(path, observer, schema::MIGRATIONS)
     }
 
@@ -82,11 +82,7 @@ impl SqliteStore {
         })
     }
 
-    /// Computes all summaries anew from the records, and says how many. What is not in the records, the offset up
-    /// to which each spool is journalled, is kept; it is 0 for a session that had no summary at all.
-    ///
-    /// One transaction over the whole journal: for a store that nobody else uses meanwhile.
-    pub fn rebuild(&self) -> Result<Rebuilt, StoreError> {
+    fn rebuild(&self) -> Result<Rebuilt, StoreError> {
         let (answer, answered) = mpsc::sync_channel(1);
         self.hand_over(Job::Rebuild(answer))?;
         answered.recv().unwrap_or(Err(StoreError::Closed))
@@ -100,7 +96,7 @@ impl SqliteStore {
                 answer,
                 since: Instant::now(),
             }),
-            Err(error) => drop(answer.send(Err(error))),
+            Err(error) => drop(answer.send(Err(error.into()))),
         }
         acknowledgement
     }
@@ -123,7 +119,7 @@ impl SqliteStore {
     }
 }
 
-impl Store for SqliteStore {
+impl Journal for SqliteStore {
     fn create(&self, session_id: SessionId, created: Created, at: Timestamp) -> Acknowledgement {
         self.write(Draft::create(session_id, created, at))
     }
@@ -164,38 +160,6 @@ impl Store for SqliteStore {
         self.readers.with(|connection| reader::summary(connection, session_id))
     }
 
-    fn live(&self) -> Result<Vec<Summary>, StoreError> {
-        self.readers.with(reader::live)
-    }
-
-    fn recent(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
-        self.readers
-            .with(|connection| reader::recent(connection, before, limit))
-    }
-
-    fn find(&self, filter: &Filter, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
-        self.readers
-            .with(|connection| listing::find(connection, filter, before, limit))
-    }
-
-    fn claimed(&self, caller: &str, key: &str) -> Result<Option<SessionId>, StoreError> {
-        self.readers
-            .with(|connection| listing::claimed(connection, caller, key))
-    }
-
-    fn meant_by(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
-        let digits = typed_digits(digits);
-        self.readers.with(|connection| match &digits {
-            Some(digits) => reader::meant_by(connection, digits, limit),
-            None => Ok(Vec::new()),
-        })
-    }
-
-    fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<Stored>, StoreError> {
-        self.readers
-            .with(|connection| reader::last_of_kind(connection, session_id, kind))
-    }
-
     fn latest_of_kind(
         &self,
         session_id: SessionId,
@@ -231,10 +195,50 @@ impl Store for SqliteStore {
     }
 }
 
+impl Catalogue for SqliteStore {
+    fn live(&self) -> Result<Vec<Summary>, StoreError> {
+        self.readers.with(reader::live)
+    }
+
+    fn find(&self, filter: &Filter, before: Option<SessionId>, limit: usize) -> Result<Vec<Summary>, StoreError> {
+        self.readers
+            .with(|connection| listing::find(connection, filter, before, limit))
+    }
+
+    fn claimed(&self, caller: &str, key: &str) -> Result<Option<SessionId>, StoreError> {
+        self.readers
+            .with(|connection| listing::claimed(connection, caller, key))
+    }
+
+    fn meant_by(&self, digits: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        let digits = typed_digits(digits);
+        self.readers.with(|connection| match &digits {
+            Some(digits) => listing::meant_by(connection, digits, limit),
+            None => Ok(Vec::new()),
+        })
+    }
+}
+
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Computes all summaries in the database at `path` anew from the records, and says how many. What is not in the records,
+/// the offset up to which each spool is journalled, is kept; it is 0 for a session that had no summary at all.
+///
+/// One transaction over the whole journal. Nobody may have it open.
+pub fn rebuild(path: &Path) -> Result<Rebuilt, StoreError> {
+    let look = inspect(path, &[]);
+    if let Ok(Look { damage: Some(why), .. }) = look {
+        let file = path.to_owned();
+        return Err(StoreError::Damaged { file, why });
+    }
+    let store = SqliteStore::open(path, Arc::new(()))?;
+    let rebuilt = store.rebuild();
+    store.close();
+    rebuilt
 }
 
 /// What an error of SQLite means to whoever uses the store.

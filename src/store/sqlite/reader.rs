@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use uuid::Uuid;
 
 use super::{explain, schema};
-use crate::session::id::{Attempt, SHORT_ID_DIGITS, Seq, SessionId};
+use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::summary::Summary;
 use crate::store::{EntryCell, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, StoreError, Stored, lock};
 
@@ -27,31 +27,16 @@ const RECORDS_OF_ALL_SQL: &str = "SELECT id, session, seq, attempt, at, kind, bo
     AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(session)) ORDER BY id LIMIT ?2";
 
 /// Repeats the condition of the index of kinds, so that SQLite may use it.
-pub(super) const LAST_OF_KIND_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
-    WHERE session = ?1 AND kind = ?2 AND kind <> 'agent.message'
-    AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(?1)) ORDER BY seq DESC LIMIT 1";
-
-/// Goes back from the end of the session.
-pub(super) const LAST_MESSAGE_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
-    WHERE session = ?1 AND kind = ?2
-    AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(?1)) ORDER BY seq DESC LIMIT 1";
-
-/// Like [`LAST_OF_KIND_SQL`], for pages.
 pub(super) const LATEST_OF_KIND_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
     WHERE session = ?1 AND kind = ?2 AND kind <> 'agent.message' AND seq < ?3
     AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(?1)) ORDER BY seq DESC LIMIT ?4";
 
-/// Like [`LAST_MESSAGE_SQL`], for pages.
-const LATEST_MESSAGES_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
+/// Goes back from the end of the session.
+pub(super) const LATEST_MESSAGES_SQL: &str = "SELECT id, session, seq, attempt, at, kind, body FROM records
     WHERE session = ?1 AND kind = ?2 AND seq < ?3
     AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'removed:' || hex(?1)) ORDER BY seq DESC LIMIT ?4";
 
 pub(super) const LIVE_SQL: &str = "SELECT summary FROM sessions WHERE ended = 0 ORDER BY session";
-
-pub(super) const RECENT_SQL: &str = "SELECT summary FROM sessions WHERE session < ?1 ORDER BY session DESC LIMIT ?2";
-
-/// Sorts behind every key of a session: none is as long.
-pub(super) const AFTER_ALL_KEYS: [u8; 17] = [0xff; 17];
 
 /// The kind that is not in the index of kinds.
 const COMMON_KIND: &str = "agent.message";
@@ -171,44 +156,6 @@ pub(super) fn live(connection: &Connection) -> rusqlite::Result<Vec<Summary>> {
         .prepare_cached(LIVE_SQL)?
         .query_map([], parse_summary)?
         .collect()
-}
-
-pub(super) fn recent(
-    connection: &Connection,
-    before: Option<SessionId>,
-    limit: usize,
-) -> rusqlite::Result<Vec<Summary>> {
-    let before = before.map_or(AFTER_ALL_KEYS.to_vec(), |id| key(id).to_vec());
-    let mut statement = connection.prepare_cached(RECENT_SQL)?;
-    let rows = statement.query_map(params![before, integer(limit as u64)], parse_summary)?;
-    rows.collect()
-}
-
-/// Looks at all ids; at 10,000 sessions that is a few milliseconds.
-pub(super) fn meant_by(connection: &Connection, digits: &str, limit: usize) -> rusqlite::Result<Vec<SessionId>> {
-    let sql = "SELECT session FROM sessions WHERE substr(lower(hex(session)), -length(?1)) = ?1
-        OR substr(substr(lower(hex(session)), -?3), 1, length(?1)) = ?1
-        ORDER BY session DESC LIMIT ?2";
-    let mut statement = connection.prepare_cached(sql)?;
-    let short = integer(SHORT_ID_DIGITS as u64);
-    let rows = statement.query_map(params![digits, integer(limit as u64), short], |row| session_id(row, 0))?;
-    rows.collect()
-}
-
-pub(super) fn last_of_kind(
-    connection: &Connection,
-    session_id: SessionId,
-    kind: &str,
-) -> rusqlite::Result<Option<Stored>> {
-    let sql = if kind == COMMON_KIND {
-        LAST_MESSAGE_SQL
-    } else {
-        LAST_OF_KIND_SQL
-    };
-    let mut statement = connection.prepare_cached(sql)?;
-    statement
-        .query_row(params![key(session_id), kind], parse_record)
-        .optional()
 }
 
 pub(super) fn latest_of_kind(

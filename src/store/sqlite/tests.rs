@@ -13,8 +13,8 @@ use crate::session::id::Attempt;
 use crate::session::shown::Shown;
 use crate::store::contract::entries::{append, at, checkpoint, created, ended, notice, said, started};
 use crate::store::contract::listing::new_child;
-use crate::store::contract::{self, Ignore, Place, answered, journal, new_session, seqs, summary, write};
-use crate::store::{Commit, Shortage};
+use crate::store::contract::{self, Place, answered, journal, new_session, seqs, summary, write};
+use crate::store::{Commit, Shortage, Store, Unwritten};
 
 mod kill;
 mod migration;
@@ -37,11 +37,11 @@ impl Directory {
     }
 
     fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.file(), Arc::new(Ignore)).unwrap()
+        SqliteStore::open(&self.file(), Arc::new(())).unwrap()
     }
 
     fn error(&self) -> StoreError {
-        let opened = SqliteStore::open(&self.file(), Arc::new(Ignore));
+        let opened = SqliteStore::open(&self.file(), Arc::new(()));
         opened.err().expect("this database is not to be opened")
     }
 
@@ -146,7 +146,7 @@ fn damage_that_is_met_later_is_named_too() {
     let behind_the_roots = 16 * 16 * 1024;
     bytes[behind_the_roots..].fill(0x55);
     fs::write(directory.file(), bytes).unwrap();
-    let read = match SqliteStore::open(&directory.file(), Arc::new(Ignore)) {
+    let read = match SqliteStore::open(&directory.file(), Arc::new(())) {
         Ok(store) => store.records(id, Seq(0), 100).unwrap_err(),
         Err(error) => error,
     };
@@ -163,7 +163,7 @@ fn a_full_disk_loses_nothing_and_passes() {
     let long = said(&"x".repeat(1_000_000));
     let waiting = store.append(append(id, 0, Some((10, 20)), vec![long]));
     let refused = answered(store.create(SessionId::new(), created(), at()));
-    assert_eq!(refused.unwrap_err(), directory.full(), "nothing new is admitted");
+    assert_eq!(refused.unwrap_err(), directory.full().into(), "nothing new is admitted");
     assert_eq!(summary(&store, id).head, Seq(2), "what does not fit is not shown");
     store.on_writer("PRAGMA max_page_count = 1000000");
     let written = answered(waiting).unwrap();
@@ -179,7 +179,7 @@ fn a_store_that_is_closed_while_the_disk_is_full_refuses_what_waits() {
     store.on_writer("PRAGMA max_page_count = 1");
     let waiting = store.append(append(id, 0, None, vec![said(&"x".repeat(1_000_000))]));
     store.close();
-    assert_eq!(answered(waiting).unwrap_err(), StoreError::Closed);
+    assert_eq!(answered(waiting).unwrap_err(), StoreError::Closed.into());
 }
 
 #[test]
@@ -192,7 +192,10 @@ fn the_ballast_is_given_up_first_and_taken_again() {
     store.on_writer("PRAGMA max_page_count = 1");
     let waiting = store.append(append(id, 0, None, vec![said(&"x".repeat(1_000_000))]));
     let refused = answered(store.create(SessionId::new(), created(), at()));
-    assert_eq!((refused.unwrap_err(), ballast.exists()), (directory.full(), false));
+    assert_eq!(
+        (refused.unwrap_err(), ballast.exists()),
+        (directory.full().into(), false)
+    );
     store.on_writer("PRAGMA max_page_count = 1000000");
     answered(waiting).unwrap();
     write(&store, append(id, 0, None, vec![said("after")]));
@@ -233,7 +236,7 @@ fn a_full_disk_is_seen_with_those_who_wait_for_it_and_so_is_its_end() {
         .cloned()
         .expect("whoever comes later waits too");
     assert_eq!(shortage.waiting, [waiting, late].into());
-    assert_eq!(health.borrow().refusal(), Some(refused));
+    assert_eq!(health.borrow().refusal().map(Unwritten::from), Some(refused));
     store.on_writer("PRAGMA max_page_count = 1000000");
     answered(delayed).unwrap();
     answered(later).unwrap();
@@ -257,7 +260,7 @@ fn after_a_failed_commit_nothing_is_acknowledged() {
     );
     let failed = answered(store.append(notice(id, "one"))).unwrap_err();
     assert!(
-        matches!(&failed, StoreError::Failed(why) if why.contains("FOREIGN KEY")),
+        matches!(&failed, Unwritten::Failed(StoreError::Failed(why)) if why.contains("FOREIGN KEY")),
         "{failed}"
     );
     store.on_writer("DROP TRIGGER fail");
@@ -288,7 +291,7 @@ fn an_append_that_sqlite_refuses_takes_no_other_with_it() {
     ];
     let waiting = appends.map(|append| store.append(append));
     let [first, refused, second, third] = waiting.map(answered);
-    assert!(matches!(refused.unwrap_err(), StoreError::Failed(why) if why.contains("not this one")));
+    assert!(matches!(refused.unwrap_err(), Unwritten::Failed(StoreError::Failed(why)) if why.contains("not this one")));
     assert_eq!(seqs(&first.unwrap().records), [2]);
     assert_eq!(seqs(&second.unwrap().records), [2]);
     assert_eq!(seqs(&third.unwrap().records), [3]);
@@ -363,7 +366,10 @@ fn a_session_whose_row_cannot_be_read_does_not_stop_the_others() {
     };
     let store = directory.store();
     let refused = answered(store.append(notice(bad, "one"))).unwrap_err();
-    assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+    assert!(
+        matches!(refused, Unwritten::Failed(StoreError::Damaged { .. })),
+        "{refused}"
+    );
     write(&store, notice(good, "two"));
 }
 

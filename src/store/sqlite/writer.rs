@@ -20,7 +20,7 @@ use super::{explain, listing};
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
 use crate::store::numbering::Draft;
-use crate::store::{Commit, Health, Observer, StoreError, Stored};
+use crate::store::{Commit, Health, Observer, StoreError, StoreRefusal, Stored, Unwritten};
 
 mod place;
 mod removal;
@@ -54,7 +54,7 @@ pub(super) enum Job {
 /// An append that waits.
 pub(super) struct Write {
     pub(super) draft: Draft,
-    pub(super) answer: oneshot::Sender<Result<Commit, StoreError>>,
+    pub(super) answer: oneshot::Sender<Result<Commit, Unwritten>>,
     /// When it was handed over.
     pub(super) since: Instant,
 }
@@ -62,7 +62,7 @@ pub(super) struct Write {
 impl Write {
     /// Answers that it was not written. Nobody may listen any more; that changes nothing.
     pub(super) fn refuse(self, error: StoreError) {
-        let _ = self.answer.send(Err(error));
+        let _ = self.answer.send(Err(error.into()));
     }
 }
 
@@ -91,12 +91,18 @@ struct Group {
     next_id: i64,
 }
 
-/// Why an append of a group was not written.
-enum Unwritten {
-    /// The fault is its own; the others are not touched.
-    One(StoreError),
+/// How much of a group was not written.
+enum Lost {
+    /// The fault is an append's own; the others are not touched.
+    One(Unwritten),
     /// The transaction cannot go on.
     All(StoreError),
+}
+
+impl Lost {
+    fn one(error: impl Into<Unwritten>) -> Self {
+        Self::One(error.into())
+    }
 }
 
 impl Writer {
@@ -194,7 +200,7 @@ impl Writer {
         group.into_iter().for_each(|write| write.refuse(error.clone()));
     }
 
-    fn tell(&self, group: Vec<Write>, results: Vec<Result<Commit, StoreError>>) {
+    fn tell(&self, group: Vec<Write>, results: Vec<Result<Commit, Unwritten>>) {
         if let Some(first) = group.first() {
             self.observer.group_committed(first.since.elapsed());
         }
@@ -206,7 +212,7 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, writes: &[Write]) -> Result<Vec<Result<Commit, StoreError>>, StoreError> {
+    fn commit(&mut self, writes: &[Write]) -> Result<Vec<Result<Commit, Unwritten>>, StoreError> {
         self.place.check()?;
         self.run_sql("BEGIN IMMEDIATE")?;
         let mut group = Group {
@@ -217,8 +223,8 @@ impl Writer {
         for write in writes {
             match self.write_one(&mut group, &write.draft) {
                 Ok(commit) => results.push(Ok(commit)),
-                Err(Unwritten::One(error)) => results.push(Err(error)),
-                Err(Unwritten::All(error)) => return Err(error),
+                Err(Lost::One(error)) => results.push(Err(error)),
+                Err(Lost::All(error)) => return Err(error),
             }
         }
         for summary in group.summaries.values() {
@@ -231,15 +237,13 @@ impl Writer {
         Ok(results)
     }
 
-    fn write_one(&mut self, group: &mut Group, draft: &Draft) -> Result<Commit, Unwritten> {
+    fn write_one(&mut self, group: &mut Group, draft: &Draft) -> Result<Commit, Lost> {
         let session_id = draft.session_id();
         let current = match group.summaries.get(&session_id) {
             Some(summary) => Some(Arc::clone(summary)),
             None => self.committed(session_id)?,
         };
-        let commit = draft
-            .number(current.as_deref(), group.next_id)
-            .map_err(Unwritten::One)?;
+        let commit = draft.number(current.as_deref(), group.next_id).map_err(Lost::one)?;
         self.check_claim(group, draft)?;
         self.insert(&commit.records).map_err(|error| self.undo(error))?;
         group.next_id += commit.records.len() as i64;
@@ -248,7 +252,7 @@ impl Writer {
     }
 
     /// Refuses a key that a session has already, on disk or in this group.
-    fn check_claim(&self, group: &Group, draft: &Draft) -> Result<(), Unwritten> {
+    fn check_claim(&self, group: &Group, draft: &Draft) -> Result<(), Lost> {
         let Some(claim) = draft.claim() else {
             return Ok(());
         };
@@ -260,19 +264,18 @@ impl Writer {
         let owner = match in_group {
             Some(owner) => Some(owner),
             None => listing::claimed(&self.connection, &claim.caller, &claim.key)
-                .map_err(|error| Unwritten::One(self.explain(error)))?,
+                .map_err(|error| Lost::one(self.explain(error)))?,
         };
-        owner.map_or(Ok(()), |owner| Err(Unwritten::One(StoreError::KeyTaken(owner))))
+        owner.map_or(Ok(()), |owner| Err(Lost::one(StoreRefusal::KeyTaken(owner))))
     }
 
     /// The summary of a session before this group.
-    fn committed(&mut self, session_id: SessionId) -> Result<Option<Arc<Summary>>, Unwritten> {
+    fn committed(&mut self, session_id: SessionId) -> Result<Option<Arc<Summary>>, Lost> {
         if let Some(summary) = self.summaries.get(&session_id) {
             return Ok(Some(Arc::clone(summary)));
         }
         // What cannot be read is the trouble of one session.
-        let read =
-            reader::summary(&self.connection, session_id).map_err(|error| Unwritten::One(self.explain(error)))?;
+        let read = reader::summary(&self.connection, session_id).map_err(|error| Lost::one(self.explain(error)))?;
         Ok(read.map(Arc::new))
     }
 
@@ -286,18 +289,18 @@ impl Writer {
     }
 
     /// Takes back a half-written append, where the transaction outlives its error.
-    fn undo(&self, error: rusqlite::Error) -> Unwritten {
+    fn undo(&self, error: rusqlite::Error) -> Lost {
         let is_its_own = matches!(
             error.sqlite_error_code(),
             Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig)
         );
         let error = self.explain(error);
         if !is_its_own || self.connection.is_autocommit() {
-            return Unwritten::All(error);
+            return Lost::All(error);
         }
         match self.run_sql("ROLLBACK TO append; RELEASE append") {
-            Ok(()) => Unwritten::One(error),
-            Err(error) => Unwritten::All(error),
+            Ok(()) => Lost::one(error),
+            Err(error) => Lost::All(error),
         }
     }
 

@@ -19,19 +19,25 @@ use crate::web::error::Problem;
 /// Commands of a terminal that are named elsewhere stand behind this.
 const ELSEWHERE: &str = "on the daemon's machine, ";
 
-fn of_store() -> Vec<StoreError> {
+fn refusals() -> [CallError; 6] {
     let id = SessionId::from_uuid(Uuid::from_u128(7));
-    let (file, directory) = (PathBuf::from("/s/journal.db"), PathBuf::from("/s"));
-    vec![
-        StoreError::WrongAttempt {
+    let refusals = [
+        StoreRefusal::WrongAttempt {
             given: Attempt(1),
             current: Attempt(2),
         },
-        StoreError::WrongOffset { given: 1, stored: 2 },
-        StoreError::NoSuchSession(id),
-        StoreError::StillLive(id),
-        StoreError::SessionExists(id),
-        StoreError::KeyTaken(id),
+        StoreRefusal::WrongOffset { given: 1, stored: 2 },
+        StoreRefusal::NoSuchSession(id),
+        StoreRefusal::StillLive(id),
+        StoreRefusal::SessionExists(id),
+        StoreRefusal::KeyTaken(id),
+    ];
+    refusals.map(CallError::Refused)
+}
+
+fn of_store() -> Vec<StoreError> {
+    let (file, directory) = (PathBuf::from("/s/journal.db"), PathBuf::from("/s"));
+    vec![
         StoreError::FromTheFuture { found: 9, known: 8 },
         StoreError::DiskFull {
             directory: directory.clone(),
@@ -183,6 +189,7 @@ fn every_refusal() -> Vec<CallError> {
     all.extend(of_store().into_iter().map(CallError::Delayed));
     let delayed = |store| CallError::AnswerDelayed(QuestionId(1), store);
     all.extend(of_store().into_iter().map(delayed));
+    all.extend(refusals());
     all
 }
 

@@ -58,7 +58,7 @@ fn what_was_not_acknowledged_may_be_lost() {
 /// The child of the tests here: it appends until it is killed.
 fn be_the_child(directory: &Path) -> ! {
     let too_early = env::var_os(TOO_EARLY).is_some();
-    let observer: Arc<dyn Observer> = if too_early { Arc::new(Stuck) } else { Arc::new(Ignore) };
+    let observer: Arc<dyn Observer> = if too_early { Arc::new(Stuck) } else { Arc::new(()) };
     let store = SqliteStore::open(&directory.join("journal.sqlite3"), observer).unwrap();
     let noted = OpenOptions::new()
         .append(true)

@@ -11,14 +11,14 @@ fn an_older_database_is_migrated_and_a_copy_kept() {
     store.close();
 
     let next = [schema::MIGRATIONS, &["ALTER TABLE sessions ADD COLUMN colour TEXT"]].concat();
-    let store = SqliteStore::open_migrated(&directory.file(), Arc::new(Ignore), &next).unwrap();
+    let store = SqliteStore::open_migrated(&directory.file(), Arc::new(()), &next).unwrap();
     store.on_writer("UPDATE sessions SET colour = 'red'");
     write(&store, notice(id, "after"));
     store.close();
 
     let backup = directory.0.path().join("journal.sqlite3.v4.backup");
     assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
-    let old = SqliteStore::open(&backup, Arc::new(Ignore)).unwrap();
+    let old = SqliteStore::open(&backup, Arc::new(())).unwrap();
     assert_eq!(
         journal(&old, id),
         records,
@@ -31,7 +31,7 @@ fn an_older_database_is_migrated_and_a_copy_kept() {
 #[test]
 fn sessions_of_the_first_format_are_listed_after_its_migration() {
     let directory = Directory::default();
-    let store = SqliteStore::open(&directory.file(), Arc::new(Ignore)).unwrap();
+    let store = SqliteStore::open(&directory.file(), Arc::new(())).unwrap();
     let ids: Vec<_> = (0..3).map(|_| new_session(&store)).collect();
     write(&store, append(ids[0], 0, None, vec![started(1), ended()]));
     store.close();
@@ -114,6 +114,6 @@ fn a_migration_that_fails_changes_nothing() {
     let directory = Directory::default();
     let id = new_session(&directory.store());
     let bad = [schema::MIGRATIONS, &["DROP TABLE sessions; SELECT no_such_function()"]].concat();
-    assert!(SqliteStore::open_migrated(&directory.file(), Arc::new(Ignore), &bad).is_err());
+    assert!(SqliteStore::open_migrated(&directory.file(), Arc::new(()), &bad).is_err());
     assert_eq!(summary(&directory.store(), id).session_id, id);
 }

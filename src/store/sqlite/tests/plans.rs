@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::session::shown::Shown;
-use crate::store::sqlite::reader::{LAST_MESSAGE_SQL, LAST_OF_KIND_SQL, LIVE_SQL, RECENT_SQL, RECORDS_SQL};
+use crate::store::sqlite::reader::{LATEST_MESSAGES_SQL, LATEST_OF_KIND_SQL, LIVE_SQL, RECORDS_SQL};
 
 #[test]
 fn reads_go_by_an_index() {
@@ -22,16 +22,12 @@ fn reads_go_by_an_index() {
         "records USING INDEX sqlite_autoindex_records_1 (session=? AND seq>?)",
     );
     by(
-        LAST_OF_KIND_SQL,
-        "records USING INDEX records_by_kind (session=? AND kind=?)",
+        LATEST_OF_KIND_SQL,
+        "records USING INDEX records_by_kind (session=? AND kind=? AND seq<?)",
     );
     by(
-        LAST_MESSAGE_SQL,
-        "records USING INDEX sqlite_autoindex_records_1 (session=?)",
-    );
-    by(
-        RECENT_SQL,
-        "sessions USING INDEX sqlite_autoindex_sessions_1 (session<?)",
+        LATEST_MESSAGES_SQL,
+        "records USING INDEX sqlite_autoindex_records_1 (session=? AND seq<?)",
     );
     let live = plan(LIVE_SQL);
     assert_eq!(live, "SCAN sessions USING INDEX sessions_live\n");

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::super::reader::key;
 use super::Writer;
 use crate::session::id::SessionId;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreRefusal, Unwritten};
 
 /// A portion has at most so many records …
 const PORTION_RECORDS: i64 = 500;
@@ -22,13 +22,13 @@ const PORTION_BYTES: i64 = 4 * 1024 * 1024;
 /// A removal that waits.
 pub(in crate::store::sqlite) struct Remove {
     pub(in crate::store::sqlite) session_id: SessionId,
-    pub(in crate::store::sqlite) answer: oneshot::Sender<Result<(), StoreError>>,
+    pub(in crate::store::sqlite) answer: oneshot::Sender<Result<(), Unwritten>>,
 }
 
 impl Remove {
     /// Answers that nothing was removed. Nobody may listen any more; that changes nothing.
     pub(in crate::store::sqlite) fn refuse(self, error: StoreError) {
-        let _ = self.answer.send(Err(error));
+        let _ = self.answer.send(Err(error.into()));
     }
 }
 
@@ -62,7 +62,7 @@ impl Writer {
     /// room.
     pub(super) fn remove(&mut self, asked: Remove) {
         let mut result = self.try_remove(asked.session_id);
-        if matches!(result, Err(StoreError::DiskFull { .. })) && self.room.make_some() {
+        if matches!(result, Err(Unwritten::Failed(StoreError::DiskFull { .. }))) && self.room.make_some() {
             result = self.try_remove(asked.session_id);
         }
         if result.is_ok() {
@@ -73,25 +73,25 @@ impl Writer {
         let _ = asked.answer.send(result);
     }
 
-    fn try_remove(&mut self, session_id: SessionId) -> Result<(), StoreError> {
+    fn try_remove(&mut self, session_id: SessionId) -> Result<(), Unwritten> {
         if let Some(error) = &self.failed {
-            return Err(error.clone());
+            return Err(error.clone().into());
         }
         self.refuse_unless_ended(session_id)?;
         let removed = self.commit_removal(session_id);
         if let Err(error) = &removed {
             self.give_up(error);
         }
-        removed
+        Ok(removed?)
     }
 
-    fn refuse_unless_ended(&self, session_id: SessionId) -> Result<(), StoreError> {
+    fn refuse_unless_ended(&self, session_id: SessionId) -> Result<(), Unwritten> {
         let sql = "SELECT ended FROM sessions WHERE session = ?1";
         let ended = self.connection.query_row(sql, [key(session_id)], |row| row.get(0));
         match ended.optional().map_err(|error| self.explain(error))? {
             Some(true) => Ok(()),
-            Some(false) => Err(StoreError::StillLive(session_id)),
-            None => Err(StoreError::NoSuchSession(session_id)),
+            Some(false) => Err(StoreRefusal::StillLive(session_id).into()),
+            None => Err(StoreRefusal::NoSuchSession(session_id).into()),
         }
     }
 
