@@ -119,7 +119,7 @@ fn imports_run_one_way() {
 }
 
 /// Folders without circles of imports. A folder joins them when its last circle is gone.
-const WITHOUT_CIRCLES: [&str; 22] = [
+const WITHOUT_CIRCLES: [&str; 27] = [
     "src/agent",
     "src/agent/wire",
     "src/agent/wire/decode",
@@ -134,6 +134,11 @@ const WITHOUT_CIRCLES: [&str; 22] = [
     "src/runtime/feed",
     "src/runtime/handle",
     "src/runtime/supervisor",
+    "src/session",
+    "src/session/journal",
+    "src/session/message",
+    "src/session/summary",
+    "src/session/turn",
     "src/simulator",
     "src/store",
     "src/store/contract",

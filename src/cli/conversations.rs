@@ -20,6 +20,7 @@ use super::units;
 use super::view::View;
 use crate::session::limits::Limits;
 use crate::session::message::Usage;
+use crate::session::request::check_limits;
 
 /// How many checkpoints are asked for at a time.
 const PAGE_CHECKPOINTS: usize = 500;
@@ -79,7 +80,7 @@ pub(crate) async fn resume(client: Client, args: &ResumeArgs) -> Result<Exit, Fa
         max_budget_usd: args.max_budget_usd,
         timeout_seconds: args.timeout,
     };
-    limits.check().map_err(|error| Failure::Usage(error.to_string()))?;
+    check_limits(&limits).map_err(|error| Failure::Usage(error.to_string()))?;
     let before: View = client.view(&args.id).await?;
     let body = without_nulls(json!({
         "instruction": args.instruction, "at": args.at, "max_turns": limits.max_turns,

@@ -13,8 +13,8 @@ use super::prompt;
 use super::screen::{eprint, print, print_json};
 use super::units;
 use super::view::View;
-use crate::session::effective::Terms;
 use crate::session::id::SessionId;
+use crate::session::terms::Terms;
 
 /// How many sessions are asked for at a time where all are wanted.
 const PAGE_SESSIONS_MAX: usize = 500;

@@ -5,13 +5,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::session::amounts::duration;
-use crate::session::effective::Terms;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::journal::{Entry, UnreadableRecord};
 use crate::session::limits::{Limits, Used};
 use crate::session::message::Usage;
 use crate::session::question::QuestionKind;
 use crate::session::shown::Shown;
+use crate::session::terms::Terms;
 
 /// A session as the daemon shows it. Fields that a client can do without have defaults: an older daemon may lack them.
 #[derive(Clone, Debug, Deserialize)]

@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use super::new_session::NewSession;
 use super::refusal::CallError;
-use crate::session::effective::Effective;
 use crate::session::id::{Attempt, QuestionId, Seq, SessionId};
 use crate::session::journal::AttemptEnd;
 use crate::session::kin::Rights;
 use crate::session::limits::Limits;
 use crate::session::question::Answer;
+use crate::session::summary::Effective;
 use crate::session::summary::Summary;
 use crate::session::trust::Project;
 use crate::store::{Shortage, Unwritten};

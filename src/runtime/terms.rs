@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::session::effective::Effective;
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
+use crate::session::summary::Effective;
 use crate::session::summary::Summary;
 use crate::store::{Journal, StoreError, each_record};
 

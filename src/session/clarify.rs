@@ -21,7 +21,6 @@ use super::excerpt;
 use super::id::QuestionId;
 use super::question::{Answer, Choice, ChoiceOption};
 use super::request::{PermissionMode, Request};
-use super::summary::Summary;
 
 /// The most questions that are asked about one task.
 pub const QUESTIONS_MAX: usize = 4;
@@ -259,18 +258,6 @@ fn verdict_schema() -> Value {
         "questions": {"type": "array", "items": object(question, json!(["question", "options"]))},
     });
     object(verdict, json!(["ambiguous"]))
-}
-
-impl Summary {
-    /// What an agent of this session is told first of its `task`.
-    pub fn told<'a>(&self, task: &'a str) -> Cow<'a, str> {
-        let nothing = Clarifications::default();
-        told(
-            task,
-            self.lifecycle.clarify,
-            self.clarifications.as_ref().unwrap_or(&nothing),
-        )
-    }
 }
 
 #[cfg(test)]

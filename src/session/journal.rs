@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::clarify::Clarifications;
-use super::effective::Terms;
 use super::grant::Grant;
 use super::id::{Attempt, QuestionId, Seq, SessionId};
 use super::limits::Limits;
@@ -18,8 +17,14 @@ use super::message::{InputState, Message, Usage};
 use super::outcome::{Ending, Outcome, StopFor};
 use super::question::{Answer, Question};
 use super::request::{Claim, Request};
-use super::state::StateName;
+use super::terms::Terms;
 use super::trust::Project;
+
+pub use self::creation::shown_creation;
+pub use self::state_name::StateName;
+
+mod creation;
+mod state_name;
 
 /// Defines [`Entry`] so that each kind's name stands in one place only.
 macro_rules! entries {

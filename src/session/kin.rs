@@ -8,12 +8,12 @@ use std::path::{Component, Path, PathBuf};
 
 use super::amounts::{money, usd};
 use super::clarify::Clarify;
-use super::effective::Effective;
+
 use super::grant::Grant;
 use super::id::SessionId;
 use super::question::{Answer, QuestionKind};
 use super::request::{OnQuestion, PermissionMode, Request, is_inline};
-use super::summary::Summary;
+use super::summary::{Effective, Summary};
 
 /// The rights of a session, as far as it can pass them on.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,14 +2,11 @@
 //!
 //! Turns and time are counted from the last resume. Money is counted over the whole session.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::amounts::{duration, usd};
-use super::journal::Resumed;
-use super::request::{InvalidRequest, Request};
-use super::summary::Summary;
 
 /// Limits of a session; a field without a value is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -52,36 +49,6 @@ pub struct BudgetSpent {
 }
 
 impl Limits {
-    /// The limits that a request sets.
-    pub fn of(request: &Request) -> Self {
-        Self {
-            max_turns: request.max_turns,
-            max_budget_usd: request.max_budget_usd,
-            timeout_seconds: request.timeout_seconds,
-        }
-    }
-
-    /// Writes these limits into a request.
-    pub fn put_into(self, request: &mut Request) {
-        request.max_turns = self.max_turns;
-        request.max_budget_usd = self.max_budget_usd;
-        request.timeout_seconds = self.timeout_seconds;
-    }
-
-    /// Errors if a limit is zero, negative or not a number.
-    pub fn check(&self) -> Result<(), InvalidRequest> {
-        if self.max_turns == Some(0) {
-            return Err(InvalidRequest::NotPositive("max_turns"));
-        }
-        if self.max_budget_usd.is_some_and(|usd| !(usd > 0.0 && usd.is_finite())) {
-            return Err(InvalidRequest::NotPositive("max_budget_usd"));
-        }
-        if self.timeout_seconds == Some(0) {
-            return Err(InvalidRequest::NotPositive("timeout_seconds"));
-        }
-        Ok(())
-    }
-
     /// The limits after a resume that gives `new` ones; each that it does not give stays as it is. Errors if the session
     /// has `spent` its budget, in US dollars.
     pub fn renewed(self, new: Self, spent: f64) -> Result<Self, BudgetSpent> {
@@ -126,46 +93,8 @@ impl Limits {
     }
 }
 
-impl Summary {
-    /// What counts against each limit until `now`, as [`Limits::used`] says it.
-    pub fn used_of_limits(&self, now: Timestamp) -> Option<String> {
-        self.limits?.used(&self.used_until(now))
-    }
-
-    /// Time at work until `now`, such as `1 h 2 min`.
-    pub fn at_work(&self, now: Timestamp) -> String {
-        in_words(self.active_ms_until(now) / 1000)
-    }
-
-    /// The limits in force. `request` is the session's own: rows of earlier versions do not hold its limits.
-    pub fn limits_in_force(&self, request: &Request) -> Limits {
-        self.limits.unwrap_or_else(|| Limits::of(request))
-    }
-
-    /// Takes a resume into account: turns and time are counted anew, money over the whole session.
-    pub(super) fn resume(&mut self, resumed: &Resumed) {
-        self.ended_at = None;
-        self.checks_project = true;
-        self.used_before = Used {
-            turns: self.turns,
-            // A resume of an earlier version let the budget count anew too.
-            cost_usd: if resumed.limits.is_some() {
-                0.0
-            } else {
-                self.usage.cost_usd
-            },
-            active_ms: self.active_ms,
-        };
-        self.limits = resumed.limits.or(self.limits);
-        if resumed.at.is_some() {
-            self.checkpoint = resumed.at;
-            self.cut = resumed.message;
-            self.forget_inputs();
-        }
-    }
-}
-
-fn in_words(seconds: u64) -> String {
+/// A time at work, such as `1 h 2 min`.
+pub(super) fn in_words(seconds: u64) -> String {
     duration(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
 }
 
@@ -173,8 +102,12 @@ fn in_words(seconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::session::id::SessionId;
+    use crate::session::journal::Resumed;
     use crate::session::journal::{Created, Entry};
     use crate::session::message::Usage;
+    use crate::session::request::Request;
+    use crate::session::summary::Summary;
+    use jiff::Timestamp;
 
     const GIVEN: Limits = Limits {
         max_turns: Some(2),

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::journal::{ClockJump, Entry};
 use super::message::Message;
 use super::outcome::Ending;
-use super::summary::Summary;
 
 /// The CLI's word for a login that is missing or refused. It appears in a retry, or in the text that the CLI writes in the
 /// model's place if it does not retry.
@@ -20,10 +19,10 @@ pub const NO_LOGIN: &str = "authentication_failed";
 pub struct Login {
     /// The model has answered in this session.
     #[serde(default)]
-    worked: bool,
+    pub(super) worked: bool,
     /// Time until which the refused login is tried again. None while the login is not refused.
     #[serde(default)]
-    until: Option<Timestamp>,
+    pub(super) until: Option<Timestamp>,
 }
 
 impl Login {
@@ -81,15 +80,6 @@ impl Login {
     fn take_jump(&mut self, jump: &ClockJump) {
         let by = SignedDuration::from_millis(jump.by_ms);
         self.until = self.until.map(|until| until.checked_add(by).unwrap_or(until));
-    }
-}
-
-impl Summary {
-    /// The agent's login, as far as the session has used it. Rows of earlier versions know of it by the usage alone.
-    pub fn login(&self) -> Login {
-        let login = self.lifecycle.login;
-        let worked = login.worked || self.usage.output_tokens > 0;
-        Login { worked, ..login }
     }
 }
 

@@ -7,10 +7,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::question::QuestionKind;
-use super::timers::TimerChange;
 
+pub(super) use self::timer::shown;
+pub use self::timer::{TimerChange, TimerKind};
 pub use self::turn_end::{TurnEnd, Usage};
 
+mod timer;
 mod turn_end;
 
 /// One decoded line of an agent.

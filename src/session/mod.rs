@@ -3,19 +3,16 @@
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`] and [`umask`],
 //! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished),
 //! [`outcome`], [`patience`], [`restart`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is
-//! recorded), [`summary`], [`shown`] (what people see of it), [`effective`], [`timers`], [`login`] and [`kept`] (folds
+//! recorded), [`summary`], [`shown`] (what people see of it), [`terms`], [`timers`], [`login`] and [`kept`] (folds
 //! of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`hex`] (how bytes are),
 //! [`excerpt`] (how texts are cut), [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an
 //! agent is told first), [`clarify`], [`trust`] and [`asked`] (what may come before the work).
 
-mod active;
 pub mod amounts;
-mod answers;
 pub mod asked;
 pub mod checkpoint;
 pub mod clarify;
 pub mod digest;
-pub mod effective;
 pub mod excerpt;
 #[cfg(test)]
 mod folds;
@@ -46,6 +43,7 @@ pub mod shown;
 pub mod state;
 pub mod summary;
 pub mod telling;
+pub mod terms;
 pub mod timers;
 pub mod trust;
 pub mod turn;

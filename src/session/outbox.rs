@@ -2,11 +2,11 @@
 
 use uuid::Uuid;
 
-use super::answers::Waiting;
 use super::id::{Attempt, QuestionId};
 use super::message::InputState;
 use super::question::Answer;
 use super::summary::Summary;
+use super::summary::Waiting;
 
 /// Something that an agent is owed. It may have it already, and not have said so.
 #[derive(Clone, Copy, Debug, PartialEq)]

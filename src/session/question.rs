@@ -12,7 +12,6 @@ use super::form;
 use super::grant::{Grant, Pick, Suggestion};
 use super::id::QuestionId;
 use super::nesting;
-use super::telling::TOUCHED;
 
 /// A question as it is journalled and shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -374,6 +373,9 @@ impl QuestionKind {
         })
     }
 }
+
+/// Fields of a tool's input that say what it touches, in the order in which they are shown.
+pub const TOUCHED: [&str; 6] = ["command", "file_path", "notebook_path", "url", "path", "pattern"];
 
 /// The most characters of a tool's input in one line.
 const HEADLINE_CHARS_MAX: usize = 200;

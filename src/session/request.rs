@@ -275,8 +275,24 @@ impl Request {
         self.background_shells.unwrap_or(default)
     }
 
+    /// The limits that this request sets.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_turns: self.max_turns,
+            max_budget_usd: self.max_budget_usd,
+            timeout_seconds: self.timeout_seconds,
+        }
+    }
+
+    /// Sets these limits instead.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.max_turns = limits.max_turns;
+        self.max_budget_usd = limits.max_budget_usd;
+        self.timeout_seconds = limits.timeout_seconds;
+    }
+
     fn check_limits(&self) -> Result<(), InvalidRequest> {
-        Limits::of(self).check()?;
+        check_limits(&self.limits())?;
         if self.question_timeout_seconds == Some(0) {
             return Err(InvalidRequest::NotPositive("question_timeout_seconds"));
         }
@@ -383,6 +399,20 @@ pub fn check_mcp_config(text: &str, name: impl FnOnce() -> String) -> Result<(),
         Err(error) => format!("it is not JSON ({error})"),
     };
     Err(InvalidRequest::BadMcpConfig { name: name(), why })
+}
+
+/// Errors if a limit is zero, negative or not a number.
+pub fn check_limits(limits: &Limits) -> Result<(), InvalidRequest> {
+    if limits.max_turns == Some(0) {
+        return Err(InvalidRequest::NotPositive("max_turns"));
+    }
+    if limits.max_budget_usd.is_some_and(|usd| !(usd > 0.0 && usd.is_finite())) {
+        return Err(InvalidRequest::NotPositive("max_budget_usd"));
+    }
+    if limits.timeout_seconds == Some(0) {
+        return Err(InvalidRequest::NotPositive("timeout_seconds"));
+    }
+    Ok(())
 }
 
 /// The first line of a text, cut at a word after about forty characters.

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::journal::Created;
 use super::request::{Request, is_inline};
 
 /// Stands in place of a value that is not shown.
@@ -44,30 +43,6 @@ impl Request {
         }
         Cow::Owned(shown)
     }
-}
-
-/// The data of a `session.created` record as it is shown. Records of earlier versions hold the values.
-pub fn shown_creation(data: &str) -> Cow<'_, str> {
-    if !data.contains("mcp_config") {
-        return Cow::Borrowed(data);
-    }
-    let known = serde_json::from_str::<Created>(data).ok().and_then(|mut created| {
-        created.request = created.request.without_secrets().into_owned();
-        serde_json::to_string(&created).ok()
-    });
-    Cow::Owned(known.unwrap_or_else(|| shown_unread(data)))
-}
-
-/// The same of a record that this version cannot read as what it is.
-fn shown_unread(data: &str) -> String {
-    let mut value = serde_json::from_str(data).unwrap_or(Value::Null);
-    let configs = value.pointer_mut("/request/mcp_config").and_then(Value::as_array_mut);
-    for config in configs.into_iter().flatten() {
-        if let Some(text) = config.as_str().filter(|text| is_inline(text)) {
-            *config = masked(text).into();
-        }
-    }
-    value.to_string()
 }
 
 fn mask(value: &mut Value) {
@@ -112,6 +87,7 @@ fn holds_mask(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::journal::shown_creation;
 
     const CONFIG: &str = r#"{"mcpServers": {"a": {"command": "x", "args": ["-v"], "env": {"KEY": "s1", "N": 5}},
         "b": {"type": "http", "url": "https://x", "headers": {"Authorization": "s2"}, "env": "s3"}}}"#;

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::journal::StateName;
 use super::outcome::Outcome;
-use super::state::StateName;
 
 /// Defines [`Shown`] so that each state's name stands in one place only.
 macro_rules! states {

@@ -11,16 +11,14 @@
 //! never computed beside the journal: it is [`Lifecycle::apply`] of those entries, the same fold that runs when a
 //! daemon starts. Effects are carried out only when the entries are on disk.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use self::decide::{Decision, Denied, Effect, Event, decide};
 use super::clarify::Clarify;
 use super::id::Attempt;
+pub use super::journal::StateName;
 use super::journal::{AttemptEnd, Entry, SessionEnd, StateChange};
 use super::login::Login;
 use super::message::{Message, TASK_COMPLETED};
@@ -56,56 +54,6 @@ pub enum State {
         #[serde(flatten)]
         outcome: Outcome,
     },
-}
-
-/// The name of a state, as in the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StateName {
-    /// [`State::Queued`]
-    Queued,
-    /// [`State::Starting`]
-    Starting,
-    /// [`State::Running`]
-    Running,
-    /// [`State::Asking`]
-    Asking,
-    /// [`State::WaitingRetry`]
-    WaitingRetry,
-    /// [`State::Stopping`]
-    Stopping,
-    /// Ended: completed
-    Completed,
-    /// Ended: failed
-    Failed,
-    /// Ended: cancelled
-    Cancelled,
-    /// Ended: timed out
-    TimedOut,
-}
-
-impl StateName {
-    /// The name as on every wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Asking => "asking",
-            Self::WaitingRetry => "waiting_retry",
-            Self::Stopping => "stopping",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::TimedOut => "timed_out",
-        }
-    }
-}
-
-impl fmt::Display for StateName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 impl State {

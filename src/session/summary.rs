@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::active::moved;
-pub use super::answers::Waiting;
+use self::active::moved;
+pub use self::answers::Waiting;
+pub use self::effective::Effective;
 use super::clarify::{Clarifications, Clarify};
-use super::effective::Effective;
 use super::excerpt;
 use super::id::{QuestionId, Seq, SessionId};
 use super::journal::{Created, Entry, Input, Record};
@@ -30,6 +30,13 @@ use super::state::{Lifecycle, State};
 use super::timers::Timers;
 use super::trust::Project;
 use super::turn::{Open, Turns};
+
+mod active;
+mod answers;
+mod effective;
+mod limits;
+mod project;
+mod waits;
 
 /// How much of a final text the summary keeps, in bytes; the record has all of it.
 pub const RESULT_BYTES_MAX: usize = 64 * 1024;
@@ -194,7 +201,7 @@ impl Summary {
             active_ms: 0,
             active_since: None,
             active_last: None,
-            limits: Some(Limits::of(&created.request)),
+            limits: Some(created.request.limits()),
             used_before: Used::default(),
             clarifications: None,
             is_told: false,

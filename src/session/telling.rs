@@ -7,11 +7,8 @@
 use serde_json::{Map, Value, json};
 
 use super::grant::Suggestion;
-use super::question::{Choice, QuestionKind};
+use super::question::{Choice, QuestionKind, TOUCHED};
 use super::visible;
-
-/// Fields of a tool's input that say what it touches, in the order in which they are shown.
-pub const TOUCHED: [&str; 6] = ["command", "file_path", "notebook_path", "url", "path", "pattern"];
 
 /// Begins a line of a text that began above.
 const INSIDE: &str = "    ";

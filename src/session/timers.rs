@@ -9,13 +9,9 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::journal::Entry;
-use super::message::Message;
-use super::state::State;
-use super::summary::{Summary, WaitingFor};
-use super::turn::Open;
+use super::message::{Message, TimerChange, TimerKind, shown};
 use super::words::TIMERS_LOST;
 
 /// Time after its due time in which a timer may still fire. A single timer that is later than this does not fire any
@@ -28,85 +24,6 @@ const EARLY_MAX: SignedDuration = SignedDuration::from_secs(5);
 /// Most timers that one message lists.
 const LISTED_MAX: usize = 20;
 
-/// Kinds of timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TimerKind {
-    /// The one wakeup that a conversation has.
-    Wakeup,
-    /// A job at a time or by a schedule.
-    Job,
-    /// A command whose output wakes the agent.
-    Watch,
-}
-
-/// A change of the agent's own timers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "change", rename_all = "snake_case")]
-pub enum TimerChange {
-    /// The agent sets a timer, which replaces an earlier one with the same id.
-    Set {
-        /// The tool call that sets it.
-        tool_use_id: String,
-        /// The kind of timer.
-        timer: TimerKind,
-        /// The id of the timer.
-        id: String,
-        /// The time at which it is due first.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        due: Option<Timestamp>,
-        /// The time after which it ends by itself, in milliseconds from now.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        lasts_ms: Option<u64>,
-        /// True if it fires again and again.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        repeats: bool,
-        /// Its schedule, in the CLI's words.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        schedule: Option<String>,
-    },
-    /// The agent cancels a timer.
-    Cancelled {
-        /// The id of the timer.
-        id: String,
-    },
-    /// A timer fires and starts a turn.
-    Fired {
-        /// The kind of timer.
-        timer: TimerKind,
-        /// The time that it was set for, if the CLI names it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        due: Option<Timestamp>,
-    },
-}
-
-impl TimerChange {
-    /// The id of the one wakeup of a conversation.
-    pub const WAKEUP: &str = "wakeup";
-
-    /// The change as one line.
-    pub fn line(&self) -> String {
-        match self {
-            Self::Set {
-                due: Some(due), timer, ..
-            } => format!("{} set for {}", timer.name(), shown(*due)),
-            Self::Set { timer, .. } => format!("{} set", timer.name()),
-            Self::Cancelled { id } => format!("timer {id} cancelled"),
-            Self::Fired { timer, .. } => format!("{} fired", timer.name()),
-        }
-    }
-}
-
-impl TimerKind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Wakeup => "wakeup",
-            Self::Job => "scheduled job",
-            Self::Watch => "watch",
-        }
-    }
-}
-
 /// One timer that is set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timer {
@@ -117,11 +34,6 @@ pub struct Timer {
     schedule: Option<String>,
     /// What the agent wants to be reminded of.
     purpose: String,
-}
-
-/// A time as people and agents read it, to the second and with its zone.
-fn shown(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 impl Timer {
@@ -320,27 +232,6 @@ impl Timers {
     }
 }
 
-impl Summary {
-    /// A session whose agent has ended its turn well waits for the timers that the agent has set.
-    pub(super) fn note_wait_for_timers(&mut self, at: Timestamp) {
-        let waits = self.lifecycle.state == State::Running
-            && self.work.has_ended_well()
-            && self.open(false)
-                == Open {
-                    timers: true,
-                    ..Open::default()
-                };
-        match self.waiting_for {
-            WaitingFor::Nothing if waits => {
-                self.waiting_for = WaitingFor::Timer;
-                self.timers.wait_from(at);
-            }
-            WaitingFor::Timer if !waits => self.waiting_for = WaitingFor::Nothing,
-            _ => {}
-        }
-    }
-}
-
 fn listed(timers: &[&Timer]) -> String {
     let mut list = String::new();
     for timer in timers.iter().take(LISTED_MAX) {
@@ -360,6 +251,8 @@ mod tests {
     use crate::session::message::{BackgroundTask, InputState, TaskKind};
     use crate::session::outcome::Ending;
     use crate::session::samples::{attempt_ended, attempt_started, created, good_turn, input, said, turn_ended};
+    use crate::session::state::State;
+    use crate::session::summary::{Summary, WaitingFor};
     use crate::session::turn::Standing;
     use uuid::Uuid;
 

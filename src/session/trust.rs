@@ -21,7 +21,6 @@ use utoipa::ToSchema;
 use super::asked::Asked;
 use super::id::QuestionId;
 use super::question::{Answer, Choice, ChoiceOption, Question, QuestionKind};
-use super::summary::Summary;
 use super::visible;
 
 /// The answer by which the project's programs start.
@@ -126,7 +125,7 @@ impl Trust {
     }
 
     /// What a person has decided.
-    fn decision(self) -> Option<Decision> {
+    pub(super) fn decision(self) -> Option<Decision> {
         match self {
             Self::Run => Some(Decision::Run),
             Self::Without => Some(Decision::Without),
@@ -280,36 +279,6 @@ impl Project {
     }
 }
 
-impl Summary {
-    /// Our question about what starts by itself, where it is to be asked now.
-    pub fn question_of_trust(&self) -> Option<Question> {
-        let project = self.project.as_ref()?;
-        Some(project.question(QuestionId(self.questions_asked + 1)))
-    }
-
-    /// What is told of a session that starts without the project's settings, whatever a person may say.
-    pub fn starts_without_project(&self) -> Option<String> {
-        self.project.as_ref()?.told_if_decided()
-    }
-
-    /// What holds for the project's settings, where they were in question.
-    pub fn decided_of_project(&self) -> Option<Decision> {
-        let project = self.project.as_ref()?;
-        project.decided.or(self.lifecycle.trust.decision())
-    }
-
-    /// What an agent has asked for besides, and whether the session has it.
-    pub fn asked(&self) -> Option<(&Asked, bool)> {
-        let asked = self.project.as_ref()?.asked.as_ref()?;
-        Some((asked, self.lifecycle.trust == Trust::Run))
-    }
-
-    /// Whether the session has what an agent has asked for besides.
-    pub fn has_asked(&self) -> bool {
-        self.asked().is_some_and(|(_, has)| has)
-    }
-}
-
 /// What an answer to our question asks for; none where it is none of those that are offered.
 pub fn wish(answer: &Answer) -> Option<Wish> {
     match answer {
@@ -328,6 +297,7 @@ pub fn wish(answer: &Answer) -> Option<Wish> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::summary::Summary;
 
     fn project() -> Project {
         Project {

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
 use crate::session::id::{Attempt, Seq, SessionId};
+use crate::session::journal::shown_creation;
 use crate::session::journal::{Created, Entry, UnreadableRecord};
-use crate::session::secrets::shown_creation;
 use crate::session::summary::Summary;
 
 pub mod health;

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::reference::schemas::OutcomeName;
 use crate::session::amounts::money;
 use crate::session::clarify::Clarifications;
-use crate::session::effective::Terms;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::limits::{Limits, Used};
 use crate::session::message::Usage;
@@ -20,6 +19,7 @@ use crate::session::question::Question;
 use crate::session::shown::Shown;
 use crate::session::state::State;
 use crate::session::summary::{Summary, Waiting};
+use crate::session::terms::Terms;
 
 /// A session.
 #[derive(Debug, Serialize, ToSchema)]

@@ -102,8 +102,9 @@ pub(super) fn circle_complaints(folder: &str, files: &[SourceFile]) -> Vec<Strin
     circles.iter().map(told).collect()
 }
 
-/// Tests inside a file and folders of tests do not count.
+/// Tests inside a file and modules of tests do not count.
 fn ties(folder: &str, files: &[SourceFile]) -> Ties {
+    let tests: BTreeSet<&str> = files.iter().flat_map(|file| test_modules(&file.text)).collect();
     let modules: Vec<_> = files
         .iter()
         .filter_map(|file| {
@@ -112,7 +113,7 @@ fn ties(folder: &str, files: &[SourceFile]) -> Ties {
                 without_comments(before_tests(&file.text)),
             ))
         })
-        .filter(|(path, _)| !path.contains(&"tests"))
+        .filter(|(path, _)| !path.iter().any(|module| *module == "tests" || tests.contains(module)))
         .collect();
     let mut ties: Ties = modules
         .iter()
@@ -126,6 +127,12 @@ fn ties(folder: &str, files: &[SourceFile]) -> Ties {
         ties.entry(path[0].to_owned()).or_default().extend(named);
     }
     ties
+}
+
+/// The modules with files of their own that exist in tests alone.
+fn test_modules(text: &str) -> impl Iterator<Item = &str> {
+    let behind = text.split("#[cfg(test)]\n").skip(1);
+    behind.filter_map(|text| text.lines().next()?.rsplit_once("mod ")?.1.strip_suffix(';'))
 }
 
 /// `[wire, lines]` for `src/agent/wire/lines.rs` in `src/agent`; none for files elsewhere and the folder's own module.
@@ -352,13 +359,18 @@ mod tests {
     fn a_parent_its_children_and_tests_are_no_circle() {
         check_circles(
             &[
-                ("src/store/mod.rs", "use a::A;\nuse self::b::B;"),
+                (
+                    "src/store/mod.rs",
+                    "use a::A;\nuse self::b::B;\n#[cfg(test)]\npub(crate) mod samples;",
+                ),
+                ("src/store/samples.rs", "use super::b;"),
                 (
                     "src/store/a.rs",
                     "// super::b\nuse super::Store;\nuse super::super::b;\nmod inner;",
                 ),
                 ("src/store/a/inner.rs", "use super::A;\nuse crate::store::a::B;"),
-                ("src/store/b.rs", "use super::a;"),
+                ("src/store/b.rs", "use super::a;\n#[cfg(test)]\nmod walk;"),
+                ("src/store/b/walk.rs", "use crate::store::samples;"),
                 ("src/store/tests/b.rs", "use crate::store::b;"),
                 ("src/web/b.rs", "use super::a;"),
                 (

@@ -18,7 +18,6 @@ use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::supervisor::reply_channel;
 use crate::runtime::terms;
 use crate::session::checkpoint::Checkpoint;
-use crate::session::effective::Effective;
 use crate::session::excerpt;
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
@@ -26,8 +25,11 @@ use crate::session::limits::Limits;
 use crate::session::message::Message;
 use crate::session::outcome::Outcome;
 use crate::session::question::headline_of_input;
-use crate::session::request::{Claim, InvalidRequest, NAME_CHARS_MAX, Origin, OriginHow, Request, TASK_BYTES_MAX};
+use crate::session::request::{
+    Claim, InvalidRequest, NAME_CHARS_MAX, Origin, OriginHow, Request, TASK_BYTES_MAX, check_limits,
+};
 use crate::session::state::Denied;
+use crate::session::summary::Effective;
 use crate::session::summary::Summary;
 use crate::session::words::CONTINUE;
 use crate::store::{Journal, StoreError, Stored};
@@ -125,7 +127,7 @@ impl Handle {
             mut limits,
         } = going;
         let instruction = checked(instruction)?;
-        limits.check()?;
+        check_limits(&limits)?;
         let summary = self.get(id).await?;
         refuse_unless_resumable(&summary)?;
         self.refuse_unless_allowed(&summary).await?;
@@ -165,7 +167,7 @@ impl Handle {
             None => (self.living_conversation(&summary).await?, None),
         };
         let mut request = self.request_of(id).await?;
-        summary.limits_in_force(&request).put_into(&mut request);
+        request.set_limits(summary.limits_in_force(&request));
         let name = fork.name.unwrap_or_else(|| name_of_fork(&summary.name));
         request.name = Some(name.chars().take(NAME_CHARS_MAX).collect());
         request.task = instruction.unwrap_or_else(|| CONTINUE.to_owned());

@@ -9,8 +9,9 @@ use super::words::{self, Form, time};
 use crate::runtime::CallError;
 use crate::runtime::Handle;
 use crate::session::checkpoint::Checkpoint;
-use crate::session::effective::{Effective, Terms};
+use crate::session::summary::Effective;
 use crate::session::summary::Summary;
+use crate::session::terms::Terms;
 use crate::store::Stored;
 
 /// How many checkpoints are listed; all stand in the transcript.

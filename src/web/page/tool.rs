@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::diff::{self, Size, Work};
 use super::text::{Room, exact, name, one_line};
 use super::{code, markdown};
+use crate::session::question::TOUCHED;
 use crate::session::question::headline_of_input;
-use crate::session::telling::{self, TOUCHED};
+use crate::session::telling;
 
 /// The most characters of an input in one line.
 const HEADLINE_CHARS_MAX: usize = 160;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::session::message::Message;
-use crate::session::timers::{TimerChange, TimerKind};
+use crate::session::message::{TimerChange, TimerKind};
 
 /// The tools with which the CLI lets an agent schedule itself.
 pub const TIMER_TOOLS: [&str; 5] = ["ScheduleWakeup", "CronCreate", "CronDelete", "CronList", "Monitor"];

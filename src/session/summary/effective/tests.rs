@@ -3,6 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use std::borrow::Cow;
+use std::path::PathBuf;
+
 use super::*;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::journal::{Answered, Created, QuestionRef, Refined};

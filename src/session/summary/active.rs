@@ -5,10 +5,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::amounts::money;
-use super::journal::ClockJump;
-use super::limits::Used;
-use super::summary::Summary;
+use super::Summary;
+use crate::session::amounts::money;
+use crate::session::journal::ClockJump;
+use crate::session::limits::Used;
 
 impl Summary {
     /// How long an agent was at work for it until `now`, in milliseconds.

@@ -4,18 +4,15 @@
 //! the journal here, and each attempt is started with them: an attempt is never allowed more than the one before was
 //! when it ended, and never less than a person granted for the session.
 
-use std::borrow::Cow;
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use super::clarify::Clarify;
-use super::grant::Grant;
-use super::journal::{Answered, Entry, Input, Resumed};
-use super::message::{InputState, Message};
-use super::request::{PermissionMode, Request};
-use super::summary::{Summary, Waiting};
+use super::{Summary, Waiting};
+use crate::session::clarify::Clarify;
+use crate::session::grant::Grant;
+use crate::session::journal::{Answered, Entry, Input, Resumed};
+use crate::session::message::{InputState, Message};
+use crate::session::request::{PermissionMode, Request};
+use crate::session::terms::{Terms, add};
 
 /// Maximum rules granted in a session that a next attempt is started with; what is granted beyond is asked again.
 const RULES_MAX: usize = 256;
@@ -29,25 +26,6 @@ const MODEL_COMMAND: &str = "/model";
 /// How the CLI's answer to that command begins if the model is switched. It names the model as a person knows it, which
 /// is no name that the CLI takes.
 const MODEL_IS_SET: &str = "Set model to ";
-
-/// What holds in a session instead of, or besides, what its request says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
-pub struct Terms {
-    /// The permission mode, where it is not the one asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub permission_mode: Option<PermissionMode>,
-    /// Tools that need no permission since it was granted, in the CLI's rule syntax; those of the request hold as well.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub allowed_tools: Vec<String>,
-    /// Directories that were granted; those of the request hold as well.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<String>)]
-    pub add_dirs: Vec<PathBuf>,
-    /// The model, where it was switched.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-}
 
 /// The terms of a session, with what is needed to go on folding them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,38 +45,6 @@ pub struct Effective {
 struct Turn {
     model: String,
     mode: String,
-}
-
-impl Terms {
-    /// Returns true if nothing differs from what was asked for.
-    pub fn is_as_asked(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// The request as an attempt runs it under these terms.
-    pub fn applied_to<'a>(&self, request: Cow<'a, Request>) -> Cow<'a, Request> {
-        if self.is_as_asked() {
-            return request;
-        }
-        let mut request = request.into_owned();
-        request.permission_mode = self.permission_mode.or(request.permission_mode);
-        request.model = self.model.clone().or(request.model);
-        add(&mut request.allowed_tools, &self.allowed_tools);
-        add(&mut request.add_dirs, &self.add_dirs);
-        Cow::Owned(request)
-    }
-
-    /// These terms, as far as they held at an earlier point of the session too. The model is no right and stays.
-    pub fn narrowed_to(&self, earlier: &Self, asked: PermissionMode) -> Self {
-        let mode = |terms: &Self| terms.permission_mode.unwrap_or(asked);
-        let narrower = mode(self).narrower(mode(earlier));
-        Self {
-            permission_mode: Some(narrower).filter(|narrower| *narrower != asked),
-            allowed_tools: both(&self.allowed_tools, &earlier.allowed_tools),
-            add_dirs: both(&self.add_dirs, &earlier.add_dirs),
-            model: self.model.clone(),
-        }
-    }
 }
 
 impl Effective {
@@ -278,19 +224,6 @@ impl Summary {
         let (name, model) = command.split_once(char::is_whitespace)?;
         Some(model.trim()).filter(|model| name == MODEL_COMMAND && !model.is_empty())
     }
-}
-
-/// Adds what is not there yet.
-fn add<T: Clone + PartialEq>(list: &mut Vec<T>, more: &[T]) {
-    for item in more {
-        if !list.contains(item) {
-            list.push(item.clone());
-        }
-    }
-}
-
-fn both<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
-    one.iter().filter(|item| other.contains(item)).cloned().collect()
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::grant::Grant;
-use super::id::{Attempt, QuestionId};
-use super::journal::{Answered, AttemptEnd};
-use super::question::{Answer, Question, QuestionKind};
-use super::summary::Summary;
+use super::Summary;
+use crate::session::grant::Grant;
+use crate::session::id::{Attempt, QuestionId};
+use crate::session::journal::{Answered, AttemptEnd};
+use crate::session::question::{Answer, Question, QuestionKind};
 
 /// A question that is not done with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl Summary {
         found.map(|(id, _)| *id)
     }
 
-    pub(super) fn ask(&mut self, question: &Question, at: Timestamp) {
+    pub(in crate::session) fn ask(&mut self, question: &Question, at: Timestamp) {
         self.questions_asked = self.questions_asked.max(question.question_id.0);
         let attempt = self.lifecycle.attempt;
         // From here on this question is the one that a person is asked.
