@@ -13,6 +13,7 @@ use super::closing::Timers;
 use super::{Attempt, Command, Moment, Settings, Timer};
 use crate::agent_host::protocol::ToHost;
 use crate::session::id::SessionId;
+use crate::session::message::ApiFault;
 use crate::session::outcome::Ending;
 use crate::session::patience::Doing;
 use crate::session::summary::{Summary, WaitingFor};
@@ -113,7 +114,7 @@ impl Clocks {
     }
 
     /// The API has failed, and is asked again.
-    pub(super) fn api_failed(&mut self, status: Option<u16>, error: &str) {
+    pub(super) fn api_failed(&mut self, status: Option<u16>, error: &ApiFault) {
         self.requesting = false;
         let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
         self.api_failure = format!("{status}, {error}");

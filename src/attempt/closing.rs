@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::state::{Closing, Link, Stage, State};
 use super::{Attempt, Command, Look, Report, Timer};
+use crate::agent::wire::conclude::start_refusal;
 use crate::agent_host::protocol::{Exit, ToHost};
 use crate::session::clarify::Clarify;
 use crate::session::excerpt;
-use crate::session::journal::{AttemptEnd, CutOff, Entry, Text};
+use crate::session::journal::{AttemptEnd, CutOff, Entry, Stderr};
 use crate::session::outcome::{Cause, Ending};
 use crate::session::request::Background;
 use crate::session::summary::Summary;
@@ -185,7 +186,8 @@ impl Attempt {
         let is_first = closing.take_stderr(&stderr);
         closing.gone.get_or_insert((exit, spool_bytes));
         if is_first && !self.summary.work.has_stderr() {
-            self.append(None, vec![Entry::AgentStderr(Text { text: stderr })]);
+            let refusal = start_refusal(&stderr);
+            self.append(None, vec![Entry::AgentStderr(Stderr { text: stderr, refusal })]);
         }
         if spool_bytes < self.intake.position() {
             self.tell_of_cut(spool_bytes);

@@ -32,7 +32,8 @@ pub(crate) fn describe(entry: &Entry) -> String {
             line.bytes,
             line.kind.as_deref().unwrap_or("not JSON")
         ),
-        Entry::AgentStderr(text) | Entry::Notice(text) => text.text.clone(),
+        Entry::AgentStderr(said) => said.text.clone(),
+        Entry::Notice(said) => said.text.clone(),
         Entry::WorkCutOff(cut_off) => format!("cut off at the end: {}", cut_off.what.join(", ")),
         Entry::DraftDropped(draft) => format!("partial text of message {} was cut off", draft.message_id),
         Entry::Checkpoint(checkpoint) => {

@@ -28,6 +28,17 @@ pub fn first_line(text: &str, chars_max: usize) -> String {
     marked(line, line.len() < text.len())
 }
 
+/// The first paragraph of a text, as one line.
+pub fn first_paragraph(text: &str) -> String {
+    let lines = text.trim().lines().map(str::trim);
+    lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// The first line of what a program reports, without a mark.
+pub fn report(text: &str) -> String {
+    head(text.lines().next().unwrap_or_default(), 500).to_owned()
+}
+
 /// The words of a text in one line of at most so many characters, `…` where there are more.
 pub fn one_line(text: &str, chars_max: usize) -> String {
     let mut words = text.split_whitespace();

@@ -10,7 +10,7 @@ use super::grant::Grant;
 use super::id::{QuestionId, Seq, SessionId};
 use super::journal::{Answered, ClockJump, Entry, QuestionRef, Refined, Resumed, Why};
 use super::limits::Limits;
-use super::message::{InputState, Message, TurnEnd, Usage};
+use super::message::{ApiFault, InputState, Message, TurnEnd, Usage};
 use super::outcome::{Ending, Outcome};
 use super::question::{Answer, Question, QuestionKind};
 use super::request::Request;
@@ -200,7 +200,7 @@ fn a_usage_limit_stays_one_while_retries_are_announced() {
         retries_max: 300,
         delay_ms: 500,
         status: Some(429),
-        error: "rate_limit".into(),
+        error: ApiFault::RateLimit,
         login_until: None,
     };
     let waits = at_work().with(&[said(limit), said(retry)]);

@@ -84,7 +84,7 @@ entries! {
     /// The agent said something that we do not understand.
     AgentUnknown(UnknownLine) = "agent.unknown",
     /// The agent wrote to its standard error.
-    AgentStderr(Text) = "agent.stderr",
+    AgentStderr(Stderr) = "agent.stderr",
     /// Partial text that was shown will never be completed.
     DraftDropped(DroppedDraft) = "draft.dropped",
     /// A new attempt can start from here.
@@ -245,7 +245,30 @@ pub struct UnknownLine {
     pub bytes: u64,
 }
 
-/// Data of `agent.stderr` and `notice`.
+/// Data of `agent.stderr`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Stderr {
+    /// The text.
+    pub text: String,
+    /// The refusal to start that the text tells of. Version 0.1 did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<StartRefusal>,
+}
+
+/// Reason for which an agent exits before its first turn. `agent::wire` reads it from the agent's stderr.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartRefusal {
+    /// The conversation to resume does not exist.
+    NoConversation {
+        /// The agent's own words.
+        message: String,
+    },
+    /// The conversation to begin exists already.
+    ConversationExists,
+}
+
+/// Data of `notice`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Text {
     /// The text.

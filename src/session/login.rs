@@ -7,12 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::journal::{ClockJump, Entry};
-use super::message::Message;
+use super::message::{ApiFault, Message};
 use super::outcome::Ending;
-
-/// The CLI's word for a login that is missing or refused. It appears in a retry, or in the text that the CLI writes in the
-/// model's place if it does not retry.
-pub const NO_LOGIN: &str = "authentication_failed";
 
 /// A fold of the journal over all attempts of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -85,7 +81,7 @@ impl Login {
 
 /// Returns true if the API refused the login and the CLI tries again.
 pub fn is_refusal(message: &Message) -> bool {
-    matches!(message, Message::ApiRetry { status, error, .. } if *status == Some(401) || error == NO_LOGIN)
+    matches!(message, Message::ApiRetry { status, error, .. } if *status == Some(401) || *error == ApiFault::AuthenticationFailed)
 }
 
 #[cfg(test)]
@@ -100,19 +96,19 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
-    fn retry(status: u16, error: &str, login_until: Option<Timestamp>) -> Entry {
+    fn retry(status: u16, error: ApiFault, login_until: Option<Timestamp>) -> Entry {
         said(Message::ApiRetry {
             retry: 1,
             retries_max: 300,
             delay_ms: 500,
             status: Some(status),
-            error: error.into(),
+            error,
             login_until,
         })
     }
 
     fn refused(until: i64) -> Entry {
-        retry(401, NO_LOGIN, Some(at(until)))
+        retry(401, ApiFault::AuthenticationFailed, Some(at(until)))
     }
 
     fn after(entries: &[Entry]) -> Login {
@@ -128,14 +124,17 @@ mod tests {
     #[test]
     fn a_login_that_never_worked_is_not_held() {
         assert_eq!(after(&[]).refused(at(0), HOLD), None);
-        assert_eq!(after(&[retry(401, NO_LOGIN, None)]).refused(at(0), HOLD), None);
+        assert_eq!(
+            after(&[retry(401, ApiFault::AuthenticationFailed, None)]).refused(at(0), HOLD),
+            None
+        );
         let report = said(Message::Text {
             message_id: "m".into(),
             block: 0,
             text: "Not logged in".into(),
             parent: None,
             aborted: false,
-            error: Some(NO_LOGIN.into()),
+            error: Some(ApiFault::AuthenticationFailed),
         });
         assert_eq!(
             after(&[report]).refused(at(0), HOLD),
@@ -164,7 +163,7 @@ mod tests {
 
     #[test]
     fn another_fault_of_the_api_and_a_resume_by_hand_end_the_hold() {
-        let other = retry(500, "server_error", None);
+        let other = retry(500, ApiFault::ServerError, None);
         assert_eq!(after(&[worked(), refused(300), other]).held_until(), None);
         let resumed = Entry::SessionResumed(Resumed {
             by: "a test".into(),

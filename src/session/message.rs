@@ -1,5 +1,7 @@
 //! What an agent says, decoded. `agent::wire` makes these from the agent's lines; nobody else knows those lines.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,7 +12,7 @@ use super::question::QuestionKind;
 
 pub(super) use self::timer::shown;
 pub use self::timer::{TimerChange, TimerKind};
-pub use self::turn_end::{TurnEnd, Usage};
+pub use self::turn_end::{Conclusion, TurnEnd, Usage};
 
 mod timer;
 mod turn_end;
@@ -192,7 +194,8 @@ pub enum Message {
         aborted: bool,
         /// The text is the CLI's own report of an API error of this kind.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        error: Option<String>,
+        #[schema(value_type = Option<String>)]
+        error: Option<ApiFault>,
     },
     /// The model's thinking.
     Thinking {
@@ -271,7 +274,8 @@ pub enum Message {
         /// Its id.
         task_id: String,
         /// How: completed, failed or stopped.
-        status: String,
+        #[schema(value_type = String)]
+        status: TaskStatus,
         /// What it was.
         summary: String,
     },
@@ -293,8 +297,9 @@ pub enum Message {
         /// The HTTP status; none when there was no answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
-        /// The kind of failure, in the CLI's words.
-        error: String,
+        /// The kind of failure.
+        #[schema(value_type = String)]
+        error: ApiFault,
         /// Time until which a refused login is tried again. Present only if the login was accepted earlier in the session.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         login_until: Option<Timestamp>,
@@ -380,11 +385,64 @@ impl Message {
     }
 }
 
-/// Status of a task that ended well, in [`Message::TaskEnded`].
-pub const TASK_COMPLETED: &str = "completed";
+/// Kind of failure of an API request, as the agent reports it.
+///
+/// Records have these names since version 0.1. They are those of CLI 2.1.330; if a later CLI has others, `agent::wire`
+/// translates them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiFault {
+    /// The login is missing or refused.
+    AuthenticationFailed,
+    /// Too many requests, or a usage limit.
+    RateLimit,
+    /// The API has too much to do.
+    Overloaded,
+    /// The API fails.
+    ServerError,
+    /// There was no answer, or one that says nothing.
+    Unknown,
+    /// Another kind.
+    #[serde(untagged)]
+    Other(String),
+}
 
-/// Status of a task that failed, in [`Message::TaskEnded`].
-pub const TASK_FAILED: &str = "failed";
+impl ApiFault {
+    /// Returns true if the next request may succeed without any change.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::RateLimit | Self::Overloaded | Self::ServerError | Self::Unknown => true,
+            Self::AuthenticationFailed | Self::Other(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for ApiFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// End of a background task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    /// It ended well.
+    Completed,
+    /// It failed.
+    Failed,
+    /// It was stopped.
+    Stopped,
+    /// Another word of the agent.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl fmt::Display for TaskStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
 
 /// Kinds of background task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -3,16 +3,18 @@
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`] and [`umask`],
 //! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished),
 //! [`outcome`], [`patience`], [`restart`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is
-//! recorded), [`summary`], [`shown`] (what people see of it), [`terms`], [`timers`], [`login`] and [`kept`] (folds
+//! recorded), [`summary`], [`shown`] (what people see of it), [`terms`], [`timers`], [`login`] and [`evidence`] (folds
 //! of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`hex`] (how bytes are),
-//! [`excerpt`] (how texts are cut), [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`], [`digest`] and [`words`] (what an
-//! agent is told first), [`clarify`], [`trust`] and [`asked`] (what may come before the work).
+//! [`excerpt`] (how texts are cut), [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`],
+//! [`digest`] and [`words`] (what an agent is told first), [`clarify`], [`trust`] and [`asked`] (what may come before
+//! the work).
 
 pub mod amounts;
 pub mod asked;
 pub mod checkpoint;
 pub mod clarify;
 pub mod digest;
+pub mod evidence;
 pub mod excerpt;
 #[cfg(test)]
 mod folds;
@@ -23,7 +25,6 @@ pub mod id;
 mod inputs;
 pub mod interruption;
 pub mod journal;
-pub mod kept;
 pub mod kin;
 pub mod limits;
 pub mod login;

@@ -94,7 +94,6 @@ pub(crate) fn tool_result(id: &str, text: &str) -> Message {
 pub(crate) fn good_turn() -> TurnEnd {
     TurnEnd {
         subtype: "success".into(),
-        terminal_reason: Some("completed".to_owned()),
         ..TurnEnd::default()
     }
 }

@@ -21,7 +21,7 @@ use super::id::Attempt;
 pub use super::journal::StateName;
 use super::journal::{AttemptEnd, Entry, SessionEnd, StateChange};
 use super::login::Login;
-use super::message::{Message, TASK_COMPLETED};
+use super::message::{Message, TaskStatus};
 use super::outcome::{Ending, Outcome, StopFor};
 use super::restart::Restarts;
 use super::trust::{self, Trust};
@@ -233,7 +233,10 @@ impl Lifecycle {
                 }
             }
             // A slash command that runs as a fork is a task of its own, and its turn has no rounds.
-            Message::TaskEnded { status, .. } if status == TASK_COMPLETED => self.last_end = None,
+            Message::TaskEnded {
+                status: TaskStatus::Completed,
+                ..
+            } => self.last_end = None,
             _ => {}
         }
     }

@@ -16,12 +16,12 @@ use self::active::moved;
 pub use self::answers::Waiting;
 pub use self::effective::Effective;
 use super::clarify::{Clarifications, Clarify};
+use super::evidence::{self, Evidence};
 use super::excerpt;
 use super::id::{QuestionId, Seq, SessionId};
 use super::journal::{Created, Entry, Input, Record};
-use super::kept::{self, Kept};
 use super::limits::{Limits, Used};
-use super::message::{InputState, Message, TurnEnd, Usage};
+use super::message::{ApiFault, InputState, Message, TurnEnd, Usage};
 use super::outcome::Ending;
 pub use super::patience::WaitingFor;
 use super::request::Claim;
@@ -141,8 +141,8 @@ pub struct Summary {
     #[serde(default)]
     pub checks_project: bool,
     /// Whether the conversation that a next attempt resumes was ever written down.
-    #[serde(default, alias = "has_spoken", deserialize_with = "kept::read")]
-    pub kept: Kept,
+    #[serde(default, alias = "has_spoken", rename = "kept", deserialize_with = "evidence::read")]
+    pub evidence: Evidence,
     /// Why a next attempt has to rebuild the conversation, while it has to.
     #[serde(default)]
     pub lost: Option<String>,
@@ -206,7 +206,7 @@ impl Summary {
             clarifications: None,
             is_told: false,
             checks_project: true,
-            kept: Kept::default(),
+            evidence: Evidence::default(),
             lost: None,
             cut: None,
             claim: created.claim.clone(),
@@ -244,7 +244,7 @@ impl Summary {
         self.timers.take(entry, at, call);
         self.work.note_time(at);
         self.work.take(entry);
-        self.kept.take(entry);
+        self.evidence.take(entry);
         self.settle_terms(entry);
         self.take_entry(entry, at);
         // The change of state behind the end of an attempt says what follows it.
@@ -426,7 +426,8 @@ impl Summary {
                 self.agent_version = Some(agent_version.clone());
             }
             // While it waits out a usage limit the CLI goes on announcing retries.
-            Message::ApiRetry { error, .. } if error == "rate_limit" && self.waiting_for == WaitingFor::Quota => {}
+            Message::ApiRetry { error, .. }
+                if *error == ApiFault::RateLimit && self.waiting_for == WaitingFor::Quota => {}
             Message::ApiRetry {
                 delay_ms, login_until, ..
             } => {
@@ -539,7 +540,7 @@ mod tests {
             retries_max: 300,
             delay_ms: 500,
             status: Some(401),
-            error: "authentication_failed".into(),
+            error: ApiFault::AuthenticationFailed,
             login_until: Some(at()),
         };
         summary.apply(&said(retry), at());
@@ -605,7 +606,7 @@ mod tests {
             retries_max: 10,
             delay_ms: 90_000,
             status: Some(529),
-            error: "overloaded".into(),
+            error: ApiFault::Overloaded,
             login_until: None,
         };
         summary.apply(&said(retry), at());
@@ -694,7 +695,7 @@ mod tests {
         for field in ["last_answers", "rounds", "round", "in_turn"] {
             work.remove(field);
         }
-        summary.kept = Kept::Written;
+        summary.evidence = Evidence::Written;
         assert_eq!(serde_json::from_value::<Summary>(row).unwrap(), summary);
     }
 

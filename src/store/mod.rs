@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
+use crate::agent::wire::conclude::complete;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::shown_creation;
 use crate::session::journal::{Created, Entry, UnreadableRecord};
@@ -90,7 +91,12 @@ pub struct EntryCell(OnceLock<Result<Arc<Entry>, Arc<UnreadableRecord>>>);
 impl EntryCell {
     /// The entry, where the data of a record of this kind is at hand.
     pub fn get(&self, kind: &str, data: &str) -> Result<&Entry, &UnreadableRecord> {
-        let read = || Entry::from_json(kind, data).map(Arc::new).map_err(Arc::new);
+        let read = || {
+            Entry::from_json(kind, data)
+                .map(complete)
+                .map(Arc::new)
+                .map_err(Arc::new)
+        };
         match self.0.get_or_init(read) {
             Ok(entry) => Ok(entry),
             Err(error) => Err(error),

@@ -7,8 +7,9 @@ use super::shape::before_tests;
 
 /// Each module with what it may import. `main.rs` and `lib.rs` put them together and are free.
 ///
-/// `cli → daemon → web → runtime → attempt → agent, store → agent_host → session`: a layer may skip down, never up.
-/// Settings and telemetry serve every layer down to `agent` and `store`, `disk` every layer that does I/O. The simulator stands for a foreign program.
+/// `cli → daemon → web → runtime → attempt → store → agent → agent_host → session`: a layer may skip down, never up.
+/// Settings and telemetry serve every layer down to `agent`, `disk` every layer that does I/O. The simulator stands for a
+/// foreign program.
 const LAYERS: [(&str, &str); 13] = [
     (
         "cli",
@@ -28,7 +29,7 @@ const LAYERS: [(&str, &str); 13] = [
     ),
     ("attempt", "agent store agent_host session"),
     ("agent", "config telemetry agent_host disk session"),
-    ("store", "config telemetry agent_host disk session"),
+    ("store", "config telemetry agent agent_host disk session"),
     ("telemetry", "config session"),
     ("config", "session"),
     ("agent_host", "disk session"),

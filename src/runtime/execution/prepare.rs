@@ -22,10 +22,10 @@ use crate::runtime::{family, places, terms};
 use crate::session::amounts::{money, usd};
 use crate::session::clarify::{self, Clarify};
 use crate::session::digest::Digest;
+use crate::session::evidence::Evidence;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::interruption::Interruption;
 use crate::session::journal::Entry;
-use crate::session::kept::Kept;
 use crate::session::limits::Used;
 use crate::session::opening::{Groundwork, goes_on};
 use crate::session::outcome::{Cause, Ending};
@@ -269,7 +269,7 @@ fn groundwork(
             groundwork.interruption = Some(interruption).filter(Interruption::is_cut);
         }
         // It begins again, and what was done in it is known from the journal alone.
-        Some(Conversation::New(_) | Conversation::Fork { .. }) if summary.kept != Kept::Silent => {
+        Some(Conversation::New(_) | Conversation::Fork { .. }) if summary.evidence != Evidence::Silent => {
             let unkept = interruption(store, summary, Interruption::of_unkept())?;
             groundwork.unkept = Some(unkept).filter(Interruption::has_calls);
         }
@@ -358,7 +358,7 @@ fn conversation(
     let can_exist = summary.lifecycle.attempt > Attempt(1) || imported;
     // The agent may keep its files where only it knows, say behind a wrapper. So where it is proven that there was one,
     // the agent is who says that it is lost.
-    let is_proven = summary.kept == Kept::Written || imported;
+    let is_proven = summary.evidence == Evidence::Written || imported;
     if can_exist && (is_proven || find(env, &summary.cwd, id)?.is_some()) {
         // With one of our messages behind it, the branch after a cut has begun and is the conversation now.
         let branch_begun = !seen.entries.is_empty() || !seen.folded_in.is_empty();

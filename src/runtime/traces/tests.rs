@@ -10,6 +10,7 @@ use tokio::task::unconstrained;
 
 use super::*;
 use crate::session::journal::Resumed;
+use crate::session::message::ApiFault;
 use crate::session::outcome::Cause;
 use crate::session::samples::{
     attempt_ended, attempt_started, created, said, session_ended, state_changed, tool_result, tool_use,
@@ -156,7 +157,7 @@ fn waits_for_the_api_are_spans_of_their_attempt() {
         retries_max: 10,
         delay_ms: 1,
         status: Some(529),
-        error: "overloaded".into(),
+        error: ApiFault::Overloaded,
         login_until: None,
     };
     world.message(2, retry());

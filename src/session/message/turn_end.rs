@@ -6,18 +6,47 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::session::amounts::money;
+use crate::session::outcome::Cause;
 
-/// How a turn ended, from the CLI's `result` line.
+/// Conclusion of a turn: the CLI's words for it, decoded by `agent::wire`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Conclusion {
+    /// The turn ended well.
+    Good,
+    /// A control request, an answer or a signal interrupted the turn.
+    Interrupted,
+    /// The conversation to resume does not exist.
+    NoConversation,
+    /// A usage limit is reached.
+    UsageLimit,
+    /// The API refuses the login.
+    LoginRefused,
+    /// The API fails, or cannot be reached.
+    ApiFailed,
+    /// The API gave no status. The [`ApiFault`](super::ApiFault) that the agent reported before says if that passes.
+    NoStatus,
+    /// The turn failed, and the same turn would fail again.
+    Failed(Cause),
+}
+
+/// The end of a turn, from the CLI's `result` line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TurnEnd {
-    /// The CLI's subtype: `success`, `error_max_turns`, …
+    /// Conclusion from the CLI's words below. Version 0.1 did not write it; [`TurnEnd::concluded`] does without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conclusion: Option<Conclusion>,
+    /// One line about a conclusion that is not good.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// The CLI's subtype, such as `error_max_turns`.
     pub subtype: String,
-    /// Whether it is an error; the subtype alone does not say.
+    /// True for an error. The subtype alone does not say.
     pub is_error: bool,
-    /// The CLI's reason: `completed`, `max_turns`, `tool_deferred`, …
+    /// The CLI's reason, such as `max_turns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal_reason: Option<String>,
-    /// Why the model stopped: `end_turn`, `refusal`, …
+    /// The model's reason to stop, such as `end_turn`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<String>,
     /// The final text.
@@ -56,6 +85,15 @@ pub struct TurnEnd {
 }
 
 impl TurnEnd {
+    /// The conclusion. Where nobody has decoded the CLI's words, only errors are told apart.
+    pub fn concluded(&self) -> Conclusion {
+        match self.conclusion {
+            Some(conclusion) => conclusion,
+            None if self.is_error => Conclusion::Failed(Cause::AgentError),
+            None => Conclusion::Good,
+        }
+    }
+
     /// Whether there was a turn: the refusal to resume is an error too, and answers nobody.
     pub fn is_of_turn(&self) -> bool {
         !self.is_error || !self.answers.is_empty()

@@ -2,7 +2,7 @@
 
 use super::walk::{end, now, policy, resume};
 use super::*;
-use crate::session::message::TurnEnd;
+use crate::session::message::{TaskStatus, TurnEnd};
 use crate::session::outcome::Cause;
 use crate::session::restart::RestartPolicy;
 use crate::session::samples::{good_turn, said, turn_ended};
@@ -254,15 +254,19 @@ fn a_session_in_which_only_a_command_ran_since_it_ended_ends_as_before() {
     assert_eq!(turn(0, false, false), as_before.0, "a command prints");
     assert_eq!(turn(1, true, false), as_before.0, "a turn that fails is no work");
     assert_eq!(turn(1, false, true), as_before.0, "nor is a notice");
-    let task = |status: &str| {
+    let task = |status| {
         after(Message::TaskEnded {
             task_id: "t".into(),
-            status: status.into(),
+            status,
             summary: "/forked".into(),
         })
     };
-    assert_eq!(task("completed"), Outcome::Completed, "a command that runs as a fork");
-    assert_eq!(task("failed"), as_before.0);
+    assert_eq!(
+        task(TaskStatus::Completed),
+        Outcome::Completed,
+        "a command that runs as a fork"
+    );
+    assert_eq!(task(TaskStatus::Failed), as_before.0);
 }
 
 #[test]

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::session::id::SessionId;
     use crate::session::journal::{Entry, QuestionRef, StateChange};
-    use crate::session::message::TurnEnd;
+    use crate::session::message::{Conclusion, TurnEnd};
     use crate::session::outcome::Ending;
     use crate::session::samples::{
         attempt_ended, attempt_started, created, denied, good_turn, permission, said, tool_result, turn_ended,
@@ -244,7 +244,7 @@ mod tests {
         let failed = TurnEnd {
             turns: 1,
             is_error: true,
-            terminal_reason: Some("api_error".into()),
+            conclusion: Some(Conclusion::NoStatus),
             ..good_turn()
         };
         assert_eq!(after_turn(failed), Some(ASKED));

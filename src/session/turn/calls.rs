@@ -1,10 +1,14 @@
 //! Tool calls without a result: what each one is, and since when it runs. The clock of a silent tool reads them.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Turns;
 use crate::session::id::SessionId;
+use crate::session::journal::ClockJump;
 use crate::session::question::headline_of_input;
 
 /// The name under which agents know our own MCP server.
@@ -20,15 +24,15 @@ const WAITING_TOOLS: [&str; 6] = ["Agent", "Task", "TaskOutput", "BashOutput", "
 /// One tool call without a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Row")]
-pub(super) struct Call {
+struct Call {
     /// The tool's name and what matters most of its input.
-    pub(super) line: String,
+    line: String,
     /// The call whose subagent makes this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) parent: Option<String>,
+    parent: Option<String>,
     /// A time no later than the call; none where nothing is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) since: Option<Timestamp>,
+    since: Option<Timestamp>,
     /// The session that its input names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     session: Option<SessionId>,
@@ -89,7 +93,7 @@ enum Sign {
 
 impl Call {
     /// A call of the tool `name`.
-    pub(super) fn new(name: &str, input: &Value, parent: Option<&str>, since: Option<Timestamp>) -> Self {
+    fn new(name: &str, input: &Value, parent: Option<&str>, since: Option<Timestamp>) -> Self {
         let session = input.get("session_id").and_then(Value::as_str);
         Self {
             line: format!("{name}: {}", headline_of_input(input)),
@@ -130,7 +134,7 @@ pub struct OpenCalls {
 }
 
 impl OpenCalls {
-    pub(super) fn of<'a>(calls: impl Iterator<Item = &'a Call>) -> Self {
+    fn of<'a>(calls: impl Iterator<Item = &'a Call>) -> Self {
         let mut open = Self::default();
         let mut since = Vec::new();
         for call in calls {
@@ -149,9 +153,124 @@ impl OpenCalls {
     }
 }
 
-/// True if a heartbeat about this call says that it is at work.
-pub(super) fn is_shown_by_heartbeats(call: &Call) -> bool {
-    call.sign() == Sign::Heartbeat
+/// Tool calls without a result, by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct ToolCalls {
+    open_tools: BTreeMap<String, Call>,
+    /// Calls that background subagents made in a turn that has ended.
+    #[serde(default)]
+    calls_beside: BTreeMap<String, Call>,
+    /// When the last records were written, and those before them.
+    #[serde(default)]
+    times: (Option<Timestamp>, Option<Timestamp>),
+}
+
+impl ToolCalls {
+    /// Those of an agent that is just started.
+    pub(super) fn of_next_agent(&self) -> Self {
+        Self {
+            times: self.times,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        id: &str,
+        name: &str,
+        input: &Value,
+        parent: Option<&str>,
+        called_at: Option<Timestamp>,
+    ) {
+        let call = Call::new(name, input, parent, self.no_later_than_call(called_at));
+        self.open_tools.insert(id.to_owned(), call);
+    }
+
+    pub(super) fn end(&mut self, id: &str) {
+        self.open_tools.remove(id);
+        self.calls_beside.remove(id);
+    }
+
+    /// Keeps the calls of subagents, which may go on in the background.
+    pub(super) fn end_turn(&mut self) {
+        let open = std::mem::take(&mut self.open_tools).into_iter();
+        self.calls_beside.extend(open.filter(|(_, call)| call.parent.is_some()));
+    }
+
+    /// Forgets the calls that background subagents made.
+    pub(super) fn forget_beside(&mut self) {
+        self.calls_beside.clear();
+    }
+
+    /// Notes when the next record was written. Records of one append have one time.
+    pub(super) fn note_time(&mut self, at: Timestamp) {
+        if self.times.0 != Some(at) {
+            self.times = (Some(at), self.times.0);
+        }
+    }
+
+    /// A clock that was set back shows earlier times for the calls before it. One that went ahead may have slept, and
+    /// then the times of processes went ahead with it.
+    pub(super) fn take_jump(&mut self, jump: &ClockJump) {
+        let by = SignedDuration::from_millis(jump.by_ms.min(0));
+        let noticed = self.times.0.unwrap_or(Timestamp::MAX);
+        let is_behind = |at: &mut Timestamp| jump.since <= *at && *at <= noticed;
+        let calls = self.open_tools.values_mut().chain(self.calls_beside.values_mut());
+        for at in calls.filter_map(|call| call.since.as_mut()) {
+            if !is_behind(at) {
+                *at = at.checked_add(by).unwrap_or(*at);
+            }
+        }
+    }
+
+    /// The call's own time where the agent tells one that can be right, else that of the records before it: a daemon
+    /// that was away reads a call long after it was made.
+    fn no_later_than_call(&self, called_at: Option<Timestamp>) -> Option<Timestamp> {
+        let is_possible = |at: &Timestamp| self.times.0.is_none_or(|read| *at <= read);
+        called_at.filter(is_possible).or(self.times.1)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&String, &Call)> {
+        self.open_tools.iter().chain(&self.calls_beside)
+    }
+
+    /// True if no subagent of this call has a call open.
+    fn is_innermost(&self, id: &str) -> bool {
+        self.all().all(|(_, call)| call.parent.as_deref() != Some(id))
+    }
+}
+
+impl Turns {
+    /// The tool call that is open, as one line; the one whose id sorts last where there are several.
+    pub fn open_tool(&self) -> Option<&str> {
+        self.calls
+            .open_tools
+            .values()
+            .next_back()
+            .map(|call| call.line.as_str())
+    }
+
+    /// The open tool call with this id, as one line.
+    pub fn tool(&self, id: &str) -> Option<&str> {
+        self.calls.open_tools.get(id).map(|call| call.line.as_str())
+    }
+
+    /// Returns true if no tool call is open.
+    pub fn is_between_tools(&self) -> bool {
+        self.calls.open_tools.is_empty()
+    }
+
+    /// The calls in which the agent is silent while it says nothing.
+    pub fn open_calls(&self) -> OpenCalls {
+        let innermost = self.calls.all().filter(|(id, _)| self.calls.is_innermost(id));
+        OpenCalls::of(innermost.map(|(_, call)| call))
+    }
+
+    /// Returns true if a heartbeat about this call shows that the agent is at work.
+    pub fn is_shown_by_heartbeats(&self, id: &str) -> bool {
+        let call = self.calls.open_tools.get(id);
+        call.is_some_and(|call| call.sign() == Sign::Heartbeat && self.calls.is_innermost(id))
+    }
 }
 
 #[cfg(test)]

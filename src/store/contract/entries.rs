@@ -10,7 +10,7 @@ use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::{
     Answered, Created, Entry, Input, QuestionRef, Refined, Resumed, SessionEnd, StateChange, Text, Withdrawn,
 };
-use crate::session::message::{InputState, TurnEnd, Usage};
+use crate::session::message::{Conclusion, InputState, TurnEnd, Usage};
 use crate::session::outcome::Outcome;
 use crate::session::question::{Answer, Question, QuestionKind};
 use crate::session::samples;
@@ -104,6 +104,7 @@ pub(in crate::store) fn checkpoint(turns: u32) -> Entry {
 
 pub(in crate::store) fn turn_ended(turns: u32, cost_usd: f64) -> Entry {
     samples::said(samples::turn_ended(TurnEnd {
+        conclusion: Some(Conclusion::Good),
         is_error: turns == 0,
         result: "so it is\n".repeat(turns as usize),
         structured_output: (turns == 2).then(|| json!({ "cost": cost_usd })),

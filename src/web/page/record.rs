@@ -10,7 +10,7 @@ use super::{code, markdown, question, tool};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::id::Seq;
 use crate::session::journal::{
-    AttemptEnd, AttemptStart, ClockJump, Created, DroppedDraft, Entry, Input, Resumed, SessionEnd, StateChange, Text,
+    AttemptEnd, AttemptStart, ClockJump, Created, DroppedDraft, Entry, Input, Resumed, SessionEnd, StateChange, Stderr,
     UnknownLine,
 };
 use crate::session::message::{InputState, TurnEnd};
@@ -163,7 +163,7 @@ fn unknown(item: &Item<'_>, line: &UnknownLine) -> Markup {
     folded(item, "muted", words, text::block(&line.line, item.room))
 }
 
-fn stderr(item: &Item<'_>, said: &Text) -> Markup {
+fn stderr(item: &Item<'_>, said: &Stderr) -> Markup {
     let line = format!("stderr: {}", one_line(&said.text, LINE_CHARS_MAX));
     folded(item, "stderr", line, text::block(&said.text, item.room))
 }

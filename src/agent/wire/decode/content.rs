@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{shown, timers};
 use crate::agent::wire::lines::LINE_BYTES_MAX;
-use crate::session::message::{Frame, Message};
+use crate::session::message::{ApiFault, Frame, Message};
 
 /// A line of type `assistant`.
 #[derive(Deserialize)]
@@ -18,7 +18,7 @@ pub(super) struct AssistantLine {
     #[serde(default)]
     aborted: Option<bool>,
     #[serde(default)]
-    error: Option<String>,
+    error: Option<ApiFault>,
     #[serde(default)]
     timestamp: Option<Value>,
     #[serde(default)]
@@ -100,7 +100,7 @@ pub(super) fn assistant(uuid: Option<Uuid>, line: AssistantLine) -> Vec<Frame> {
     } = line;
     let called_at = timestamp.as_ref().and_then(|at| at.as_str()?.parse::<Timestamp>().ok());
     let (aborted, id) = (aborted.unwrap_or(false), message.id);
-    let repeated_bytes = id.len() + bytes(parent.as_ref()) + bytes(error.as_ref());
+    let repeated_bytes = id.len() + bytes(parent.as_ref()) + error.as_ref().map_or(0, |error| error.to_string().len());
     if repeat_too_much(message.content.len(), repeated_bytes) {
         return vec![Frame::Unknown {
             kind: Some("assistant with too many blocks".to_owned()),

@@ -7,6 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::shown;
+use crate::agent::wire::conclude::conclude;
 use crate::session::amounts::money;
 use crate::session::message::{TurnEnd, Usage};
 
@@ -73,7 +74,9 @@ pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
         cost_usd: money(line.total_cost_usd),
         ..sum(&line.model_usage)
     };
-    TurnEnd {
+    let mut end = TurnEnd {
+        conclusion: None,
+        why: String::new(),
         subtype: line.subtype,
         is_error: line.is_error,
         terminal_reason: line.terminal_reason,
@@ -90,7 +93,9 @@ pub(super) fn turn_end(line: ResultLine) -> TurnEnd {
         calls: None,
         usage,
         spent: line.model_usage_since_last_result.as_ref().map(sum),
-    }
+    };
+    conclude(&mut end);
+    end
 }
 
 /// What the agent counts by now, from its answer to `get_usage`; none where that says nothing of it.

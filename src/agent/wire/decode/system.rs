@@ -4,8 +4,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::read;
-use crate::session::message::{Activity, BackgroundTask, Frame, Message, TaskKind};
-use crate::session::turn::first_paragraph;
+use crate::session::excerpt::first_paragraph;
+use crate::session::message::{Activity, ApiFault, BackgroundTask, Frame, Message, TaskKind, TaskStatus};
 
 /// The frames of a `system` line, none where its subtype is not known.
 pub(super) fn system(subtype: &str, uuid: Option<Uuid>, line: &[u8]) -> serde_json::Result<Option<Vec<Frame>>> {
@@ -210,8 +210,16 @@ struct ApiRetry {
     retry_delay_ms: f64,
     #[serde(default)]
     error_status: Option<u16>,
-    #[serde(default)]
-    error: String,
+    #[serde(default = "no_fault")]
+    error: ApiFault,
+}
+
+fn no_fault() -> ApiFault {
+    ApiFault::Other(String::new())
+}
+
+fn no_status() -> TaskStatus {
+    TaskStatus::Other(String::new())
 }
 
 #[derive(Deserialize)]
@@ -237,8 +245,8 @@ struct Task {
 #[derive(Deserialize)]
 struct Notification {
     task_id: String,
-    #[serde(default)]
-    status: String,
+    #[serde(default = "no_status")]
+    status: TaskStatus,
     #[serde(default)]
     summary: String,
 }

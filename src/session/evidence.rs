@@ -1,18 +1,18 @@
-//! Whether the agent's own file of its conversation was ever there, as far as the journal proves it.
+//! The journal's evidence that the agent has written its own file of the conversation.
 //!
-//! The agent prints first and writes its file 20 to 200 ms later (measured). So the file of one that was killed soon
-//! after its first words never was, and its conversation can begin again under its id; that of another one is lost.
+//! The agent prints first and writes its file 20 to 200 ms later (measured). If it is killed soon after its first words,
+//! there is no file, and the conversation can begin again under its id. Otherwise a missing file is a lost conversation.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::journal::Entry;
+use super::journal::{Entry, StartRefusal};
 use super::message::{InputState, Message};
 use super::outcome::Ending;
 
-/// How much the journal proves. What comes later proves more.
+/// Evidence for the file. Later variants are stronger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kept {
+pub enum Evidence {
     /// The agent has said nothing in this conversation.
     #[default]
     Silent,
@@ -24,7 +24,7 @@ pub enum Kept {
     Written,
 }
 
-impl Kept {
+impl Evidence {
     /// Takes the next entry of the journal into account.
     pub fn take(&mut self, entry: &Entry) {
         match entry {
@@ -36,7 +36,7 @@ impl Kept {
             Entry::SessionResumed(resumed) if resumed.at.is_some() => *self = Self::Written,
             Entry::AgentMessage(said) => self.take_message(&said.message),
             // A conversation that was to begin under its id is there, where only the agent finds it.
-            Entry::AgentStderr(said) if is_refusal_to_begin(&said.text) => *self = Self::Written,
+            Entry::AgentStderr(said) if said.refusal == Some(StartRefusal::ConversationExists) => *self = Self::Written,
             Entry::AttemptEnded(end) if matches!(end.ending, Ending::LostContext { .. }) => *self = Self::Silent,
             // An agent that is asked to end writes down what it has said.
             Entry::AttemptEnded(end) if end.ending == Ending::Stopped && *self != Self::Silent => *self = Self::Written,
@@ -64,32 +64,25 @@ impl Kept {
     }
 }
 
-/// What the CLI says before it exits where a new conversation would get the id of one that is there (measured).
-fn is_refusal_to_begin(stderr: &str) -> bool {
-    let mut lines = stderr.lines();
-    lines.any(|line| line.starts_with("Error: Session ID ") && line.ends_with(" is already in use."))
-}
-
-/// Reads also what stood in the field before there were degrees: whether the agent had spoken, which was taken for a
-/// proof.
-pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kept, D::Error> {
+/// Reads the field also as version 0.1 wrote it: true if the agent had spoken, which counted as a proof.
+pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Evidence, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Either {
         HasSpoken(bool),
-        Kept(Kept),
+        Degree(Evidence),
     }
     Ok(match Either::deserialize(deserializer)? {
-        Either::HasSpoken(true) => Kept::Written,
-        Either::HasSpoken(false) => Kept::Silent,
-        Either::Kept(kept) => kept,
+        Either::HasSpoken(true) => Evidence::Written,
+        Either::HasSpoken(false) => Evidence::Silent,
+        Either::Degree(evidence) => evidence,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::journal::Text;
+    use crate::session::journal::Stderr;
     use crate::session::message::TurnEnd;
     use crate::session::samples::{self, attempt_ended as ended, attempt_started as begins, said};
     use uuid::Uuid;
@@ -126,55 +119,58 @@ mod tests {
         samples::input(Uuid::nil(), state, None)
     }
 
-    fn after(entries: &[Entry]) -> Kept {
-        let mut kept = Kept::default();
-        entries.iter().for_each(|entry| kept.take(entry));
-        kept
+    fn after(entries: &[Entry]) -> Evidence {
+        let mut evidence = Evidence::default();
+        entries.iter().for_each(|entry| evidence.take(entry));
+        evidence
     }
 
     #[test]
     fn words_and_the_answer_of_a_tool_prove_nothing_yet() {
-        assert_eq!(after(&[begins(1), input(InputState::Started)]), Kept::Silent);
-        assert_eq!(after(&[begins(1), text(None), text(None)]), Kept::Spoken);
+        assert_eq!(after(&[begins(1), input(InputState::Started)]), Evidence::Silent);
+        assert_eq!(after(&[begins(1), text(None), text(None)]), Evidence::Spoken);
         let answered = [begins(1), text(None), result(None), text(Some("subagent"))];
-        assert_eq!(after(&answered), Kept::Answered);
+        assert_eq!(after(&answered), Evidence::Answered);
         let died = [&answered[..], &[ended(Ending::Crashed), begins(2), text(None)]].concat();
-        assert_eq!(after(&died), Kept::Spoken, "the words are of another process");
-        assert_eq!(after(&[result(Some("subagent"))]), Kept::Silent);
+        assert_eq!(after(&died), Evidence::Spoken, "the words are of another process");
+        assert_eq!(after(&[result(Some("subagent"))]), Evidence::Silent);
     }
 
     #[test]
     fn what_is_printed_behind_a_write_proves_it() {
-        let check = |entries: &[Entry]| assert_eq!(after(entries), Kept::Written, "{entries:?}");
+        let check = |entries: &[Entry]| assert_eq!(after(entries), Evidence::Written, "{entries:?}");
         check(&[text(None), result(None), text(None)]);
         check(&[text(None), input(InputState::Completed)]);
         check(&[turn_ended(&[], false)]);
         check(&[turn_ended(&[Uuid::nil()], true)]);
         check(&[text(None), ended(Ending::Stopped)]);
         check(&[turn_ended(&[], false), ended(Ending::Crashed), begins(2), text(None)]);
-        assert_eq!(after(&[turn_ended(&[], true)]), Kept::Silent, "it was not resumed");
+        assert_eq!(after(&[turn_ended(&[], true)]), Evidence::Silent, "it was not resumed");
         assert_eq!(
             after(&[ended(Ending::Stopped)]),
-            Kept::Silent,
+            Evidence::Silent,
             "it had nothing to write"
         );
     }
 
     #[test]
     fn an_agent_that_refuses_to_begin_a_conversation_proves_that_there_is_one() {
-        let stderr = |text: &str| Entry::AgentStderr(Text { text: text.into() });
-        let refusal = stderr("a warning\nError: Session ID 32181b7e is already in use.\n");
-        assert_eq!(after(&[begins(2), refusal, ended(Ending::Crashed)]), Kept::Written);
-        assert_eq!(after(&[stderr("Error: port 80 is already in use.")]), Kept::Silent);
+        let stderr = |refusal| {
+            let text = "the CLI's words".into();
+            Entry::AgentStderr(Stderr { text, refusal })
+        };
+        let exists = stderr(Some(StartRefusal::ConversationExists));
+        assert_eq!(after(&[begins(2), exists, ended(Ending::Crashed)]), Evidence::Written);
+        assert_eq!(after(&[stderr(None)]), Evidence::Silent);
     }
 
     #[test]
     fn a_fresh_conversation_proves_itself_anew() {
         let lost = Ending::LostContext { message: "gone".into() };
-        assert_eq!(after(&[turn_ended(&[], false), ended(lost)]), Kept::Silent);
+        assert_eq!(after(&[turn_ended(&[], false), ended(lost)]), Evidence::Silent);
         let reset = said(Message::ConversationReset {
             agent_session_id: Uuid::nil(),
         });
-        assert_eq!(after(&[turn_ended(&[], false), reset]), Kept::Silent);
+        assert_eq!(after(&[turn_ended(&[], false), reset]), Evidence::Silent);
     }
 }
