@@ -6,6 +6,8 @@
 
 #[path = "tidy/dependencies.rs"]
 mod dependencies;
+#[path = "tidy/dialect.rs"]
+mod dialect;
 #[path = "tidy/imports.rs"]
 mod imports;
 #[path = "tidy/promises.rs"]
@@ -154,6 +156,11 @@ fn no_circle_of_imports_is_inside_a_folder() {
     let files = rust_files(&["src"]);
     let complaints = |folder: &&str| imports::circle_complaints(folder, &files);
     assert_tidy(WITHOUT_CIRCLES.iter().flat_map(complaints).collect());
+}
+
+#[test]
+fn only_the_wire_knows_the_agents_words() {
+    assert_tidy(rust_files(&["src"]).iter().flat_map(dialect::complaints).collect());
 }
 
 #[test]

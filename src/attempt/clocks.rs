@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::closing::Timers;
 use super::{Attempt, Command, Moment, Settings, Timer};
+use crate::agent::wire::control::ControlRequest;
 use crate::agent_host::protocol::ToHost;
 use crate::session::id::SessionId;
 use crate::session::message::ApiFault;
@@ -279,7 +280,7 @@ impl Attempt {
         self.notice(format!(
             "the agent has been silent for {seconds} s while {doing}: it is interrupted"
         ));
-        self.write_control("interrupt");
+        self.request(ControlRequest::Interrupt);
     }
 
     /// The supervisor has said whether a session lives that a call of our own tools waits for.

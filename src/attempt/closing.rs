@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::state::{Closing, Link, Stage, State};
 use super::{Attempt, Command, Look, Report, Timer};
 use crate::agent::wire::conclude::start_refusal;
+use crate::agent::wire::control::ControlRequest;
 use crate::agent_host::protocol::{Exit, ToHost};
 use crate::session::clarify::Clarify;
 use crate::session::excerpt;
@@ -139,7 +140,7 @@ impl Attempt {
 
     /// Asks the agent to end, and insists when it does not.
     pub(super) fn ask_to_end(&mut self) {
-        self.write_control("end_session");
+        self.request(ControlRequest::EndSession);
         let Some(closing) = self.state.closing_mut() else {
             return;
         };

@@ -1,10 +1,10 @@
 //! From what the agent says to records: each frame of a line does its part.
 
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::spending::is_for_count;
 use super::{Attempt, Command};
-use crate::agent::wire::decode::usage_report;
+use crate::agent::wire::control::{ControlReply, ControlRequest};
 use crate::agent::wire::lines::Line;
 use crate::session::journal::{Entry, Input, Said};
 use crate::session::login;
@@ -27,26 +27,27 @@ impl Attempt {
             Frame::Asked(asked) => self.take_question(asked),
             Frame::Unserved { request_id, subtype } => self.refuse_request(&request_id, &subtype),
             Frame::AskCancelled { request_id } => self.withdraw(&request_id),
-            Frame::Reply { result: Ok(reply), .. } => {
-                if let Some(count) = usage_report(&reply) {
-                    self.take_count(count);
-                }
-                if reply.get("session_state").and_then(|state| state.as_str()) == Some("idle") {
-                    self.intake.is_busy = false;
-                }
-            }
-            // An agent of a version that cannot tell what it has spent tells that with its results.
-            Frame::Reply { request_id, .. } if is_for_count(&request_id) => self.meter.refused(),
-            Frame::Reply {
-                request_id,
-                result: Err(error),
-            } => self.command(Command::Log(format!(
-                "the agent refused a request, {request_id}: {error}"
-            ))),
+            Frame::Reply { request_id, result } => self.take_reply(&request_id, result),
             Frame::CallEnded => self.ask_for_count_of_call(),
             Frame::Activity(activity) => self.intake.is_busy = activity != Activity::Idle,
             Frame::Alive | Frame::Heartbeat { .. } => {}
             Frame::Unknown { kind } => self.intake.take_unknown_line(line, kind),
+        }
+    }
+
+    fn take_reply(&mut self, request_id: &str, result: Result<Value, String>) {
+        match (self.outbox.requests.answered(request_id), result) {
+            (Some(request), Ok(reply)) => match request.read(&reply) {
+                ControlReply::Used(count) => self.take_count(count),
+                ControlReply::Idle => self.intake.is_busy = false,
+                ControlReply::Taken => {}
+            },
+            // An agent of a version that cannot tell what it has spent tells that with its results.
+            (Some(ControlRequest::GetUsage), Err(_)) => self.meter.refused(),
+            (_, Err(error)) => self.command(Command::Log(format!(
+                "the agent refused a request, {request_id}: {error}"
+            ))),
+            (None, Ok(_)) => {}
         }
     }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::state::{Purpose, State, Talk};
 use super::{Attempt, Command, Timer};
+use crate::agent::wire::control::{ControlRequest, PendingRequests};
 use crate::agent::wire::encode;
 use crate::agent_host::protocol::{LINE_BYTES_MAX, ToHost};
 use crate::session::id::{Attempt as Number, QuestionId};
@@ -35,6 +36,8 @@ pub(super) struct Outbox {
     asked_for_result: u32,
     /// The number of the next line.
     next_line: u64,
+    /// Control requests that wait for a reply.
+    pub requests: PendingRequests,
     /// Answers that may have been written to this agent, on any link and by any daemon.
     answers_written: BTreeSet<QuestionId>,
     /// Those that the agent has taken, as was handed to the store.
@@ -47,6 +50,7 @@ impl Outbox {
             is_opened: summary.work.is_told(),
             asked_for_result: 0,
             next_line: 0,
+            requests: PendingRequests::default(),
             answers_written: summary.answered_in(attempt).collect(),
             answers_taken: BTreeSet::new(),
         }
@@ -75,9 +79,10 @@ impl Attempt {
         }
     }
 
-    pub(super) fn write_control(&mut self, subtype: &str) {
-        let request_id = format!("{subtype}-{}", self.outbox.next_line);
-        self.write_line(encode::control(&request_id, subtype), Purpose::Control);
+    pub(super) fn request(&mut self, request: ControlRequest) {
+        let unique = format!("{}-{}", self.outbox.next_line, self.now.fresh);
+        let line = self.outbox.requests.line(request, &unique);
+        self.write_line(line, Purpose::Control);
     }
 
     pub(super) fn refuse_request(&mut self, request_id: &str, subtype: &str) {
@@ -89,7 +94,7 @@ impl Attempt {
     /// attempt they are journalled before. One that has said anything was initialized; its requests are in its spool.
     pub(super) fn greet(&mut self, spool_bytes: u64) {
         if spool_bytes == 0 {
-            self.write_control("initialize");
+            self.request(ControlRequest::Initialize);
         }
         // What is spent is counted from the first answer that this daemon gets.
         self.ask_for_count();

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use super::state::State;
 use super::{Attempt, Moment};
+use crate::agent::wire::control::ControlRequest;
 use crate::session::journal::Entry;
 use crate::session::message::{Message, Usage};
 use crate::session::summary::Summary;
-
-/// How the agent is asked for its count.
-const REQUEST: &str = "get_usage";
 
 /// What was used, ahead of the journal by what is not acknowledged yet.
 #[derive(Clone, Debug)]
@@ -92,7 +90,7 @@ impl Attempt {
     /// Asks the agent what it counts, as the beginning of what it will spend.
     pub(super) fn ask_for_count(&mut self) {
         (self.meter.is_pending, self.meter.is_behind) = (true, false);
-        self.write_control(REQUEST);
+        self.request(ControlRequest::GetUsage);
     }
 
     /// Asks again behind a step of the work, if this time has passed; for a daemon that has come back this is the first time.
@@ -119,11 +117,6 @@ impl Attempt {
             self.ask_for_count_after(Duration::ZERO);
         }
     }
-}
-
-/// True if this is the id of such a request.
-pub(super) fn is_for_count(request_id: &str) -> bool {
-    request_id.starts_with(REQUEST)
 }
 
 #[cfg(test)]

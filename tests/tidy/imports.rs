@@ -318,7 +318,7 @@ mod tests {
             &["web", "daemon"],
         );
         check("src/store/mod.rs", "fn f() { super::cli::run() }", &["cli"]);
-        check("src/store/sqlite.rs", "use super::super::agent;", &["agent"]);
+        check("src/agent/wire.rs", "use super::super::store;", &["store"]);
         check("src/session/id.rs", "use crate::store::Record;", &["store"]);
         check("src/simulator/mod.rs", "use crate::session::Id;", &["session"]);
         check("src/agent_host/tail.rs", "use crate::config::Settings;", &["config"]);

@@ -17,11 +17,6 @@ pub fn user_message(uuid: Uuid, text: &str) -> String {
     .to_string()
 }
 
-/// A control request of ours without arguments, such as `initialize`, `interrupt` or `end_session`.
-pub fn control(request_id: &str, subtype: &str) -> String {
-    json!({"type": "control_request", "request_id": request_id, "request": {"subtype": subtype}}).to_string()
-}
-
 /// The answer to a question, as the agent that asked it expects it, with what is granted along with it.
 pub fn answer(question: &Question, answer: &Answer, grants: &[Grant]) -> String {
     let response = match &question.kind {

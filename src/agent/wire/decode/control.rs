@@ -8,7 +8,7 @@ use crate::session::nesting;
 use crate::session::question::{Choice, QuestionKind};
 
 #[derive(Deserialize)]
-pub(super) struct ControlRequest {
+pub(super) struct RequestLine {
     request_id: String,
     request: Request,
 }
@@ -40,8 +40,8 @@ struct Request {
 
 /// What the agent wants of us. Requests of a kind we do not serve come out as such, so that they can be answered by an
 /// error at once and the agent does not wait for ever.
-pub(super) fn control_request(line: ControlRequest) -> Vec<Frame> {
-    let ControlRequest { request_id, request } = line;
+pub(super) fn control_request(line: RequestLine) -> Vec<Frame> {
+    let RequestLine { request_id, request } = line;
     if !is_kept_whole(&request) {
         let kind = Some(format!("control_request/{}", request.subtype));
         let subtype = format!("{} with values nested so deep", request.subtype);
