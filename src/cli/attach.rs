@@ -175,15 +175,14 @@ impl Followed {
             }
             Happening::Record(record, line) => {
                 self.seen = record.seq;
-                let entry = record.entry();
                 if self.json {
                     self.out += &json_for_stdout(&line);
                     self.out.push('\n');
                 } else if !self.quiet {
                     self.renderer.record(&record, &mut self.out);
                 }
-                if let Ok(entry) = entry {
-                    self.note_entry(&entry, record.seq).await?;
+                if let Ok(entry) = record.entry() {
+                    self.note_entry(entry, record.seq).await?;
                 }
             }
             Happening::Delta(delta) if !self.json && !self.quiet => self.renderer.delta(&delta, &mut self.out),

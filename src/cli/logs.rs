@@ -71,9 +71,7 @@ fn line(raw: &RawValue, json: bool) -> Result<String, Failure> {
 }
 
 fn told(record: &WireRecord) -> String {
-    let words = record
-        .entry()
-        .map_or_else(|error| clean(&error.to_string()), |entry| describe(&entry));
+    let words = record.entry().map_or_else(|error| clean(&error.to_string()), describe);
     let line = format!(
         "{:>6} {} {:<18} {words}",
         record.seq,

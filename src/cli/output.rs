@@ -10,15 +10,11 @@ use std::collections::HashMap;
 
 use console::Style;
 
-use crate::session::journal::{Entry, Input, StateChange};
-use crate::session::message::{InputState, Message};
-use crate::session::outcome::Ending;
-use crate::session::question::headline_of_input;
-use crate::session::state::StateName;
+use crate::session::telling::{Telling, Topic, Weight, tell};
 use crate::session::visible;
 
 use super::clean::{self, clean, one_line};
-use super::describe::{LINE_CHARS_MAX, describe, describe_message, fold_result};
+use super::describe::{LINE_CHARS_MAX, fold_result, in_one_line};
 use super::draft::{Drafts, Rest};
 use super::view::{WireDelta, WireRecord};
 use crate::session::excerpt;
@@ -41,8 +37,8 @@ pub(crate) struct Renderer {
     last_tool: Option<String>,
     /// The last whole text of the agent itself.
     last_text: String,
-    /// The session's task, which its first input repeats.
-    task: String,
+    /// The task or the instruction, which the message to the agent repeats.
+    repeated: String,
 }
 
 /// How things look; without colours they are plain text.
@@ -77,7 +73,7 @@ impl Renderer {
             tools: HashMap::new(),
             last_tool: None,
             last_text: String::new(),
-            task: String::new(),
+            repeated: String::new(),
         }
     }
 
@@ -96,15 +92,11 @@ impl Renderer {
     /// Appends what a record adds.
     pub(crate) fn record(&mut self, record: &WireRecord, out: &mut String) {
         match record.entry() {
-            Ok(entry) => self.entry(&entry, out),
-            Err(error) => self.line(
-                &self
-                    .styles
-                    .quiet
-                    .apply_to(format!("· {}", clean(&error.to_string())))
-                    .to_string(),
-                out,
-            ),
+            Ok(entry) => self.told(&tell(entry), out),
+            Err(error) => {
+                let line = format!("· {}", clean(&error.to_string()));
+                self.marked(&self.styles.quiet.clone(), &line, out);
+            }
         }
     }
 
@@ -123,161 +115,62 @@ impl Renderer {
         }
     }
 
-    fn entry(&mut self, entry: &Entry, out: &mut String) {
-        match entry {
-            Entry::SessionCreated(created) => {
-                self.task.clone_from(&created.request.task);
-                let cwd = created.request.cwd.display();
-                let line = one_line(&format!("◆ {} in {cwd}", created.request.shown_name()), LINE_CHARS_MAX);
-                self.quiet(&line, out);
-            }
-            Entry::AgentMessage(said) => self.message(&said.message, out),
-            Entry::SessionState(change) => self.state(change, out),
-            Entry::Input(input) => self.input(input, out),
-            Entry::DraftDropped(draft) => {
-                if self.drafts.drop_from(&draft.message_id, draft.from_block) {
-                    let mark = "⟲ (the last lines above were cut off and are being written again)";
-                    self.marked(&self.styles.warn.clone(), mark, out);
-                }
-            }
-            Entry::AttemptStarted(_) => self.quiet(&format!("↻ {}", describe(entry)), out),
-            Entry::AgentStderr(_) => self.quiet(&format!("agent: {}", describe(entry)), out),
-            Entry::AgentUnknown(_) | Entry::QuestionWithdrawn(_) | Entry::Control(_) | Entry::ClockJumped(_) => {
-                self.quiet(&format!("· {}", describe(entry)), out);
-            }
-            Entry::QuestionAsked(_) => self.marked(&self.styles.ask.clone(), &format!("? {}", describe(entry)), out),
-            Entry::TaskRefined(_) => self.marked(&self.styles.ask.clone(), &format!("✓ {}", describe(entry)), out),
-            Entry::QuestionAnswered(_) => self.marked(&self.styles.ask.clone(), &format!("✓ {}", describe(entry)), out),
-            Entry::Notice(_)
-            | Entry::WorkCutOff(_)
-            | Entry::RetryScheduled(_)
-            | Entry::ContextRebuilt(_)
-            | Entry::SessionResumed(_) => {
-                self.marked(&self.styles.warn.clone(), &format!("! {}", describe(entry)), out);
-            }
-            Entry::AttemptEnded(end) => match end.ending {
-                Ending::Finished | Ending::Stopped | Ending::Untrusted { .. } => self.close_line(out),
-                Ending::Refused { .. }
-                | Ending::NotSignedIn { .. }
-                | Ending::Quota { .. }
-                | Ending::ApiDown { .. }
-                | Ending::Crashed
-                | Ending::Panicked
-                | Ending::Stalled
-                | Ending::LostContext { .. }
-                | Ending::NotStarted { .. } => {
-                    self.marked(
-                        &self.styles.bad.clone(),
-                        &format!("✗ the attempt ended: {}", describe(entry)),
-                        out,
-                    );
-                }
-            },
-            // The summary at the end says it, with what was used.
-            Entry::SessionEnded(_) => self.close_line(out),
-            Entry::Checkpoint(_) | Entry::Usage(_) | Entry::QuestionDelivered(_) => {}
+    fn told(&mut self, told: &Telling<'_>, out: &mut String) {
+        if let Some(text) = told.repeated() {
+            text.clone_into(&mut self.repeated);
+        }
+        let styles = &self.styles;
+        let (style, mark) = match told.topic {
+            Topic::Said if !told.origin.by_subagent => return self.whole_text(told, out),
+            Topic::CommandOutput => return self.command_output(told, out),
+            Topic::Call => return self.tool_use(told, out),
+            Topic::Result => return self.tool_result(told, out),
+            // The summary at the end says the end, with what was used.
+            Topic::End(_) => return self.close_line(out),
+            Topic::Turn if !told.failed => return self.close_line(out),
+            Topic::AttemptEnd if told.weight < Weight::Step => return self.close_line(out),
+            Topic::Checkpoint => return,
+            Topic::Prompt if told.line == self.repeated => return,
+            Topic::Thought if told.line.trim().is_empty() => return,
+            Topic::DroppedDraft => return self.drop_draft(told, out),
+            _ if told.weight == Weight::Silent => return,
+            Topic::Said => (&styles.quiet, "  │"),
+            Topic::Thought => (&styles.quiet, "✻"),
+            Topic::Begin => (&styles.quiet, "◆"),
+            Topic::Attempt => (&styles.quiet, "↻"),
+            Topic::Prompt => (&styles.quiet, "»"),
+            Topic::Aside => (&styles.quiet, "·"),
+            Topic::Question => (&styles.ask, "?"),
+            Topic::Answer => (&styles.ask, "✓"),
+            Topic::Notice | Topic::Wait | Topic::Rebuilt => (&styles.warn, "!"),
+            Topic::AttemptEnd | Topic::Turn => (&styles.bad, "✗"),
+        };
+        let words = match told.topic {
+            Topic::Thought => one_line(&told.line, THOUGHT_CHARS_MAX),
+            Topic::Said | Topic::Prompt => one_line(&told.line, LINE_CHARS_MAX),
+            _ => in_one_line(told),
+        };
+        self.marked(&style.clone(), &format!("{mark} {words}"), out);
+    }
+
+    fn drop_draft(&mut self, told: &Telling<'_>, out: &mut String) {
+        let is_shown = |(message, block)| self.drafts.drop_from(message, block);
+        if told.origin.block.is_some_and(is_shown) {
+            let mark = "⟲ (the last lines above were cut off and are being written again)";
+            self.marked(&self.styles.warn.clone(), mark, out);
         }
     }
 
-    /// Only states that nothing else tells of.
-    fn state(&mut self, change: &StateChange, out: &mut String) {
-        match change.to {
-            StateName::Stopping => {
-                let line = one_line(&format!("· stopping: {}", change.reason), LINE_CHARS_MAX);
-                self.quiet(&line, out);
-            }
-            StateName::Queued
-            | StateName::Starting
-            | StateName::Running
-            | StateName::Asking
-            | StateName::WaitingRetry
-            | StateName::Completed
-            | StateName::Failed
-            | StateName::Cancelled
-            | StateName::TimedOut => {}
-        }
+    fn command_output(&mut self, told: &Telling<'_>, out: &mut String) {
+        self.close_line(out);
+        self.text(&visible::output(&told.line), out);
+        self.close_line(out);
+        (*told.line).clone_into(&mut self.last_text);
     }
 
-    fn input(&mut self, input: &Input, out: &mut String) {
-        let Some(text) = &input.text else { return };
-        if input.state == InputState::Sent && *text != self.task {
-            self.quiet(&format!("» {}", one_line(text, LINE_CHARS_MAX)), out);
-        }
-    }
-
-    fn message(&mut self, message: &Message, out: &mut String) {
-        match message {
-            Message::Text {
-                message_id,
-                text,
-                parent: None,
-                ..
-            } => self.whole_text(message_id, text, out),
-            Message::Text {
-                text, parent: Some(_), ..
-            } => {
-                self.quiet(&format!("  │ {}", one_line(text, LINE_CHARS_MAX)), out);
-            }
-            Message::CommandOutput { text, .. } => {
-                self.close_line(out);
-                self.text(&visible::output(text), out);
-                self.close_line(out);
-                text.clone_into(&mut self.last_text);
-            }
-            Message::Thinking { text, .. } if text.trim().is_empty() => {}
-            Message::Thinking { text, .. } => self.quiet(&format!("✻ {}", one_line(text, THOUGHT_CHARS_MAX)), out),
-            Message::ToolUse {
-                tool_use_id,
-                name,
-                input,
-                parent,
-                ..
-            } => {
-                let call = format!(
-                    "{}  {}",
-                    clean::name(name),
-                    one_line(&headline_of_input(input), LINE_CHARS_MAX)
-                );
-                self.tool_use(tool_use_id, &call, parent.is_some(), out);
-            }
-            Message::ToolResult {
-                tool_use_id,
-                text,
-                is_error,
-                parent,
-            } => {
-                self.tool_result(
-                    tool_use_id,
-                    &one_line(&fold_result(text, *is_error), LINE_CHARS_MAX + 20),
-                    *is_error,
-                    parent.is_some(),
-                    out,
-                );
-            }
-            Message::TurnStarted { mcp_servers_failed, .. } if mcp_servers_failed.is_empty() => {}
-            Message::TurnEnded(end) if !end.is_error => self.close_line(out),
-            Message::TurnEnded(_) => self.told(&self.styles.bad.clone(), '✗', message, out),
-            Message::TurnStarted { .. } | Message::PermissionDenied { .. } | Message::ApiRetry { .. } => {
-                self.told(&self.styles.warn.clone(), '!', message, out);
-            }
-            Message::RateLimit { rejected: true, .. } => self.told(&self.styles.warn.clone(), '!', message, out),
-            Message::UserText { synthetic: true, .. }
-            | Message::TaskStarted { background: true, .. }
-            | Message::TaskEnded { .. }
-            | Message::Timer(_)
-            | Message::Compacted { .. }
-            | Message::ModeChanged { .. }
-            | Message::ConversationReset { .. }
-            | Message::Said { .. } => self.told(&self.styles.quiet.clone(), '·', message, out),
-            Message::UserText { synthetic: false, .. }
-            | Message::TaskStarted { background: false, .. }
-            | Message::RateLimit { rejected: false, .. }
-            | Message::BackgroundTasks { .. } => {}
-        }
-    }
-
-    fn whole_text(&mut self, message_id: &str, text: &str, out: &mut String) {
-        match self.drafts.take_text(message_id, text) {
+    fn whole_text(&mut self, told: &Telling<'_>, out: &mut String) {
+        let message_id = told.origin.block.map_or("", |(message, _)| message);
+        match self.drafts.take_text(message_id, &told.line) {
             Rest::Whole(whole) => {
                 self.close_line(out);
                 self.text(&whole, out);
@@ -285,29 +178,35 @@ impl Renderer {
             Rest::Remainder(rest) => self.text(&rest, out),
         }
         self.close_line(out);
-        text.clone_into(&mut self.last_text);
+        (*told.line).clone_into(&mut self.last_text);
     }
 
-    fn tool_use(&mut self, id: &str, call: &str, by_subagent: bool, out: &mut String) {
-        let indent = if by_subagent { "  │ " } else { "" };
-        let line = format!("{indent}{} {call}", self.styles.tool.apply_to("●"));
-        self.line(&line, out);
+    fn tool_use(&mut self, told: &Telling<'_>, out: &mut String) {
+        let call = format!("{}  {}", clean::name(&told.label), one_line(&told.line, LINE_CHARS_MAX));
+        self.line(
+            &format!("{}{} {call}", indent(told), self.styles.tool.apply_to("●")),
+            out,
+        );
+        let id = told.origin.call.unwrap_or_default().to_owned();
         if self.tools.len() < TOOLS_MAX {
-            self.tools.insert(id.to_owned(), call.to_owned());
+            self.tools.insert(id.clone(), call);
         }
-        self.last_tool = Some(id.to_owned());
+        self.last_tool = Some(id);
     }
 
-    fn tool_result(&mut self, id: &str, folded: &str, is_error: bool, by_subagent: bool, out: &mut String) {
-        let call = self.tools.remove(id);
-        let of_last = self.last_tool.as_deref() == Some(id);
-        let indent = if by_subagent { "  │ " } else { "" };
-        let name = match call {
-            Some(call) if !of_last => excerpt::one_line(&call, 40) + ": ",
+    fn tool_result(&mut self, told: &Telling<'_>, out: &mut String) {
+        let id = told.origin.result_of.unwrap_or_default();
+        let name = match self.tools.remove(id) {
+            Some(call) if self.last_tool.as_deref() != Some(id) => excerpt::one_line(&call, 40) + ": ",
             Some(_) | None => String::new(),
         };
-        let style = if is_error { &self.styles.bad } else { &self.styles.quiet };
-        let line = format!("{indent}  {}", style.apply_to(format!("⎿ {name}{folded}")));
+        let folded = one_line(&fold_result(&told.line, told.failed), LINE_CHARS_MAX + 20);
+        let style = if told.failed {
+            &self.styles.bad
+        } else {
+            &self.styles.quiet
+        };
+        let line = format!("{}  {}", indent(told), style.apply_to(format!("⎿ {name}{folded}")));
         self.line(&line, out);
     }
 
@@ -320,16 +219,12 @@ impl Renderer {
         self.line_is_open = !text.ends_with('\n');
     }
 
-    fn told(&mut self, style: &Style, mark: char, message: &Message, out: &mut String) {
-        let words = one_line(&describe_message(message), LINE_CHARS_MAX);
-        self.marked(style, &format!("{mark} {words}"), out);
-    }
-
-    fn quiet(&mut self, line: &str, out: &mut String) {
-        self.marked(&self.styles.quiet.clone(), line, out);
-    }
-
     fn marked(&mut self, style: &Style, line: &str, out: &mut String) {
         self.line(&style.apply_to(line).to_string(), out);
     }
+}
+
+/// What stands before the steps of a subagent.
+fn indent(told: &Telling<'_>) -> &'static str {
+    if told.origin.by_subagent { "  │ " } else { "" }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::session::form::{self, Field, FieldKind, Offer};
 use crate::session::grant::{Pick, Suggestion};
 use crate::session::question::{Answer, Choice, QuestionKind};
-use crate::session::telling::{self, Telling, tell};
+use crate::session::telling::question::{self, QuestionLines, lines_of};
 use crate::session::visible;
 
 use super::clean::name;
@@ -67,7 +67,7 @@ struct FoldedQuestion(Unfolding);
 
 impl FoldedQuestion {
     /// Shows what there is room for.
-    fn new(told: Telling) -> Self {
+    fn new(told: QuestionLines) -> Self {
         let shown_first = told.shown.len();
         let mut unfolding = Unfolding::new(told.opened());
         let size = Term::stderr().size_checked().map(|(rows, columns)| Size {
@@ -120,7 +120,7 @@ impl FoldedQuestion {
 
 /// What a person is shown who cannot be asked here, line by line.
 pub(crate) fn explain(kind: &QuestionKind) -> Vec<String> {
-    let told = tell(kind);
+    let told = lines_of(kind);
     let count = told.shown.len();
     let mut unfolding = Unfolding::new(told.opened());
     let mut lines = unfolding.first(count, None);
@@ -129,31 +129,31 @@ pub(crate) fn explain(kind: &QuestionKind) -> Vec<String> {
             "… not shown: {left}; `cc-executor answer` at a terminal shows all, and so does `cc-executor status --json`"
         ));
     }
-    lines.extend(telling::offers(kind));
+    lines.extend(question::offers(kind));
     lines
 }
 
 fn ask(kind: &QuestionKind) -> Given<Answer> {
     match kind {
         QuestionKind::Permission { .. } => {
-            let mut told = tell(kind);
-            told.shown.extend(telling::offers(kind));
+            let mut told = lines_of(kind);
+            told.shown.extend(question::offers(kind));
             ask_permission(&mut FoldedQuestion::new(told), &kind.offers())
         }
-        QuestionKind::Choice { questions, .. } => ask_choices(questions, tell(kind).more),
+        QuestionKind::Choice { questions, .. } => ask_choices(questions, lines_of(kind).more),
         QuestionKind::Plan { .. } => {
             let items = ["Approve", "Keep planning: say what is missing"];
-            ask_yes_or_no(&mut FoldedQuestion::new(tell(kind)), "Approve the plan?", &items)
+            ask_yes_or_no(&mut FoldedQuestion::new(lines_of(kind)), "Approve the plan?", &items)
         }
         QuestionKind::Form { url: Some(_), .. } => {
-            let mut shown = FoldedQuestion::new(tell(kind));
+            let mut shown = FoldedQuestion::new(lines_of(kind));
             ask_yes_or_no(
                 &mut shown,
                 "Go on once you have opened it",
                 &["I have opened it", "Decline"],
             )
         }
-        QuestionKind::Form { schema, order, .. } => ask_form(&mut FoldedQuestion::new(tell(kind)), schema, order),
+        QuestionKind::Form { schema, order, .. } => ask_form(&mut FoldedQuestion::new(lines_of(kind)), schema, order),
     }
 }
 
@@ -219,8 +219,8 @@ fn ask_choice(choice: &Choice, more: Vec<String>) -> Given<String> {
     let mut items: Vec<_> = options.map(|option| item(&option.label, &option.description)).collect();
     let is_whole = |line: &String| fits(line) && !line.contains(MARK_OF_LINE);
     let all_fit = items.iter().chain([&question]).all(is_whole);
-    let shown = if all_fit { Vec::new() } else { telling::choice(choice) };
-    let mut shown = FoldedQuestion::new(Telling { shown, more });
+    let shown = if all_fit { Vec::new() } else { question::choice(choice) };
+    let mut shown = FoldedQuestion::new(QuestionLines { shown, more });
     items.push(OWN_WORDS.to_owned());
     if choice.multi_select {
         eprint("(Space marks, Enter answers with what is marked)");
@@ -258,7 +258,7 @@ fn ask_form(shown: &mut FoldedQuestion, schema: &Value, order: &[String]) -> Giv
 }
 
 fn ask_json(schema: &Value) -> dialoguer::Result<Value> {
-    eprint(&format!("Its schema: {}", telling::pretty(schema)));
+    eprint(&format!("Its schema: {}", question::pretty(schema)));
     loop {
         match serde_json::from_str(&input("The content, as JSON", None, false)?) {
             Ok(content) => return Ok(content),

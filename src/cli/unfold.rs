@@ -81,8 +81,8 @@ impl Unfolding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::telling::tell;
-    use crate::session::telling::tests::{any_question, read_back};
+    use crate::session::telling::question::lines_of;
+    use crate::session::telling::question::tests::{any_question, read_back};
     use proptest::prelude::*;
 
     const SIZE: Size = Size { rows: 24, columns: 80 };
@@ -120,7 +120,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_opened_form_is_the_question(kind in any_question(), rows in 0usize..40, columns in 1usize..90) {
-            let told = tell(&kind);
+            let told = lines_of(&kind);
             let count = told.shown.len();
             let mut unfolding = Unfolding::new(told.opened());
             let mut seen = unfolding.first(count, Some(Size { rows, columns }));

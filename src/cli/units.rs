@@ -3,21 +3,17 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, Unit};
 
-use crate::web::units::amount;
-pub(crate) use crate::web::units::{duration, usd};
+use crate::session::amounts::{amount, count};
+pub(crate) use crate::session::amounts::{duration, usd};
 
 /// `2 turns`.
-pub(crate) fn turns(count: u32) -> String {
-    if count == 1 {
-        "1 turn".to_owned()
-    } else {
-        format!("{count} turns")
-    }
+pub(crate) fn turns(turns: u32) -> String {
+    count(turns.into(), "turn", "turns")
 }
 
 /// `12.3k tokens`.
-pub(crate) fn tokens(count: u64) -> String {
-    format!("{} tokens", amount(count))
+pub(crate) fn tokens(tokens: u64) -> String {
+    format!("{} tokens", amount(tokens))
 }
 
 /// `1.2 GB`.
@@ -34,11 +30,6 @@ pub(crate) fn size(bytes: u64) -> String {
 /// The day and the time of day here, `01-31 14:03:59`: sessions go on over nights.
 pub(crate) fn moment(at: Timestamp) -> String {
     at.to_zoned(TimeZone::system()).strftime("%m-%d %H:%M:%S").to_string()
-}
-
-/// The date and time of day here, `2027-01-31 14:03`.
-pub(crate) fn date(at: Timestamp) -> String {
-    at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 /// Reads a time as in RFC 3339, a day, or how long ago it was; answers it as the daemon takes it.

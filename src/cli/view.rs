@@ -12,6 +12,7 @@ use crate::session::message::Usage;
 use crate::session::question::QuestionKind;
 use crate::session::shown::Shown;
 use crate::session::terms::Terms;
+use crate::store::EntryCell;
 
 /// A session as the daemon shows it. Fields that a client can do without have defaults: an older daemon may lack them.
 #[derive(Clone, Debug, Deserialize)]
@@ -167,12 +168,15 @@ pub(crate) struct WireRecord {
     pub(crate) kind: String,
     /// What it says.
     pub(crate) data: Box<RawValue>,
+    /// What it says, once somebody has looked.
+    #[serde(skip)]
+    entry: EntryCell,
 }
 
 impl WireRecord {
     /// What it says; an error for a kind that only a newer version knows.
-    pub(crate) fn entry(&self) -> Result<Entry, UnreadableRecord> {
-        Entry::from_json(&self.kind, self.data.get())
+    pub(crate) fn entry(&self) -> Result<&Entry, &UnreadableRecord> {
+        self.entry.get(&self.kind, self.data.get())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Durations and sums of money as every face writes them.
+//! Durations, counts and sums of money as every face writes them.
 
 use jiff::SignedDuration;
 
@@ -30,6 +30,21 @@ pub fn usd(amount: f64) -> String {
     } else {
         format!("${amount:.4}")
     }
+}
+
+/// `12.3k`.
+pub fn amount(count: u64) -> String {
+    match count {
+        0..1_000 => count.to_string(),
+        1_000..1_000_000 => format!("{:.1}k", count as f64 / 1e3),
+        _ => format!("{:.1}M", count as f64 / 1e6),
+    }
+}
+
+/// `1 turn`, `2 turns`.
+pub fn count(n: u64, one: &str, many: &str) -> String {
+    let word = if n == 1 { one } else { many };
+    format!("{n} {word}")
 }
 
 /// A sum of money without the noise of binary fractions: `0.1 + 0.2` is `0.3`. What is no number, or too large to be
@@ -81,5 +96,13 @@ mod tests {
         }
         let written = serde_json::to_string(&money(3.0 * 0.012_345)).unwrap();
         assert_eq!(written, "0.037035");
+    }
+
+    #[test]
+    fn amounts_are_short() {
+        assert_eq!(
+            [amount(999), amount(12_345), amount(2_500_000)],
+            ["999", "12.3k", "2.5M"]
+        );
     }
 }

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::excerpt;
 use super::id::QuestionId;
 use super::journal::Entry;
-use super::message::Message;
-use super::question::{Answer, headline_of_input};
+use super::telling::{self, Topic, Weight};
 use super::words::{REBUILT, own_words};
 
 /// How much of the past is told, in bytes; the task comes on top of it.
@@ -40,74 +39,45 @@ struct Item {
 }
 
 impl Digest {
-    /// Takes the next entry of the journal into account.
+    /// Takes the next entry of the journal into account. Subagents' words are in the results of their calls; the rest is
+    /// about the run, not about the work.
     pub fn take(&mut self, entry: &Entry) {
-        match entry {
-            Entry::Input(input) => {
-                if let Some(text) = input.text.as_deref().and_then(own_words) {
+        let told = telling::tell(entry);
+        let own = !told.origin.by_subagent;
+        match told.topic {
+            Topic::Prompt => {
+                if let Some(text) = own_words(&told.line) {
                     self.push(format!("The user wrote: {}", excerpt::head(text, TEXT_BYTES_MAX)), None);
                 }
             }
-            Entry::AgentMessage(said) => self.take_message(&said.message),
-            Entry::QuestionAsked(question) => {
-                self.asked.insert(question.question_id, question.kind.headline());
-            }
-            Entry::QuestionAnswered(answered) => {
-                let asked = self.asked.get(&answered.question_id).map_or("?", String::as_str);
-                self.push(format!("Asked: {asked}. {}", words_of(&answered.answer)), None);
-            }
-            Entry::AttemptEnded(end) => self.push(format!("The run ended here: {}.", end.ending), None),
-            Entry::SessionCreated(_)
-            | Entry::SessionState(_)
-            | Entry::AttemptStarted(_)
-            | Entry::AgentUnknown(_)
-            | Entry::AgentStderr(_)
-            | Entry::DraftDropped(_)
-            | Entry::Checkpoint(_)
-            | Entry::Usage(_)
-            | Entry::QuestionDelivered(_)
-            | Entry::QuestionWithdrawn(_)
-            | Entry::Control(_)
-            | Entry::Notice(_)
-            | Entry::WorkCutOff(_)
-            | Entry::ClockJumped(_)
-            | Entry::RetryScheduled(_)
-            | Entry::ContextRebuilt(_)
-            | Entry::TaskRefined(_)
-            | Entry::SessionResumed(_)
-            | Entry::SessionEnded(_) => {}
-        }
-    }
-
-    fn take_message(&mut self, message: &Message) {
-        match message {
-            Message::Text { text, parent: None, .. } => {
-                self.push(format!("The agent said: {}", excerpt::head(text, TEXT_BYTES_MAX)), None);
-            }
-            Message::ToolUse {
-                name,
-                input,
-                tool_use_id,
-                parent: None,
-                ..
-            } => {
-                let call = format!("{name}: {}", headline_of_input(input));
+            Topic::Said if own => self.push(
+                format!("The agent said: {}", excerpt::head(&told.line, TEXT_BYTES_MAX)),
+                None,
+            ),
+            Topic::Call if own => {
+                let call = format!("{}: {}", told.label, told.line);
                 let text = format!("The agent called {}", excerpt::head(&call, RESULT_BYTES_MAX));
-                self.push(text, Some(tool_use_id.clone()));
+                self.push(text, told.origin.call.map(str::to_owned));
             }
-            Message::ToolResult {
-                tool_use_id,
-                text,
-                is_error,
-                ..
-            } => {
-                let verb = if *is_error { "failed" } else { "answered" };
-                self.add_result(
-                    tool_use_id,
-                    &format!(", which {verb}: {}", excerpt::head(text, RESULT_BYTES_MAX)),
+            Topic::Result => {
+                let verb = if told.failed { "failed" } else { "answered" };
+                let result = format!(", which {verb}: {}", excerpt::head(&told.line, RESULT_BYTES_MAX));
+                self.add_result(told.origin.result_of.unwrap_or_default(), &result);
+            }
+            Topic::Question => {
+                self.asked
+                    .extend(told.origin.question.map(|id| (id, told.line.into_owned())));
+            }
+            Topic::Answer if told.weight == Weight::Major => {
+                let asked = told.origin.question.and_then(|id| self.asked.get(&id));
+                let asked = asked.map_or("?", String::as_str);
+                let answer = told.words(|at| at.to_string());
+                self.push(
+                    format!("Asked: {asked}. {}", excerpt::head(&answer, TEXT_BYTES_MAX)),
+                    None,
                 );
             }
-            // Subagents' words are in the results of their calls; the rest is about the run, not about the work.
+            Topic::AttemptEnd => self.push(format!("The run ended here: {}.", told.line), None),
             _ => {}
         }
     }
@@ -170,27 +140,6 @@ fn size_of(text: &str) -> usize {
 
 fn indented(text: &str) -> String {
     text.trim_end().replace('\n', "\n  ")
-}
-
-fn words_of(answer: &Answer) -> String {
-    match answer {
-        Answer::Allow { .. } => "It was allowed.".to_owned(),
-        Answer::Deny { reason: None, .. } => "It was denied.".to_owned(),
-        Answer::Deny {
-            reason: Some(reason), ..
-        } => format!("It was denied: {}", excerpt::head(reason, RESULT_BYTES_MAX)),
-        Answer::Choose { answers } => {
-            let chosen: Vec<_> = answers
-                .iter()
-                .map(|(asked, chosen)| format!("{asked} {chosen}"))
-                .collect();
-            format!("The answer was: {}", excerpt::head(&chosen.join("; "), TEXT_BYTES_MAX))
-        }
-        Answer::Submit { content } => format!(
-            "The answer was: {}",
-            excerpt::head(&content.to_string(), TEXT_BYTES_MAX)
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,6 @@ mod removal;
 mod server;
 mod socket;
 mod stream;
-pub(crate) mod units;
 mod view;
 mod waiting;
 

@@ -138,7 +138,7 @@ impl Watch {
                 self.seqs.push(record.seq);
                 self.messages.extend(said_by(&record));
                 if let Ok(entry) = record.entry() {
-                    self.take_entry(&entry).await?;
+                    self.take_entry(entry).await?;
                 }
             }
             Happening::Delta(delta) => self.renderer.delta(&delta, &mut self.out),

@@ -120,12 +120,12 @@ fn a_crash_and_its_recovery_are_visible() {
         Record("session.ended", json!({"outcome": "completed", "summary": "done"})),
     ]);
     insta::assert_snapshot!(out, @r"
-    ◆ tidy up in /home
+    ◆ created by cli: tidy up in /home
     ↻ attempt 1
     half a sen
     ⟲ (the last lines above were cut off and are being written again)
     ✗ the attempt ended: the agent process died (signal 9)
-    ↻ attempt 2, going on from record 7
+    ↻ attempt 2: goes on from record 7
     » go on
     half a sentence
     ");
@@ -173,8 +173,8 @@ fn everything_else_is_a_line_with_a_mark() {
     ! the API failed (529, overloaded): retry 1 of 10 in 1 s
     ! Bash was denied without asking: a rule
     · in the background: npm start
-    ? q1 Bash: rm x
-    ✓ q1 allowed by page
+    ? question q1: Bash: rm x
+    ✓ question q1 allowed by page
     ! something
     · cancel by cli
     · unknown kind of record "a.newer.kind": was this journal written by a newer version?
@@ -214,7 +214,9 @@ fn escapes_never_reach_the_terminal() {
 fn a_printed_result_is_known() {
     let mut renderer = Renderer::new(false);
     let mut out = String::new();
-    renderer.whole_text("m1", "the answer\n", &mut out);
+    let said = json!({"seq": 1, "at": "2026-01-01T00:00:00Z", "kind": "agent.message",
+        "data": {"offset": 0, "message": {"type": "text", "message_id": "m1", "text": "the answer\n"}}});
+    renderer.record(&serde_json::from_value(said).unwrap(), &mut out);
     assert!(renderer.has_printed("the answer"));
     assert!(!renderer.has_printed("another"));
 }

@@ -7,11 +7,8 @@ use serde_json::Value;
 
 use crate::session::amounts::usd;
 use crate::session::excerpt;
-use crate::session::grant::in_words;
-use crate::session::journal::{Answered, Entry};
-use crate::session::message::Message;
-use crate::session::question::{Answer, headline_of_input};
 use crate::session::summary::Summary;
+use crate::session::telling::{Detail, DetailBody, DetailPlace, Topic, Weight, tell};
 use crate::store::Stored;
 
 /// What is shown of one result of a tool, in characters: the whole of it is in the other forms.
@@ -38,126 +35,53 @@ pub(super) fn beginning(summary: &Summary) -> String {
 
 /// One record; many have nothing for a person to read.
 pub(super) fn record(text: &mut String, record: &Stored) {
-    let Ok(entry) = record.entry() else {
+    let Ok(told) = record.entry().map(tell) else {
         return push(text, format_args!("\n> record {} cannot be read\n", record.seq));
     };
-    match entry {
-        Entry::SessionCreated(created) => {
-            push(text, format_args!("\n## Task\n\n{}\n", created.request.task.trim_end()));
+    let line = one_line(&told.words(|at| format!("{at:.0}")));
+    match told.topic {
+        Topic::Begin => push(text, format_args!("\n> {line}\n")),
+        Topic::Attempt => push(text, format_args!("\n## {line}\n")),
+        Topic::End(_) => {
+            let (label, line) = (&told.label, one_line(&told.line));
+            return push(text, format_args!("\n## End: {label}\n\n{line}\n"));
         }
-        Entry::WorkCutOff(cut_off) => {
-            let what = one_line(&cut_off.what.join(", "));
-            push(text, format_args!("\n> Cut off at the end: {what}\n"));
-        }
-        Entry::AttemptStarted(start) => push(text, format_args!("\n## Attempt {}\n", start.attempt)),
-        Entry::AgentMessage(said) => message(text, &said.message),
-        Entry::QuestionAsked(question) => {
-            let headline = one_line(&question.kind.headline());
-            push(
-                text,
-                format_args!("\n> **Question {}:** {headline}\n", question.question_id),
-            );
-        }
-        Entry::QuestionAnswered(answered) => answer(text, answered),
-        Entry::Notice(notice) => push(text, format_args!("\n> {}\n", one_line(&notice.text))),
-        Entry::AttemptEnded(end) => push(
+        Topic::Call => push(
             text,
-            format_args!("\n> Attempt ended: {}\n", one_line(&end.ending.to_string())),
+            format_args!("\n**{}** {}\n", one_line(&told.label), one_line(&told.line)),
         ),
-        Entry::ContextRebuilt(why) => push(text, format_args!("\n> Context rebuilt: {}\n", one_line(&why.why))),
-        Entry::TaskRefined(refined) => {
-            push(
-                text,
-                format_args!("\n## The task as it was made clear\n\n{}\n", refined.task.trim_end()),
-            );
-        }
-        Entry::SessionResumed(resumed) => {
-            push(text, format_args!("\n> Resumed by {}\n", one_line(&resumed.by)));
-            if let Some(instruction) = &resumed.instruction {
-                push(text, format_args!("\n{}\n", instruction.trim_end()));
-            }
-        }
-        Entry::SessionEnded(end) => {
-            push(
-                text,
-                format_args!("\n## End: {}\n\n{}\n", end.outcome.name(), one_line(&end.summary)),
-            );
-        }
-        Entry::SessionState(_)
-        | Entry::Input(_)
-        | Entry::AgentUnknown(_)
-        | Entry::AgentStderr(_)
-        | Entry::DraftDropped(_)
-        | Entry::Checkpoint(_)
-        | Entry::Usage(_)
-        | Entry::QuestionDelivered(_)
-        | Entry::QuestionWithdrawn(_)
-        | Entry::Control(_)
-        | Entry::ClockJumped(_)
-        | Entry::RetryScheduled(_) => {}
-    }
-}
-
-fn message(text: &mut String, message: &Message) {
-    match message {
-        Message::Text { text: said, .. } | Message::CommandOutput { text: said, .. } => {
-            push(text, format_args!("\n{}\n", said.trim_end()))
-        }
-        Message::Thinking { text: thought, .. } if thought.trim().is_empty() => {}
-        Message::Thinking { text: thought, .. } => {
+        Topic::Result if told.failed => push(text, format_args!("\n*The tool failed:*\n")),
+        Topic::Thought if !told.details.is_empty() => {
             push(text, format_args!("\n*Thinking*\n"));
-            quote(text, thought);
+            return quote(text, &told.line);
         }
-        Message::ToolUse { name, input, .. } => {
-            push(
-                text,
-                format_args!("\n**{}** {}\n", one_line(name), one_line(&headline_of_input(input))),
-            );
-            fence(text, "json", &pretty(input));
-        }
-        Message::ToolResult {
-            text: result, is_error, ..
-        } => {
-            if *is_error {
-                push(text, format_args!("\n*The tool failed:*\n"));
-            }
-            fence(text, "", &cut(result));
-        }
-        Message::UserText { text: said, .. } => quote(text, said),
-        Message::PermissionDenied { tool, reason, .. } => {
-            push(
-                text,
-                format_args!("\n> {} was not allowed: {}\n", one_line(tool), one_line(reason)),
-            );
-        }
-        Message::TurnStarted { .. }
-        | Message::TaskStarted { .. }
-        | Message::TaskEnded { .. }
-        | Message::ModeChanged { .. }
-        | Message::BackgroundTasks { .. }
-        | Message::Timer(_)
-        | Message::ApiRetry { .. }
-        | Message::RateLimit { .. }
-        | Message::Compacted { .. }
-        | Message::ConversationReset { .. }
-        | Message::Said { .. }
-        | Message::TurnEnded(_) => {}
+        Topic::Said | Topic::CommandOutput | Topic::Result => {}
+        Topic::DroppedDraft | Topic::Prompt => return,
+        _ if told.weight < Weight::Step && told.topic != Topic::AttemptEnd => return,
+        // The line says it all.
+        _ => return push(text, format_args!("\n> {line}\n")),
     }
+    told.details.iter().for_each(|given| detail(text, given));
 }
 
-fn answer(text: &mut String, answered: &Answered) {
-    let said = match &answered.answer {
-        Answer::Allow { .. } if answered.granted.is_empty() => "allowed".to_owned(),
-        Answer::Allow { .. } => format!(
-            "allowed; granted for the rest of the session: {}",
-            in_words(&answered.granted)
-        ),
-        Answer::Deny { reason, .. } => format!("denied {}", reason.as_deref().unwrap_or_default()),
-        Answer::Choose { answers } => answers.values().cloned().collect::<Vec<_>>().join(", "),
-        Answer::Submit { content } => content.to_string(),
-    };
-    let (id, by, said) = (answered.question_id, one_line(&answered.by), one_line(&said));
-    push(text, format_args!("\n> **Answer to {id}** by {by}: {said}\n"));
+fn detail(text: &mut String, detail: &Detail<'_>) {
+    if detail.place == DetailPlace::Behind && !detail.title.is_empty() {
+        return;
+    }
+    if !detail.title.is_empty() {
+        push(
+            text,
+            format_args!("\n## {}{}\n", detail.title[..1].to_uppercase(), &detail.title[1..]),
+        );
+    }
+    match &detail.body {
+        DetailBody::Prose(prose) => push(text, format_args!("\n{}\n", prose.trim_end())),
+        DetailBody::Text(plain) => push(text, format_args!("\n{}\n", plain.trim_end())),
+        DetailBody::Output(output) => fence(text, "", &cut(output)),
+        DetailBody::Json(value) => fence(text, "json", &pretty(value)),
+        DetailBody::Input(_, input) => fence(text, "json", &pretty(input)),
+        DetailBody::List(_) | DetailBody::Question(_) => {}
+    }
 }
 
 /// A block of text as it is, behind a fence that is longer than any in it.

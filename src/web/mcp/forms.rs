@@ -11,7 +11,7 @@ use crate::session::grant::{Pick, Suggestion};
 use crate::session::hex::hex;
 use crate::session::question::{Answer, AnswerMismatch, Choice, Question, QuestionKind};
 use crate::session::summary::Summary;
-use crate::session::telling::{Telling, tell};
+use crate::session::telling::question::{QuestionLines, lines_of};
 use crate::session::visible;
 
 /// How much of a question a form shows, in bytes. What has more can only be denied in a form.
@@ -77,13 +77,13 @@ struct Told {
 
 impl Told {
     fn of(kind: &QuestionKind) -> Self {
-        let told = tell(kind);
+        let told = lines_of(kind);
         let lines = match kind {
-            QuestionKind::Form { schema, url: None, .. } if is_shown_by_its_fields(schema) => Telling {
+            QuestionKind::Form { schema, url: None, .. } if is_shown_by_its_fields(schema) => QuestionLines {
                 more: Vec::new(),
                 ..told
             },
-            QuestionKind::Choice { questions, .. } => Telling {
+            QuestionKind::Choice { questions, .. } => QuestionLines {
                 shown: lines_of_choice(questions, &told),
                 ..told
             },
@@ -106,7 +106,7 @@ impl Told {
 }
 
 /// The questions alone, where their fields show the rest of them.
-fn lines_of_choice(questions: &[Choice], told: &Telling) -> Vec<String> {
+fn lines_of_choice(questions: &[Choice], told: &QuestionLines) -> Vec<String> {
     let head = std::iter::once("Claude asks:".to_owned());
     // A field has one title, and one without options does not say whether several answers are wanted.
     let is_shown = |choice: &Choice| {
@@ -319,8 +319,8 @@ fn text_of(value: &Value) -> Option<String> {
 mod tests {
     use super::*;
     use crate::session::id::QuestionId;
-    use crate::session::telling;
-    use crate::session::telling::tests::{any_question, read_back};
+    use crate::session::telling::question as telling;
+    use crate::session::telling::question::tests::{any_question, read_back};
     use proptest::prelude::*;
 
     fn ask(kind: Value) -> Question {

@@ -7,12 +7,10 @@ use serde_json::Value;
 
 use crate::runtime::feed::{Item, Rendered};
 use crate::session::excerpt;
-use crate::session::grant::in_words;
 use crate::session::id::{QuestionId, Seq};
-use crate::session::journal::{Entry, StateChange};
-use crate::session::message::Message;
-use crate::session::question::{Question, headline_of_input};
-use crate::session::state::StateName;
+use crate::session::journal::Entry;
+use crate::session::question::Question;
+use crate::session::telling::{self, DetailBody, Telling, Topic, Weight};
 
 /// How many lines the log of a call has.
 const LOG_LINES_MAX: usize = 200;
@@ -179,134 +177,34 @@ impl Narrator {
     }
 
     fn take_entry(&mut self, entry: &Entry) -> Turn {
+        let told = telling::tell(entry);
+        if told.weight >= Weight::Step {
+            self.take_telling(&told);
+        }
         match entry {
-            Entry::SessionState(change) => self.take_state(change),
-            Entry::AttemptStarted(start) if start.attempt.0 > 1 => self.tell(&format!("[attempt {}]", start.attempt)),
-            Entry::AgentMessage(said) => self.take_message(&said.message),
-            Entry::AgentStderr(text) => self.note(&format!("stderr: {}", text.text)),
-            Entry::DraftDropped(_) => self.tell("[the unfinished text is dropped]"),
-            Entry::Notice(notice) => self.tell(&format!("[notice] {}", notice.text)),
-            Entry::WorkCutOff(cut_off) => self.tell(&format!("[cut off at the end] {}", cut_off.what.join(", "))),
-            Entry::RetryScheduled(retry) => self.tell(&format!("[next attempt at {}] {}", retry.at, retry.cause)),
-            Entry::ContextRebuilt(why) => self.tell(&format!("[told anew] {}", why.why)),
-            Entry::TaskRefined(refined) => self.tell(&format!("[the task is settled] {}", refined.task)),
-            Entry::QuestionAsked(question) => {
-                self.tell(&format!(
-                    "[question {}] {}",
-                    question.question_id,
-                    question.kind.headline()
-                ));
-                return Turn::Asked(Box::new(question.clone()));
-            }
-            Entry::QuestionAnswered(answered) => {
-                let mut line = format!("[{} answered by {}]", answered.question_id, answered.by);
-                if !answered.granted.is_empty() {
-                    line += &format!(" granted for the rest of the session: {}", in_words(&answered.granted));
-                }
-                self.tell(&line);
-                return Turn::Settled(answered.question_id);
-            }
-            Entry::QuestionDelivered(delivered) => return Turn::Settled(delivered.question_id),
-            Entry::QuestionWithdrawn(withdrawn) => {
-                self.tell(&format!("[{} withdrawn] {}", withdrawn.question_id, withdrawn.why));
-                return Turn::Settled(withdrawn.question_id);
-            }
-            Entry::SessionEnded(end) => {
-                self.tell(&format!("[{}] {}", end.outcome.name(), end.summary));
-                return Turn::Ended;
-            }
-            Entry::SessionCreated(_)
-            | Entry::AttemptStarted(_)
-            | Entry::AttemptEnded(_)
-            | Entry::AgentUnknown(_)
-            | Entry::Input(_)
-            | Entry::ClockJumped(_)
-            | Entry::Checkpoint(_)
-            | Entry::Usage(_)
-            | Entry::Control(_)
-            | Entry::SessionResumed(_) => {}
-        }
-        Turn::Nothing
-    }
-
-    /// A wait to try again, and an end, have records of their own, which say more.
-    fn take_state(&mut self, change: &StateChange) {
-        match change.to {
-            StateName::Queued | StateName::Starting | StateName::Running | StateName::Asking | StateName::Stopping => {
-                self.tell(&format!("[{}] {}", change.to, change.reason))
-            }
-            StateName::WaitingRetry
-            | StateName::Completed
-            | StateName::Failed
-            | StateName::Cancelled
-            | StateName::TimedOut => {}
+            Entry::QuestionAsked(question) => Turn::Asked(Box::new(question.clone())),
+            Entry::SessionEnded(_) => Turn::Ended,
+            _ => told.origin.question.map_or(Turn::Nothing, Turn::Settled),
         }
     }
 
-    fn take_message(&mut self, message: &Message) {
-        match message {
-            Message::Text {
-                message_id,
-                block,
-                text,
-                ..
-            } => {
-                let was_shown = self.shown.remove(&(message_id.clone(), *block));
-                if was_shown {
-                    self.news.push('\n');
-                    self.note(text);
-                } else {
-                    self.tell(text);
-                }
+    fn take_telling(&mut self, told: &Telling<'_>) {
+        for detail in &told.details {
+            if let DetailBody::Input(tool, input) = detail.body {
+                self.todo.take(tool, input);
             }
-            Message::ToolUse { name, input, .. } => {
-                self.todo.take(name, input);
-                self.tell(&format!("{name}: {}", headline_of_input(input)));
-            }
-            Message::ToolResult {
-                text, is_error: true, ..
-            } => self.tell(&format!("failed: {text}")),
-            Message::PermissionDenied { tool, reason, .. } => self.tell(&format!("{tool} denied: {reason}")),
-            Message::TaskStarted {
-                description,
-                background: true,
-                ..
-            } => self.tell(&format!("[background] {description}")),
-            Message::TaskEnded { status, summary, .. } => self.tell(&format!("[background {status}] {summary}")),
-            Message::ApiRetry {
-                retry,
-                retries_max,
-                error,
-                login_until,
-                ..
-            } => {
-                let what = if login_until.is_some() {
-                    "the login is refused"
-                } else {
-                    "the API failed"
-                };
-                self.tell(&format!("[{what}: {error}; retry {retry} of {retries_max}]"));
-            }
-            Message::RateLimit { rejected: true, .. } => {
-                let until = message.limit_resets_at();
-                let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
-                self.tell(&format!("[a usage limit is reached{until}]"));
-            }
-            Message::Timer(change) => self.tell(&format!("[{}]", change.line())),
-            Message::Compacted { .. } => self.tell("[the conversation was compacted]"),
-            Message::ModeChanged { permission_mode } => {
-                self.tell(&format!("[the permission mode is {permission_mode} now]"));
-            }
-            Message::Said { text, .. } | Message::CommandOutput { text, .. } => self.tell(text),
-            Message::TurnStarted { .. }
-            | Message::Thinking { .. }
-            | Message::ToolResult { is_error: false, .. }
-            | Message::UserText { .. }
-            | Message::TaskStarted { background: false, .. }
-            | Message::BackgroundTasks { .. }
-            | Message::RateLimit { rejected: false, .. }
-            | Message::ConversationReset { .. }
-            | Message::TurnEnded(_) => {}
+        }
+        let block = told.origin.block.map(|(message, block)| (message.to_owned(), block));
+        if block.is_some_and(|block| self.shown.remove(&block)) {
+            self.news.push('\n');
+            return self.note(&told.line);
+        }
+        let line = told.text().unwrap_or(&told.line);
+        let time = told.when.map(|at| format!(" {at}")).unwrap_or_default();
+        match (told.topic, &*told.label) {
+            (Topic::Call | Topic::Result, label) => self.tell(&format!("{label}: {line}")),
+            (Topic::Said, _) | (_, "") => self.tell(line),
+            (_, label) => self.tell(format!("[{label}{time}] {line}").trim_end()),
         }
     }
 
@@ -407,12 +305,12 @@ mod tests {
         };
         let retry = json!({"at": "2027-01-15T08:00:00Z", "cause": "why"});
         let end = json!({"outcome": "completed", "summary": "why"});
-        narrator.take(&state(1, "running"));
+        narrator.take(&state(1, "queued"));
         narrator.take(&record(2, "retry.scheduled", retry));
         narrator.take(&state(3, "waiting_retry"));
         narrator.take(&state(4, "completed"));
         narrator.take(&record(5, "session.ended", end));
-        let told = "[running] why\n[next attempt at 2027-01-15T08:00:00Z] why\n[completed] why\n";
+        let told = "[queued] why\n[next attempt at 2027-01-15T08:00:00Z] why\n[completed] why\n";
         assert_eq!(narrator.news(), told);
         assert_eq!(narrator.into_log().0.len(), 3);
     }
@@ -455,7 +353,7 @@ mod tests {
         again.take(&records[0]);
         assert_eq!(again.todo(), Todo { done: 0, all: 1 });
         again.take(&records[1]);
-        assert_eq!(again.news(), "[notice] n2\n");
+        assert_eq!(again.news(), "n2\n");
         assert_eq!(again.into_log().0.len(), 2);
     }
 

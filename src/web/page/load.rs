@@ -4,7 +4,7 @@ use maud::Markup;
 
 use super::diff::Work;
 use super::{code, diff, markdown};
-use crate::session::telling;
+use crate::session::telling::question as telling;
 use crate::web::page::text::Room;
 
 /// A kind of text, in any size.

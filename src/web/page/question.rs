@@ -1,4 +1,4 @@
-//! Questions: as events of the transcript, and as forms while they are open. What would run is shown in full, with
+//! Questions: as details in the transcript, and as forms while they are open. What would run is shown in full, with
 //! everything that is hidden in it made visible.
 
 use maud::{Markup, html};
@@ -6,57 +6,19 @@ use serde_json::Value;
 
 use super::forms::fields;
 use super::once::once;
-use super::record::{Item, event};
 use super::text::{self, Room, exact as visible};
 use super::words::{self, Form, time};
 use super::{markdown, tool};
-use crate::session::grant::{Grant, Suggestion};
+use crate::session::grant::Suggestion;
 use crate::session::id::SessionId;
-use crate::session::journal::Answered;
-use crate::session::question::{Answer, Choice, Question, QuestionKind};
+use crate::session::question::{Choice, Question, QuestionKind};
 use crate::session::state::State;
 use crate::session::summary::{Summary, Waiting};
-use crate::session::telling;
+use crate::session::telling::question as telling;
 
-/// A question in the transcript.
-pub(super) fn asked(item: &Item<'_>, question: &Question) -> Markup {
-    let line = format!("Question {}: {}", question.question_id, question.kind.headline());
-    let more = html! { details { summary { "Details" } (content(&question.kind, item.room)) (offered(&question.kind)) (as_it_came(&question.kind, item.room)) } };
-    event(item, "asking", line, more)
-}
-
-/// Its answer in the transcript.
-pub(super) fn answered(item: &Item<'_>, answered: &Answered) -> Markup {
-    let (word, more) = match &answered.answer {
-        Answer::Allow {
-            updated_input: None, ..
-        } => ("allowed", granted(&answered.granted)),
-        Answer::Allow {
-            updated_input: Some(input),
-            ..
-        } => (
-            "allowed with changes",
-            html! { (tool::json(input, item.room)) (granted(&answered.granted)) },
-        ),
-        Answer::Deny { reason, .. } => (
-            "denied",
-            html! { @if let Some(reason) = reason { p { (visible(reason)) } } },
-        ),
-        Answer::Choose { answers } => ("answered", chosen(answers.iter())),
-        Answer::Submit { content } => ("answered", tool::json(content, item.room)),
-    };
-    let line = format!("Question {} {word} by {}", answered.question_id, answered.by);
-    event(item, "asking", line, more)
-}
-
-/// What was granted along with an answer.
-fn granted(grants: &[Grant]) -> Markup {
-    html! {
-        @if !grants.is_empty() {
-            p { "Granted for the rest of the session:" }
-            ul.offered { @for grant in grants { li { (visible(&grant.words())) } } }
-        }
-    }
+/// All of a question, for those who have no form before them.
+pub(super) fn whole_of(kind: &QuestionKind, room: Room<'_>) -> Markup {
+    html! { (content(kind, room)) (offered(kind)) (as_it_came(kind, room)) }
 }
 
 /// The open questions of a session with their forms; `near` is where a list of several sessions says whose they are.
@@ -108,9 +70,8 @@ fn whole(kind: &QuestionKind, has_form: bool) -> Markup {
     let what = if has_form { "question with a form" } else { "question" };
     once(what, &[&json], || {
         html! {
-            (content(kind, Room::WHOLE))
-            @if !has_form { (offered(kind)) }
-            (as_it_came(kind, Room::WHOLE))
+            @if has_form { (content(kind, Room::WHOLE)) (as_it_came(kind, Room::WHOLE)) }
+            @else { (whole_of(kind, Room::WHOLE)) }
         }
     })
 }
@@ -365,12 +326,6 @@ fn message_field(name: &str, label: &str) -> Markup {
             label for={ (name) "-reason" } { (label) }
             input type="text" id={ (name) "-reason" } name="reason" autocomplete="off";
         }
-    }
-}
-
-fn chosen<'a>(answers: impl Iterator<Item = (&'a String, &'a String)>) -> Markup {
-    html! {
-        dl.chosen { @for (question, answer) in answers { dt { (visible(question)) } dd { (visible(answer)) } } }
     }
 }
 

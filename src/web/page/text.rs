@@ -82,6 +82,13 @@ pub(super) fn one_line(text: &str, chars_max: usize) -> String {
     shown(&excerpt::first_line(text, chars_max))
 }
 
+/// `attempt` as `Attempt`.
+pub(super) fn capitalised(words: &str) -> String {
+    let mut letters = words.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
 /// A sentence of ours, in which what stands between backquotes is code; an odd one was somebody else's.
 pub(super) fn sentence(text: &str) -> Markup {
     let parts: Vec<_> = text.split('`').collect();

@@ -6,9 +6,8 @@ use serde_json::Value;
 use super::diff::{self, Size, Work};
 use super::text::{Room, exact, name, one_line};
 use super::{code, markdown};
-use crate::session::question::TOUCHED;
-use crate::session::question::headline_of_input;
-use crate::session::telling;
+use crate::session::question::{TOUCHED, headline_of_input};
+use crate::session::telling::question as telling;
 
 /// The most characters of an input in one line.
 const HEADLINE_CHARS_MAX: usize = 160;

@@ -14,8 +14,7 @@ use super::text::{Room, SHOWN_BYTES_MAX};
 use crate::runtime::CallError;
 use crate::runtime::Handle;
 use crate::session::id::{Seq, SessionId};
-use crate::session::journal::Entry;
-use crate::session::message::Message;
+use crate::session::telling::{Telling, tell};
 use crate::store::{PAGE_RECORDS_MAX, Stored};
 use crate::web::Faces;
 use crate::web::error::{Code, Problem};
@@ -125,20 +124,18 @@ async fn read(handle: &Handle, id: SessionId, after: Seq, count: usize) -> Resul
 }
 
 fn render(id: SessionId, after: Seq, records: &[Stored], manner: Manner) -> Markup {
-    let entries: Vec<_> = records.iter().map(Stored::entry).collect();
-    let mut inner = results_by_call(&entries);
+    let told: Vec<_> = records.iter().map(|record| record.entry().map(tell)).collect();
+    let mut inner = results_by_call(&told);
     let mut results: HashMap<usize, Vec<(Markup, bool)>> = HashMap::new();
     let mut shown = Vec::new();
     // Backwards, so that results are there when their call is met.
-    for (place, record) in records.iter().enumerate().rev() {
-        let Ok(entry) = &entries[place] else {
-            let why = entries[place]
-                .as_ref()
-                .err()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            shown.push(record::unreadable(record, &why));
-            continue;
+    for (place, (record, told)) in records.iter().zip(&told).enumerate().rev() {
+        let telling = match told {
+            Ok(telling) => telling,
+            Err(why) => {
+                shown.push(record::unreadable(record, &why.to_string()));
+                continue;
+            }
         };
         let mut own = results.remove(&place).unwrap_or_default();
         own.reverse();
@@ -148,15 +145,15 @@ fn render(id: SessionId, after: Seq, records: &[Stored], manner: Manner) -> Mark
         );
         let item = Item {
             record,
-            entry,
-            failed: own.last().map(|(_, is_error)| *is_error),
+            telling,
+            failed: own.last().map(|(_, failed)| *failed),
             results: own.into_iter().map(|(markup, _)| markup).collect(),
             room: room(&whole_at, manner.whole),
             may_act: manner.may_act,
         };
         let rendered = record::render(&item);
         match inner.remove(&place) {
-            Some((call, is_error)) => results.entry(call).or_default().push((rendered, is_error)),
+            Some(call) => results.entry(call).or_default().push((rendered, telling.failed)),
             None => shown.push(rendered),
         }
     }
@@ -177,25 +174,15 @@ fn room(whole_at: &str, whole: bool) -> Room<'_> {
     }
 }
 
-/// For each result whose call is among these records too: where the call is, and whether it failed.
-fn results_by_call<E>(entries: &[Result<&Entry, E>]) -> HashMap<usize, (usize, bool)> {
+/// For each result whose call is among these records too: the place of the call.
+fn results_by_call<E>(told: &[Result<Telling<'_>, E>]) -> HashMap<usize, usize> {
     let mut calls: HashMap<&str, usize> = HashMap::new();
     let mut inner = HashMap::new();
-    for (place, entry) in entries.iter().enumerate() {
-        let Ok(Entry::AgentMessage(said)) = entry else { continue };
-        match &said.message {
-            Message::ToolUse { tool_use_id, .. } => {
-                calls.insert(tool_use_id, place);
-            }
-            Message::ToolResult {
-                tool_use_id, is_error, ..
-            } => {
-                if let Some(call) = calls.get(tool_use_id.as_str()) {
-                    inner.insert(place, (*call, *is_error));
-                }
-            }
-            _ => {}
-        }
+    for (place, told) in told.iter().enumerate() {
+        let Ok(told) = told else { continue };
+        calls.extend(told.origin.call.map(|call| (call, place)));
+        let call = told.origin.result_of.and_then(|call| calls.get(call));
+        inner.extend(call.map(|call| (place, *call)));
     }
     inner
 }

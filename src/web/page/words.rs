@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::markdown;
+pub(super) use crate::session::amounts::{amount, count, duration, usd};
 use crate::session::outcome::Outcome;
 use crate::session::shown::Shown;
 use crate::session::summary::Summary;
-pub(super) use crate::web::units::{amount, duration, usd};
 
 /// The most characters of what a session is at.
 const DOING_CHARS_MAX: usize = 200;
@@ -63,15 +63,6 @@ pub(super) fn state_word(state: Shown) -> &'static str {
 /// The state of a session as a badge.
 pub(super) fn badge(state: Shown) -> Markup {
     html! { span.state data-state=(state) { (state_word(state)) } }
-}
-
-/// `1 turn`, `2 turns`.
-pub(super) fn count(n: u64, one: &str, many: &str) -> String {
-    if n == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{n} {many}")
-    }
 }
 
 /// `12 B`, `3.4 KiB`.

@@ -10,7 +10,7 @@ use crate::session::id::{Attempt, QuestionId};
 use crate::session::journal;
 use crate::session::samples::created;
 use crate::session::state::State;
-use crate::session::telling::tests::any_question;
+use crate::session::telling::question::tests::any_question;
 use crate::session::visible;
 
 fn session(kind: QuestionKind) -> Summary {
@@ -112,9 +112,9 @@ fn an_answered_question_has_no_form_and_an_orphaned_one_still_has() {
         html.contains("data-status=\"orphaned\"") && html.contains("<form"),
         "{html}"
     );
-    let answered = Answered {
+    let answered = journal::Answered {
         question_id: QuestionId(1),
-        answer: Answer::allow(),
+        answer: crate::session::question::Answer::allow(),
         by: "me".into(),
         granted: vec![],
     };

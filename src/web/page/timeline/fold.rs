@@ -8,11 +8,10 @@ use crate::session::id::{QuestionId, Seq};
 use crate::session::journal::{AttemptEnd, Entry, StateChange};
 use crate::session::message::Message;
 use crate::session::outcome::Ending;
-use crate::session::question::headline_of_input;
 use crate::session::state::StateName;
+use crate::session::telling::{Telling, tell};
 use crate::store::Stored;
-use crate::web::page::text::one_line;
-use crate::web::page::words;
+use crate::web::page::text::{capitalised, one_line};
 
 /// The most characters that a bar says.
 const WORDS_CHARS_MAX: usize = 120;
@@ -107,64 +106,36 @@ impl Picture {
     }
 
     fn take(&mut self, open: &mut Open, record: &Stored, entry: &Entry) {
-        let at = record.at;
-        let bar = |lane, class, words: String| Bar {
-            lane,
-            from: at,
-            to: at,
-            class,
-            words: one_line(&words, WORDS_CHARS_MAX),
-            seq: record.seq,
-        };
+        let (at, told) = (record.at, tell(entry));
         match entry {
-            Entry::AttemptStarted(start) => {
+            Entry::AttemptStarted(_) => {
                 self.close(&mut open.wait, at);
-                open.attempt = Some(bar(Lane::Attempts, "attempt", format!("Attempt {}", start.attempt)));
+                open.attempt = Some(bar(record, Lane::Attempts, "attempt", &capitalised(&told.label)));
             }
-            Entry::AttemptEnded(end) => self.end_attempt(open, record, end),
+            Entry::AttemptEnded(end) => self.end_attempt(open, record, end, &told),
             Entry::SessionState(change) => self.change_state(open, record, change),
             Entry::QuestionAsked(question) => {
-                let words = format!("Waits for a person: {}", question.kind.headline());
-                open.questions
-                    .entry(question.question_id)
-                    .or_insert_with(|| bar(Lane::Waits, "person", words));
+                let words = format!("Waits for a person: {}", told.line);
+                let wait = || bar(record, Lane::Waits, "person", &words);
+                open.questions.entry(question.question_id).or_insert_with(wait);
             }
             Entry::QuestionAnswered(answered) => self.close_question(open, answered.question_id, at),
             Entry::QuestionWithdrawn(withdrawn) => self.close_question(open, withdrawn.question_id, at),
-            Entry::Checkpoint(checkpoint) => {
-                self.mark(
-                    record,
-                    "checkpoint",
-                    format!("Checkpoint after {} turns", checkpoint.turns),
-                );
-            }
-            Entry::ContextRebuilt(why) => {
-                self.mark(record, "rebuilt", format!("The conversation was rebuilt: {}", why.why))
-            }
-            Entry::SessionResumed(resumed) => self.mark(record, "resumed", format!("Resumed by {}", resumed.by)),
-            Entry::SessionEnded(end) => {
-                let state = words::state_word(end.outcome.into());
-                self.mark(record, "ended", format!("{state}: {}", end.summary));
-            }
-            Entry::AgentMessage(said) => self.take_message(open, record, &said.message),
+            Entry::Checkpoint(_) => self.mark(record, "checkpoint", &told),
+            Entry::ContextRebuilt(_) => self.mark(record, "rebuilt", &told),
+            Entry::SessionResumed(_) => self.mark(record, "resumed", &told),
+            Entry::SessionEnded(_) => self.mark(record, "ended", &told),
+            Entry::AgentMessage(said) => self.take_message(open, record, &said.message, &told),
             _ => {}
         }
     }
 
-    fn take_message(&mut self, open: &mut Open, record: &Stored, message: &Message) {
+    fn take_message(&mut self, open: &mut Open, record: &Stored, message: &Message, told: &Telling<'_>) {
         let at = record.at;
         if let Some(call) = message.model_call().filter(|call| *call != open.call) {
             call.clone_into(&mut open.call);
             self.turns += 1;
         }
-        let bar = |lane, class, words: String| Bar {
-            lane,
-            from: at,
-            to: at,
-            class,
-            words: one_line(&words, WORDS_CHARS_MAX),
-            seq: record.seq,
-        };
         match message {
             Message::TurnStarted { .. } => {
                 let before = open.turn.replace(turn(record));
@@ -176,16 +147,11 @@ impl Picture {
                 self.close(&mut open.turn, at);
                 self.close(&mut open.wait, at);
             }
-            Message::ToolUse {
-                tool_use_id,
-                name,
-                input,
-                ..
-            } => {
+            Message::ToolUse { tool_use_id, .. } => {
                 self.close(&mut open.wait, at);
                 self.tools += 1;
-                let words = format!("{name}: {}", headline_of_input(input));
-                open.tools.insert(tool_use_id.clone(), bar(Lane::Tools, "tool", words));
+                let tool = bar(record, Lane::Tools, "tool", &told.words(utc));
+                open.tools.insert(tool_use_id.clone(), tool);
             }
             Message::ToolResult {
                 tool_use_id, is_error, ..
@@ -197,20 +163,19 @@ impl Picture {
                 }
             }
             Message::Text { .. } | Message::Thinking { .. } => self.close(&mut open.wait, at),
-            Message::ApiRetry { error, login_until, .. } => {
-                let what = if login_until.is_some() { "login" } else { "API" };
-                open.wait
-                    .get_or_insert_with(|| bar(Lane::Waits, "api", format!("Waits for the {what}: {error}")));
+            Message::ApiRetry { .. } => {
+                let wait = || bar(record, Lane::Waits, "api", &capitalised(&told.words(utc)));
+                open.wait.get_or_insert_with(wait);
             }
             Message::RateLimit { rejected: true, .. } => {
                 self.close(&mut open.wait, at);
-                open.wait = Some(bar(Lane::Waits, "quota", "Waits for the usage limit".to_owned()));
+                open.wait = Some(bar(record, Lane::Waits, "quota", &capitalised(&told.words(utc))));
             }
             _ => {}
         }
     }
 
-    fn end_attempt(&mut self, open: &mut Open, record: &Stored, end: &AttemptEnd) {
+    fn end_attempt(&mut self, open: &mut Open, record: &Stored, end: &AttemptEnd, told: &Telling<'_>) {
         let at = record.at;
         let failed = end.ending.is_charged();
         if let Some(attempt) = &mut open.attempt {
@@ -218,11 +183,7 @@ impl Picture {
             attempt.class = if failed { "attempt failed" } else { "attempt" };
         }
         if end.ending != Ending::Finished {
-            self.mark(
-                record,
-                "restart",
-                format!("Attempt {} ended: {}", record.attempt, end.ending),
-            );
+            self.mark(record, "restart", told);
         }
         open.last_class = match end.ending {
             Ending::Quota { .. } => "quota",
@@ -254,14 +215,8 @@ impl Picture {
             | StateName::TimedOut => return,
         };
         self.close(&mut open.wait, record.at);
-        open.wait = Some(Bar {
-            lane: Lane::Waits,
-            from: record.at,
-            to: record.at,
-            class: if class.is_empty() { "retry" } else { class },
-            words: one_line(&change.reason, WORDS_CHARS_MAX),
-            seq: record.seq,
-        });
+        let class = if class.is_empty() { "retry" } else { class };
+        open.wait = Some(bar(record, Lane::Waits, class, &change.reason));
     }
 
     fn close_question(&mut self, open: &mut Open, question: QuestionId, at: Timestamp) {
@@ -276,7 +231,8 @@ impl Picture {
         }
     }
 
-    fn mark(&mut self, record: &Stored, class: &'static str, words: String) {
+    fn mark(&mut self, record: &Stored, class: &'static str, told: &Telling<'_>) {
+        let words = capitalised(&told.words(utc));
         self.marks.push(Mark {
             at: record.at,
             class,
@@ -330,12 +286,21 @@ impl Picture {
 
 /// A turn that begins here.
 fn turn(record: &Stored) -> Bar {
+    bar(record, Lane::Turns, "turn", "A turn")
+}
+
+/// Something that begins here.
+fn bar(record: &Stored, lane: Lane, class: &'static str, words: &str) -> Bar {
     Bar {
-        lane: Lane::Turns,
+        lane,
         from: record.at,
         to: record.at,
-        class: "turn",
-        words: "A turn".to_owned(),
+        class,
+        words: one_line(words, WORDS_CHARS_MAX),
         seq: record.seq,
     }
+}
+
+fn utc(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }

@@ -118,7 +118,7 @@ fn a_restart_is_marked_with_its_reason() {
     let picture = crash_and_question();
     let restarts: Vec<_> = picture.marks.iter().filter(|mark| mark.class == "restart").collect();
     assert_eq!(restarts.len(), 1);
-    assert_eq!(restarts[0].words, "Attempt 1 ended: the agent process died");
+    assert_eq!(restarts[0].words, "The attempt ended: the agent process died");
 }
 
 #[test]

@@ -345,7 +345,7 @@ fn what_is_touched_stands_first_and_no_text_begins_a_line_of_its_own() {
         reason: Some("not in\n  command: ls".into()),
         suggestions: Vec::new(),
     };
-    insta::assert_snapshot!(tell(&kind).opened().join("\n"), @r#"
+    insta::assert_snapshot!(lines_of(&kind).opened().join("\n"), @r#"
     The agent wants to use Bash⟨U+000A⟩  command: ls:
       command: rm ⟨U+001B⟩[8m-rf⟨U+001B⟩[0m /
       a: first
@@ -376,7 +376,7 @@ fn a_usual_question_has_nothing_to_open() {
         json!({"ask": "permission", "tool": "Bash", "input": {"command": "ls"}}),
     ];
     for kind in kinds {
-        let told = tell(&serde_json::from_value(kind.clone()).unwrap());
+        let told = lines_of(&serde_json::from_value(kind.clone()).unwrap());
         assert!(told.more.is_empty(), "{kind}: {told:?}");
     }
 }
@@ -384,7 +384,7 @@ fn a_usual_question_has_nothing_to_open() {
 proptest! {
     #[test]
     fn a_question_is_read_back_from_its_lines(kind in any_question()) {
-        let lines = tell(&kind).opened();
+        let lines = lines_of(&kind).opened();
         for line in &lines {
             prop_assert!(!line.contains(|c| visible::is_hidden(c) && c != '\t'), "{line:?}");
         }
