@@ -10,6 +10,8 @@ mod dependencies;
 mod dialect;
 #[path = "tidy/imports.rs"]
 mod imports;
+#[path = "tidy/kinds.rs"]
+mod kinds;
 #[path = "tidy/promises.rs"]
 mod promises;
 #[path = "tidy/shape.rs"]
@@ -161,6 +163,12 @@ fn no_circle_of_imports_is_inside_a_folder() {
 #[test]
 fn only_the_wire_knows_the_agents_words() {
     assert_tidy(rust_files(&["src"]).iter().flat_map(dialect::complaints).collect());
+}
+
+#[test]
+fn one_file_words_all_kinds_of_records() {
+    let kinds = kinds::kinds(&source_file(&root().join("src/session/journal.rs")));
+    assert_tidy(kinds::complaints(&kinds, &rust_files(&["src"])));
 }
 
 #[test]

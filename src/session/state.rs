@@ -189,22 +189,8 @@ impl Lifecycle {
                 self.last_end = Some(end.clone());
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),
-            Entry::Input(_)
-            | Entry::AgentUnknown(_)
-            | Entry::AgentStderr(_)
-            | Entry::DraftDropped(_)
-            | Entry::Checkpoint(_)
-            | Entry::Usage(_)
-            | Entry::QuestionAsked(_)
-            | Entry::QuestionAnswered(_)
-            | Entry::QuestionDelivered(_)
-            | Entry::QuestionWithdrawn(_)
-            | Entry::Control(_)
-            | Entry::Notice(_)
-            | Entry::WorkCutOff(_)
-            | Entry::ClockJumped(_)
-            | Entry::RetryScheduled(_)
-            | Entry::ContextRebuilt(_) => {}
+            // Other records are folded elsewhere, or only told.
+            _ => {}
         }
     }
 

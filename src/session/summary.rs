@@ -312,13 +312,8 @@ impl Summary {
                 self.questions.clear();
                 self.acting.clear();
             }
-            Entry::SessionCreated(_)
-            | Entry::AgentUnknown(_)
-            | Entry::AgentStderr(_)
-            | Entry::DraftDropped(_)
-            | Entry::Control(_)
-            | Entry::Notice(_)
-            | Entry::RetryScheduled(_) => {}
+            // Other records are folded elsewhere, or only told.
+            _ => {}
         }
     }
 

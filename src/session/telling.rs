@@ -11,19 +11,20 @@ use serde_json::Value;
 use super::amounts::{amount, count, duration, usd};
 use super::checkpoint::Checkpoint;
 use super::clarify::Clarifications;
-use super::grant::{Grant, in_words};
 use super::id::QuestionId;
 use super::journal::{
-    Answered, AttemptEnd, AttemptStart, ClockJump, Created, Entry, Input, Refined, Resumed, SessionEnd, StateChange,
-    UnknownLine,
+    AttemptEnd, AttemptStart, ClockJump, Created, Entry, Input, Refined, Resumed, SessionEnd, StateChange, UnknownLine,
 };
 use super::message::InputState;
 use super::outcome::{Ending, Outcome};
-use super::question::{Answer, Question};
+use super::question::Question;
 use super::state::StateName;
 
+mod answer;
 mod message;
 pub mod question;
+
+pub use self::answer::answer_words;
 
 /// The importance of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,8 +187,8 @@ pub fn tell(entry: &Entry) -> Telling<'_> {
             let line = format!("{} tokens, {}", amount(usage.tokens()), usd(usage.cost_usd));
             told(Topic::Aside, Weight::Silent, "used so far", line)
         }
-        Entry::QuestionAsked(question) => tell_question(question),
-        Entry::QuestionAnswered(answered) => tell_answer(answered),
+        Entry::QuestionAsked(question) => answer::tell_question(question),
+        Entry::QuestionAnswered(answered) => answer::tell_answer(answered),
         Entry::QuestionDelivered(delivered) => {
             let label = format!("the answer to question {} reached the agent", delivered.question_id);
             told(Topic::Answer, Weight::Silent, label, "").of_question(delivered.question_id)
@@ -297,31 +298,6 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// An answer as a participle, and what else it says.
-pub fn answer_words<'a>(answer: &'a Answer, granted: &[Grant]) -> (&'static str, Cow<'a, str>) {
-    match answer {
-        Answer::Allow { updated_input, .. } => {
-            let word = match updated_input {
-                Some(_) => "allowed with changes",
-                None => "allowed",
-            };
-            if granted.is_empty() {
-                return (word, "".into());
-            }
-            (
-                word,
-                format!("for the rest of the session also {}", in_words(granted)).into(),
-            )
-        }
-        Answer::Deny { reason, .. } => ("denied", reason.as_deref().unwrap_or_default().into()),
-        Answer::Choose { answers } => {
-            let chosen: Vec<_> = answers.values().map(String::as_str).collect();
-            ("answered", chosen.join("; ").into())
-        }
-        Answer::Submit { content } => ("answered", content.to_string().into()),
-    }
-}
-
 fn borrowed(texts: &[String]) -> Vec<Cow<'_, str>> {
     texts.iter().map(|text| text.as_str().into()).collect()
 }
@@ -414,32 +390,6 @@ fn tell_checkpoint(checkpoint: &Checkpoint) -> Telling<'_> {
         line += &format!("{comma}at commit {commit}{changes}");
     }
     told(Topic::Checkpoint, Weight::Minor, "checkpoint", line)
-}
-
-fn tell_question(question: &Question) -> Telling<'_> {
-    let label = format!("question {}", question.question_id);
-    told(Topic::Question, Weight::Major, label, question.kind.headline())
-        .with(DetailPlace::Behind, "details", DetailBody::Question(question))
-        .of_question(question.question_id)
-}
-
-fn tell_answer(answered: &Answered) -> Telling<'_> {
-    let (word, line) = answer_words(&answered.answer, &answered.granted);
-    let label = format!("question {} {word} by {}", answered.question_id, answered.by);
-    let mut told = told(Topic::Answer, Weight::Major, label, line).of_question(answered.question_id);
-    let value = match &answered.answer {
-        Answer::Allow { updated_input, .. } => updated_input.as_ref(),
-        Answer::Submit { content } => Some(content),
-        Answer::Deny { .. } | Answer::Choose { .. } => None,
-    };
-    if let Some(value) = value {
-        told = told.with(DetailPlace::Below, "", DetailBody::Json(Cow::Borrowed(value)));
-    }
-    if let Answer::Choose { answers } = &answered.answer {
-        let each = answers.iter().map(|(asked, chosen)| format!("{asked} {chosen}").into());
-        told = told.with(DetailPlace::Below, "", DetailBody::List(each.collect()));
-    }
-    told
 }
 
 fn tell_jump(jump: &ClockJump) -> Telling<'_> {

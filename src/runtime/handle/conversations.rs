@@ -22,15 +22,14 @@ use crate::session::excerpt;
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::limits::Limits;
-use crate::session::message::Message;
 use crate::session::outcome::Outcome;
-use crate::session::question::headline_of_input;
 use crate::session::request::{
     Claim, InvalidRequest, NAME_CHARS_MAX, Origin, OriginHow, Request, TASK_BYTES_MAX, check_limits,
 };
 use crate::session::state::Denied;
 use crate::session::summary::Effective;
 use crate::session::summary::Summary;
+use crate::session::telling::{Telling, Topic, tell};
 use crate::session::words::CONTINUE;
 use crate::store::{Journal, StoreError, Stored};
 
@@ -421,26 +420,15 @@ fn checkpoints(
 
 /// The last step that messages tell of; they come the latest first.
 fn step(messages: &[Stored]) -> Option<String> {
-    let messages = messages.iter().filter_map(|record| match record.entry() {
-        Ok(Entry::AgentMessage(said)) => Some(&said.message),
-        Ok(_) | Err(_) => None,
-    });
-    let messages: Vec<&Message> = messages.collect();
-    let call = |id: &str| {
-        messages.iter().find_map(|message| match message {
-            Message::ToolUse {
-                tool_use_id,
-                name,
-                input,
-                ..
-            } if tool_use_id == id => Some(format!("{name}: {}", headline_of_input(input))),
-            _ => None,
-        })
-    };
-    messages.iter().find_map(|message| match message {
-        Message::ToolResult { tool_use_id, .. } => call(tool_use_id).or_else(|| Some("a tool's result".to_owned())),
-        Message::Text { text, .. } => first_line(text),
-        Message::TurnEnded(end) => first_line(&end.result),
+    let entries = messages.iter().filter_map(|record| record.entry().ok());
+    let told: Vec<Telling<'_>> = entries.map(tell).collect();
+    let call = |id| told.iter().find(|told| told.origin.call == Some(id));
+    told.iter().find_map(|told| match (told.topic, told.origin.result_of) {
+        (Topic::Result, Some(id)) => Some(call(id).map_or_else(
+            || "a tool's result".to_owned(),
+            |call| format!("{}: {}", call.label, call.line),
+        )),
+        (Topic::Said | Topic::CommandOutput, _) => first_line(&told.line),
         _ => None,
     })
 }
