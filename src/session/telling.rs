@@ -13,7 +13,8 @@ use super::checkpoint::Checkpoint;
 use super::clarify::Clarifications;
 use super::id::QuestionId;
 use super::journal::{
-    AttemptEnd, AttemptStart, ClockJump, Created, Entry, Input, Refined, Resumed, SessionEnd, StateChange, UnknownLine,
+    AttemptEnd, AttemptStart, ClockJump, Created, CutOff, Entry, Input, Refined, Resumed, SessionEnd, StateChange,
+    UnknownLine,
 };
 use super::message::InputState;
 use super::outcome::{Ending, Outcome};
@@ -205,16 +206,7 @@ pub fn tell(entry: &Entry) -> Telling<'_> {
         ),
         Entry::Notice(text) => told(Topic::Notice, Weight::Major, "", &text.text),
         Entry::ClockJumped(jump) => tell_jump(jump),
-        Entry::WorkCutOff(cut_off) => {
-            let what = DetailBody::List(borrowed(&cut_off.what));
-            told(
-                Topic::Notice,
-                Weight::Major,
-                "cut off at the end",
-                cut_off.what.join(", "),
-            )
-            .with(DetailPlace::Behind, "", what)
-        }
+        Entry::WorkCutOff(cut_off) => tell_cut_off(cut_off),
         Entry::AttemptEnded(end) => tell_attempt_end(end),
         Entry::RetryScheduled(retry) => Telling {
             when: Some(retry.at),
@@ -402,6 +394,12 @@ fn tell_jump(jump: &ClockJump) -> Telling<'_> {
         ),
     };
     told(Topic::Aside, Weight::Step, label, "")
+}
+
+fn tell_cut_off(cut_off: &CutOff) -> Telling<'_> {
+    let what = DetailBody::List(borrowed(&cut_off.what));
+    let line = cut_off.what.join(", ");
+    told(Topic::Notice, Weight::Major, "cut off at the end", line).with(DetailPlace::Behind, "", what)
 }
 
 fn tell_attempt_end(end: &AttemptEnd) -> Telling<'_> {

@@ -73,41 +73,32 @@ fn tell_report(message: &Message) -> Telling<'_> {
     match message {
         Message::TurnStarted {
             model,
-            permission_mode,
-            mcp_servers_failed,
+            permission_mode: mode,
+            mcp_servers_failed: failed,
             ..
-        } => match mcp_servers_failed.as_slice() {
-            [] => told(
-                Topic::Turn,
-                Weight::Minor,
-                format!("a turn begins with {model} ({permission_mode})"),
-                "",
-            ),
-            failed => told(
-                Topic::Notice,
-                Weight::Step,
-                "MCP servers are not connected",
-                failed.join(", "),
-            ),
+        } => match failed.join(", ") {
+            none if none.is_empty() => {
+                let label = format!("a turn begins with {model} ({mode})");
+                told(Topic::Turn, Weight::Minor, label, "")
+            }
+            failed => told(Topic::Notice, Weight::Step, "MCP servers are not connected", failed),
         },
-        Message::ModeChanged { permission_mode } => aside(
-            Weight::Step,
-            format!("the permission mode is {permission_mode} now"),
-            "",
-        ),
-        Message::PermissionDenied { tool, reason, .. } => told(
-            Topic::Notice,
-            Weight::Step,
-            "",
-            format!("{tool} was denied without asking: {reason}"),
-        ),
+        Message::ModeChanged { permission_mode: mode } => {
+            aside(Weight::Step, format!("the permission mode is {mode} now"), "")
+        }
+        Message::PermissionDenied { tool, reason, .. } => {
+            let line = format!("{tool} was denied without asking: {reason}");
+            told(Topic::Notice, Weight::Step, "", line)
+        }
         Message::TaskStarted {
             description,
-            background: true,
+            background,
             ..
-        } => aside(Weight::Step, "in the background".to_owned(), description),
-        // The call of the tool is told.
-        Message::TaskStarted { description, .. } => aside(Weight::Silent, "begun".to_owned(), description),
+        } => match background {
+            true => aside(Weight::Step, "in the background".to_owned(), description),
+            // The call of the tool is told.
+            false => aside(Weight::Silent, "begun".to_owned(), description),
+        },
         Message::TaskEnded { status, summary, .. } => aside(Weight::Step, format!("task {status}"), summary),
         // The beginning and the end of each are told.
         Message::BackgroundTasks { tasks } => {
@@ -115,38 +106,6 @@ fn tell_report(message: &Message) -> Telling<'_> {
             aside(Weight::Silent, format!("{tasks} in the background"), "")
         }
         Message::Timer(change) => aside(Weight::Step, change.line(), ""),
-        Message::ApiRetry {
-            retry,
-            retries_max,
-            delay_ms,
-            status,
-            error,
-            login_until,
-        } => {
-            let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-            let seconds = i64::try_from(delay_ms.div_ceil(1000)).unwrap_or(i64::MAX);
-            let wait = duration(SignedDuration::from_secs(seconds));
-            let what = match login_until {
-                Some(_) => "the login is refused",
-                None => "the API failed",
-            };
-            let next = format!("retry {retry} of {retries_max} in {wait}");
-            told(Topic::Wait, Weight::Step, format!("{what} ({status}, {error})"), next)
-        }
-        Message::RateLimit { rejected: false, .. } => {
-            aside(Weight::Silent, "usage is within its limits".to_owned(), "")
-        }
-        Message::RateLimit { .. } => {
-            let when = message.limit_resets_at();
-            let label = match when {
-                Some(_) => "a usage limit is reached until",
-                None => "a usage limit is reached",
-            };
-            Telling {
-                when,
-                ..told(Topic::Wait, Weight::Step, label, "")
-            }
-        }
         Message::Compacted {
             pre_tokens,
             post_tokens,
@@ -155,8 +114,44 @@ fn tell_report(message: &Message) -> Telling<'_> {
             let label = format!("the conversation was compacted from {from} to {to} tokens");
             told(Topic::Rebuilt, Weight::Step, label, "")
         }
+        Message::ApiRetry { .. } | Message::RateLimit { .. } => tell_wait(message),
         _ => told(Topic::Rebuilt, Weight::Step, "the conversation was cleared", ""),
     }
+}
+
+/// Tells what the API makes the agent wait for.
+fn tell_wait(message: &Message) -> Telling<'_> {
+    let Message::ApiRetry {
+        retry,
+        retries_max,
+        delay_ms,
+        status,
+        error,
+        login_until,
+    } = message
+    else {
+        let weight = match message {
+            Message::RateLimit { rejected: false, .. } => Weight::Silent,
+            _ => Weight::Step,
+        };
+        let when = message.limit_resets_at().filter(|_| weight == Weight::Step);
+        let label = match (weight, when) {
+            (Weight::Silent, _) => "usage is within its limits",
+            (_, Some(_)) => "a usage limit is reached until",
+            (_, None) => "a usage limit is reached",
+        };
+        let wait = told(Topic::Wait, weight, label, "");
+        return Telling { when, ..wait };
+    };
+    let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+    let seconds = i64::try_from(delay_ms.div_ceil(1000)).unwrap_or(i64::MAX);
+    let wait = duration(SignedDuration::from_secs(seconds));
+    let what = match login_until {
+        Some(_) => "the login is refused",
+        None => "the API failed",
+    };
+    let next = format!("retry {retry} of {retries_max} in {wait}");
+    told(Topic::Wait, Weight::Step, format!("{what} ({status}, {error})"), next)
 }
 
 fn passed_on<'a>(weight: Weight, topic: &'a str, text: &'a str) -> Telling<'a> {
