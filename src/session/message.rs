@@ -389,7 +389,7 @@ impl Message {
 ///
 /// Records have these names since version 0.1. They are those of CLI 2.1.330; if a later CLI has others, `agent::wire`
 /// translates them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApiFault {
     /// The login is missing or refused.
@@ -401,6 +401,7 @@ pub enum ApiFault {
     /// The API fails.
     ServerError,
     /// There was no answer, or one that says nothing.
+    #[default]
     Unknown,
     /// Another kind.
     #[serde(untagged)]
@@ -424,7 +425,7 @@ impl fmt::Display for ApiFault {
 }
 
 /// End of a background task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskStatus {
     /// It ended well.
@@ -432,6 +433,7 @@ pub enum TaskStatus {
     /// It failed.
     Failed,
     /// It was stopped.
+    #[default]
     Stopped,
     /// Another word of the agent.
     #[serde(untagged)]

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::decode::usage_report;
 use crate::session::message::Usage;
 
-/// A control request to the agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A control request to the agent, as the CLI names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "subtype", rename_all = "snake_case")]
 pub enum ControlRequest {
     /// The first one: the agent says where it stands.
     Initialize,
@@ -33,31 +34,12 @@ pub enum ControlReply {
 }
 
 impl ControlRequest {
-    const ALL: [Self; 4] = [Self::Initialize, Self::GetUsage, Self::Interrupt, Self::EndSession];
-
-    /// The CLI's subtype.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Initialize => "initialize",
-            Self::GetUsage => "get_usage",
-            Self::Interrupt => "interrupt",
-            Self::EndSession => "end_session",
-        }
-    }
-
     /// Reads the reply to this request.
     pub fn read(self, reply: &Value) -> ControlReply {
-        #[derive(Deserialize)]
-        struct Initialized {
-            session_state: String,
-        }
         match self {
-            Self::Initialize => match Initialized::deserialize(reply) {
-                Ok(Initialized { session_state }) if session_state == "idle" => ControlReply::Idle,
-                Ok(_) | Err(_) => ControlReply::Taken,
-            },
+            Self::Initialize if reply["session_state"] == "idle" => ControlReply::Idle,
             Self::GetUsage => usage_report(reply).map_or(ControlReply::Taken, ControlReply::Used),
-            Self::Interrupt | Self::EndSession => ControlReply::Taken,
+            Self::Initialize | Self::Interrupt | Self::EndSession => ControlReply::Taken,
         }
     }
 }
@@ -69,8 +51,9 @@ pub struct PendingRequests(BTreeMap<String, ControlRequest>);
 impl PendingRequests {
     /// Takes a request up, and returns its line. No other request to this agent may have had the same `unique`.
     pub fn line(&mut self, request: ControlRequest, unique: &str) -> String {
-        let (name, request_id) = (request.name(), format!("{}-{unique}", request.name()));
-        let line = json!({"type": "control_request", "request_id": &request_id, "request": {"subtype": name}});
+        let arguments = json!(request);
+        let request_id = format!("{}-{unique}", arguments["subtype"].as_str().unwrap_or_default());
+        let line = json!({"type": "control_request", "request_id": &request_id, "request": arguments});
         self.0.insert(request_id, request);
         line.to_string()
     }
@@ -78,12 +61,7 @@ impl PendingRequests {
     /// The request that a reply with this id answers. The id names the request of a daemon before, whose reply this one
     /// reads.
     pub fn answered(&mut self, request_id: &str) -> Option<ControlRequest> {
-        let name = request_id.split('-').next();
-        let named = || {
-            ControlRequest::ALL
-                .into_iter()
-                .find(|request| Some(request.name()) == name)
-        };
+        let named = || ControlRequest::deserialize(json!({"subtype": request_id.split('-').next()})).ok();
         self.0.remove(request_id).or_else(named)
     }
 }

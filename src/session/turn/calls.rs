@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::Turns;
@@ -22,8 +22,7 @@ const MCP_PREFIX: &str = "mcp__";
 const WAITING_TOOLS: [&str; 6] = ["Agent", "Task", "TaskOutput", "BashOutput", "Monitor", "Workflow"];
 
 /// One tool call without a result.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Row")]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Call {
     /// The tool's name and what matters most of its input.
     line: String,
@@ -38,44 +37,23 @@ struct Call {
     session: Option<SessionId>,
 }
 
-/// A call in a summary's row. Version 0.1 kept the line alone.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Row {
-    Line(String),
-    Call {
-        line: String,
-        #[serde(default)]
-        parent: Option<String>,
-        #[serde(default)]
-        since: Option<Timestamp>,
-        #[serde(default)]
-        session: Option<SessionId>,
-    },
-}
-
-impl From<Row> for Call {
-    fn from(row: Row) -> Self {
-        match row {
-            Row::Line(line) => Self {
-                line,
-                parent: None,
-                since: None,
-                session: None,
-            },
-            Row::Call {
-                line,
-                parent,
-                since,
-                session,
-            } => Self {
-                line,
-                parent,
-                since,
-                session,
-            },
-        }
+/// Reads calls of a summary's row. Version 0.1 kept the line alone.
+fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Call>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Row {
+        Line(String),
+        Call(Call),
     }
+    let rows = BTreeMap::<String, Row>::deserialize(deserializer)?.into_iter();
+    let call = |row| match row {
+        Row::Line(line) => Call {
+            line,
+            ..Call::default()
+        },
+        Row::Call(call) => call,
+    };
+    Ok(rows.map(|(id, row)| (id, call(row))).collect())
 }
 
 /// What shows that a silent call is at work.
@@ -156,9 +134,10 @@ impl OpenCalls {
 /// Tool calls without a result, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ToolCalls {
+    #[serde(deserialize_with = "read")]
     open_tools: BTreeMap<String, Call>,
     /// Calls that background subagents made in a turn that has ended.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read")]
     calls_beside: BTreeMap<String, Call>,
     /// When the last records were written, and those before them.
     #[serde(default)]
@@ -391,10 +370,15 @@ mod tests {
 
     #[test]
     fn a_call_of_the_version_before_is_read_as_its_line() {
-        let call: Call = serde_json::from_value(json!("Bash: make")).unwrap();
-        assert_eq!((call.line.as_str(), call.since), ("Bash: make", None));
-        let now = Call::new("Bash", &json!({"command": "make"}), Some("p"), Some(at(1)));
-        let row = serde_json::to_value(&now).unwrap();
-        assert_eq!(serde_json::from_value::<Call>(row).unwrap(), now);
+        let row = json!({"open_tools": {"a": "Bash: make"}});
+        let calls: ToolCalls = serde_json::from_value(row).unwrap();
+        assert_eq!(
+            (calls.open_tools["a"].line.as_str(), calls.open_tools["a"].since),
+            ("Bash: make", None)
+        );
+        let mut calls = ToolCalls::default();
+        calls.begin("a", "Bash", &json!({"command": "make"}), Some("p"), Some(at(1)));
+        let row = serde_json::to_value(&calls).unwrap();
+        assert_eq!(serde_json::from_value::<ToolCalls>(row).unwrap(), calls);
     }
 }

@@ -210,16 +210,8 @@ struct ApiRetry {
     retry_delay_ms: f64,
     #[serde(default)]
     error_status: Option<u16>,
-    #[serde(default = "no_fault")]
+    #[serde(default)]
     error: ApiFault,
-}
-
-fn no_fault() -> ApiFault {
-    ApiFault::Other(String::new())
-}
-
-fn no_status() -> TaskStatus {
-    TaskStatus::Other(String::new())
 }
 
 #[derive(Deserialize)]
@@ -245,7 +237,7 @@ struct Task {
 #[derive(Deserialize)]
 struct Notification {
     task_id: String,
-    #[serde(default = "no_status")]
+    #[serde(default)]
     status: TaskStatus,
     #[serde(default)]
     summary: String,
