@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use jiff::SignedDuration;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,13 +22,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::agent::environment::ENCLOSING_SESSION;
 use crate::agent_host::cgroup::{Bounds, Tree};
 use crate::agent_host::{self, protocol::ATTEMPT_MARK};
-use crate::config::{Environment, Flag, Paths, Settings, Sources};
+use crate::attempt::AttemptSettings;
+use crate::config::{AgentSettings, Environment, Flag, Paths, Settings, Sources, SupervisionSettings};
 use crate::disk::{regular, write_private};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::traces::Traces;
 use crate::runtime::{Publisher, Runtime};
 use crate::session::id::SessionId;
-use crate::session::patience::Patience;
+use crate::session::stall::StallTimeouts;
 use crate::store::{self, Commit, Observer, Shortage, Store};
 use crate::telemetry::{self, LogTo};
 use crate::web::{Doctor, Server, Token};
@@ -389,21 +391,7 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         agent_env: agent.env.clone(),
         open_files: None,
         spool_reserve_bytes: agent.spool_reserve_bytes,
-        stop_grace: Duration::from_secs(agent.stop_grace_seconds),
-        term_grace: Duration::from_secs(agent.term_grace_seconds),
-        patience: Patience {
-            first_message: Duration::from_secs(supervision.first_message_seconds),
-            headers: Duration::from_secs(supervision.headers_seconds),
-            stream: Duration::from_secs(supervision.stream_seconds),
-            tool: Duration::from_secs(supervision.tool_seconds),
-            mcp_tool: Duration::from_secs(supervision.mcp_tool_seconds),
-        },
-        quota_hold: minutes(supervision.quota_hold_minutes),
-        api_hold: minutes(supervision.api_hold_minutes),
-        login_hold: minutes(supervision.login_hold_minutes),
-        checkpoint_interval: Duration::from_secs(supervision.checkpoint_interval_seconds),
-        background_grace: Duration::from_secs(supervision.background_grace_seconds),
-        timers_max: jiff::SignedDuration::from_hours(i64::from(supervision.timers_max_hours)),
+        attempt: attempt_settings(agent, supervision),
         project_trust: agent.project_trust,
         agent_timers: agent.timers,
         live_agents_max: limits.max_live_agents,
@@ -414,6 +402,26 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         cgroups,
         bounds,
     })
+}
+
+fn attempt_settings(agent: &AgentSettings, supervision: &SupervisionSettings) -> AttemptSettings {
+    AttemptSettings {
+        stop_grace: Duration::from_secs(agent.stop_grace_seconds),
+        term_grace: Duration::from_secs(agent.term_grace_seconds),
+        stall: StallTimeouts {
+            first_message: Duration::from_secs(supervision.first_message_seconds),
+            headers: Duration::from_secs(supervision.headers_seconds),
+            stream: Duration::from_secs(supervision.stream_seconds),
+            tool: Duration::from_secs(supervision.tool_seconds),
+            mcp_tool: Duration::from_secs(supervision.mcp_tool_seconds),
+        },
+        quota_hold: minutes(supervision.quota_hold_minutes),
+        api_hold: minutes(supervision.api_hold_minutes),
+        login_hold: SignedDuration::try_from(minutes(supervision.login_hold_minutes)).unwrap_or(SignedDuration::MAX),
+        checkpoint_interval: Duration::from_secs(supervision.checkpoint_interval_seconds),
+        background_grace: Duration::from_secs(supervision.background_grace_seconds),
+        timers_max: SignedDuration::from_hours(i64::from(supervision.timers_max_hours)),
+    }
 }
 
 /// The cgroups for agents, and the bounds that can be set there.

@@ -10,13 +10,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::closing::Timers;
-use super::{Attempt, Command, Moment, Settings, Timer};
+use super::{Attempt, AttemptSettings, Command, Moment, Timer};
 use crate::agent::wire::control::ControlRequest;
 use crate::agent_host::protocol::ToHost;
 use crate::session::id::SessionId;
 use crate::session::message::ApiFault;
 use crate::session::outcome::Ending;
-use crate::session::patience::Doing;
+use crate::session::stall::Doing;
 use crate::session::summary::{Summary, WaitingFor};
 
 /// The longest time between two looks.
@@ -57,7 +57,7 @@ pub(super) struct Clocks {
 /// What the clocks are looked at with.
 struct Sight<'a> {
     now: Moment,
-    settings: &'a Settings,
+    settings: &'a AttemptSettings,
     summary: &'a Summary,
     doing: Doing,
     timers: Option<Timers>,
@@ -201,10 +201,10 @@ impl Clocks {
             let left = INTERRUPT_GRACE.saturating_sub(silence);
             return (Some(left), left.is_zero().then_some(Alarm::End(Ending::Stalled)));
         }
-        let Some(patience) = sight.settings.patience.with(doing) else {
+        let Some(longest) = sight.settings.stall.while_it_is(doing) else {
             return (None, None);
         };
-        let left = patience.saturating_sub(silence);
+        let left = longest.saturating_sub(silence);
         if !left.is_zero() {
             return (Some(left), None);
         }

@@ -32,8 +32,8 @@ use crate::session::journal::{AttemptEnd, Entry, Text};
 use crate::session::message::Delta;
 use crate::session::opening::Groundwork;
 use crate::session::outcome::Ending;
-use crate::session::patience::Patience;
 use crate::session::request::Request;
+use crate::session::stall::StallTimeouts;
 use crate::session::state::State as SessionState;
 use crate::session::summary::Summary;
 use crate::store::Span;
@@ -64,20 +64,20 @@ pub struct Assignment {
     pub end_with: Option<Ending>,
 }
 
-/// The daemon's settings that bear on an attempt.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Time from the request to end to TERM.
+/// The daemon's settings for attempts.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptSettings {
+    /// Time from the request to end to TERM, for an agent that does not end.
     pub stop_grace: Duration,
     /// Time from TERM to KILL.
     pub term_grace: Duration,
-    /// How long an agent may be silent.
-    pub patience: Patience,
+    /// The longest silence of an agent.
+    pub stall: StallTimeouts,
     /// Time for which an agent may wait for the reset of a usage limit; zero where it is not resumed after it.
     pub quota_hold: Duration,
     /// Time for which an agent may ask an API that does not answer.
     pub api_hold: Duration,
-    /// Time for which a refused login is tried again that worked earlier.
+    /// Time for which a refused login is tried again that worked earlier in the session.
     pub login_hold: SignedDuration,
     /// Most time between two checkpoints while anything happens.
     pub checkpoint_interval: Duration,
@@ -279,7 +279,7 @@ pub enum Report {
 #[derive(Clone, Debug)]
 pub struct Attempt {
     task: Assignment,
-    settings: Settings,
+    settings: AttemptSettings,
     now: Moment,
     /// What this step has asked for so far.
     commands: Vec<Command>,
@@ -309,7 +309,7 @@ struct Appends {
 
 impl Attempt {
     /// An attempt that is about to be taken up.
-    pub fn new(task: Assignment, settings: Settings, now: Moment) -> Self {
+    pub fn new(task: Assignment, settings: AttemptSettings, now: Moment) -> Self {
         let summary = Arc::clone(&task.summary);
         let state = State::beginning(task.end_with.clone());
         Self {

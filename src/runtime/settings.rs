@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
 use crate::agent_host::cgroup::{Bounds, Cgroup, Tree};
-use crate::attempt;
+use crate::attempt::AttemptSettings;
 use crate::session::id::{Attempt, SessionId};
-use crate::session::patience::Patience;
 use crate::session::restart::RestartPolicy;
 use crate::session::trust::Policy;
 
@@ -36,24 +33,8 @@ pub struct RuntimeSettings {
     pub open_files: Option<u64>,
     /// Bytes kept allocated beyond a spool's end.
     pub spool_reserve_bytes: u64,
-    /// How long an agent that is asked to end may take before it gets TERM.
-    pub stop_grace: Duration,
-    /// How long it may take then before it gets KILL.
-    pub term_grace: Duration,
-    /// How long an agent may be silent.
-    pub patience: Patience,
-    /// How long an agent may wait for the reset of a usage limit before it is ended.
-    pub quota_hold: Duration,
-    /// How long an agent may ask an API that does not answer before it is ended.
-    pub api_hold: Duration,
-    /// Time for which a refused login is tried again that worked earlier in the session.
-    pub login_hold: Duration,
-    /// While anything happens there is a checkpoint at least this often.
-    pub checkpoint_interval: Duration,
-    /// How long background shells may go on after the result.
-    pub background_grace: Duration,
-    /// Most time that a session waits for timers of its agent.
-    pub timers_max: SignedDuration,
+    /// What holds for each attempt.
+    pub attempt: AttemptSettings,
     /// What happens to projects that nobody has trusted.
     pub project_trust: Policy,
     /// True if an agent may set timers.
@@ -75,21 +56,14 @@ pub struct RuntimeSettings {
 }
 
 impl RuntimeSettings {
-    /// Those that bear on an attempt.
-    pub fn of_attempts(&self) -> attempt::Settings {
-        attempt::Settings {
-            stop_grace: self.stop_grace,
-            term_grace: self.term_grace,
-            patience: self.patience,
+    /// What holds for each attempt. An agent is not held at a usage limit if its session does not resume after it.
+    pub fn of_attempts(&self) -> AttemptSettings {
+        AttemptSettings {
             quota_hold: match self.restart.resume_after_quota {
-                true => self.quota_hold,
+                true => self.attempt.quota_hold,
                 false => Duration::ZERO,
             },
-            api_hold: self.api_hold,
-            login_hold: SignedDuration::try_from(self.login_hold).unwrap_or(SignedDuration::MAX),
-            checkpoint_interval: self.checkpoint_interval,
-            background_grace: self.background_grace,
-            timers_max: self.timers_max,
+            ..self.attempt
         }
     }
 
@@ -160,21 +134,23 @@ impl RuntimeSettings {
             agent_env: BTreeMap::new(),
             open_files: None,
             spool_reserve_bytes: 0,
-            stop_grace: Duration::ZERO,
-            term_grace: Duration::ZERO,
-            patience: Patience {
-                first_message: Duration::MAX,
-                headers: Duration::MAX,
-                stream: Duration::MAX,
-                tool: Duration::MAX,
-                mcp_tool: Duration::MAX,
+            attempt: AttemptSettings {
+                stop_grace: Duration::ZERO,
+                term_grace: Duration::ZERO,
+                stall: crate::session::stall::StallTimeouts {
+                    first_message: Duration::MAX,
+                    headers: Duration::MAX,
+                    stream: Duration::MAX,
+                    tool: Duration::MAX,
+                    mcp_tool: Duration::MAX,
+                },
+                quota_hold: Duration::MAX,
+                api_hold: Duration::MAX,
+                login_hold: jiff::SignedDuration::from_secs(300),
+                checkpoint_interval: Duration::MAX,
+                background_grace: Duration::ZERO,
+                timers_max: jiff::SignedDuration::from_hours(24),
             },
-            quota_hold: Duration::MAX,
-            api_hold: Duration::MAX,
-            login_hold: Duration::from_secs(300),
-            checkpoint_interval: Duration::MAX,
-            background_grace: Duration::ZERO,
-            timers_max: SignedDuration::from_hours(24),
             project_trust: Policy::Ask,
             agent_timers: true,
             live_agents_max: 0,

@@ -2,7 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`] and [`umask`],
 //! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished),
-//! [`outcome`], [`patience`], [`restart`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is
+//! [`outcome`], [`restart`], [`stall`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is
 //! recorded), [`summary`], [`shown`] (what people see of it), [`terms`], [`timers`], [`login`] and [`evidence`] (folds
 //! of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`hex`] (how bytes are),
 //! [`excerpt`] (how texts are cut), [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`],
@@ -33,7 +33,6 @@ pub mod nesting;
 pub mod opening;
 pub mod outbox;
 pub mod outcome;
-pub mod patience;
 pub mod question;
 pub mod request;
 pub mod restart;
@@ -41,6 +40,7 @@ pub mod restart;
 pub(crate) mod samples;
 pub mod secrets;
 pub mod shown;
+pub mod stall;
 pub mod state;
 pub mod summary;
 pub mod telling;

@@ -13,12 +13,12 @@ pub(super) use self::orders::Event;
 use super::agent::Agent;
 use crate::agent_host::protocol::{Exit, FromHost, ToHost};
 use crate::attempt::state::State;
-use crate::attempt::{Assignment, Attempt, Command, Input, Moment, Report, Settings, Timer};
+use crate::attempt::{Assignment, Attempt, AttemptSettings, Command, Input, Moment, Report, Timer};
 use crate::session::id::{Attempt as Number, QuestionId, SessionId};
 use crate::session::journal::{AttemptEnd, Entry};
-use crate::session::patience::Patience;
 use crate::session::request::Request;
 use crate::session::samples::{attempt_started, created, state_changed};
+use crate::session::stall::StallTimeouts;
 use crate::session::state::StateName;
 use crate::session::summary::Summary;
 use crate::store::Span;
@@ -103,12 +103,12 @@ pub(super) struct World {
     events: Vec<Event>,
 }
 
-fn settings() -> Settings {
+fn settings() -> AttemptSettings {
     let minute = Duration::from_secs(60);
-    Settings {
+    AttemptSettings {
         stop_grace: Duration::from_secs(10),
         term_grace: Duration::from_secs(5),
-        patience: Patience {
+        stall: StallTimeouts {
             first_message: minute,
             headers: minute,
             stream: minute,

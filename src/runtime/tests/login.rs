@@ -148,7 +148,7 @@ fn a_login_that_never_worked_or_is_not_to_be_held_fails_at_once() {
                 agent.is_refused_for(60 * MINUTE).await;
             });
             let world = World::with(play, |settings| {
-                settings.login_hold = std::time::Duration::from_secs(hold);
+                settings.attempt.login_hold = jiff::SignedDuration::from_secs(hold);
             });
             let begun = world.now();
             let id = world.create(|_| {}).await;

@@ -10,10 +10,10 @@ use super::lines;
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::session::id::SessionId;
 use crate::session::outcome::Outcome;
-use crate::session::patience::Patience;
+use crate::session::stall::StallTimeouts;
 
 /// The silences of every simulated daemon, as long as the daemon's own defaults.
-pub(super) const PATIENCE: Patience = Patience {
+pub(super) const STALL: StallTimeouts = StallTimeouts {
     first_message: Duration::from_secs(120),
     headers: Duration::from_secs(420),
     stream: Duration::from_secs(300),

@@ -2,7 +2,6 @@
 //! daemon knows of nothing else.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -220,7 +219,9 @@ fn an_agent_that_is_being_ended_is_told_no_answer() {
             agent.until(|state| state.answers.remove(&request)).await;
             agent.says_a_line();
         };
-        let world = World::with(script(play), |settings| settings.login_hold = Duration::ZERO);
+        let world = World::with(script(play), |settings| {
+            settings.attempt.login_hold = jiff::SignedDuration::ZERO
+        });
         let id = world.create(|_| {}).await;
         world
             .until(id, |summary| summary.waiting_for == WaitingFor::Login)

@@ -1,12 +1,12 @@
-//! Stall clocks: how long an agent may be silent, by what it is doing, and what it may wait for.
+//! Stall timeouts: the longest silence of an agent, by what it is doing, and what it may wait for.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How long each silence may last.
+/// The longest silence of an agent in each of its occupations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct StallTimeouts {
     /// From the start of the process to its first line.
     pub first_message: Duration,
     /// From a request to the model to the first event of its answer; the CLI itself waits 360 s and mends it.
@@ -50,9 +50,9 @@ impl Doing {
     }
 }
 
-impl Patience {
-    /// How long an agent may be silent while it does this; none where silence says nothing.
-    pub fn with(&self, doing: Doing) -> Option<Duration> {
+impl StallTimeouts {
+    /// The longest silence of an agent that does this. Returns none where silence says nothing.
+    pub fn while_it_is(&self, doing: Doing) -> Option<Duration> {
         match doing {
             Doing::Starting => Some(self.first_message),
             Doing::Requesting => Some(self.headers),
