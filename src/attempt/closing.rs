@@ -221,10 +221,10 @@ impl Attempt {
 
     /// Takes the next step of the end, when the one before is done and on disk.
     pub(super) fn close_further(&mut self) {
-        let State::Closing(closing) = &self.state else { return };
-        let (Some((_, spool_bytes)), Link::Talking(_)) = (&closing.gone, &closing.link) else {
+        let State::Closing(Link::Talking(_), closing) = &self.state else {
             return;
         };
+        let Some((_, spool_bytes)) = &closing.gone else { return };
         if closing.stage != Stage::Reading || self.intake.position() < *spool_bytes {
             return;
         }
@@ -257,7 +257,7 @@ impl Attempt {
     }
 
     pub(super) fn leftovers_ended(&mut self, leftovers: Vec<String>) {
-        let State::Closing(closing) = &self.state else { return };
+        let Some(closing) = self.state.closing() else { return };
         let Some((exit, _)) = closing.gone.as_ref().filter(|_| closing.stage == Stage::Leftovers) else {
             return;
         };

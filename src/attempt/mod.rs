@@ -3,7 +3,7 @@
 //! ```text
 //!  Reaching ─► Greeting ─► Working ─► Closing ─► Released
 //!     ▲           │           │
-//!     └─ link lost ◄──────────┘      an attempt that closes has a link of its own, which is lost and opened likewise
+//!     └─ link lost ◄──────────┘      the link of an attempt that closes is lost and opened likewise
 //! ```
 //!
 //! [`Attempt::step`] takes one [`Input`] and answers [`Command`]s, to be carried out in their order. It does no I/O and
@@ -451,7 +451,7 @@ impl Attempt {
     }
 
     fn is_closing(&self) -> bool {
-        matches!(self.state, State::Closing(_) | State::Released)
+        matches!(self.state, State::Closing(..) | State::Released)
     }
 
     /// Most time between two checkpoints: the request's, or else the daemon's.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::state::{Purpose, State, Talk};
+use super::state::{Purpose, Talk};
 use super::{Attempt, Command, Timer};
 use crate::agent::wire::control::{ControlRequest, PendingRequests};
 use crate::agent::wire::encode;
@@ -113,7 +113,7 @@ impl Attempt {
         let mut questions = self.summary.questions.values();
         let asks = questions.any(|waiting| waiting.attempt == self.task.attempt);
         let is_done_with_all = self.summary.inputs.is_empty() && !asks;
-        let is_idle = matches!(self.state, State::Working(_)) && self.intake.is_up && !self.intake.is_busy;
+        let is_idle = self.state.is_working() && self.intake.is_up && !self.intake.is_busy;
         if !is_idle || !is_done_with_all || self.summary.work.is_answered() {
             return;
         }
@@ -146,7 +146,7 @@ impl Attempt {
     pub(super) fn deliver(&mut self) {
         let (summary, is_all_on_disk) = (Arc::clone(&self.summary), self.is_all_on_disk());
         for owed in summary.owed(self.task.attempt) {
-            let State::Working(talk) = &mut self.state else { return };
+            let Some(talk) = self.state.work_mut() else { return };
             match owed {
                 Owed::Answer(question_id, waiting, answer) => {
                     if talk.answers_sent.insert(question_id) {
@@ -180,7 +180,7 @@ impl Attempt {
 
     /// A text that does not fit into a line stands in a file, and the agent is told to read it.
     pub(super) fn kept_in_file(&mut self, uuid: Uuid, refusal: Option<String>, result: Result<PathBuf, String>) {
-        let State::Working(talk) = &mut self.state else { return };
+        let Some(talk) = self.state.work_mut() else { return };
         let is_awaited = refusal.is_some() || talk.filing == Some(uuid);
         match (result, refusal) {
             _ if !is_awaited => {}

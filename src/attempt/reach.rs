@@ -290,10 +290,8 @@ impl Attempt {
         let asked = self.host_asked.filter(|_| has_link).unwrap_or_default();
         self.host_asked = Some(asked + 1);
         let most = match self.state {
-            State::Closing(_) => HOST_SILENT_LOOKS_MAX,
-            State::Reaching(_) | State::Greeting(_) | State::Working(_) | State::Released => {
-                HOST_SILENT_LOOKS_AT_WORK_MAX
-            }
+            State::Closing(..) => HOST_SILENT_LOOKS_MAX,
+            State::Open(_) | State::Released => HOST_SILENT_LOOKS_AT_WORK_MAX,
         };
         if asked < most {
             return self.command(Command::Ping);

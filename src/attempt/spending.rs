@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use super::state::State;
 use super::{Attempt, Moment};
 use crate::agent::wire::control::ControlRequest;
 use crate::session::journal::Entry;
@@ -95,7 +94,7 @@ impl Attempt {
 
     /// Asks again behind a step of the work, if this time has passed; for a daemon that has come back this is the first time.
     pub(super) fn ask_for_count_after(&mut self, interval: Duration) {
-        if matches!(self.state, State::Working(_)) && self.meter.is_due(interval, self.now) {
+        if self.state.is_working() && self.meter.is_due(interval, self.now) {
             self.ask_for_count();
         }
     }

@@ -11,26 +11,22 @@ use crate::session::outcome::Ending;
 /// Where an attempt stands.
 #[derive(Clone, Debug)]
 pub(super) enum State {
-    /// No link to the host is open, and one is to be had.
-    Reaching(Reach),
-    /// A link is open, and the host has not said hello.
-    Greeting(Reach),
-    /// The host serves the link, and the agent is at work.
-    Working(Talk),
+    /// The agent is to work, and does once its host serves the link.
+    Open(Link),
     /// The agent is being ended, or has ended.
-    Closing(Closing),
+    Closing(Link, Closing),
     /// The supervisor was told of the end, and the host let go.
     Released,
 }
 
-/// The link to the host while an attempt closes.
+/// The link to the host.
 #[derive(Clone, Debug)]
 pub(super) enum Link {
-    /// As in [`State::Reaching`].
+    /// None is open, and one is to be had.
     Reaching(Reach),
-    /// As in [`State::Greeting`].
+    /// One is open, and the host has not said hello.
     Greeting(Reach),
-    /// The host serves the link.
+    /// The host serves it.
     Talking(Talk),
 }
 
@@ -90,7 +86,6 @@ pub(super) enum Purpose {
 /// How far the end of an attempt has come.
 #[derive(Clone, Debug)]
 pub(super) struct Closing {
-    pub link: Link,
     /// Why we end the agent, where we do.
     pub ending: Option<Ending>,
     /// How the agent ended and how long its spool is, once it has.
@@ -137,9 +132,8 @@ impl Talk {
 }
 
 impl Closing {
-    fn new(link: Link, ending: Option<Ending>) -> Self {
+    fn new(ending: Option<Ending>) -> Self {
         Self {
-            link,
             ending,
             gone: None,
             last_words: String::new(),
@@ -155,111 +149,106 @@ impl Closing {
     }
 }
 
-impl From<Link> for State {
-    fn from(link: Link) -> Self {
-        match link {
-            Link::Reaching(reach) => Self::Reaching(reach),
-            Link::Greeting(reach) => Self::Greeting(reach),
-            Link::Talking(talk) => Self::Working(talk),
-        }
-    }
-}
-
 impl State {
     pub(super) fn beginning(end_with: Option<Ending>) -> Self {
-        let reach = Reach::default();
+        let link = Link::Reaching(Reach::default());
         match end_with {
-            Some(ending) => Self::Closing(Closing::new(Link::Reaching(reach), Some(ending))),
-            None => Self::Reaching(reach),
+            Some(ending) => Self::Closing(link, Closing::new(Some(ending))),
+            None => Self::Open(link),
         }
     }
 
     /// Begins to close, for this reason if the agent has not ended by itself; the first reason stands.
     pub(super) fn close(&mut self, ending: Option<Ending>) {
-        let link = match std::mem::replace(self, Self::Released) {
-            Self::Reaching(reach) => Link::Reaching(reach),
-            Self::Greeting(reach) => Link::Greeting(reach),
-            Self::Working(talk) => Link::Talking(talk),
-            Self::Closing(closing) => return *self = Self::Closing(closing),
-            Self::Released => return,
-        };
-        *self = Self::Closing(Closing::new(link, ending));
+        if let Self::Open(link) = self {
+            let link = std::mem::replace(link, Link::Reaching(Reach::default()));
+            *self = Self::Closing(link, Closing::new(ending));
+        }
+    }
+
+    fn link(&self) -> Option<&Link> {
+        match self {
+            Self::Open(link) | Self::Closing(link, _) => Some(link),
+            Self::Released => None,
+        }
+    }
+
+    fn link_mut(&mut self) -> Option<&mut Link> {
+        match self {
+            Self::Open(link) | Self::Closing(link, _) => Some(link),
+            Self::Released => None,
+        }
     }
 
     /// Changes how things stand with the link.
-    pub(super) fn set_link(&mut self, link: Link) {
-        match self {
-            Self::Closing(closing) => closing.link = link,
-            Self::Reaching(_) | Self::Greeting(_) | Self::Working(_) => *self = link.into(),
-            Self::Released => {}
+    pub(super) fn set_link(&mut self, to: Link) {
+        if let Some(link) = self.link_mut() {
+            *link = to;
         }
     }
 
     pub(super) fn closing(&self) -> Option<&Closing> {
         match self {
-            Self::Closing(closing) => Some(closing),
-            Self::Reaching(_) | Self::Greeting(_) | Self::Working(_) | Self::Released => None,
+            Self::Closing(_, closing) => Some(closing),
+            Self::Open(_) | Self::Released => None,
         }
     }
 
     pub(super) fn closing_mut(&mut self) -> Option<&mut Closing> {
         match self {
-            Self::Closing(closing) => Some(closing),
-            Self::Reaching(_) | Self::Greeting(_) | Self::Working(_) | Self::Released => None,
+            Self::Closing(_, closing) => Some(closing),
+            Self::Open(_) | Self::Released => None,
         }
     }
 
     /// The way to the host, while no link is open.
     pub(super) fn reach_mut(&mut self) -> Option<&mut Reach> {
-        match self {
-            Self::Reaching(reach) => Some(reach),
-            Self::Closing(closing) => match &mut closing.link {
-                Link::Reaching(reach) => Some(reach),
-                Link::Greeting(_) | Link::Talking(_) => None,
-            },
-            Self::Greeting(_) | Self::Working(_) | Self::Released => None,
+        match self.link_mut()? {
+            Link::Reaching(reach) => Some(reach),
+            Link::Greeting(_) | Link::Talking(_) => None,
         }
     }
 
     /// The way to the host that was gone, while it has not said hello on the link.
     pub(super) fn greeting(&self) -> Option<&Reach> {
-        match self {
-            Self::Greeting(reach) => Some(reach),
-            Self::Closing(closing) => match &closing.link {
-                Link::Greeting(reach) => Some(reach),
-                Link::Reaching(_) | Link::Talking(_) => None,
-            },
-            Self::Reaching(_) | Self::Working(_) | Self::Released => None,
+        match self.link()? {
+            Link::Greeting(reach) => Some(reach),
+            Link::Reaching(_) | Link::Talking(_) => None,
         }
     }
 
     /// True if the agent lives without a host that answers.
     pub(super) fn is_host_failing(&self) -> bool {
         match self {
-            Self::Reaching(reach) | Self::Greeting(reach) => reach.failed > 0,
-            Self::Working(_) | Self::Closing(_) | Self::Released => false,
+            Self::Open(Link::Reaching(reach) | Link::Greeting(reach)) => reach.failed > 0,
+            Self::Open(Link::Talking(_)) | Self::Closing(..) | Self::Released => false,
         }
     }
 
     pub(super) fn talk(&self) -> Option<&Talk> {
-        match self {
-            Self::Working(talk) => Some(talk),
-            Self::Closing(closing) => match &closing.link {
-                Link::Talking(talk) => Some(talk),
-                Link::Reaching(_) | Link::Greeting(_) => None,
-            },
-            Self::Reaching(_) | Self::Greeting(_) | Self::Released => None,
+        match self.link()? {
+            Link::Talking(talk) => Some(talk),
+            Link::Reaching(_) | Link::Greeting(_) => None,
         }
     }
 
     pub(super) fn talk_mut(&mut self) -> Option<&mut Talk> {
-        match self {
-            Self::Working(talk) => Some(talk),
-            Self::Closing(closing) => match &mut closing.link {
-                Link::Talking(talk) => Some(talk),
-                Link::Reaching(_) | Link::Greeting(_) => None,
-            },
-            Self::Reaching(_) | Self::Greeting(_) | Self::Released => None,
+        match self.link_mut()? {
+            Link::Talking(talk) => Some(talk),
+            Link::Reaching(_) | Link::Greeting(_) => None,
         }
+    }
+
+    /// What goes on with an agent that is at work.
+    pub(super) fn work_mut(&mut self) -> Option<&mut Talk> {
+        match self {
+            Self::Open(Link::Talking(talk)) => Some(talk),
+            Self::Open(_) | Self::Closing(..) | Self::Released => None,
+        }
+    }
+
+    /// True if the host serves the link, and the agent is not to end.
+    pub(super) fn is_working(&self) -> bool {
+        matches!(self, Self::Open(Link::Talking(_)))
     }
 }

@@ -12,7 +12,7 @@ use self::orders::Chunk;
 pub(super) use self::orders::Event;
 use super::agent::Agent;
 use crate::agent_host::protocol::{Exit, FromHost, ToHost};
-use crate::attempt::state::State;
+use crate::attempt::state::{Link, State};
 use crate::attempt::{Assignment, Attempt, AttemptSettings, Command, Input, Moment, Report, Timer};
 use crate::session::id::{Attempt as Number, QuestionId, SessionId};
 use crate::session::journal::{AttemptEnd, Entry};
@@ -226,10 +226,10 @@ impl World {
 
     pub(super) fn state(&self) -> &'static str {
         match self.attempt.state {
-            State::Reaching(_) => "Reaching",
-            State::Greeting(_) => "Greeting",
-            State::Working(_) => "Working",
-            State::Closing(_) => "Closing",
+            State::Open(Link::Reaching(_)) => "Reaching",
+            State::Open(Link::Greeting(_)) => "Greeting",
+            State::Open(Link::Talking(_)) => "Working",
+            State::Closing(..) => "Closing",
             State::Released => "Released",
         }
     }
@@ -299,7 +299,7 @@ impl World {
             Event::Die => self.die(),
             Event::Stop => {
                 self.is_stopped = true;
-                self.is_to_stop |= !matches!(self.attempt.state, State::Closing(_) | State::Released);
+                self.is_to_stop |= !matches!(self.attempt.state, State::Closing(..) | State::Released);
                 self.step(Input::Stop);
             }
         }
