@@ -123,7 +123,7 @@ fn imports_run_one_way() {
 }
 
 /// Folders without circles of imports. A folder joins them when its last circle is gone.
-const WITHOUT_CIRCLES: [&str; 27] = [
+const WITHOUT_CIRCLES: [&str; 28] = [
     "src/agent",
     "src/agent/wire",
     "src/agent/wire/decode",
@@ -139,6 +139,7 @@ const WITHOUT_CIRCLES: [&str; 27] = [
     "src/runtime/handle",
     "src/runtime/supervisor",
     "src/session",
+    "src/session/decide",
     "src/session/journal",
     "src/session/message",
     "src/session/summary",

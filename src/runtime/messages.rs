@@ -9,12 +9,9 @@ use uuid::Uuid;
 
 use super::new_session::NewSession;
 use super::refusal::CallError;
-use crate::session::id::{Attempt, QuestionId, Seq, SessionId};
+use crate::session::decide::Wish;
+use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::AttemptEnd;
-use crate::session::kin::Rights;
-use crate::session::limits::Limits;
-use crate::session::question::Answer;
-use crate::session::summary::Effective;
 use crate::session::summary::Summary;
 use crate::session::trust::Project;
 use crate::store::{Shortage, Unwritten};
@@ -40,12 +37,12 @@ pub(super) struct Create {
     pub reply: Reply,
 }
 
-/// To the supervisor: cancel a session.
+/// To the supervisor: somebody wants something of a session.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Cancel {
+pub(super) struct Wanted {
     pub session: SessionId,
-    pub by: String,
+    pub wish: Wish,
     pub reply: Reply,
 }
 
@@ -56,19 +53,6 @@ pub(super) struct Cancel {
 pub(super) struct IsAwaited {
     pub by: SessionId,
     pub awaited: Vec<Option<SessionId>>,
-}
-
-/// To the supervisor: go on with an ended session.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Resume {
-    pub session: SessionId,
-    pub by: String,
-    pub instruction: Option<String>,
-    pub at: Option<CutAt>,
-    /// New limits; each that is not given stays as it is.
-    pub limits: Limits,
-    pub reply: Reply,
 }
 
 /// To the supervisor: whether no other live session works in this conversation, or will.
@@ -83,33 +67,6 @@ pub(super) struct CheckOwner {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Heard;
-
-/// Where a conversation is cut.
-pub(super) struct CutAt {
-    /// The record of the checkpoint.
-    pub seq: Seq,
-    /// The agent's id of the last message that is kept.
-    pub message: Uuid,
-    /// What a person should know about it.
-    pub notice: Option<String>,
-    /// The terms of the session at this record.
-    pub then: Effective,
-    /// Its terms now.
-    pub now: Effective,
-}
-
-/// To the supervisor: answer a question.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct AnswerQuestion {
-    pub session: SessionId,
-    pub question: QuestionId,
-    pub answer: Answer,
-    pub by: String,
-    /// The rights of the session whose agent answers, where one does.
-    pub rights: Option<Box<Rights>>,
-    pub reply: Reply,
-}
 
 /// To the supervisor and the registry, by the store's writer, before anybody is shown the commit.
 #[derive(Clone, Message)]

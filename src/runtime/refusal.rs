@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use crate::agent::environment::DEPTH_VARIABLE;
+use crate::session::decide::Denied;
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::session::kin::Excess;
-use crate::session::limits::BudgetSpent;
-use crate::session::question::AnswerMismatch;
 use crate::session::request::InvalidRequest;
 use crate::session::shown::Shown;
-use crate::session::state::Denied;
 use crate::store::{StoreError, StoreRefusal, Unwritten};
 
 /// The most sessions that are named to a person whose words mean several.
@@ -42,18 +40,6 @@ pub enum CallError {
         /// Which they are and the state of each, those that are live first; the others may be more.
         candidates: Vec<(SessionId, Shown)>,
     },
-    /// The session asked no such question.
-    #[error("the session has no open question {0}")]
-    NoSuchQuestion(QuestionId),
-    /// Somebody was quicker.
-    #[error("question {0} is already answered")]
-    AlreadyAnswered(QuestionId),
-    /// Nobody is told an answer any more.
-    #[error("the session is being ended: its questions are not answered any more")]
-    BeingEnded,
-    /// The answer does not fit.
-    #[error(transparent)]
-    AnswerMismatch(#[from] AnswerMismatch),
     /// The request is not acceptable.
     #[error(transparent)]
     InvalidRequest(#[from] InvalidRequest),
@@ -98,15 +84,9 @@ pub enum CallError {
     /// An agent calls that is not served.
     #[error(transparent)]
     NotServed(#[from] NotServed),
-    /// An agent asks for more than its own session has.
-    #[error(transparent)]
-    Excess(#[from] Excess),
-    /// The session's state does not allow it.
+    /// The wish is refused.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// The session has no money left to go on with.
-    #[error(transparent)]
-    BudgetSpent(#[from] BudgetSpent),
     /// What belongs to the session is still in use.
     #[error("something of session {} still runs ({} is held): end it first, or try again in a moment", session.short(), lock.display())]
     InUse {
@@ -172,6 +152,12 @@ impl From<Unwritten> for CallError {
             Unwritten::Refused(refusal) => Self::Refused(refusal),
             Unwritten::Failed(error) => Self::Store(error),
         }
+    }
+}
+
+impl From<Excess> for CallError {
+    fn from(excess: Excess) -> Self {
+        Self::Denied(excess.into())
     }
 }
 

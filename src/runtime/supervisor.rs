@@ -10,32 +10,37 @@ use std::sync::Arc;
 use actix::prelude::*;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use self::clocks::{Jumps, Retry};
 use self::creating::Creating;
 use self::gone::Faults;
 use super::context::RuntimeContext;
 use super::execution::{Execution, Recipients};
-use super::messages::{AttemptEvent, Cancel, Committed, LookAround, OfAttempt, Recover, Reply, Stop};
+use super::messages::{AttemptEvent, Committed, JournalGrew, LookAround, OfAttempt, Recover, Reply, Stop};
 use super::refusal::CallError;
 use super::spans::{span_of, start_within};
 use crate::attempt::Assignment;
+use crate::session::decide::{Decision, DecisionContext, Denied, Effect, Event, decide};
 use crate::session::id::{Attempt, QuestionId, SessionId};
+use crate::session::journal::Entry;
 use crate::session::outcome::Ending;
 use crate::session::request::Request;
-use crate::session::state::{Effect, Event, Lifecycle, State, decide};
+use crate::session::restart::RestartPolicy;
+use crate::session::state::{Lifecycle, State};
 use crate::session::summary::Summary;
 use crate::session::trust::Trust;
-use crate::store::{Append, Commit, StoreError, StoreRefusal, Unwritten, on_disk};
+use crate::store::{Append, Commit, StoreRefusal, Unwritten, on_disk};
 
 mod awaited;
 mod clocks;
+mod conversations;
 mod creating;
 mod gone;
 mod notices;
 mod questions;
-mod resuming;
 mod slots;
+mod wishes;
 
 /// Decides about every session that has not ended.
 pub(super) struct Supervisor {
@@ -68,7 +73,7 @@ struct Session {
     summary: Arc<Summary>,
     /// The execution of the current attempt.
     execution: Option<(Attempt, Addr<Execution>)>,
-    /// Questions whose answer is on its way to the disk.
+    /// Questions whose answer is decided, and not in the journal as it stands here.
     answering: BTreeSet<QuestionId>,
     /// What went wrong with executions of the current attempt.
     faults: Faults,
@@ -134,25 +139,21 @@ impl Supervisor {
     /// Decides about an event, writes the decision down, and carries it out once it is on disk.
     fn step(&mut self, id: SessionId, event: &Event, reply: Option<Reply>, ctx: &mut Context<Self>) {
         let now = self.now();
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let Some(session) = self.sessions.get(&id) else {
             return answer_call(reply, Err(CallError::NoSuchSession(id.to_string())));
         };
-        let decision = match decide(
-            &session.life,
-            event,
-            &self.context.settings.restart,
-            now,
-            rand::random(),
-        ) {
+        let decision = match session.decide(event, &self.context.settings.restart, now) {
             Ok(decision) if decision.entries.is_empty() => {
                 return answer_call(reply, Ok(Arc::clone(&session.summary)));
             }
             Ok(decision) => decision,
-            Err(denied) => return answer_call(reply, Err(denied.into())),
+            Err(denied) => return answer_call(reply, Err(self.refusal(session, denied))),
+        };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
         };
         let attempt = session.life.attempt;
-        session.deciding += 1;
-        decision.entries.iter().for_each(|entry| session.life.apply(entry, now));
+        session.apply(&decision, now);
         let append = Append {
             session_id: id,
             attempt,
@@ -229,7 +230,10 @@ impl Supervisor {
                     self.start_execution(id, attempt, end_with, ctx);
                 }
             }
-            Effect::Stop(attempt) => self.stop_execution(id, attempt),
+            Effect::Deliver(attempt) => {
+                self.tell_execution(id, attempt, |session| JournalGrew(Arc::clone(&session.summary)))
+            }
+            Effect::Stop(attempt) => self.tell_execution(id, attempt, |_| Stop),
         }
     }
 
@@ -288,12 +292,17 @@ impl Supervisor {
         session.execution = Some((attempt, execution));
     }
 
-    fn stop_execution(&self, id: SessionId, attempt: Attempt) {
-        let execution = self.sessions.get(&id).and_then(|session| session.execution.as_ref());
-        if let Some((current, execution)) = execution
+    /// Tells the execution of this attempt something, if there is one.
+    fn tell_execution<M>(&self, id: SessionId, attempt: Attempt, message: impl FnOnce(&Session) -> M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Execution: Handler<M>,
+    {
+        if let Some(session) = self.sessions.get(&id)
+            && let Some((current, execution)) = &session.execution
             && *current == attempt
         {
-            execution.do_send(Stop);
+            execution.do_send(message(session));
         }
     }
 
@@ -333,6 +342,32 @@ impl Supervisor {
 }
 
 impl Session {
+    /// What follows an event.
+    fn decide(&self, event: &Event, policy: &RestartPolicy, now: Timestamp) -> Result<Decision, Denied> {
+        let context = DecisionContext {
+            policy,
+            now,
+            jitter: rand::random(),
+            fresh: Uuid::new_v4(),
+            request: &self.request,
+            summary: &self.summary,
+            answering: &self.answering,
+            check_length: wishes::check_length,
+        };
+        decide(&self.life, event, &context)
+    }
+
+    /// Takes a decision into account that is on its way to the disk.
+    fn apply(&mut self, decision: &Decision, now: Timestamp) {
+        self.deciding += 1;
+        for entry in &decision.entries {
+            self.life.apply(entry, now);
+            if let Entry::QuestionAnswered(answered) = entry {
+                self.answering.insert(answered.question_id);
+            }
+        }
+    }
+
     /// What a fresh execution is to end its agent with, if anything.
     fn end_with(&self) -> Option<Ending> {
         matches!(self.life.state, State::Stopping { .. }).then_some(Ending::Stopped)
@@ -344,6 +379,13 @@ impl Session {
     fn take(&mut self, summary: &Arc<Summary>) {
         if summary.head > self.summary.head {
             self.summary = Arc::clone(summary);
+            let waits = |id: &QuestionId| {
+                summary
+                    .questions
+                    .get(id)
+                    .is_some_and(|waiting| waiting.answer.is_none())
+            };
+            self.answering.retain(waits);
         }
         let journalled = &self.summary.lifecycle;
         if self.deciding == 0 {
@@ -373,31 +415,6 @@ impl Handler<Recover> for Supervisor {
 
     fn handle(&mut self, _: Recover, ctx: &mut Self::Context) {
         self.recover(ctx);
-    }
-}
-
-impl Handler<Cancel> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, cancel: Cancel, ctx: &mut Self::Context) {
-        if let Some(creating) = self.creating.get_mut(&cancel.session) {
-            // Whoever heard of a new session by a stream may be quicker than its creation is here.
-            return creating.cancels.push(cancel);
-        }
-        let Cancel { session, by, reply } = cancel;
-        let event = Event::Cancel { by };
-        if self.sessions.contains_key(&session) {
-            return self.step(session, &event, Some(reply), ctx);
-        }
-        let store = Arc::clone(&self.context.store);
-        let looking = tokio::task::spawn_blocking(move || store.summary(session));
-        ctx.spawn(looking.into_actor(self).map(move |found, act, ctx| {
-            // Somebody may have resumed it meanwhile.
-            if act.sessions.contains_key(&session) {
-                return act.step(session, &event, Some(reply), ctx);
-            }
-            answer_call(Some(reply), refuse_for_ended(session, found, &event, act.now()));
-        }));
     }
 }
 
@@ -440,7 +457,7 @@ impl Handler<OfAttempt> for Supervisor {
             AttemptEvent::AgentFound { ended_after } => self.agent_found(session, attempt, ended_after, ctx),
             AttemptEvent::Over(end) => {
                 tracing::info!(parent: &span_of(session, attempt), ending = end.ending.name(), exit = end.exit, "attempt ended");
-                let analysis = self.analysis(session);
+                let analysis = self.sessions.get(&session).and_then(Session::analysis);
                 self.step(session, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
             }
             AttemptEvent::ExecutionGone(how) => self.execution_gone(session, attempt, how, ctx),
@@ -454,22 +471,6 @@ fn answer_call(reply: Option<Reply>, result: Result<Arc<Summary>, CallError>) {
     if let Some(reply) = reply {
         let _ = reply.send(result);
     }
-}
-
-/// The answer about a session that the supervisor does not hold, because it has ended or never was.
-fn refuse_for_ended(
-    session: SessionId,
-    found: Result<Result<Option<Summary>, StoreError>, tokio::task::JoinError>,
-    event: &Event,
-    now: Timestamp,
-) -> Result<Arc<Summary>, CallError> {
-    let summary = found.map_err(|_| CallError::Stopping)??;
-    let summary = summary.ok_or_else(|| CallError::NoSuchSession(session.to_string()))?;
-    if summary.lifecycle.state.outcome().is_none() {
-        return Err(CallError::LeftAlone(session));
-    }
-    decide(&summary.lifecycle, event, &Default::default(), now, 0.0)?;
-    Ok(Arc::new(summary))
 }
 
 /// Where a call waits for its answer.

@@ -2,7 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or knows an actor. Read in this order: [`id`], [`request`] and [`umask`],
 //! [`message`], [`question`], [`grant`] and [`form`] (what an agent says), [`turn`] (when it has finished),
-//! [`outcome`], [`restart`], [`stall`] and [`state`] (what follows), [`journal`] and [`secrets`] (how it is
+//! [`outcome`], [`restart`], [`stall`], [`state`] and [`decide`] (what follows), [`journal`] and [`secrets`] (how it is
 //! recorded), [`summary`], [`shown`] (what people see of it), [`terms`], [`timers`], [`login`] and [`evidence`] (folds
 //! of a journal), [`limits`] and [`amounts`] (what it may use, and how that is written), [`hex`] (how bytes are),
 //! [`excerpt`] (how texts are cut), [`kin`] (what an agent may ask for, and pass on), [`opening`], [`interruption`],
@@ -13,6 +13,7 @@ pub mod amounts;
 pub mod asked;
 pub mod checkpoint;
 pub mod clarify;
+pub mod decide;
 pub mod digest;
 pub mod evidence;
 pub mod excerpt;

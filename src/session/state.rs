@@ -1,4 +1,4 @@
-//! The state machine of a session: pure and total.
+//! The states of a session.
 //!
 //! ```text
 //!  queued ─► starting ─► running ──────────► completed | failed(cause)
@@ -7,15 +7,12 @@
 //!    └─ asking ◄────────────┘
 //! ```
 //!
-//! [`decide()`] answers an [`Event`] with journal entries and effects, or with a reason why not. The next state is
-//! never computed beside the journal: it is [`Lifecycle::apply`] of those entries, the same fold that runs when a
-//! daemon starts. Effects are carried out only when the entries are on disk.
+//! A state is a fold of the journal ([`Lifecycle::apply`]), also of entries that are still on their way there.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use self::decide::{Decision, Denied, Effect, Event, decide};
 use super::clarify::Clarify;
 use super::id::Attempt;
 pub use super::journal::StateName;
@@ -92,7 +89,7 @@ impl State {
     }
 }
 
-fn name_of_outcome(outcome: Outcome) -> StateName {
+pub(super) fn name_of_outcome(outcome: Outcome) -> StateName {
     match outcome {
         Outcome::Completed => StateName::Completed,
         Outcome::Failed { .. } => StateName::Failed,
@@ -174,7 +171,7 @@ impl Lifecycle {
                 };
             }
             Entry::QuestionAnswered(answered) if self.trust.is_asking(answered.question_id) => {
-                if let Some(trust::Wish::Start(decision)) = trust::wish(&answered.answer) {
+                if let Some(trust::Meaning::Start(decision)) = trust::meaning(&answered.answer) {
                     self.trust = Trust::decided(decision);
                 }
             }
@@ -292,11 +289,3 @@ impl Lifecycle {
         }
     }
 }
-
-mod clarifying;
-mod decide;
-#[cfg(test)]
-mod stories;
-mod trusting;
-#[cfg(test)]
-mod walk;

@@ -96,7 +96,7 @@ pub enum Trust {
 
 /// What an answer to our question asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Meaning {
     /// To go on in this way.
     Start(Decision),
     /// To end the session.
@@ -280,14 +280,14 @@ impl Project {
 }
 
 /// What an answer to our question asks for; none where it is none of those that are offered.
-pub fn wish(answer: &Answer) -> Option<Wish> {
+pub fn meaning(answer: &Answer) -> Option<Meaning> {
     match answer {
-        Answer::Deny { interrupt: true, .. } => Some(Wish::Cancel),
-        Answer::Deny { interrupt: false, .. } => Some(Wish::Start(Decision::Without)),
+        Answer::Deny { interrupt: true, .. } => Some(Meaning::Cancel),
+        Answer::Deny { interrupt: false, .. } => Some(Meaning::Start(Decision::Without)),
         Answer::Choose { answers } => match answers.values().next()?.as_str() {
-            RUN => Some(Wish::Start(Decision::Run)),
-            WITHOUT => Some(Wish::Start(Decision::Without)),
-            CANCEL => Some(Wish::Cancel),
+            RUN => Some(Meaning::Start(Decision::Run)),
+            WITHOUT => Some(Meaning::Start(Decision::Without)),
+            CANCEL => Some(Meaning::Cancel),
             _ => None,
         },
         Answer::Allow { .. } | Answer::Submit { .. } => None,
@@ -420,12 +420,16 @@ mod tests {
         let wishes = questions[0].options.iter().map(|option| {
             let answer = choose(&option.label);
             assert_eq!(question.kind.check(&answer), Ok(()));
-            wish(&answer).unwrap()
+            meaning(&answer).unwrap()
         });
-        let expected = [Wish::Start(Decision::Run), Wish::Start(Decision::Without), Wish::Cancel];
+        let expected = [
+            Meaning::Start(Decision::Run),
+            Meaning::Start(Decision::Without),
+            Meaning::Cancel,
+        ];
         assert_eq!(wishes.collect::<Vec<_>>(), expected);
-        assert_eq!(wish(&choose("run it, please")), None);
-        assert_eq!(wish(&Answer::allow()), None);
+        assert_eq!(meaning(&choose("run it, please")), None);
+        assert_eq!(meaning(&Answer::allow()), None);
     }
 
     #[test]
@@ -434,8 +438,8 @@ mod tests {
             reason: None,
             interrupt,
         };
-        assert_eq!(wish(&deny(false)), Some(Wish::Start(Decision::Without)));
-        assert_eq!(wish(&deny(true)), Some(Wish::Cancel));
+        assert_eq!(meaning(&deny(false)), Some(Meaning::Start(Decision::Without)));
+        assert_eq!(meaning(&deny(true)), Some(Meaning::Cancel));
     }
 
     #[test]

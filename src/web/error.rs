@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::remedy::{Reader, Remedy, joined, remedy, what};
 use crate::runtime::{CallError, NotServed};
-use crate::session::state::Denied;
+use crate::session::decide::Denied;
 use crate::store::{StoreError, StoreRefusal};
 
 /// What a client waits before it tries again, in seconds, where that helps.
@@ -210,23 +210,23 @@ fn code_of_call(error: &CallError) -> Code {
     match error {
         CallError::NoSuchSession(_) => Code::NoSuchSession,
         CallError::AmbiguousId { .. } | CallError::AmbiguousName { .. } => Code::AmbiguousId,
-        CallError::NoSuchQuestion(_) => Code::NoSuchQuestion,
+        CallError::Denied(Denied::NoSuchQuestion(_)) => Code::NoSuchQuestion,
         CallError::NoSuchCheckpoint(_) => Code::NoSuchCheckpoint,
         CallError::NoConversation(_) => Code::NoConversation,
         CallError::Owned { .. } => Code::Owned,
-        CallError::AlreadyAnswered(_) => Code::AlreadyAnswered,
-        CallError::AnswerMismatch(_) => Code::AnswerMismatch,
+        CallError::Denied(Denied::AlreadyAnswered(_)) => Code::AlreadyAnswered,
+        CallError::Denied(Denied::AnswerMismatch(_)) => Code::AnswerMismatch,
         CallError::InvalidRequest(_) => Code::InvalidRequest,
         CallError::BadDirectory { .. } => Code::BadDirectory,
         CallError::DirectoryNotAllowed { .. } => Code::DirectoryNotAllowed,
         CallError::KeyMismatch { .. } => Code::KeyMismatch,
         CallError::NotServed(NotServed::NoDepth(_)) => Code::InvalidRequest,
         CallError::NotServed(_) => Code::ForbiddenAgent,
-        CallError::Excess(_) => Code::ExceedsAgent,
-        CallError::Denied(Denied::AlreadyEnded(_)) | CallError::BeingEnded => Code::AlreadyEnded,
+        CallError::Denied(Denied::Excess(_)) => Code::ExceedsAgent,
+        CallError::Denied(Denied::AlreadyEnded(_) | Denied::BeingEnded) => Code::AlreadyEnded,
         CallError::Denied(Denied::StillLive(_)) => Code::StillLive,
         CallError::Denied(Denied::Completed) => Code::Completed,
-        CallError::BudgetSpent(_) => Code::BudgetSpent,
+        CallError::Denied(Denied::BudgetSpent(_)) => Code::BudgetSpent,
         CallError::InUse { .. } => Code::StillLive,
         CallError::NotJournalled(_) => Code::NotJournalled,
         CallError::FilesStay { .. } | CallError::FilesUnusable { .. } => Code::FilesStay,

@@ -8,7 +8,7 @@ use actix_web::http::header::{ACCEPT, AUTHORIZATION};
 
 use super::CLIENT_HEADER;
 use crate::runtime::{CallError, NotServed};
-use crate::session::state::Denied;
+use crate::session::decide::Denied;
 use crate::store::health::ROOM_BYTES_MIN;
 use crate::store::{StoreError, StoreRefusal};
 
@@ -216,7 +216,7 @@ pub(super) fn remedy(error: &CallError) -> Option<Remedy> {
     match error {
         CallError::NotServed(NotServed::NoTools(_)) => Some(Remedy::GiveTools),
         CallError::NoSuchSession(_) | CallError::Refused(StoreRefusal::NoSuchSession(_)) => Some(Remedy::ListSessions),
-        CallError::NoSuchQuestion(_) => Some(Remedy::ListQuestions),
+        CallError::Denied(Denied::NoSuchQuestion(_)) => Some(Remedy::ListQuestions),
         CallError::NoSuchCheckpoint(_) => Some(Remedy::ListCheckpoints),
         CallError::Owned { .. } => Some(Remedy::EndTheOther),
         CallError::Denied(Denied::StillLive(_)) | CallError::Refused(StoreRefusal::StillLive(_)) => Some(Remedy::EndIt),
@@ -234,18 +234,20 @@ pub(super) fn remedy(error: &CallError) -> Option<Remedy> {
         )
         | CallError::AmbiguousId { .. }
         | CallError::AmbiguousName { .. }
-        | CallError::AlreadyAnswered(_)
-        | CallError::BeingEnded
-        | CallError::AnswerMismatch(_)
         | CallError::InvalidRequest(_)
         | CallError::BadDirectory { .. }
         | CallError::DirectoryNotAllowed { .. }
         | CallError::NoConversation(_)
-        | CallError::BudgetSpent(_)
         | CallError::NotServed(_)
-        | CallError::Excess(_)
         | CallError::KeyMismatch { .. }
-        | CallError::Denied(Denied::AlreadyEnded(_))
+        | CallError::Denied(
+            Denied::AlreadyEnded(_)
+            | Denied::AlreadyAnswered(_)
+            | Denied::BeingEnded
+            | Denied::AnswerMismatch(_)
+            | Denied::BudgetSpent(_)
+            | Denied::Excess(_),
+        )
         | CallError::InUse { .. }
         | CallError::FilesUnusable { .. }
         | CallError::FilesStay { .. }

@@ -11,13 +11,13 @@ use uuid::Uuid;
 use super::{Handle, blocking, directories, intake};
 use crate::agent::transcript;
 use crate::runtime::execution::{agent_environment, daemon_environment};
-use crate::runtime::messages::{CheckOwner, CutAt, Resume};
+use crate::runtime::messages::CheckOwner;
 use crate::runtime::new_session::{EnvironmentBase, NewSession};
 use crate::runtime::refusal::CallError;
 use crate::runtime::settings::RuntimeSettings;
-use crate::runtime::supervisor::reply_channel;
 use crate::runtime::terms;
 use crate::session::checkpoint::Checkpoint;
+use crate::session::decide::{CutAt, Denied, Resumption, Wish};
 use crate::session::excerpt;
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
@@ -26,7 +26,6 @@ use crate::session::outcome::Outcome;
 use crate::session::request::{
     Claim, InvalidRequest, NAME_CHARS_MAX, Origin, OriginHow, Request, TASK_BYTES_MAX, check_limits,
 };
-use crate::session::state::Denied;
 use crate::session::summary::Effective;
 use crate::session::summary::Summary;
 use crate::session::telling::{Telling, Topic, tell};
@@ -138,16 +137,13 @@ impl Handle {
             Some(at) => Some(self.find_cut(&summary, at, Branch::Current).await?.1),
             None => None,
         };
-        let (reply, answer) = reply_channel();
-        self.supervisor.do_send(Resume {
-            session: id,
+        let resumption = Resumption {
             by,
             instruction,
             at,
             limits,
-            reply,
-        });
-        self.written(id, answer).await
+        };
+        self.want(id, Wish::Resume(Box::new(resumption))).await
     }
 
     /// Begins a session in a copy of another one's conversation, which stays as it is.

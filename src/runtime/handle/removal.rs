@@ -14,9 +14,9 @@ use super::{Handle, blocking};
 use crate::runtime::files::{self, Folder};
 use crate::runtime::refusal::CallError;
 use crate::runtime::settings::RuntimeSettings;
+use crate::session::decide::Denied;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
-use crate::session::state::Denied;
 use crate::session::summary::Summary;
 use crate::store::{Filter, Journal, PAGE_RECORDS_MAX, StoreError, Stored, Unwritten};
 

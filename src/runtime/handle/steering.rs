@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{Handle, trust};
-use crate::runtime::messages::{AnswerQuestion, Cancel};
+use crate::runtime::messages::Wanted;
 use crate::runtime::refusal::CallError;
 use crate::runtime::supervisor::reply_channel;
+use crate::session::decide::{GivenAnswer, Wish};
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::question::Answer;
 use crate::session::summary::Summary;
@@ -17,9 +18,7 @@ impl Handle {
         if let Some(asker) = asker {
             self.check_kin(asker, id).await?;
         }
-        let (reply, answer) = reply_channel();
-        self.supervisor.do_send(Cancel { session: id, by, reply });
-        self.written(id, answer).await
+        self.want(id, Wish::Cancel { by }).await
     }
 
     /// Answers a question; answered when that is on disk. The first answer wins. The agent of session `asker`, where one
@@ -34,7 +33,7 @@ impl Handle {
     ) -> Result<Arc<Summary>, CallError> {
         let asked = self.get(id).await?;
         // An agent decides for a session that it has asked for, and not for those that come.
-        let wish = trust::wish(&asked, question, &answer).filter(|_| asker.is_none());
+        let decided = trust::decided(&asked, question, &answer).filter(|_| asker.is_none());
         let rights = match asker {
             Some(asker) => {
                 self.check_kin(asker, id).await?;
@@ -42,17 +41,21 @@ impl Handle {
             }
             None => None,
         };
-        let (reply, answered) = reply_channel();
-        self.supervisor.do_send(AnswerQuestion {
-            session: id,
-            question,
+        let given = GivenAnswer {
+            question_id: question,
             answer,
             by: by.clone(),
             rights,
-            reply,
-        });
-        let summary = self.written(id, answered).await?;
-        self.remember(wish, by).await?;
+        };
+        let summary = self.want(id, Wish::Answer(given)).await?;
+        self.remember(decided, by).await?;
         Ok(summary)
+    }
+
+    /// Has the supervisor decide about a wish; answered when what follows is on disk.
+    pub(super) async fn want(&self, session: SessionId, wish: Wish) -> Result<Arc<Summary>, CallError> {
+        let (reply, answer) = reply_channel();
+        self.supervisor.do_send(Wanted { session, wish, reply });
+        self.written(session, answer).await
     }
 }

@@ -6,25 +6,27 @@ use crate::runtime::refusal::CallError;
 use crate::session::id::QuestionId;
 use crate::session::question::Answer;
 use crate::session::summary::Summary;
-use crate::session::trust::{self, Decision, Project, Wish};
+use crate::session::trust::{self, Decision, Meaning, Project};
 
 /// The project that an answer decides about, and what it decides; none where the question is another one, or nothing of it
 /// is remembered.
-pub(super) fn wish(asked: &Summary, question: QuestionId, answer: &Answer) -> Option<(Project, Decision)> {
+pub(super) fn decided(asked: &Summary, question: QuestionId, answer: &Answer) -> Option<(Project, Decision)> {
     let is_asking = asked.lifecycle.trust.is_asking(question);
-    match trust::wish(answer).filter(|_| is_asking)? {
-        Wish::Start(decision) => {
+    match trust::meaning(answer).filter(|_| is_asking)? {
+        Meaning::Start(decision) => {
             let project = asked.project.as_deref()?;
             project.remembered(decision).then(|| (project.clone(), decision))
         }
-        Wish::Cancel => None,
+        Meaning::Cancel => None,
     }
 }
 
 impl Handle {
     /// Remembers what a person has decided. Where that cannot be, people are asked again.
-    pub(super) async fn remember(&self, wish: Option<(Project, Decision)>, by: String) -> Result<(), CallError> {
-        let Some((project, decision)) = wish else { return Ok(()) };
+    pub(super) async fn remember(&self, decided: Option<(Project, Decision)>, by: String) -> Result<(), CallError> {
+        let Some((project, decision)) = decided else {
+            return Ok(());
+        };
         let file = self.settings.projects_file();
         let remembering = blocking(move || projects::remember(&file, &project, decision, by)).await?;
         if let Err(error) = remembering {

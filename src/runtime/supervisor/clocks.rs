@@ -13,9 +13,10 @@ use tokio::time::Instant;
 
 use super::{Session, Supervisor};
 use crate::runtime::messages::LookAtClocks;
-use crate::session::id::{Attempt, QuestionId, SessionId};
+use crate::session::decide::Event;
+use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::{ClockJump, Entry};
-use crate::session::state::{Event, State};
+use crate::session::state::State;
 use crate::store::{Append, on_disk};
 
 /// The longest time between two looks at the clock while a deadline is ahead or an agent lives: a machine that slept, or
@@ -24,12 +25,6 @@ const CLOCK_LOOK_MAX: Duration = Duration::from_secs(30);
 
 /// Smaller differences between the clocks are not worth a record.
 const JUMP_MS_MIN: i64 = 5000;
-
-/// Something that becomes due.
-enum Due {
-    Event(Box<Event>),
-    Unanswered(QuestionId),
-}
 
 /// What both clocks showed at the last look.
 #[derive(Debug, Default)]
@@ -153,10 +148,7 @@ impl Handler<LookAtClocks> for Supervisor {
             .filter(|(_, at, _)| *at <= now)
             .collect();
         for (id, _, due) in due {
-            match due {
-                Due::Event(event) => self.step(id, &event, None, ctx),
-                Due::Unanswered(question) => self.answer_by_policy(id, question, ctx),
-            }
+            self.step(id, &due, None, ctx);
         }
         self.arm_clocks(ctx);
     }
@@ -188,14 +180,11 @@ impl Session {
         }
     }
 
-    fn deadlines(&self, now: Timestamp, monotonic: Instant) -> Vec<(Timestamp, Due)> {
+    fn deadlines(&self, now: Timestamp, monotonic: Instant) -> Vec<(Timestamp, Event)> {
         let mut deadlines = Vec::new();
         if let State::WaitingRetry { at } = self.life.state {
             let attempt = self.life.attempt;
-            deadlines.push((
-                self.retry_at(at, now, monotonic),
-                Due::Event(Box::new(Event::RetryDue { attempt })),
-            ));
+            deadlines.push((self.retry_at(at, now, monotonic), Event::RetryDue { attempt }));
         }
         let is_going = matches!(self.life.state, State::Starting | State::Running);
         if let Some(seconds) = self.summary.limits_in_force(&self.request).timeout_seconds
@@ -206,13 +195,11 @@ impl Session {
             let left_ms = seconds
                 .saturating_mul(1000)
                 .saturating_sub(self.summary.used_until(now).active_ms);
-            deadlines.push((after_ms(now, left_ms), Due::Event(Box::new(Event::TimeUp))));
+            deadlines.push((after_ms(now, left_ms), Event::TimeUp));
         }
         if is_going || self.life.state == State::Asking {
-            deadlines.extend(
-                self.question_deadlines()
-                    .map(|(at, question)| (at, Due::Unanswered(question))),
-            );
+            let unanswered = self.question_deadlines();
+            deadlines.extend(unanswered.map(|(at, question_id)| (at, Event::NobodyAnswered { question_id })));
         }
         deadlines
     }

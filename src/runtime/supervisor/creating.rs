@@ -5,12 +5,12 @@ use std::sync::Arc;
 use actix::prelude::*;
 use uuid::Uuid;
 
-use super::{Session, Supervisor, answer_call, resuming};
-use crate::runtime::messages::{Cancel, Create};
+use super::{Session, Supervisor, answer_call, conversations};
+use crate::runtime::messages::{Create, Wanted};
 use crate::runtime::spans::span_of;
+use crate::session::decide::Effect;
 use crate::session::id::Attempt;
 use crate::session::journal::Created;
-use crate::session::state::Effect;
 use crate::store::{StoreError, StoreRefusal, Unwritten, on_disk};
 
 /// What is known of a session before its creation is on disk.
@@ -18,7 +18,7 @@ pub(super) struct Creating {
     /// The conversation that it takes over.
     pub conversation: Option<Uuid>,
     /// Calls that wait for it.
-    pub cancels: Vec<Cancel>,
+    pub wanted: Vec<Wanted>,
 }
 
 impl Handler<Create> for Supervisor {
@@ -38,7 +38,7 @@ impl Supervisor {
             notice,
             reply,
         } = message;
-        let conversation = resuming::taken_over(&new.request);
+        let conversation = conversations::taken_over(&new.request);
         let allowed = self.check_queue().and_then(|()| self.check_owner(id, conversation));
         if let Err(error) = allowed {
             return answer_call(Some(reply), Err(error));
@@ -50,14 +50,14 @@ impl Supervisor {
             project: project.map(Box::new),
         };
         let request = Arc::new(created.request.clone());
-        let cancels = Vec::new();
-        self.creating.insert(id, Creating { conversation, cancels });
+        let wanted = Vec::new();
+        self.creating.insert(id, Creating { conversation, wanted });
         let acknowledgement = self.context.store.create(id, created, self.now());
         ctx.spawn(on_disk(acknowledgement).into_actor(self).map(move |result, act, ctx| {
             let begun = act.creating.remove(&id);
-            for cancel in begun.into_iter().flat_map(|begun| begun.cancels) {
+            for wanted in begun.into_iter().flat_map(|begun| begun.wanted) {
                 // Behind what follows here.
-                ctx.notify(cancel);
+                ctx.notify(wanted);
             }
             // Somebody was quicker with the same key, or it is the first to find the disk full: nothing has begun, and
             // nothing is wrong with the store.

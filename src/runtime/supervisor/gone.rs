@@ -5,10 +5,10 @@ use actix::prelude::*;
 use super::Supervisor;
 use crate::runtime::messages::Departure;
 use crate::runtime::spans::span_of;
+use crate::session::decide::Event;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::AttemptEnd;
 use crate::session::outcome::Ending;
-use crate::session::state::Event;
 
 /// How often an execution of one attempt may panic before the attempt is given up.
 const PANICS_MAX: u32 = 3;

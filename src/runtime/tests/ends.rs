@@ -6,11 +6,11 @@ use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::runtime::handle::Going;
 use crate::runtime::refusal::CallError;
 use crate::runtime::settings::RuntimeSettings;
+use crate::session::decide::Denied;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::outcome::{Cause, Outcome};
 use crate::session::question::Answer;
 use crate::session::request::Request;
-use crate::session::state::Denied;
 use crate::store::memory::Fault;
 use serde_json::json;
 
@@ -36,7 +36,7 @@ fn an_answer_to_a_session_that_is_being_ended_is_refused() {
             .handle()
             .answer(None, id, QuestionId(1), ALLOW, "a test".into())
             .await;
-        assert_eq!(answer.err(), Some(CallError::BeingEnded));
+        assert_eq!(answer.err(), Some(CallError::Denied(Denied::BeingEnded)));
         assert_eq!(world.ended(id).await.0, Outcome::Cancelled);
         let journal = world.journal(id);
         assert!(!journal.iter().any(|(_, entry)| entry.kind() == "question.answered"));

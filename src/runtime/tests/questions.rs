@@ -4,6 +4,7 @@ use super::agent::{Agent, script};
 use super::lines;
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::runtime::refusal::CallError;
+use crate::session::decide::Denied;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::Entry;
 use crate::session::message::Message;
@@ -146,7 +147,7 @@ fn a_question_of_an_agent_that_died_can_be_answered_and_the_next_agent_has_the_a
         let second = world.handle().answer(None, id, question, ALLOW, "a test".into()).await;
         assert_eq!(
             second.err(),
-            Some(CallError::AlreadyAnswered(question)),
+            Some(CallError::Denied(Denied::AlreadyAnswered(question))),
             "the first one waits"
         );
         world.restart();
@@ -219,7 +220,10 @@ fn an_answer_that_no_agent_can_be_told_is_refused_while_another_can_be_given() {
         };
         let refused = world.handle().answer(None, id, question, long, "a test".into()).await;
         assert!(
-            matches!(refused, Err(CallError::AnswerMismatch(AnswerMismatch::Long { .. }))),
+            matches!(
+                refused,
+                Err(CallError::Denied(Denied::AnswerMismatch(AnswerMismatch::Long { .. })))
+            ),
             "{refused:?}"
         );
         let deep = serde_json::from_str(&format!("{}{}", "[".repeat(120), "]".repeat(120))).unwrap();
@@ -230,7 +234,10 @@ fn an_answer_that_no_agent_can_be_told_is_refused_while_another_can_be_given() {
         };
         let refused = world.handle().answer(None, id, question, deep, "a test".into()).await;
         assert!(
-            matches!(refused, Err(CallError::AnswerMismatch(AnswerMismatch::Deep))),
+            matches!(
+                refused,
+                Err(CallError::Denied(Denied::AnswerMismatch(AnswerMismatch::Deep)))
+            ),
             "{refused:?}"
         );
         allow(&world, id, question).await;

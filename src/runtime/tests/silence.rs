@@ -8,18 +8,34 @@ use serde_json::{Value, json};
 use super::agent::{Agent, Script, script};
 use super::lines;
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
+use crate::attempt::AttemptSettings;
+use crate::runtime::settings::RuntimeSettings;
 use crate::session::id::SessionId;
 use crate::session::outcome::Outcome;
 use crate::session::stall::StallTimeouts;
 
 /// The silences of every simulated daemon, as long as the daemon's own defaults.
-pub(super) const STALL: StallTimeouts = StallTimeouts {
+const STALL: StallTimeouts = StallTimeouts {
     first_message: Duration::from_secs(120),
     headers: Duration::from_secs(420),
     stream: Duration::from_secs(300),
     tool: Duration::from_secs(600),
     mcp_tool: Duration::from_secs(3600),
 };
+
+/// What is on by default for attempts, but for checkpoints.
+pub(super) fn attempt_settings() -> AttemptSettings {
+    AttemptSettings {
+        stop_grace: Duration::from_secs(10),
+        term_grace: Duration::from_secs(5),
+        stall: STALL,
+        quota_hold: Duration::from_secs(600),
+        api_hold: Duration::from_secs(1800),
+        checkpoint_interval: Duration::from_secs(24 * 3600),
+        background_grace: Duration::from_secs(60),
+        ..RuntimeSettings::for_tests().attempt
+    }
+}
 
 /// How the attempts ended, and how often a silence was told of.
 fn ends(world: &World, id: SessionId) -> (Vec<&'static str>, usize) {

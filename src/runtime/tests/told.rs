@@ -11,6 +11,7 @@ use super::agent::{Agent, script};
 use super::lines;
 use super::world::{HOUR, MINUTE, SECOND, World, pass, simulate};
 use crate::runtime::refusal::CallError;
+use crate::session::decide::Denied;
 use crate::session::id::{Attempt, QuestionId, SessionId};
 use crate::session::journal::Entry;
 use crate::session::message::InputState;
@@ -133,7 +134,7 @@ fn of_two_answers_that_come_at_once_the_agent_is_told_the_first() {
             world.acknowledge();
         };
         let (denied, allowed, ()) = tokio::join!(answer(deny), answer(Answer::allow()), acknowledging);
-        let late = Some(CallError::AlreadyAnswered(QuestionId(1)));
+        let late = Some(CallError::Denied(Denied::AlreadyAnswered(QuestionId(1))));
         let (is_denied, is_allowed) = (denied.is_ok(), allowed.is_ok());
         let refused = [denied.err(), allowed.err()];
         assert!(is_denied != is_allowed && refused.contains(&late), "{refused:?}");

@@ -82,7 +82,7 @@ fn nothing_starts_before_the_answer_and_no_attempt_has_more_than_it_gives() {
             pass(24 * HOUR).await;
             assert_eq!(count(&world, id, "attempt.started"), 0);
             let refused = answer(&world, id, "yes, why not").await;
-            let expected = CallError::AnswerMismatch(AnswerMismatch::NotOffered);
+            let expected = CallError::Denied(AnswerMismatch::NotOffered.into());
             assert_eq!(refused, Err(expected));
             answer(&world, id, label).await.unwrap();
             assert_eq!(world.ended(id).await.0, Outcome::Completed);

@@ -17,7 +17,6 @@ use uuid::Uuid;
 use super::agent::Script;
 use super::host::{Machine, SimulatedHosts};
 use crate::agent::launch;
-use crate::attempt::AttemptSettings;
 use crate::runtime::handle::Handle;
 use crate::runtime::new_session::{EnvironmentBase, NewSession};
 use crate::runtime::outside::{Clock, Outside, Threads};
@@ -479,7 +478,6 @@ fn wall_clock() -> (Clock, Arc<AtomicI64>) {
 /// real time.
 fn settings(state: PathBuf) -> RuntimeSettings {
     let home = state.join("home").to_string_lossy().into_owned();
-    let standard = RuntimeSettings::for_tests();
     RuntimeSettings {
         state: state.clone(),
         sessions: state.join("sessions"),
@@ -487,18 +485,9 @@ fn settings(state: PathBuf) -> RuntimeSettings {
         locks: state.join("locks"),
         agent_command: vec!["2.1.330".to_owned()],
         agent_env: [("HOME".to_owned(), home)].into(),
-        attempt: AttemptSettings {
-            stop_grace: Duration::from_secs(10),
-            term_grace: Duration::from_secs(5),
-            stall: super::silence::STALL,
-            quota_hold: Duration::from_secs(600),
-            api_hold: Duration::from_secs(1800),
-            checkpoint_interval: Duration::from_secs(24 * 3600),
-            background_grace: Duration::from_secs(60),
-            ..standard.attempt
-        },
+        attempt: super::silence::attempt_settings(),
         live_agents_max: 4,
         queued_sessions_max: 100,
-        ..standard
+        ..RuntimeSettings::for_tests()
     }
 }

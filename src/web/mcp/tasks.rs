@@ -69,7 +69,8 @@ pub(super) async fn update(door: &Door, caller: &Caller, params: UpdateTaskParam
         let reply = forms::reply(question, &result).map_err(|error| misfit(error.to_string()))?;
         if let Reply::Answer(answer) = reply {
             match door.answer(caller, id, question.question_id, answer).await {
-                Ok(_) | Err(CallError::AlreadyAnswered(_) | CallError::NoSuchQuestion(_) | CallError::BeingEnded) => {}
+                Ok(_) => {}
+                Err(CallError::Denied(denied)) if denied.is_settled_question() => {}
                 Err(error) => return Err(refused(error)),
             }
         }

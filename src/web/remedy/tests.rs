@@ -82,7 +82,7 @@ fn of_agents() -> impl Iterator<Item = CallError> {
         Excess::Broke,
         Excess::Answer("x".into()),
     ];
-    let excess = excess.map(CallError::Excess);
+    let excess = excess.map(CallError::from);
     not_served.map(CallError::NotServed).into_iter().chain(excess)
 }
 
@@ -123,6 +123,23 @@ fn of_requests() -> Vec<InvalidRequest> {
     ]
 }
 
+fn of_wishes() -> Vec<Denied> {
+    let denied = [
+        Denied::NoSuchQuestion(QuestionId(1)),
+        Denied::AlreadyAnswered(QuestionId(1)),
+        Denied::BeingEnded,
+        Denied::BudgetSpent(BudgetSpent {
+            spent: 2.5,
+            budget: 2.0,
+        }),
+        Denied::AlreadyEnded(Outcome::Completed),
+        Denied::StillLive(StateName::Running),
+        Denied::Completed,
+    ];
+    let misfits = of_questions().into_iter().map(Denied::from);
+    denied.into_iter().chain(misfits).collect()
+}
+
 /// One of each kind, the kinds within them too.
 fn every_refusal() -> Vec<CallError> {
     let id = SessionId::from_uuid(Uuid::from_u128(7));
@@ -136,9 +153,6 @@ fn every_refusal() -> Vec<CallError> {
             name: "n".into(),
             candidates: vec![(id, Shown::Running)],
         },
-        CallError::NoSuchQuestion(QuestionId(1)),
-        CallError::AlreadyAnswered(QuestionId(1)),
-        CallError::BeingEnded,
         CallError::BadDirectory {
             path: "/w".into(),
             why: "x".into(),
@@ -149,10 +163,6 @@ fn every_refusal() -> Vec<CallError> {
         },
         CallError::NoSuchCheckpoint(Seq(1)),
         CallError::NoConversation("gone".into()),
-        CallError::BudgetSpent(BudgetSpent {
-            spent: 2.5,
-            budget: 2.0,
-        }),
         CallError::Owned {
             agent_session_id: Uuid::from_u128(1),
             owner: id,
@@ -161,9 +171,6 @@ fn every_refusal() -> Vec<CallError> {
             key: "k".into(),
             owner: id,
         },
-        CallError::Denied(Denied::AlreadyEnded(Outcome::Completed)),
-        CallError::Denied(Denied::StillLive(StateName::Running)),
-        CallError::Denied(Denied::Completed),
         CallError::InUse {
             session: id,
             lock: "/l".into(),
@@ -183,7 +190,7 @@ fn every_refusal() -> Vec<CallError> {
         CallError::Stopping,
     ];
     all.extend(of_agents());
-    all.extend(of_questions().into_iter().map(CallError::AnswerMismatch));
+    all.extend(of_wishes().into_iter().map(CallError::Denied));
     all.extend(of_requests().into_iter().map(CallError::InvalidRequest));
     all.extend(of_store().into_iter().map(CallError::Store));
     all.extend(of_store().into_iter().map(CallError::Delayed));

@@ -2,13 +2,13 @@
 
 use uuid::Uuid;
 
-use super::decide::{Decision, Effect, change, ended, stop_sentence};
-use super::{Lifecycle, State, StateName};
-use crate::session::clarify::{Analysis, Clarifications, Clarify, Verdict, run_prompt};
-use crate::session::journal::{Answered, Entry, Input, QuestionRef, Refined, Text};
+use super::decision::{Decision, DecisionContext, change, ended, queued, stop_sentence};
+use crate::session::clarify::{Analysis, Clarifications, Verdict, run_prompt};
+use crate::session::journal::{Answered, Entry, Input, Refined, Text};
 use crate::session::message::InputState;
 use crate::session::outcome::{Outcome, StopFor};
 use crate::session::question::{Answer, Question, QuestionKind};
+use crate::session::state::{Lifecycle, StateName};
 
 /// The analysis of a task is over: a person is asked, or the task is run.
 pub(super) fn after_analysis(life: &Lifecycle, analysis: &Analysis) -> Decision {
@@ -47,22 +47,15 @@ pub(super) fn after_analysis(life: &Lifecycle, analysis: &Analysis) -> Decision 
 }
 
 /// Our question is answered: what was meant becomes part of the task. One append, so that no crash comes in between.
-pub(super) fn answer(life: &Lifecycle, answered: &Answered, task: &str, uuid: Uuid) -> Decision {
-    let question = answered.question_id;
-    if life.state != State::Asking || life.clarify != (Clarify::Asking { question }) {
-        return Decision::default();
-    }
+pub(super) fn answer(life: &Lifecycle, answered: Answered, context: &DecisionContext<'_>) -> Decision {
     let mut decision = match &answered.answer {
         Answer::Deny { interrupt: true, .. } => ended(life, Outcome::Cancelled, stop_sentence(StopFor::Cancelled)),
         answer @ (Answer::Deny { .. } | Answer::Choose { .. } | Answer::Allow { .. } | Answer::Submit { .. }) => {
-            run(life, task, Clarifications::of(answer), uuid, "the task is settled")
+            let (task, clarifications) = (&context.request.task, Clarifications::of(answer));
+            run(life, task, clarifications, context.fresh, "the task is settled")
         }
     };
-    let told = [
-        Entry::QuestionAnswered(answered.clone()),
-        Entry::QuestionDelivered(QuestionRef { question_id: question }),
-    ];
-    decision.entries.splice(0..0, told);
+    decision.settles(answered);
     decision
 }
 
@@ -76,13 +69,8 @@ fn run(life: &Lifecycle, task: &str, clarifications: Clarifications, uuid: Uuid,
         text: Some(run_prompt(&task)),
     };
     let refined = Refined { task, clarifications };
-    let entries = vec![
-        Entry::TaskRefined(Box::new(refined)),
-        Entry::Input(input),
-        change(life, StateName::Queued, reason),
-    ];
-    Decision {
-        entries,
-        effects: vec![Effect::Enqueue],
-    }
+    let mut decision = queued(life, reason);
+    let told = [Entry::TaskRefined(Box::new(refined)), Entry::Input(input)];
+    decision.entries.splice(0..0, told);
+    decision
 }

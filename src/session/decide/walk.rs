@@ -1,23 +1,31 @@
 //! An exhaustive walk: every event of a small alphabet on every state that can be reached, the promises asserted on
 //! each edge.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use self::alphabet::{alphabet, answers_for_trust, for_trust, found_in_project};
+use self::alphabet::{OF_AGENT, alphabet, found_in_project, is_narrow_yes};
+use self::asking::OfAgent;
+use self::promises::{check_clarifying, check_promises, check_trust};
 use super::*;
 use crate::session::clarify::Clarify;
 use crate::session::id::{Attempt, QuestionId};
-use crate::session::journal::{AttemptEnd, Entry, Input, Resumed};
-use crate::session::message::{InputState, TurnEnd};
+use crate::session::journal::{AttemptEnd, Entry};
+use crate::session::limits::Limits;
+use crate::session::message::TurnEnd;
 use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
+use crate::session::request::{OnQuestion, Request};
 use crate::session::restart::{RestartPolicy, Restarts};
 use crate::session::samples::{good_turn, said, turn_ended};
+use crate::session::summary::Summary;
+use crate::session::trust::Trust;
 
 mod alphabet;
+mod asking;
+mod promises;
 
 /// A session as the walk sees it, with what the outside world would know.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -35,9 +43,9 @@ struct Node {
     asked: Option<QuestionId>,
     /// How often `task.refined` was recorded.
     refined: u32,
+    /// The question of an agent.
+    of_agent: Option<OfAgent>,
 }
-
-const TICKS_MAX: i64 = 12;
 
 pub(super) fn policy() -> RestartPolicy {
     RestartPolicy {
@@ -64,24 +72,47 @@ pub(super) fn end(ending: Ending) -> AttemptEnd {
 }
 
 pub(super) fn resume() -> Event {
-    let resumed = Resumed {
+    Event::Wish(Wish::Resume(Box::new(Resumption {
         by: "a person".into(),
-        instruction: None,
+        instruction: Some("go on".into()),
         at: None,
-        message: None,
-        terms: None,
-        limits: None,
+        limits: Limits::default(),
+    })))
+}
+
+pub(super) fn cancel() -> Event {
+    Event::Wish(Wish::Cancel { by: "a person".into() })
+}
+
+/// Decides about a session of which nothing but its lifecycle matters.
+pub(super) fn decided(
+    life: &Lifecycle,
+    event: &Event,
+    policy: &RestartPolicy,
+    now: Timestamp,
+    jitter: f64,
+) -> Result<Decision, Denied> {
+    let (request, answering) = (Request::default(), BTreeSet::new());
+    let context = DecisionContext {
+        policy,
+        now,
+        jitter,
+        fresh: Uuid::from_u128(8),
+        request: &request,
+        summary: &asking::session(&request),
+        answering: &answering,
+        check_length: |_, _, _| Ok(()),
     };
-    let input = Input {
-        uuid: Uuid::from_u128(9),
-        state: InputState::Sent,
-        text: Some("go on".into()),
-    };
-    Event::Resume {
-        resumed,
-        input: Some(input),
-        notices: vec![],
-    }
+    decide(life, event, &context)
+}
+
+fn answers_agent(decision: &Decision) -> bool {
+    let mut entries = decision.entries.iter();
+    entries.any(|entry| matches!(entry, Entry::QuestionAnswered(answered) if answered.question_id == OF_AGENT))
+}
+
+fn is_answer(event: &Event) -> bool {
+    matches!(event, Event::Wish(Wish::Answer(_)) | Event::NobodyAnswered { .. })
 }
 
 fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Node) {
@@ -116,7 +147,7 @@ fn check_edge(before: &Node, event: &Event, decision: &Decision, after: &mut Nod
             after.live.push(*attempt);
         }
     }
-    after.cancelled |= matches!(event, Event::Cancel { .. })
+    after.cancelled |= matches!(event, Event::Wish(Wish::Cancel { .. }))
         && decision.entries.iter().any(|entry| matches!(entry, Entry::Control(_)));
     let ended_now = decision
         .entries
@@ -168,12 +199,10 @@ fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node
             Some(*attempt)
         }
         Event::SlotFree { .. }
-        | Event::Answer { .. }
         | Event::AskForTrust { .. }
-        | Event::AnswerForTrust { .. }
-        | Event::Cancel { .. }
         | Event::TimeUp
-        | Event::Resume { .. } => None,
+        | Event::NobodyAnswered { .. }
+        | Event::Wish(_) => None,
     };
     if of_attempt.is_some_and(|attempt| attempt != before.life.attempt) {
         assert_eq!(
@@ -184,6 +213,7 @@ fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node
     }
     let is_change = before.life.state != after.life.state;
     let expected = match &after.life.state {
+        _ if answers_agent(decision) && after.life.state.has_agent() => vec![Effect::Deliver(after.life.attempt)],
         _ if !is_change => vec![],
         State::Queued => vec![Effect::Enqueue],
         State::Starting => vec![Effect::Start(after.life.attempt)],
@@ -195,7 +225,7 @@ fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node
         State::Running | State::Asking | State::Ended { .. } => vec![],
     };
     assert_eq!(decision.effects, expected, "a session goes on: {context}");
-    if let Event::Cancel { .. } = event {
+    if let Event::Wish(Wish::Cancel { .. }) = event {
         let is_recorded = matches!(decision.entries.first(), Some(Entry::Control(_)));
         assert_eq!(is_recorded, is_change, "who cancelled is recorded: {context}");
         assert!(
@@ -211,7 +241,7 @@ fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node
         };
         assert!(is_told, "a session whose time is up is told so: {context}");
     }
-    if let Event::Resume { .. } = event {
+    if let Event::Wish(Wish::Resume(_)) = event {
         assert_eq!(
             after.life.restarts,
             Restarts::default(),
@@ -221,160 +251,6 @@ fn check_goes_on(before: &Node, event: &Event, decision: &Decision, after: &Node
             matches!(decision.entries[..], [Entry::SessionResumed(_), Entry::Input(_), ..]),
             "what clears messages stands before those that are to stay: {context}"
         );
-    }
-}
-
-/// Promises about a task that is clarified before it is run.
-fn check_clarifying(before: &Node, event: &Event, decision: &Decision, after: &mut Node, context: fmt::Arguments<'_>) {
-    for entry in &decision.entries {
-        match entry {
-            Entry::QuestionAsked(question) => {
-                assert_eq!(after.asked, None, "one question at a time: {context}");
-                after.asked = Some(question.question_id);
-            }
-            Entry::QuestionAnswered(answered) => {
-                assert_eq!(
-                    after.asked.take(),
-                    Some(answered.question_id),
-                    "only what is asked is answered: {context}"
-                );
-            }
-            Entry::SessionEnded(_) => after.asked = None,
-            Entry::TaskRefined(_) => {
-                after.refined += 1;
-                assert_eq!(
-                    after.life.restarts, before.life.restarts,
-                    "clarifying is no restart: {context}"
-                );
-                assert!(
-                    decision.entries.iter().any(|entry| matches!(entry, Entry::Input(_))),
-                    "whoever runs the task is told it: {context}"
-                );
-            }
-            _ => {}
-        }
-    }
-    let is_asking = after.life.state == State::Asking;
-    assert_eq!(
-        is_asking,
-        after.asked.is_some(),
-        "a person is asked in one state only: {context}"
-    );
-    assert_eq!(
-        is_asking,
-        is_asked(&after.life) && after.life.state.outcome().is_none(),
-        "what is asked and the state agree: {context}"
-    );
-    assert!(
-        !is_asking || after.live.is_empty(),
-        "no agent works on an open question: {context}"
-    );
-    assert_eq!(
-        after.refined,
-        u32::from(after.life.clarify == Clarify::Settled),
-        "a task is settled once, and stays settled: {context}"
-    );
-    let is_completed = after.life.state.outcome() == Some(Outcome::Completed);
-    let is_clarifying = matches!(after.life.clarify, Clarify::Analysing | Clarify::Asking { .. });
-    assert!(
-        !(is_completed && is_clarifying),
-        "an analysis is no completion: {context}"
-    );
-    if let (Event::Answer { .. } | Event::AnswerForTrust { .. }, Some(_)) = (event, before.asked)
-        && !decision.entries.is_empty()
-        && after.life.state.outcome().is_none()
-    {
-        assert_eq!(
-            decision.effects,
-            [Effect::Enqueue],
-            "an answered task is run: {context}"
-        );
-    }
-}
-
-fn is_asked(life: &Lifecycle) -> bool {
-    matches!(life.clarify, Clarify::Asking { .. }) || matches!(life.trust, Trust::Asking { .. })
-}
-
-/// Returns true if an attempt ended because of what it found in the directory.
-fn found_in_directory(event: &Event) -> bool {
-    matches!(event, Event::AttemptEnded { end, .. } if matches!(end.ending, Ending::Untrusted { .. }))
-}
-
-/// Promises about a project that nobody has trusted.
-fn check_trust(before: &Node, event: &Event, decision: &Decision, after: &Node, context: fmt::Arguments<'_>) {
-    let (was, is) = (before.life.trust, after.life.trust);
-    let starts = |effect: &Effect| matches!(effect, Effect::Start(_));
-    assert!(
-        !is.is_open() || !decision.effects.iter().any(starts),
-        "nothing starts before a person has said so: {context}"
-    );
-    match was {
-        Trust::Unasked | Trust::Run | Trust::Without => assert!(
-            is == was || found_in_directory(event),
-            "a decision stays until something else is found: {context}"
-        ),
-        Trust::Due | Trust::Asking { .. } => assert!(
-            is.is_open() || matches!(event, Event::AnswerForTrust { .. }) || found_in_directory(event),
-            "only an answer decides: {context}"
-        ),
-    }
-    if was != is && is == Trust::Run {
-        let answer = answers_for_trust()
-            .into_iter()
-            .next()
-            .map(|run| for_trust(QuestionId(1), run));
-        assert_eq!(Some(event), answer.as_ref(), "only one answer lets it start: {context}");
-    }
-    let is_told = decision.entries.iter().any(|entry| matches!(entry, Entry::Notice(_)));
-    assert!(
-        was == is || is != Trust::Without || is_told || after.life.state.outcome().is_some(),
-        "what does not start is told: {context}"
-    );
-}
-
-/// Promises about where an edge leads.
-fn check_promises(before: &Node, event: &Event, after: &Node, context: fmt::Arguments<'_>) {
-    let was_live = before.life.state.outcome().is_none();
-    if after.cancelled {
-        let stays = match &after.life.state {
-            State::Stopping { stop_for } => *stop_for == StopFor::Cancelled,
-            State::Ended { outcome } => *outcome == Outcome::Cancelled,
-            State::Queued | State::Starting | State::Running | State::Asking | State::WaitingRetry { .. } => false,
-        };
-        assert!(stays, "a cancelled session stays cancelled: {context}");
-    }
-    if matches!(
-        after.life.state,
-        State::Ended {
-            outcome: Outcome::Completed
-        }
-    ) && was_live
-    {
-        assert!(
-            is_finish(event) && before.life.last_end.is_none(),
-            "nothing but a finish completes, and no session in which only a command ran since it ended: {context}"
-        );
-    }
-    let last = before.life.last_end.as_ref().filter(|_| is_finish(event));
-    let keeps = |outcome| last.is_some_and(|last| last.outcome == outcome);
-    let has_stopped = |stop_for| before.life.state == State::Stopping { stop_for };
-    match after.life.state.outcome().filter(|_| was_live) {
-        Some(Outcome::Cancelled) => {
-            let is_asked = matches!(
-                event,
-                Event::Cancel { .. } | Event::Answer { .. } | Event::AnswerForTrust { .. }
-            );
-            assert!(
-                is_asked || has_stopped(StopFor::Cancelled) || keeps(Outcome::Cancelled),
-                "nobody is told of a cancel that nobody asked for: {context}"
-            );
-        }
-        Some(Outcome::TimedOut) => assert!(
-            matches!(event, Event::TimeUp) || has_stopped(StopFor::TimedOut) || keeps(Outcome::TimedOut),
-            "only time that is up times out: {context}"
-        ),
-        Some(Outcome::Completed | Outcome::Failed { .. }) | None => {}
     }
 }
 
@@ -405,67 +281,138 @@ fn after_work(node: &Node) -> Option<Node> {
     Some(after)
 }
 
+/// What a walk begins with.
+#[derive(Clone, Copy, Default)]
+struct Beginning {
+    clarify: Clarify,
+    trust: Trust,
+    /// Attempts find things in the directory that nobody has trusted.
+    finds: bool,
+    /// Agents ask a question.
+    asks: bool,
+    /// Steps of the clock until which the walk goes on.
+    ticks_max: i64,
+    on_question: OnQuestion,
+}
+
+const WHOLE: Beginning = Beginning {
+    clarify: Clarify::Unasked,
+    trust: Trust::Unasked,
+    finds: false,
+    asks: false,
+    ticks_max: 12,
+    on_question: OnQuestion::Wait,
+};
+
 #[test]
 fn every_edge_keeps_the_promises() {
-    let names = walk_from(Clarify::Unasked, Trust::Unasked, false);
+    let names = walk_from(WHOLE);
     assert_eq!(names.len(), 9, "the walk reaches every state but one: {names:?}");
     assert!(
         !names.contains(&StateName::Asking),
         "nobody is asked who did not want it"
     );
-    for (clarify, trust, finds) in [
-        (Clarify::Analysing, Trust::Unasked, false),
-        (Clarify::Unasked, Trust::Unasked, true),
-        (Clarify::Unasked, Trust::Due, true),
-        (Clarify::Analysing, Trust::Due, false),
+    for (clarify, trust, finds, on_question) in [
+        (Clarify::Analysing, Trust::Unasked, false, OnQuestion::FirstOption),
+        (Clarify::Unasked, Trust::Unasked, true, OnQuestion::Wait),
+        (Clarify::Unasked, Trust::Due, true, OnQuestion::Allow),
+        (Clarify::Analysing, Trust::Due, false, OnQuestion::Deny),
     ] {
-        let names = walk_from(clarify, trust, finds);
+        let names = walk_from(Beginning {
+            clarify,
+            trust,
+            finds,
+            on_question,
+            ..WHOLE
+        });
         assert_eq!(names.len(), 10, "the walk reaches every state: {names:?}");
     }
 }
 
-/// Walks over all that can be reached and returns the states that were seen. With `finds`, attempts find things in the
-/// directory that nobody has trusted.
-fn walk_from(clarify: Clarify, trust: Trust, finds: bool) -> HashSet<StateName> {
-    let life = Lifecycle {
-        clarify,
-        trust,
-        ..Lifecycle::default()
+#[test]
+fn every_edge_of_a_session_whose_agents_ask_keeps_the_promises() {
+    for on_question in [
+        OnQuestion::Wait,
+        OnQuestion::Deny,
+        OnQuestion::FirstOption,
+        OnQuestion::Allow,
+    ] {
+        walk_from(Beginning {
+            asks: true,
+            ticks_max: 7,
+            on_question,
+            ..WHOLE
+        });
+    }
+}
+
+/// Walks over all that can be reached and returns the states that were seen.
+fn walk_from(beginning: Beginning) -> HashSet<StateName> {
+    let request = Request {
+        task: "tidy up".into(),
+        on_question: beginning.on_question,
+        ..Request::default()
     };
-    let first = Node {
-        life,
-        live: vec![],
-        cancelled: false,
-        charged: vec![],
-        ticks: 0,
-        asked: None,
-        refined: 0,
-    };
+    let session = asking::session(&request);
+    let first = Node::beginning(beginning);
     let mut seen = HashSet::from([first.clone()]);
     let mut queue = VecDeque::from([first]);
     let mut names = HashSet::new();
     while let Some(node) = queue.pop_front() {
         names.insert(node.life.state.name());
-        let worked = after_work(&node).filter(|after| seen.insert(after.clone()));
-        queue.extend(worked);
-        let found = found_in_project(&node.life).into_iter().filter(|_| finds);
+        let others = after_work(&node).into_iter();
+        let others = others.chain(node.told_by_agent().into_iter().filter(|_| beginning.asks));
+        let others: Vec<_> = others.filter(|after| seen.insert(after.clone())).collect();
+        queue.extend(others);
+        let found = found_in_project(&node.life).into_iter().filter(|_| beginning.finds);
+        let summary = node.summary(&session);
         for event in alphabet(&node.life).into_iter().chain(found) {
-            let at = now(node.ticks);
-            let Ok(decision) = decide(&node.life, &event, &policy(), at, 0.5) else {
+            let Some(after) = follow(&node, &event, &summary, &request) else {
                 continue;
             };
-            let mut after = node.clone();
-            for entry in &decision.entries {
-                after.life.apply(entry, at);
-            }
-            check_edge(&node, &event, &decision, &mut after);
-            after.ticks += i64::from(!decision.entries.is_empty());
-            forget_cause(&mut after.life);
-            if after.ticks <= TICKS_MAX && seen.insert(after.clone()) {
+            if after.ticks <= beginning.ticks_max && seen.insert(after.clone()) {
                 queue.push_back(after);
             }
         }
     }
     assert!(seen.len() > 500, "the walk is worth its name: {} nodes", seen.len());
     names
+}
+
+/// The node after an event, unless that is a wish that is refused.
+fn follow(node: &Node, event: &Event, summary: &Summary, request: &Request) -> Option<Node> {
+    let at = now(node.ticks);
+    let context = DecisionContext {
+        policy: &policy(),
+        now: at,
+        jitter: 0.5,
+        fresh: Uuid::from_u128(8),
+        request,
+        summary,
+        answering: &node.answering(),
+        check_length: |_, _, _| Ok(()),
+    };
+    let decision = match decide(&node.life, event, &context) {
+        Ok(decision) => decision,
+        Err(denied) => {
+            node.check_refusal(event, &denied);
+            return None;
+        }
+    };
+    assert!(
+        !is_narrow_yes(event),
+        "an agent lets no other do more than it may itself: {event:?}"
+    );
+    assert!(
+        !matches!(event, Event::Wish(Wish::Answer(_))) || !decision.entries.is_empty(),
+        "an answer that is taken is recorded: {event:?}"
+    );
+    let mut after = node.clone();
+    for entry in &decision.entries {
+        after.life.apply(entry, at);
+    }
+    check_edge(node, event, &decision, &mut after);
+    after.ticks += i64::from(!decision.entries.is_empty());
+    forget_cause(&mut after.life);
+    Some(after)
 }

@@ -1,170 +1,45 @@
-//! What follows an event: the decisions of the state machine, and nothing else.
+//! What follows an event, and what somebody wants of a session: pure and total.
+//!
+//! [`decide()`] answers an [`Event`] with journal entries and effects, or with a reason why not. The next state is
+//! never computed beside the journal: it is [`Lifecycle::apply`] of those entries, the same fold that runs when a
+//! daemon starts. Effects are carried out only when the entries are on disk.
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::clarifying::{after_analysis, answer};
-use super::{Lifecycle, State, StateName, name_of_outcome, trusting};
+use self::clarifying::after_analysis;
+pub use self::decision::{Decision, DecisionContext, Effect};
+use self::decision::{change, ended, queued, stop_sentence};
+pub use self::event::{CutAt, Denied, Event, GivenAnswer, Resumption, Wish};
 use crate::session::clarify::{Analysis, Clarify};
 use crate::session::id::{Attempt, Seq};
 use crate::session::journal::{
-    Answered, AttemptEnd, AttemptStart, Control, Entry, Input, Resumed, RetryScheduled, SessionEnd, StateChange, Text,
+    AttemptEnd, AttemptStart, Control, Entry, Input, Resumed, RetryScheduled, StateChange, Text,
 };
+use crate::session::message::InputState;
 use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
-use crate::session::question::Question;
-use crate::session::restart::{QUOTA_UNKNOWN_DELAY, RestartPolicy, Verdict, api_delay, crash_delay};
+use crate::session::restart::{QUOTA_UNKNOWN_DELAY, Verdict, api_delay, crash_delay};
+use crate::session::state::{Lifecycle, State, StateName};
 
-/// What can happen to a session.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A slot is free for the head of the queue.
-    SlotFree {
-        /// The id of the conversation, should a new one have to begin.
-        fresh: Uuid,
-        /// The record of the last checkpoint.
-        checkpoint: Option<Seq>,
-    },
-    /// The agent of this attempt has said its first word.
-    AgentUp {
-        /// The attempt.
-        attempt: Attempt,
-    },
-    /// The attempt is over; its agent and what it left behind are gone, and all it wrote is journalled.
-    AttemptEnded {
-        /// The attempt.
-        attempt: Attempt,
-        /// How it ended.
-        end: AttemptEnd,
-        /// What it says, where it was to find out whether the task is clear.
-        analysis: Option<Box<Analysis>>,
-    },
-    /// Somebody answers our own question about the task.
-    Answer {
-        /// The answer.
-        answered: Answered,
-        /// The task as it was asked for.
-        task: String,
-        /// The id of the next message.
-        uuid: Uuid,
-    },
-    /// A session is to start with something that nobody has trusted.
-    AskForTrust {
-        /// What a person is asked.
-        question: Question,
-    },
-    /// Somebody answers our own question about that.
-    AnswerForTrust {
-        /// The answer.
-        answered: Answered,
-        /// What is told where the session goes on without it.
-        notice: String,
-    },
-    /// The wait before the next attempt is over.
-    RetryDue {
-        /// The attempt before the wait.
-        attempt: Attempt,
-    },
-    /// Somebody cancels the session.
-    Cancel {
-        /// Who, in words for a person.
-        by: String,
-    },
-    /// The session's active time is used up.
-    TimeUp,
-    /// Somebody resumes the ended session.
-    Resume {
-        /// Who does, and from where.
-        resumed: Resumed,
-        /// What the agent is told besides what it would be told anyway.
-        input: Option<Input>,
-        /// What the person should know about it.
-        notices: Vec<Text>,
-    },
-}
-
-/// What is to be done once the entries are on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Wait for a slot, behind those who wait already.
-    Enqueue,
-    /// Start an execution for the attempt that was just recorded.
-    Start(Attempt),
-    /// End the agent of this attempt.
-    Stop(Attempt),
-}
-
-/// The answer to an event.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decision {
-    /// What is written down, in one append.
-    pub entries: Vec<Entry>,
-    /// What is done afterwards.
-    pub effects: Vec<Effect>,
-}
-
-/// Why a wish cannot be granted; each says what could be done instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// It has ended, and not by being cancelled.
-    #[error("the session has already ended: {}", .0.name())]
-    AlreadyEnded(Outcome),
-    /// It has not ended.
-    #[error("the session is still {0}")]
-    StillLive(StateName),
-    /// It was completed.
-    #[error("the session is completed")]
-    Completed,
-}
-
-/// Decides what follows an event. `jitter`, from 0 to 1, spreads the delays of restarts.
+/// Decides what follows an event.
 ///
-/// Events of an attempt that is not the current one are late and change nothing.
-pub fn decide(
-    life: &Lifecycle,
-    event: &Event,
-    policy: &RestartPolicy,
-    now: Timestamp,
-    jitter: f64,
-) -> Result<Decision, Denied> {
-    match event {
-        Event::SlotFree { fresh, checkpoint } => Ok(start(life, *fresh, *checkpoint)),
-        Event::AgentUp { attempt } => Ok(agent_up(life, *attempt)),
+/// Events of an attempt that is not the current one are late and change nothing. Errors if the event is a wish that is
+/// refused.
+pub fn decide(life: &Lifecycle, event: &Event, context: &DecisionContext<'_>) -> Result<Decision, Denied> {
+    Ok(match event {
+        Event::SlotFree { fresh, checkpoint } => start(life, *fresh, *checkpoint),
+        Event::AgentUp { attempt } => agent_up(life, *attempt),
         Event::AttemptEnded { attempt, end, analysis } => {
-            let analysis = analysis.as_deref();
-            Ok(attempt_ended(
-                life,
-                *attempt,
-                end,
-                analysis,
-                &Surroundings { policy, now, jitter },
-            ))
+            attempt_ended(life, *attempt, end, analysis.as_deref(), context)
         }
-        Event::Answer { answered, task, uuid } => Ok(answer(life, answered, task, *uuid)),
-        Event::AskForTrust { question } => Ok(trusting::ask(life, question)),
-        Event::AnswerForTrust { answered, notice } => Ok(trusting::answer(life, answered, notice)),
-        Event::RetryDue { attempt } => Ok(retry_due(life, *attempt)),
-        Event::Cancel { by } => cancel(life, by),
-        Event::TimeUp => Ok(time_up(life)),
-        Event::Resume {
-            resumed,
-            input,
-            notices,
-        } => {
-            let mut decision = resume(life, resumed)?;
-            let told = notices.iter().cloned().map(Entry::Notice);
-            let told: Vec<_> = told.chain(input.iter().cloned().map(Entry::Input)).collect();
-            // Behind `session.resumed`, which clears what the new message must not be cleared with.
-            decision.entries.splice(1..1, told);
-            Ok(decision)
-        }
-    }
-}
-
-/// What decides about restarts besides the session itself.
-struct Surroundings<'a> {
-    policy: &'a RestartPolicy,
-    now: Timestamp,
-    jitter: f64,
+        Event::AskForTrust { question } => trusting::ask(life, question),
+        Event::RetryDue { attempt } => retry_due(life, *attempt),
+        Event::TimeUp => time_up(life),
+        Event::NobodyAnswered { question_id } => answering::by_policy(life, *question_id, context),
+        Event::Wish(Wish::Answer(given)) => answering::answer(life, given, context)?,
+        Event::Wish(Wish::Cancel { by }) => cancel(life, by)?,
+        Event::Wish(Wish::Resume(resumption)) => resume(life, resumption, context)?,
+    })
 }
 
 fn start(life: &Lifecycle, fresh: Uuid, checkpoint: Option<Seq>) -> Decision {
@@ -203,7 +78,7 @@ fn attempt_ended(
     attempt: Attempt,
     end: &AttemptEnd,
     analysis: Option<&Analysis>,
-    around: &Surroundings<'_>,
+    context: &DecisionContext<'_>,
 ) -> Decision {
     if attempt != life.attempt || !life.state.has_agent() {
         return Decision::default();
@@ -222,15 +97,17 @@ fn attempt_ended(
             Some(analysis) if end.ending == Ending::Finished && life.clarify == Clarify::Analysing => {
                 after_analysis(life, analysis)
             }
-            Some(_) | None => after_ending(life, end, around),
+            Some(_) | None => after_ending(life, end, context),
         },
     };
     decision.entries.insert(0, Entry::AttemptEnded(end.clone()));
     decision
 }
 
-fn after_ending(life: &Lifecycle, end: &AttemptEnd, around: &Surroundings<'_>) -> Decision {
-    let Surroundings { policy, now, jitter } = *around;
+fn after_ending(life: &Lifecycle, end: &AttemptEnd, context: &DecisionContext<'_>) -> Decision {
+    let DecisionContext {
+        policy, now, jitter, ..
+    } = *context;
     let sentence = sentence_about(end);
     let failed = |cause| ended(life, Outcome::Failed { cause }, &sentence);
     match &end.ending {
@@ -295,10 +172,7 @@ fn told_cut_off(end: &AttemptEnd) -> String {
 
 fn retry_due(life: &Lifecycle, attempt: Attempt) -> Decision {
     match life.state {
-        State::WaitingRetry { .. } if attempt == life.attempt => Decision {
-            entries: vec![change(life, StateName::Queued, "the wait is over")],
-            effects: vec![Effect::Enqueue],
-        },
+        State::WaitingRetry { .. } if attempt == life.attempt => queued(life, "the wait is over"),
         State::Queued
         | State::Starting
         | State::Running
@@ -339,29 +213,54 @@ fn time_up(life: &Lifecycle) -> Decision {
     }
 }
 
-fn resume(life: &Lifecycle, resumed: &Resumed) -> Result<Decision, Denied> {
+fn resume(life: &Lifecycle, resumption: &Resumption, context: &DecisionContext<'_>) -> Result<Decision, Denied> {
     match &life.state {
         State::Ended {
             outcome: Outcome::Completed,
-        } => Err(Denied::Completed),
-        State::Ended { .. } => {
-            let reason = format!("resumed by {}", resumed.by);
-            let entries = vec![
-                Entry::SessionResumed(resumed.clone()),
-                change(life, StateName::Queued, &reason),
-            ];
-            Ok(Decision {
-                entries,
-                effects: vec![Effect::Enqueue],
-            })
-        }
+        } => return Err(Denied::Completed),
+        State::Ended { .. } => {}
         live @ (State::Queued
         | State::Starting
         | State::Running
         | State::Asking
         | State::WaitingRetry { .. }
-        | State::Stopping { .. }) => Err(Denied::StillLive(live.name())),
+        | State::Stopping { .. }) => return Err(Denied::StillLive(live.name())),
     }
+    let Resumption {
+        by,
+        instruction,
+        at,
+        limits: new,
+    } = resumption;
+    let spent = context.summary.usage.cost_usd;
+    let limits = context.summary.limits_in_force(context.request).renewed(*new, spent)?;
+    // Cut back, a session has no right that it did not have at that point.
+    let narrowed = |at: &CutAt| at.now.terms.narrowed_to(&at.then.terms, context.request.asked_mode());
+    let resumed = Resumed {
+        by: by.clone(),
+        instruction: instruction.clone(),
+        at: at.as_ref().map(|at| at.seq),
+        message: at.as_ref().map(|at| at.message),
+        terms: at.as_ref().map(|at| Box::new(narrowed(at))),
+        limits: Some(limits),
+    };
+    let notices = [at.as_ref().and_then(|at| at.notice.clone()), limits.granted(spent)];
+    let notices = notices.into_iter().flatten().map(|text| Entry::Notice(Text { text }));
+    // Without an instruction the agent goes on with what was cut short, or is asked to when it is greeted.
+    let input = instruction.clone().map(|text| {
+        Entry::Input(Input {
+            uuid: context.fresh,
+            state: InputState::Sent,
+            text: Some(text),
+        })
+    });
+    let mut decision = queued(life, &format!("resumed by {by}"));
+    // Behind `session.resumed`, which clears what the new message must not be cleared with.
+    let told = std::iter::once(Entry::SessionResumed(resumed))
+        .chain(notices)
+        .chain(input);
+    decision.entries.splice(0..0, told);
+    Ok(decision)
 }
 
 fn stop(life: &Lifecycle, stop_for: StopFor) -> Decision {
@@ -401,40 +300,17 @@ fn wait(life: &Lifecycle, at: Timestamp, sentence: &str) -> Decision {
     }
 }
 
-pub(super) fn ended(life: &Lifecycle, outcome: Outcome, sentence: &str) -> Decision {
-    let end = SessionEnd {
-        outcome,
-        summary: sentence.to_owned(),
-    };
-    let entries = vec![
-        change(life, name_of_outcome(outcome), sentence),
-        Entry::SessionEnded(end),
-    ];
-    Decision {
-        entries,
-        effects: vec![],
-    }
-}
-
-pub(super) fn change(life: &Lifecycle, to: StateName, reason: &str) -> Entry {
-    let change = StateChange {
-        from: life.state.name(),
-        to,
-        reason: reason.to_owned(),
-        until: None,
-        stop_for: None,
-    };
-    Entry::SessionState(change)
-}
-
-pub(super) fn stop_sentence(stop_for: StopFor) -> &'static str {
-    match stop_for {
-        StopFor::Cancelled => "the session was cancelled",
-        StopFor::TimedOut => "the session's time is up",
-    }
-}
-
 /// `now + delay`, or the end of time where that does not exist.
 fn later(now: Timestamp, delay: SignedDuration) -> Timestamp {
     now.checked_add(delay).unwrap_or(Timestamp::MAX)
 }
+
+mod answering;
+mod clarifying;
+mod decision;
+mod event;
+#[cfg(test)]
+mod stories;
+mod trusting;
+#[cfg(test)]
+mod walk;

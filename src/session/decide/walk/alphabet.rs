@@ -2,14 +2,19 @@
 
 use uuid::Uuid;
 
-use super::{Event, Lifecycle, end, now, resume};
+use super::{Event, GivenAnswer, Wish, cancel, end, now, resume};
 use crate::session::clarify::{Analysis, Clarify, Verdict};
-use crate::session::id::{Attempt, QuestionId, Seq};
-use crate::session::journal::Answered;
+use crate::session::id::{Attempt, QuestionId, Seq, SessionId};
+use crate::session::kin::Rights;
 use crate::session::outcome::{Cause, Ending};
 use crate::session::question::Answer;
+use crate::session::request::{OnQuestion, PermissionMode};
 use crate::session::restart::Restarts;
+use crate::session::state::Lifecycle;
 use crate::session::trust::{CANCEL, Decision, Project, RUN, WITHOUT};
+
+/// The question of an agent.
+pub(super) const OF_AGENT: QuestionId = QuestionId(9);
 
 /// Everything that can happen, to the current attempt and to the one before it.
 pub(super) fn alphabet(life: &Lifecycle) -> Vec<Event> {
@@ -40,7 +45,7 @@ pub(super) fn alphabet(life: &Lifecycle) -> Vec<Event> {
             fresh: Uuid::from_u128(7),
             checkpoint: Some(Seq(1)),
         },
-        Event::Cancel { by: "a person".into() },
+        cancel(),
         Event::TimeUp,
         resume(),
     ];
@@ -58,9 +63,11 @@ pub(super) fn alphabet(life: &Lifecycle) -> Vec<Event> {
             analysis: analysis(life, Some(verdict)),
         }));
     }
-    for question_id in [QuestionId(1), QuestionId(2)] {
-        events.extend(answers().map(|answer| settle(question_id, answer)));
-        events.extend(answers_for_trust().map(|answer| for_trust(question_id, answer)));
+    for question_id in [QuestionId(1), QuestionId(2), OF_AGENT] {
+        events.extend(answers().map(|answer| by_person(question_id, answer)));
+        events.extend(answers_for_trust().map(|answer| by_person(question_id, answer)));
+        events.extend(yes().map(|answer| by_agent(question_id, answer)));
+        events.push(Event::NobodyAnswered { question_id });
     }
     events.push(Event::AskForTrust {
         question: project().question(QuestionId(1)),
@@ -80,7 +87,7 @@ pub(super) fn found_in_project(life: &Lifecycle) -> [Event; 2] {
     })
 }
 
-fn project() -> Project {
+pub(super) fn project() -> Project {
     Project {
         root: "/srv/repo".into(),
         digest: "d".into(),
@@ -102,18 +109,6 @@ pub(super) fn answers_for_trust() -> [Answer; 5] {
     [choose(RUN), choose(WITHOUT), choose(CANCEL), deny(false), deny(true)]
 }
 
-pub(super) fn for_trust(question_id: QuestionId, answer: Answer) -> Event {
-    Event::AnswerForTrust {
-        answered: Answered {
-            question_id,
-            answer,
-            by: "a person".into(),
-            granted: Vec::new(),
-        },
-        notice: project().told_without(),
-    }
-}
-
 const AMBIGUOUS: &str =
     r#"{"ambiguous": true, "questions": [{"question": "Which?", "options": [{"label": "A"}, {"label": "B"}]}]}"#;
 const CLEAR: &str = r#"{"ambiguous": false}"#;
@@ -132,24 +127,48 @@ fn analysis(life: &Lifecycle, verdict: Option<&str>) -> Option<Box<Analysis>> {
     })
 }
 
-fn answers() -> [Answer; 3] {
-    let deny = |interrupt| Answer::Deny {
-        reason: None,
-        interrupt,
-    };
+/// Answers to the questions about the task and of an agent.
+fn answers() -> [Answer; 2] {
     let answers = [("Which?".to_owned(), "A".to_owned())].into();
-    [Answer::Choose { answers }, deny(false), deny(true)]
+    [Answer::Choose { answers }, Answer::allow()]
 }
 
-fn settle(question_id: QuestionId, answer: Answer) -> Event {
-    Event::Answer {
-        answered: Answered {
-            question_id,
-            answer,
-            by: "a person".into(),
-            granted: Vec::new(),
-        },
-        task: "tidy up".into(),
-        uuid: Uuid::from_u128(8),
-    }
+/// Answers by which something may run.
+fn yes() -> [Answer; 2] {
+    let [run, ..] = answers_for_trust();
+    [run, Answer::allow()]
+}
+
+pub(super) fn by_person(question_id: QuestionId, answer: Answer) -> Event {
+    Event::Wish(Wish::Answer(GivenAnswer {
+        question_id,
+        answer,
+        by: "a person".into(),
+        rights: None,
+    }))
+}
+
+/// An agent that may do little gives an answer.
+fn by_agent(question_id: QuestionId, answer: Answer) -> Event {
+    let rights = Rights {
+        session: SessionId::default(),
+        mode: PermissionMode::Default,
+        allowed_tools: Vec::new(),
+        disallowed_tools: Vec::new(),
+        directories: Vec::new(),
+        on_question: OnQuestion::Wait,
+        depth: 0,
+        left_usd: None,
+    };
+    Event::Wish(Wish::Answer(GivenAnswer {
+        question_id,
+        answer,
+        by: "an agent".into(),
+        rights: Some(Box::new(rights)),
+    }))
+}
+
+/// True if an agent that may do little lets something run.
+pub(super) fn is_narrow_yes(event: &Event) -> bool {
+    matches!(event, Event::Wish(Wish::Answer(given)) if given.rights.is_some())
 }

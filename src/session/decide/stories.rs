@@ -1,8 +1,8 @@
 //! Single ways through the state machine, from a new session on.
 
-use super::walk::{end, now, policy, resume};
+use super::walk::{cancel, decided, end, now, policy, resume};
 use super::*;
-use crate::session::message::{TaskStatus, TurnEnd};
+use crate::session::message::{Message, TaskStatus, TurnEnd};
 use crate::session::outcome::Cause;
 use crate::session::restart::RestartPolicy;
 use crate::session::samples::{good_turn, said, turn_ended};
@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 fn follow(policy: &RestartPolicy, events: &[Event]) -> Lifecycle {
     let mut life = Lifecycle::default();
     for event in events {
-        let decision = decide(&life, event, policy, now(0), 0.5).unwrap();
+        let decision = decided(&life, event, policy, now(0), 0.5).unwrap();
         decision.entries.iter().for_each(|entry| life.apply(entry, now(0)));
     }
     life
@@ -82,7 +82,7 @@ fn a_session_that_is_given_up_says_how_its_agent_died() {
         ..policy()
     };
     let life = follow(&policy, &[slot()]);
-    let decision = decide(&life, &ended, &policy, now(0), 0.0).unwrap();
+    let decision = decided(&life, &ended, &policy, now(0), 0.0).unwrap();
     let Some(Entry::SessionEnded(ended)) = decision.entries.last() else {
         panic!("it ends: {decision:?}")
     };
@@ -133,9 +133,9 @@ fn a_lost_conversation_is_not_resumed() {
 
 #[test]
 fn a_repeated_cancel_is_accepted_quietly_and_a_late_one_refused() {
-    let cancel = Event::Cancel { by: "me".into() };
+    let cancel = cancel();
     let life = follow(&policy(), std::slice::from_ref(&cancel));
-    assert_eq!(decide(&life, &cancel, &policy(), now(0), 0.0), Ok(Decision::default()));
+    assert_eq!(decided(&life, &cancel, &policy(), now(0), 0.0), Ok(Decision::default()));
     let done = Event::AttemptEnded {
         attempt: Attempt(1),
         analysis: None,
@@ -143,10 +143,13 @@ fn a_repeated_cancel_is_accepted_quietly_and_a_late_one_refused() {
     };
     let life = follow(&policy(), &[slot(), done]);
     assert_eq!(
-        decide(&life, &cancel, &policy(), now(0), 0.0),
+        decided(&life, &cancel, &policy(), now(0), 0.0),
         Err(Denied::AlreadyEnded(Outcome::Completed))
     );
-    assert_eq!(decide(&life, &resume(), &policy(), now(0), 0.0), Err(Denied::Completed));
+    assert_eq!(
+        decided(&life, &resume(), &policy(), now(0), 0.0),
+        Err(Denied::Completed)
+    );
 }
 
 /// The delays, in milliseconds, after each of these endings of a session that goes on after all of them.
@@ -162,7 +165,7 @@ fn delays(endings: &[Ending], between: &[Entry]) -> Vec<i128> {
             end: end(ending.clone()),
         };
         for event in [slot(), Event::AgentUp { attempt }, ended, Event::RetryDue { attempt }] {
-            let decision = decide(&life, &event, &policy, now(0), 1.0).unwrap();
+            let decision = decided(&life, &event, &policy, now(0), 1.0).unwrap();
             decision.entries.iter().for_each(|entry| life.apply(entry, now(0)));
             if let State::WaitingRetry { at } = life.state {
                 delays.push(at.duration_since(now(0)).as_millis());
@@ -224,7 +227,7 @@ fn finished(life: &Lifecycle) -> (Outcome, String) {
         analysis: None,
         end: end(Ending::Finished),
     };
-    let decision = decide(life, &event, &policy(), now(0), 0.0).unwrap();
+    let decision = decided(life, &event, &policy(), now(0), 0.0).unwrap();
     let Some(Entry::SessionEnded(ended)) = decision.entries.last() else {
         panic!("it ends: {decision:?}")
     };
@@ -271,14 +274,14 @@ fn a_session_in_which_only_a_command_ran_since_it_ended_ends_as_before() {
 
 #[test]
 fn a_session_that_ended_under_the_version_before_ends_as_before_too() {
-    let life = follow(&policy(), &[Event::Cancel { by: "me".into() }]);
+    let life = follow(&policy(), &[cancel()]);
     let mut row = serde_json::to_value(&life).unwrap();
     for field in ["last_end", "login"] {
         row.as_object_mut().unwrap().remove(field);
     }
     let mut life: Lifecycle = serde_json::from_value(row).unwrap();
     for event in [resume(), slot()] {
-        let decision = decide(&life, &event, &policy(), now(0), 0.0).unwrap();
+        let decision = decided(&life, &event, &policy(), now(0), 0.0).unwrap();
         decision.entries.iter().for_each(|entry| life.apply(entry, now(0)));
     }
     assert_eq!(finished(&life), (Outcome::Cancelled, "cancelled".to_owned()));
