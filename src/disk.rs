@@ -46,6 +46,12 @@ fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
+/// Removes a file. When this returns, no power cut brings it back.
+pub(crate) fn remove_synced(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    sync_dir(parent(path))
+}
+
 /// Waits until the names in a directory are on disk.
 pub(crate) fn sync_dir(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()

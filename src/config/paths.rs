@@ -121,6 +121,11 @@ impl Paths {
         self.state.join("journal.sqlite3")
     }
 
+    /// The database of what is kept about those who call.
+    pub fn clients(&self) -> PathBuf {
+        self.state.join("clients.sqlite3")
+    }
+
     /// The directories of all sessions.
     pub fn sessions(&self) -> PathBuf {
         self.state.join("sessions")

@@ -34,7 +34,13 @@ const FREE_BYTES_MIN: u64 = 1024 * 1024 * 1024;
 const DIRECTORIES: [&str; 5] = ["access", "locks", "logs", "mcp", "sessions"];
 
 /// What is a file in it, where it is there.
-const FILES: [&str; 4] = [DAEMON_LOCK, "daemon.json", "journal.sqlite3", "token"];
+const FILES: [&str; 5] = [
+    DAEMON_LOCK,
+    "clients.sqlite3",
+    "daemon.json",
+    "journal.sqlite3",
+    "token",
+];
 
 /// How many processes are listed by number.
 const LISTED_MAX: usize = 20;

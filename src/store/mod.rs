@@ -23,6 +23,7 @@ pub mod health;
 mod contract;
 mod error;
 mod filter;
+mod fold;
 #[cfg(test)]
 pub mod memory;
 mod numbering;
@@ -32,7 +33,7 @@ pub use self::error::{StoreError, StoreRefusal, Unwritten};
 pub use self::filter::Filter;
 pub use self::health::{Health, Shortage};
 use self::sqlite::SqliteStore;
-pub use self::sqlite::{Look, Rebuilt, Salvaged, check_format, inspect, rebuild, salvage};
+pub use self::sqlite::{Look, Rebuilt, Salvaged, SmallStore, check_format, inspect, rebuild, salvage};
 
 /// The most records one page of a reader holds.
 pub const PAGE_RECORDS_MAX: usize = 500;

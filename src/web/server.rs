@@ -23,6 +23,7 @@ use super::stream::Streams;
 use super::{Faces, app, mcp, routes};
 use crate::config::{Paths, ServerSettings, Settings};
 use crate::runtime::Handle;
+use crate::store::SmallStore;
 
 /// Threads that serve requests, for each listener. They do no work of their own: it is all done behind the handle.
 const WORKERS: usize = 2;
@@ -140,7 +141,9 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let (listener, address) = bind(&settings.server, paths)?;
         let (stopping, stopped) = watch::channel(false);
-        let access = Access::open(&token, address, &paths.access(), settings).map_err(ServeError::Access)?;
+        let clients = SmallStore::open(&paths.clients()).map_err(ServeError::Access)?;
+        let access =
+            Access::open(&token, address, &paths.access(), Arc::new(clients), settings).map_err(ServeError::Access)?;
         let mcp = mcp::start(
             &paths.state,
             handle.clone(),

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::config::{Environment, Paths, Sources};
+use crate::store::SmallStore;
 
 /// The token of the tests.
 pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -57,10 +58,22 @@ fn ready() -> Readiness {
     Arc::new(|| Ok(()))
 }
 
+/// The small store in a directory.
+pub(super) fn clients(dir: &tempfile::TempDir) -> Arc<SmallStore> {
+    Arc::new(SmallStore::open(&dir.path().join("clients.sqlite3")).unwrap())
+}
+
 fn access(dir: &tempfile::TempDir) -> Access {
     let settings = settings(dir, 8005);
     let address = ([127, 0, 0, 1], 8005).into();
-    Access::open(&token(dir), address, &dir.path().join("access"), &settings).unwrap()
+    Access::open(
+        &token(dir),
+        address,
+        &dir.path().join("access"),
+        clients(dir),
+        &settings,
+    )
+    .unwrap()
 }
 
 fn doctor() -> Doctor {

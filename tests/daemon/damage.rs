@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::access::Caller;
+use crate::access_roles::token;
 use crate::support::daemon::{TestDaemon, signal};
 use crate::support::wait::until;
 
@@ -131,4 +133,34 @@ fn a_daemon_is_not_ended_for_one_that_could_not_read_its_journal() {
     drop(database);
     signal(daemon.pid(), Signal::TERM);
     assert_eq!(daemon.wait_for_end(), Some(0));
+}
+
+/// Makes a database of a daemon that does not run unusable.
+fn damage(file: &Path) {
+    let file = fs::File::options().write(true).open(file).expect("a file");
+    file.write_all_at(&[0; 100], 0).expect("room");
+}
+
+#[test]
+fn damage_to_the_journal_or_to_what_is_kept_of_callers_leaves_the_other_alone() {
+    let mut daemon = TestDaemon::start();
+    let past = daemon.create("say done");
+    let ended = daemon.wait_for(&past, "completed");
+    let ci = token(&daemon, "ci", "viewer");
+    let read = |daemon: &TestDaemon| Caller::of(daemon).call("GET", "/api/sessions", &[&ci], "").status;
+    daemon.terminate();
+    damage(&journal(&daemon));
+    let (code, said) = run(&daemon, &["doctor", "--rebuild"]);
+    assert_eq!(code, Some(0), "{said}");
+    daemon.launch();
+    assert_eq!(read(&daemon), 200, "tokens are not in the journal");
+    daemon.terminate();
+    damage(&daemon.state().join("clients.sqlite3"));
+    daemon.launch();
+    assert_eq!(daemon.view(&past), ended, "sessions are not in the other database");
+    assert_eq!(read(&daemon), 401);
+    let told = daemon.log();
+    for words in ["clients.sqlite3 is damaged", "clients.sqlite3.damaged-1", "cc-executor token create"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
 }

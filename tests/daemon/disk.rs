@@ -1,5 +1,6 @@
 //! A disk that is really full: the state directory on a small file system, which a file of the test fills.
 
+use std::fs::File;
 use std::os::unix::fs::symlink;
 
 use rusqlite::Connection;
@@ -205,6 +206,30 @@ fn a_daemon_starts_on_a_full_disk_to_read_to_answer_and_to_remove() {
         }
         std::fs::remove_file(disk.fill()).unwrap();
         daemon.wait_for(&asking, "completed");
+        wait_until_ready(daemon);
+    });
+}
+
+#[test]
+fn a_disk_is_full_until_a_new_session_has_room_beside_the_ballast() {
+    let name = "disk::a_disk_is_full_until_a_new_session_has_room_beside_the_ballast";
+    on_small_disk(name, |daemon, disk| {
+        let ended = daemon.create("say hello");
+        daemon.wait_for(&ended, "completed");
+        let filler = disk.fill();
+        let file = File::options().write(true).open(&filler).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 4 * 1024 * 1024).unwrap();
+        let (status, problem) = daemon.post("/api/sessions", &json!({"task": "say hello", "cwd": daemon.work()}));
+        assert_eq!((status, &problem["code"]), (507, &json!("disk_full")), "{problem}");
+        assert!(
+            daemon.state().join("journal.ballast").exists(),
+            "4 MiB are enough for what goes on"
+        );
+        // Before it does anything else the writer looks whether there is room again.
+        let removed = daemon.command(&["rm", &ended]).output().unwrap();
+        assert!(removed.status.success(), "{removed:?}");
+        assert_eq!(daemon.get("/readyz").0, 503);
+        std::fs::remove_file(filler).unwrap();
         wait_until_ready(daemon);
     });
 }

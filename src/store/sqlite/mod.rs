@@ -10,6 +10,7 @@ mod rebuild;
 mod rows;
 mod salvage;
 mod schema;
+mod small;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -35,6 +36,7 @@ use crate::session::summary::Summary;
 pub use self::inspect::{Look, check_format, inspect};
 pub use self::rebuild::Rebuilt;
 pub use self::salvage::{Salvaged, salvage};
+pub use self::small::SmallStore;
 
 /// Journals in one SQLite database. Only one store may have a database open; who opens it sees to that.
 pub(super) struct SqliteStore {

@@ -11,8 +11,8 @@ use super::explain;
 use super::reader::{self, key, session_id};
 use super::rows::write_summary;
 use crate::session::id::{Seq, SessionId};
-use crate::session::journal::Entry;
 use crate::session::summary::Summary;
+use crate::store::fold::fold_in;
 use crate::store::{PAGE_RECORDS_MAX, StoreError, Stored};
 
 /// What was rebuilt.
@@ -97,29 +97,21 @@ fn fold(
                 return Err(damaged(head.next(), "it is missing".into()));
             }
             head = record.seq;
-            summary = Some(fold_one(summary, &record, left_out).map_err(|why| damaged(head, why))?);
+            fold_one(&mut summary, &record, left_out).map_err(|why| damaged(head, why))?;
         }
     }
 }
 
-fn fold_one(summary: Option<Summary>, record: &Stored, left_out: &mut usize) -> Result<Summary, String> {
+/// A record that cannot be read is passed over if the state of the session does not depend on it.
+fn fold_one(summary: &mut Option<Summary>, record: &Stored, left_out: &mut usize) -> Result<(), String> {
+    let Err(why) = fold_in(summary, record) else {
+        return Ok(());
+    };
     let is_needed = NEEDED_KINDS.iter().any(|beginning| record.kind.starts_with(beginning));
-    let (entry, summary) = match (record.entry(), summary) {
-        (Ok(entry), summary) => (entry, summary),
-        (Err(_), Some(mut summary)) if !is_needed => {
-            summary.pass_over(record.at);
-            *left_out += 1;
-            return Ok(summary);
-        }
-        (Err(error), _) => return Err(error.to_string()),
-    };
-    let mut summary = match (summary, entry) {
-        (Some(summary), _) => summary,
-        (None, Entry::SessionCreated(created)) => Summary::new(record.session_id, created, record.at),
-        (None, _) => return Err("a journal does not begin like this".into()),
-    };
-    summary.apply(entry, record.at);
-    Ok(summary)
+    let summary = summary.as_mut().filter(|_| !is_needed).ok_or(why)?;
+    summary.pass_over(record.at);
+    *left_out += 1;
+    Ok(())
 }
 
 /// The offset is a column of its own, so that it survives a summary that cannot be read.

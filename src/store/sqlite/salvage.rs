@@ -22,9 +22,12 @@ use crate::session::journal::{Entry, SessionEnd, StateChange, Text};
 use crate::session::outcome::{Cause, Outcome};
 use crate::session::state::{State, StateName};
 use crate::session::summary::Summary;
+use crate::store::fold::fold_in;
 use crate::store::{StoreError, Stored};
 
 mod place;
+
+pub(super) use self::place::put_aside;
 
 /// How many numbers in a row may stand for nothing readable before all that is behind them is given up. That is more
 /// than any one page of the database leads to.
@@ -169,18 +172,11 @@ struct Journal {
 impl Journal {
     fn take(&mut self, record: &Stored) {
         self.head = record.seq;
-        match (record.entry(), &mut self.fold) {
-            (Ok(entry), Some(fold)) => fold.apply(entry, record.at),
-            (Err(_), Some(fold)) => {
+        if fold_in(&mut self.fold, record).is_err() {
+            self.lost += 1;
+            if let Some(fold) = &mut self.fold {
                 fold.pass_over(record.at);
-                self.lost += 1;
             }
-            (Ok(entry @ Entry::SessionCreated(created)), fold @ None) if record.seq == Seq(1) => {
-                let mut summary = Summary::new(record.session_id, created, record.at);
-                summary.apply(entry, record.at);
-                *fold = Some(summary);
-            }
-            (Ok(_) | Err(_), None) => self.lost += 1,
         }
     }
 }

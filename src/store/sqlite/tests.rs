@@ -324,6 +324,20 @@ fn a_rebuild_mends_summaries_and_keeps_offsets() {
 }
 
 #[test]
+fn what_is_written_after_a_rebuild_follows_the_rebuilt_summary() {
+    let directory = Directory::default();
+    let id = new_session(&directory.store());
+    let name = || summary(&directory.store(), id).name;
+    let right = name();
+    directory.sql("UPDATE sessions SET summary = json_set(summary, '$.name', 'wrong')");
+    let store = directory.store();
+    write(&store, notice(id, "the writer knows the wrong summary now"));
+    store.rebuild().unwrap();
+    write(&store, notice(id, "and has to read the right one"));
+    assert_eq!(name(), right);
+}
+
+#[test]
 fn a_rebuild_makes_a_lost_row_and_notices_a_lost_record() {
     let directory = Directory::default();
     let store = directory.store();

@@ -15,7 +15,6 @@ pub(super) mod entry;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzz;
 mod guard;
-mod kept;
 mod key;
 mod lease;
 pub(super) mod manage;
@@ -24,6 +23,7 @@ mod origin;
 pub(super) mod pages;
 pub(crate) mod peer;
 mod refusals;
+mod saved;
 mod sign_ins;
 mod site;
 mod token;
@@ -58,6 +58,7 @@ pub use self::token::{Token, TokenError};
 use crate::config::Settings;
 use crate::disk::create_private_dir;
 use crate::session::hex::hex;
+use crate::store::SmallStore;
 
 /// What the owner of this machine's token is called.
 const OWNER: &str = "owner";
@@ -110,8 +111,14 @@ struct Inner {
 }
 
 impl Access {
-    /// Who knows `token` may do all, at this address; what outlives the daemon is kept in `directory`.
-    pub fn open(token: &Token, address: SocketAddr, directory: &Path, settings: &Settings) -> io::Result<Self> {
+    /// Who knows `token` may do all, at this address; what outlives the daemon is kept in `directory` and in `clients`.
+    pub fn open(
+        token: &Token,
+        address: SocketAddr,
+        directory: &Path,
+        clients: Arc<SmallStore>,
+        settings: &Settings,
+    ) -> io::Result<Self> {
         create_private_dir(directory)?;
         let site = Site::open(directory, address.port(), &settings.server)?;
         let (key, audit) = open_audit(directory, settings.access.audit_bytes_max)?;
@@ -120,12 +127,13 @@ impl Access {
         Ok(Self(Arc::new(Inner {
             owner: Fingerprint::of(token.reveal()),
             origins: Origins { port: address.port() },
-            tokens: NamedTokens::open(&directory.join("tokens.json"))?,
+            tokens: NamedTokens::open(Arc::clone(&clients), &directory.join("tokens.json"))?,
             sign_ins: SignIns::open(
+                clients,
                 &directory.join("sign_ins.json"),
                 Duration::from_secs(settings.sign_in_days.saturating_mul(24 * 3600)),
                 !site.is_alone,
-            ),
+            )?,
             links: Links::new(minutes(settings.sign_in_link_minutes)),
             fresh: minutes(settings.fresh_sign_in_minutes),
             site,

@@ -1,15 +1,17 @@
-//! Tokens with a name and a role. Only their fingerprints are kept, so that a copy of the file opens nothing.
+//! Tokens with a name and a role. Only their fingerprints are kept, so that a copy of the database opens nothing.
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::OWNER;
 use super::caller::Role;
-use super::kept::{Changes, Kept};
+use super::saved::{Changes, Saved, SavedList};
 use super::token::{Fingerprint, Token};
+use crate::store::SmallStore;
 
 /// The most named tokens.
 const TOKENS_MAX: usize = 100;
@@ -48,13 +50,24 @@ pub(super) enum NotMade {
     Unwritten(#[from] io::Error),
 }
 
+impl Saved for NamedToken {
+    const LIST: &'static str = "tokens";
+
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+}
+
 /// All of them.
-pub(super) struct NamedTokens(Kept<NamedToken>);
+pub(super) struct NamedTokens(SavedList<NamedToken>);
 
 impl NamedTokens {
-    /// Those that are kept at `path`. A file that cannot be read is an error: silence would revoke them all.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self(Kept::open(path)?))
+    /// Those that are kept, and those of a version before in the file `before`. Errors if that cannot be read: silence
+    /// would revoke them all.
+    pub(super) fn open(store: Arc<SmallStore>, before: &Path) -> io::Result<Self> {
+        let list = SavedList::open(store)?;
+        list.take_over(before)?;
+        Ok(Self(list))
     }
 
     /// Who holds a token.
@@ -148,8 +161,13 @@ mod tests {
 
     fn tokens() -> (tempfile::TempDir, NamedTokens) {
         let dir = tempfile::tempdir().unwrap();
-        let tokens = NamedTokens::open(&dir.path().join("tokens.json")).unwrap();
+        let tokens = open(dir.path());
         (dir, tokens)
+    }
+
+    fn open(dir: &Path) -> NamedTokens {
+        let store = SmallStore::open(&dir.join("clients.sqlite3")).unwrap();
+        NamedTokens::open(Arc::new(store), &dir.join("tokens.json")).unwrap()
     }
 
     #[test]
@@ -159,7 +177,7 @@ mod tests {
         let print = Fingerprint::of(token.reveal());
         assert_eq!(tokens.holder(&print, at(9)), Some(("ci".into(), Role::Viewer)));
         assert_eq!(tokens.holder(&print, at(10)), None, "it has expired");
-        let again = NamedTokens::open(&dir.path().join("tokens.json")).unwrap();
+        let again = open(dir.path());
         assert!(again.holder(&print, at(9)).is_some(), "it outlives the daemon");
         assert!(again.revoke("ci").unwrap() && !again.revoke("ci").unwrap());
         assert_eq!(again.holder(&print, at(9)), None);
@@ -167,11 +185,68 @@ mod tests {
     }
 
     #[test]
-    fn the_file_does_not_hold_the_token() {
+    fn no_file_holds_the_token() {
         let (dir, tokens) = tokens();
         let (_, token) = tokens.create("ci", Role::Admin, None, at(0)).unwrap();
-        let file = std::fs::read_to_string(dir.path().join("tokens.json")).unwrap();
-        assert!(file.contains("\"ci\"") && !file.contains(token.reveal()), "{file}");
+        let found = |text: &str| {
+            let files = std::fs::read_dir(dir.path()).unwrap();
+            let mut bytes = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+            bytes.any(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+        };
+        assert!(found("\"ci\"") && !found(token.reveal()));
+    }
+
+    /// What the version before kept, with these names and fingerprints.
+    fn write_before(dir: &Path, tokens: &[(&str, &Token)]) {
+        let list = tokens.iter().map(|(name, token)| NamedToken {
+            name: (*name).to_owned(),
+            role: Role::Viewer,
+            created_at: at(0),
+            expires_at: None,
+            sha256: Fingerprint::of(token.reveal()),
+        });
+        let json = serde_json::to_vec(&list.collect::<Vec<_>>()).unwrap();
+        std::fs::write(dir.join("tokens.json"), json).unwrap();
+    }
+
+    #[test]
+    fn tokens_of_the_version_before_are_taken_over_and_never_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ci, wall) = (Token::random(), Token::random());
+        let opens = |tokens: &NamedTokens, token: &Token| tokens.holder(&Fingerprint::of(token.reveal()), at(1));
+        write_before(dir.path(), &[("ci", &ci), ("wall", &wall)]);
+        // As if the daemon had died before the file was gone.
+        let half_way = std::fs::read(dir.path().join("tokens.json")).unwrap();
+        drop(open(dir.path()));
+        std::fs::write(dir.path().join("tokens.json"), half_way).unwrap();
+        let tokens = open(dir.path());
+        let names: Vec<_> = tokens.all().into_iter().map(|token| token.name).collect();
+        assert_eq!(names, ["ci", "wall"]);
+        assert_eq!(opens(&tokens, &ci), Some(("ci".into(), Role::Viewer)));
+        assert!(
+            !dir.path().join("tokens.json").exists(),
+            "the version before finds none of them"
+        );
+        assert!(tokens.revoke("ci").unwrap());
+        drop(tokens);
+        assert_eq!(opens(&open(dir.path()), &ci), None, "it was revoked");
+        // Meanwhile the version before has run, and somebody has made a token there.
+        let new = Token::random();
+        write_before(dir.path(), &[("wall", &new)]);
+        let tokens = open(dir.path());
+        assert_eq!(opens(&tokens, &new), Some(("wall".into(), Role::Viewer)));
+        assert_eq!(opens(&tokens, &wall), None, "a name is of one token");
+        assert_eq!(tokens.all().len(), 1);
+    }
+
+    #[test]
+    fn a_file_of_the_version_before_that_cannot_be_read_revokes_nothing_in_silence() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tokens.json"), "[").unwrap();
+        let store = Arc::new(SmallStore::open(&dir.path().join("clients.sqlite3")).unwrap());
+        let refused = NamedTokens::open(store, &dir.path().join("tokens.json")).err();
+        assert!(refused.expect("it is damaged").to_string().contains("tokens.json"));
+        assert!(dir.path().join("tokens.json").exists());
     }
 
     #[test]

@@ -6,14 +6,16 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::kept::{Changes, Kept};
+use super::saved::{Changes, Saved, SavedList};
 use super::token::{Fingerprint, Token};
+use crate::disk::remove_synced;
+use crate::store::SmallStore;
 
 /// The most browsers that are signed in with one token; beyond that the oldest of them is signed out.
 const SIGN_INS_MAX: usize = 32;
@@ -33,6 +35,14 @@ pub(super) struct SignIn {
     by: Opener,
     begun_at: Timestamp,
     expires_at: Timestamp,
+}
+
+impl Saved for SignIn {
+    const LIST: &'static str = "sign_ins";
+
+    fn key(&self) -> String {
+        self.cookie_sha256.into()
+    }
 }
 
 impl SignIn {
@@ -75,7 +85,7 @@ pub(super) struct Given {
 
 /// All browsers.
 pub(super) struct SignIns {
-    kept: Kept<SignIn>,
+    list: SavedList<SignIn>,
     /// How long one lasts.
     pub(super) life: Duration,
     /// True if each gets a secret for the page's own storage.
@@ -83,18 +93,20 @@ pub(super) struct SignIns {
 }
 
 impl SignIns {
-    /// Those that are kept at `path`; where they cannot be read, people sign in again. So they do after an upgrade from a
-    /// version whose cookies counted under every name of this machine: its sign-ins do not say how they began.
-    pub(super) fn open(path: &Path, life: Duration, with_secret: bool) -> Self {
-        let kept = Kept::open(path).unwrap_or_else(|error| {
+    /// Those that are kept, and those of a version before in the file `before`; where that cannot be read, people sign in
+    /// again. So they do after an upgrade from a version whose cookies counted under every name of this machine: its
+    /// sign-ins do not say how they began.
+    pub(super) fn open(store: Arc<SmallStore>, before: &Path, life: Duration, with_secret: bool) -> io::Result<Self> {
+        let list = SavedList::open(store)?;
+        if let Err(error) = list.take_over(before) {
             tracing::warn!(%error, "browsers have to sign in again");
-            Kept::with(path, Vec::new())
-        });
-        Self {
-            kept,
+            remove_synced(before)?;
+        }
+        Ok(Self {
+            list,
             life,
             with_secret,
-        }
+        })
     }
 
     /// Signs a browser in with what a token may. Sign-ins of tokens that are none any more are forgotten.
@@ -117,7 +129,7 @@ impl SignIns {
             begun_at: now,
             expires_at: later(now, self.life),
         };
-        self.kept.change(|all| {
+        self.list.change(|all| {
             all.retain(|other| other.expires_at > now && is_token(&other.token_sha256));
             make_room(all, SIGN_INS_MAX, |other| other.token_sha256.is(&token));
             all.push(sign_in);
@@ -128,12 +140,12 @@ impl SignIns {
 
     /// Hears of every browser that is signed in or out.
     pub(super) fn changes(&self) -> Changes<SignIn> {
-        self.kept.changes()
+        self.list.changes()
     }
 
     /// Returns the sign-in of a cookie.
     pub(super) fn find(&self, cookie: &Fingerprint, now: Timestamp) -> Option<SignIn> {
-        let all = self.kept.all();
+        let all = self.list.all();
         let found = all.iter().find(|sign_in| sign_in.cookie_sha256.is(cookie));
         found.filter(|sign_in| sign_in.expires_at > now).cloned()
     }
@@ -141,7 +153,7 @@ impl SignIns {
     /// Signs a browser out.
     pub(super) fn end(&self, cookie: &str) -> io::Result<()> {
         let given = Fingerprint::of(cookie);
-        self.kept.change(|all| {
+        self.list.change(|all| {
             all.retain(|sign_in| !sign_in.cookie_sha256.is(&given));
             Ok(())
         })
@@ -228,6 +240,11 @@ mod tests {
         Fingerprint::of("a token")
     }
 
+    fn open(dir: &Path, with_secret: bool) -> SignIns {
+        let store = SmallStore::open(&dir.join("clients.sqlite3")).unwrap();
+        SignIns::open(Arc::new(store), &dir.join("sign_ins.json"), LIFE, with_secret).unwrap()
+    }
+
     fn begin(sign_ins: &SignIns, token: Fingerprint, by: Opener) -> Given {
         sign_ins.begin(token, by, at(0), |_| true).expect("it is kept")
     }
@@ -239,13 +256,14 @@ mod tests {
     #[test]
     fn a_sign_in_outlives_the_daemon_and_ends_in_time() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sign_ins.json");
-        let given = begin(&SignIns::open(&path, LIFE, true), a_token(), Opener::Token);
-        let file = std::fs::read_to_string(&path).unwrap();
+        let given = begin(&open(dir.path(), true), a_token(), Opener::Token);
+        let store = SmallStore::open(&dir.path().join("clients.sqlite3")).unwrap();
+        let kept = format!("{:?}", store.all(SignIn::LIST).unwrap());
+        drop(store);
         let secret = given.secret.as_ref().unwrap().reveal();
-        let keeps_secrets = !file.contains(given.cookie.reveal()) && !file.contains(secret);
+        let keeps_secrets = !kept.contains(given.cookie.reveal()) && !kept.contains(secret);
         assert!(keeps_secrets, "only fingerprints are kept");
-        let again = SignIns::open(&path, LIFE, true);
+        let again = open(dir.path(), true);
         let cookie = Fingerprint::of(given.cookie.reveal());
         let token_of = |cookie, now| again.find(cookie, now).map(|sign_in| sign_in.token());
         assert_eq!(token_of(&cookie, at(59)), Some(a_token()));
@@ -258,9 +276,9 @@ mod tests {
     #[test]
     fn a_damaged_file_signs_out_and_hinders_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sign_ins.json");
-        std::fs::write(&path, "{").unwrap();
-        let sign_ins = SignIns::open(&path, LIFE, false);
+        std::fs::write(dir.path().join("sign_ins.json"), "{").unwrap();
+        let sign_ins = open(dir.path(), false);
+        assert!(!dir.path().join("sign_ins.json").exists());
         let given = begin(&sign_ins, a_token(), Opener::Link);
         assert!(is_in(&sign_ins, &given, at(1)));
     }
@@ -268,7 +286,7 @@ mod tests {
     #[test]
     fn the_oldest_browser_of_a_token_makes_room_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        let sign_ins = SignIns::open(&dir.path().join("sign_ins.json"), LIFE, false);
+        let sign_ins = open(dir.path(), false);
         let owners = begin(&sign_ins, Fingerprint::of("the owner's"), Opener::Link);
         let all: Vec<Given> = (0..=SIGN_INS_MAX)
             .map(|_| begin(&sign_ins, a_token(), Opener::Token))
@@ -278,14 +296,14 @@ mod tests {
         assert!(is_in(&sign_ins, &owners, at(1)), "it has another token");
         let only_owner = |token: &Fingerprint| *token == Fingerprint::of("the owner's");
         sign_ins.begin(a_token(), Opener::Token, at(1), only_owner).unwrap();
-        let kept = sign_ins.kept.all().len();
+        let kept = sign_ins.list.all().len();
         assert_eq!(kept, 2, "those of a token that is none any more are forgotten");
     }
 
     #[test]
     fn a_browser_is_fresh_for_a_while_after_a_link() {
         let dir = tempfile::tempdir().unwrap();
-        let sign_ins = SignIns::open(&dir.path().join("sign_ins.json"), LIFE, false);
+        let sign_ins = open(dir.path(), false);
         let find = |given: &Given| sign_ins.find(&Fingerprint::of(given.cookie.reveal()), at(0));
         let by_link = find(&begin(&sign_ins, a_token(), Opener::Link)).unwrap();
         let window = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::runtime::Handle;
-use crate::web::tests::{TOKEN, all_routes, settings, token};
+use crate::web::tests::{TOKEN, all_routes, clients, settings, token};
 use crate::web::{Faces, Streams, app, mcp, routes};
 use actix_web::http::Method;
 
@@ -70,7 +70,14 @@ impl Site {
         let mut settings = settings(&dir, 8005);
         set(&mut settings);
         let address = ([127, 0, 0, 1], 8005).into();
-        let access = Access::open(&token(&dir), address, &dir.path().join("access"), &settings).unwrap();
+        let access = Access::open(
+            &token(&dir),
+            address,
+            &dir.path().join("access"),
+            clients(&dir),
+            &settings,
+        )
+        .unwrap();
         let stopping = watch::channel(false).1;
         let handle = Handle::stopped();
         let mcp = mcp::start(

@@ -44,9 +44,7 @@ impl Unfinished {
         let in_place = || {
             File::open(&self.path)?.sync_all()?;
             let kept = keep(database)?;
-            // Its log would be taken for that of the new one.
-            remove_if_there(&beside(database, LOG))?;
-            remove_if_there(&beside(database, LOG_INDEX))?;
+            remove_log(database)?;
             fs::rename(&self.path, database)?;
             File::open(database.parent().unwrap_or(Path::new("/")))?.sync_all()?;
             Ok(kept)
@@ -70,6 +68,20 @@ impl Drop for Unfinished {
             tracing::warn!(%error, "a part of a new journal stays behind");
         }
     }
+}
+
+/// Takes a damaged database out of its place, and answers where it is kept with its log.
+pub(in crate::store::sqlite) fn put_aside(database: &Path) -> io::Result<PathBuf> {
+    let kept = keep(database)?;
+    remove_log(database)?;
+    remove_if_there(database)?;
+    Ok(kept)
+}
+
+/// A log that stayed would be taken for that of the database that comes next.
+fn remove_log(database: &Path) -> io::Result<()> {
+    remove_if_there(&beside(database, LOG))?;
+    remove_if_there(&beside(database, LOG_INDEX))
 }
 
 /// Gives a database another name beside its own, with its log.
