@@ -160,7 +160,11 @@ fn damage_to_the_journal_or_to_what_is_kept_of_callers_leaves_the_other_alone() 
     assert_eq!(daemon.view(&past), ended, "sessions are not in the other database");
     assert_eq!(read(&daemon), 401);
     let told = daemon.log();
-    for words in ["clients.sqlite3 is damaged", "clients.sqlite3.damaged-1", "cc-executor token create"] {
+    for words in [
+        "clients.sqlite3 is damaged",
+        "clients.sqlite3.damaged-1",
+        "cc-executor token create",
+    ] {
         assert!(told.contains(words), "{words}: {told}");
     }
 }

@@ -219,6 +219,7 @@ fn a_disk_is_full_until_a_new_session_has_room_beside_the_ballast() {
         let filler = disk.fill();
         let file = File::options().write(true).open(&filler).unwrap();
         file.set_len(file.metadata().unwrap().len() - 4 * 1024 * 1024).unwrap();
+        drop(file);
         let (status, problem) = daemon.post("/api/sessions", &json!({"task": "say hello", "cwd": daemon.work()}));
         assert_eq!((status, &problem["code"]), (507, &json!("disk_full")), "{problem}");
         assert!(
