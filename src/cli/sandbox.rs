@@ -117,6 +117,12 @@ impl Sandbox {
         self.daemon.as_ref().map(Child::id)
     }
 
+    /// The port of the running daemon.
+    pub(crate) fn port(&self) -> io::Result<u16> {
+        let daemon: DaemonFile = serde_json::from_slice(&fs::read(self.state().join("daemon.json"))?)?;
+        Ok(daemon.port)
+    }
+
     /// Starts the daemon and waits until it answers; gives the time that took.
     pub(crate) async fn start(&mut self) -> Result<Duration, Failure> {
         let began = Instant::now();

@@ -137,13 +137,13 @@ pub struct McpSettings {
     pub sessions_known_max: usize,
     /// How long one at rest is known, in days.
     pub sessions_known_days: u64,
-    /// The most streams that are kept.
-    pub streams_kept_max: usize,
-    /// The most bytes kept of all of them.
-    pub streams_bytes_max: u64,
-    /// How long one is kept, in hours.
+    /// How long the id of an event is good, in hours.
     pub streams_kept_hours: u64,
-    /// The most bytes kept of one.
+    /// Not used.
+    pub streams_kept_max: usize,
+    /// Not used.
+    pub streams_bytes_max: u64,
+    /// Not used.
     pub stream_bytes_max: u64,
     /// The most progress notifications of one call a second.
     pub progress_per_second_max: u32,
@@ -349,7 +349,6 @@ impl Settings {
             ("limits.body_bytes_max", self.limits.body_bytes_max as u64),
             ("mcp.sessions_awake_max", self.mcp.sessions_awake_max as u64),
             ("mcp.sessions_known_max", self.mcp.sessions_known_max as u64),
-            ("mcp.streams_kept_max", self.mcp.streams_kept_max as u64),
             ("mcp.progress_per_second_max", self.mcp.progress_per_second_max.into()),
             ("mcp.progress_silence_seconds", self.mcp.progress_silence_seconds),
             ("mcp.keep_alive_seconds", self.mcp.keep_alive_seconds),

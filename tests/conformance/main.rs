@@ -19,8 +19,6 @@ use std::sync::Arc;
 use actix_web::{App, HttpServer, web};
 use cc_executor::config::Settings;
 use cc_executor::web::mcp::{Calls, Endpoint, EndpointOptions};
-use futures_util::StreamExt;
-use futures_util::stream;
 use tokio::sync::watch;
 
 use fixtures::Fixtures;
@@ -102,7 +100,7 @@ fn serve_fixtures(directory: &Path) -> String {
             public: None,
             stopping,
             calls: Calls::default(),
-            continuation: Arc::new(|_| stream::empty().boxed()),
+            reopen: Arc::new(|_, _, _| None),
         };
         let endpoint = Endpoint::start(Fixtures::default(), options).expect("an endpoint");
         let endpoint = web::Data::new(endpoint);

@@ -49,6 +49,18 @@ pub(crate) enum BenchOf {
             value_parser = at_least_one())]
         records: Vec<u64>,
     },
+    /// Light calls of MCP clients, with sessions and without
+    Mcp {
+        /// How many clients call at once
+        #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one())]
+        clients: u64,
+        /// How often each server is measured
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one())]
+        rounds: u64,
+        /// A program that serves the same answers with rmcp on axum: `cargo build --release --example mcp-reference`
+        #[arg(long, value_name = "PATH")]
+        reference: Option<PathBuf>,
+    },
     /// Showing what an agent writes: each kind of text against half as much of it
     Render {
         /// How long the texts are, in KiB

@@ -3,6 +3,7 @@
 //! Everything runs in a sandbox, with the simulated agent. A figure that misses its goal is a figure; a line that is
 //! lost is a failure.
 
+mod mcp;
 mod recovery;
 mod render;
 mod restart;
@@ -110,6 +111,11 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<Exit, Failure> {
             BenchOf::Stream { lines, samples } => stream::measure(dir, *lines, *samples).await,
             BenchOf::Start { sessions, samples } => start::measure(dir, *sessions, *samples).await,
             BenchOf::Recovery { sessions, records } => recovery::measure(dir, sessions, records).await,
+            BenchOf::Mcp {
+                clients,
+                rounds,
+                reference,
+            } => mcp::measure(dir, *clients, *rounds, reference.as_deref()).await,
             BenchOf::Render { kib, samples, only } => render::measure(*kib as usize * 1024, *samples, only).await,
         }
     };

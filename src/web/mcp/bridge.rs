@@ -6,34 +6,40 @@
 //! other route.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use futures_util::FutureExt;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use http_body::Body;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use rmcp::ServerHandler;
 use rmcp::transport::streamable_http_server::StreamableHttpService;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime;
 use tokio::task::AbortHandle;
 
+use super::caller;
+use super::current::{self, Current};
+use super::outflow::{CallKey, Outflows};
 use super::sessions::{Introductions, Sessions};
-use super::signer;
+use super::{Reopen, Reopened};
 use crate::web::Faces;
 use crate::web::access::{Caller, Signer};
 use crate::web::error::{Code, Problem};
 
 /// The header that names what a request is about; the client must send it with `tasks/*`.
 const NAME_HEADER: HeaderName = HeaderName::from_static("mcp-name");
+
+/// The header in which a client says up to where it has read a stream.
+const LAST_EVENT_HEADER: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The header that names the method of a request.
 const METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
@@ -42,12 +48,26 @@ const METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
 const PARSE_ERROR: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
 
+type AnswerBody = BoxBody<Bytes, Infallible>;
+
+/// A request as it is served.
+enum ReadOn {
+    /// By rmcp; with the call that it reads on, behind the event with this number.
+    Request(http::Request<Full<Bytes>>, Option<(CallKey, u64)>),
+    /// It is answered.
+    Answered(http::Response<AnswerBody>),
+}
+
 /// The service with what carries requests to it.
 pub(super) struct Bridge<S> {
     /// rmcp's side.
     pub(super) service: StreamableHttpService<S, Sessions>,
     /// Which sessions there are, and whose.
     pub(super) introductions: Arc<Introductions>,
+    /// The calls that can be read on.
+    pub(super) outflows: Arc<Outflows>,
+    /// Opens the ids of events.
+    pub(super) reopen: Arc<Reopen>,
     /// Where it runs.
     pub(super) runtime: runtime::Handle,
     /// The longest request body, in bytes.
@@ -57,37 +77,73 @@ pub(super) struct Bridge<S> {
 impl<S: ServerHandler + Send + 'static> Bridge<S> {
     /// Carries one request over. Dropping the future, or the body of the answer, ends the work: that is how rmcp learns
     /// that a client of 2026-07-28 has cancelled its call.
-    pub(super) async fn carry(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    pub(super) async fn carry(self: &Arc<Self>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
         let body = match payload.to_bytes_limited(self.body_bytes_max).await {
             Ok(Ok(body)) => body,
             Ok(Err(error)) => return Problem::new(Code::BadBody, error.to_string()).error_response(),
             Err(_) => return self.too_large(),
         };
         let is_json = is_json(&request);
-        if let Some((code, told)) = fault_of(&body).filter(|_| is_json) {
-            return no_message(code, told);
-        }
-        let Some(request) = to_rmcp(&request, body) else {
+        let Some(request) = to_rmcp(&request, body.clone()) else {
             return Problem::new(Code::BadHeader, "the request line or a header is malformed").error_response();
         };
-        let service = self.service.clone();
-        let introductions = Arc::clone(&self.introductions);
-        let work = self.runtime.spawn(async move {
-            let signer = request.extensions().get().cloned();
-            match introductions.are_open_to(&request) {
-                true => signer::scope(signer, service.handle(request)).await,
-                false => no_session(),
-            }
-        });
+        let bridge = Arc::clone(self);
+        let work = self
+            .runtime
+            .spawn(async move { gathered(bridge.serve(request).await).await });
         let _ended_with_us = AbortOnDrop(work.abort_handle());
         match work.await {
             // This is what it calls JSON that is no message.
-            Ok(response) if is_json && response.status() == http::StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                no_message(INVALID_REQUEST, "this is no message of JSON-RPC 2.0")
-            }
-            Ok(response) => from_rmcp(response),
+            Ok((head, _)) if is_json && head.status == http::StatusCode::UNSUPPORTED_MEDIA_TYPE => no_message(&body),
+            Ok((head, body)) => from_rmcp(&head, body),
             Err(_) => {
                 Problem::new(Code::Stopping, "the daemon is stopping, or this call failed inside").error_response()
+            }
+        }
+    }
+
+    async fn serve(&self, request: http::Request<Full<Bytes>>) -> http::Response<AnswerBody> {
+        if !self.introductions.are_open_to(&request) {
+            return no_session();
+        }
+        let signer = request.extensions().get().cloned();
+        match self.read_on(request, signer.as_ref()) {
+            ReadOn::Request(request, read_on) => {
+                let current = Current { signer, read_on };
+                current::scope(current, self.service.handle(request)).await
+            }
+            ReadOn::Answered(answer) => answer,
+        }
+    }
+
+    /// A client that reads on behind an event of a call is given what the call still tells. Where the call does not run
+    /// any more, it is gone on with.
+    fn read_on(&self, mut request: http::Request<Full<Bytes>>, signer: Option<&Signer>) -> ReadOn {
+        if request.method() != http::Method::GET {
+            return ReadOn::Request(request, None);
+        }
+        let Some(last) = request.headers_mut().remove(LAST_EVENT_HEADER) else {
+            return ReadOn::Request(request, None);
+        };
+        let last_event = last.to_str().unwrap_or_default();
+        // rmcp names the beginning of a standing stream so, and earlier versions its events.
+        if last_event == "0" || last_event.ends_with(":common") {
+            return ReadOn::Request(request, None);
+        }
+        let mcp_session = caller::mcp_session(request.headers()).unwrap_or_default();
+        let signer = signer.map(|signer| signer.id.as_str()).unwrap_or_default();
+        match (self.reopen)(last_event, &mcp_session, signer) {
+            Some(Reopened::Call { call, message, .. }) if !self.outflows.are_live(&call) => {
+                ReadOn::Request(posted(request, &message), None)
+            }
+            Some(Reopened::Call { call, after, .. }) => {
+                request.headers_mut().insert(LAST_EVENT_HEADER, last);
+                ReadOn::Request(request, Some((call, after)))
+            }
+            Some(Reopened::Answer(answer)) => ReadOn::Answered(one_event(&answer)),
+            None => {
+                request.headers_mut().insert(LAST_EVENT_HEADER, last);
+                ReadOn::Request(request, None)
             }
         }
     }
@@ -108,21 +164,24 @@ fn is_json(request: &HttpRequest) -> bool {
         && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
 }
 
-/// Why a body cannot be a message: the code of JSON-RPC, and words.
-fn fault_of(body: &[u8]) -> Option<(i32, &'static str)> {
+/// Why a body is no message: the code of JSON-RPC, and words.
+fn fault_of(body: &[u8]) -> (i32, &'static str) {
     if serde_json::from_slice::<IgnoredAny>(body).is_err() {
-        return Some((PARSE_ERROR, "this is no JSON"));
+        return (PARSE_ERROR, "this is no JSON");
     }
-    let is_object = body.trim_ascii_start().starts_with(b"{");
-    (!is_object).then_some((INVALID_REQUEST, "send one message a request, which is an object"))
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return (INVALID_REQUEST, "send one message a request, which is an object");
+    }
+    (INVALID_REQUEST, "this is no message of JSON-RPC 2.0")
 }
 
-fn no_message(code: i32, told: &str) -> HttpResponse {
+fn no_message(body: &[u8]) -> HttpResponse {
+    let (code, told) = fault_of(body);
     HttpResponse::BadRequest().json(json!({"jsonrpc": "2.0", "id": null, "error": {"code": code, "message": told}}))
 }
 
 /// What rmcp answers to who names a session that there is none of: another's session is none.
-fn no_session() -> http::Response<BoxBody<Bytes, Infallible>> {
+fn no_session() -> http::Response<AnswerBody> {
     let mut answer = http::Response::new(Full::new(Bytes::from_static(b"Not Found: Session not found")).boxed());
     *answer.status_mut() = http::StatusCode::NOT_FOUND;
     answer
@@ -190,8 +249,55 @@ fn name_the_task(headers: &mut HeaderMap, body: &[u8]) {
     }
 }
 
-fn from_rmcp(response: http::Response<BoxBody<Bytes, Infallible>>) -> HttpResponse {
-    let (head, body) = response.into_parts();
+/// The call that a request reads on, as rmcp is asked for it.
+fn posted(request: http::Request<Full<Bytes>>, message: &Value) -> http::Request<Full<Bytes>> {
+    let (mut head, _) = request.into_parts();
+    head.method = http::Method::POST;
+    let json = HeaderValue::from_static("application/json");
+    head.headers.insert(CONTENT_TYPE, json);
+    let both = HeaderValue::from_static("application/json, text/event-stream");
+    head.headers.insert(ACCEPT, both);
+    http::Request::from_parts(head, Full::new(message.to_string().into()))
+}
+
+/// A stream of one message.
+fn one_event(message: &Value) -> http::Response<AnswerBody> {
+    let mut answer = http::Response::new(Full::new(Bytes::from(format!("data: {message}\n\n"))).boxed());
+    let kind = HeaderValue::from_static("text/event-stream");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}
+
+/// The beginning of an answer, as far as it is there at once: a light call's is whole. Each piece that is handed from
+/// this runtime to the server's thread has its price.
+async fn gathered(response: http::Response<AnswerBody>) -> (http::response::Parts, Answer) {
+    let (head, mut rest) = response.into_parts();
+    let Some(first) = next_piece(&mut rest).await else {
+        return (head, Answer::Whole(Bytes::new()));
+    };
+    match next_piece(&mut rest).now_or_never() {
+        Some(None) => (head, Answer::Whole(first)),
+        Some(Some(second)) => {
+            let begin = [first, second].concat().into();
+            (head, Answer::Stream(Some(begin), rest))
+        }
+        None => (head, Answer::Stream(Some(first), rest)),
+    }
+}
+
+async fn next_piece(body: &mut AnswerBody) -> Option<Bytes> {
+    loop {
+        match body.frame().await? {
+            Ok(frame) => match frame.into_data() {
+                Ok(data) => return Some(data),
+                Err(_trailers) => {}
+            },
+            Err(never) => match never {},
+        }
+    }
+}
+
+fn from_rmcp(head: &http::response::Parts, body: Answer) -> HttpResponse {
     let Ok(status) = actix_web::http::StatusCode::from_u16(head.status.as_u16()) else {
         return HttpResponse::InternalServerError().finish();
     };
@@ -199,29 +305,34 @@ fn from_rmcp(response: http::Response<BoxBody<Bytes, Infallible>>) -> HttpRespon
     for (name, value) in &head.headers {
         converted.append_header((name.as_str(), value.as_bytes()));
     }
-    converted.body(Answer(body))
+    converted.body(body)
 }
 
 /// The body of an answer: of known length, or a stream.
-struct Answer(BoxBody<Bytes, Infallible>);
+enum Answer {
+    Whole(Bytes),
+    /// What is there of it, and the rest.
+    Stream(Option<Bytes>, AnswerBody),
+}
 
 impl MessageBody for Answer {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
-        self.0.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized)
+        match self {
+            Self::Whole(body) => BodySize::Sized(body.len() as u64),
+            Self::Stream(..) => BodySize::Stream,
+        }
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        loop {
-            match std::task::ready!(Pin::new(&mut self.0).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(never)) => match never {},
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => return Poll::Ready(Some(Ok(data))),
-                    Err(_trailers) => {}
-                },
-            }
+        match &mut *self {
+            Self::Whole(body) if body.is_empty() => Poll::Ready(None),
+            Self::Whole(body) => Poll::Ready(Some(Ok(std::mem::take(body)))),
+            Self::Stream(begin, rest) => match begin.take() {
+                Some(begin) => Poll::Ready(Some(Ok(begin))),
+                None => pin!(next_piece(rest)).poll(cx).map(|piece| piece.map(Ok)),
+            },
         }
     }
 }
@@ -255,10 +366,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_message_is_told_apart() {
-        let code = |body: &str| fault_of(body.as_bytes()).map(|(code, _)| code);
-        assert_eq!((code("{"), code("")), (Some(PARSE_ERROR), Some(PARSE_ERROR)));
-        assert_eq!((code(" []"), code("7")), (Some(INVALID_REQUEST), Some(INVALID_REQUEST)));
-        assert_eq!(code(" {}"), None, "what is in it rmcp looks at");
+        let code = |body: &str| fault_of(body.as_bytes()).0;
+        assert_eq!((code("{"), code("")), (PARSE_ERROR, PARSE_ERROR));
+        assert_eq!((code(" []"), code("7")), (INVALID_REQUEST, INVALID_REQUEST));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use http::HeaderMap;
 use http::request::Parts;
 use rmcp::RoleServer;
 use rmcp::model::ProtocolVersion;
@@ -75,7 +76,10 @@ impl Caller {
             era: if is_stateless { Era::Stateless } else { Era::Sessions },
             can_fill_forms,
             knows_tasks: is_stateless && capabilities.supports_tasks(),
-            mcp_session: context.extensions.get::<Parts>().and_then(mcp_session),
+            mcp_session: context
+                .extensions
+                .get::<Parts>()
+                .and_then(|parts| mcp_session(&parts.headers)),
             directory: header(DIRECTORY_HEADER).map(|path| OsStr::from_bytes(path.as_bytes()).into()),
             depth: header(access::DEPTH_HEADER.as_str())
                 .and_then(|depth| depth.to_str().ok()?.parse().ok())
@@ -104,8 +108,8 @@ impl Caller {
 }
 
 /// The MCP session that a request names.
-pub(super) fn mcp_session(parts: &Parts) -> Option<String> {
-    let id = parts.headers.get(SESSION_HEADER)?;
+pub(super) fn mcp_session(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(SESSION_HEADER)?;
     id.to_str().ok().map(str::to_owned)
 }
 

@@ -10,15 +10,16 @@ use rmcp::model::ElicitResult;
 use rmcp::service::{RequestContext, ServiceError};
 use tokio::time::Instant;
 
+use super::call_state::CallState;
 use super::caller::{Caller, Era};
 use super::forms::{self, Asker, Reply};
 use super::log::{self, Level};
-use super::narrate::{Narrator, Told, Turn};
+use super::narrate::{Narrator, Turn};
 use super::progress::{Progress, Scale};
 use super::server::Door;
 use crate::runtime::CallError;
 use crate::runtime::feed::{Item, Reader};
-use crate::session::id::{QuestionId, Seq, SessionId};
+use crate::session::id::{QuestionId, Seq};
 use crate::session::question::Question;
 use crate::session::summary::Summary;
 
@@ -48,13 +49,11 @@ pub(super) enum Questions {
 
 /// What is to be followed, and how far.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Follow {
-    /// The session.
-    pub(super) session: SessionId,
-    /// What was told already.
-    pub(super) told: Told,
-    /// How far the caller's progress is.
-    pub(super) scale: Scale,
+pub(super) struct Follow<'a> {
+    /// The tool that was called.
+    pub(super) tool: &'a str,
+    /// Where the call stands.
+    pub(super) state: CallState,
     /// What is done about questions.
     pub(super) questions: Questions,
     /// How long at most; none for as long as it takes.
@@ -76,7 +75,7 @@ struct Following<'a> {
     door: &'a Door,
     context: &'a RequestContext<RoleServer>,
     caller: &'a Caller,
-    what: Follow,
+    what: Follow<'a>,
     reader: Reader,
     narrator: Narrator,
     progress: Progress,
@@ -96,18 +95,21 @@ pub(super) async fn follow(
     door: &Door,
     context: &RequestContext<RoleServer>,
     caller: &Caller,
-    what: Follow,
+    what: Follow<'_>,
 ) -> Result<Followed, CallError> {
-    let reader = door.handle.stream(what.session, what.told.begins_after()).await?;
-    let summary = door.handle.get(what.session).await?;
+    let reader = door
+        .handle
+        .stream(what.state.session, what.state.told.begins_after())
+        .await?;
+    let summary = door.handle.get(what.state.session).await?;
     let mut following = Following {
         door,
         context,
         caller,
         what,
         reader,
-        narrator: Narrator::again(what.told),
-        progress: Progress::of(context, &door.limits, what.scale),
+        narrator: Narrator::again(what.state.told),
+        progress: Progress::of(context, &door.limits, what.state.scale),
         head: None,
         open: open_questions(&summary),
         asker: Asker::of(&summary),
@@ -128,9 +130,18 @@ pub(super) async fn follow(
 
 impl<'a> Following<'a> {
     async fn run(&mut self) -> Stop {
-        let first = format!("session_id {}", self.what.session);
-        self.progress.send(&first, self.narrator.todo()).await;
-        if self.what.questions == Questions::Ask && self.what.told == Told::default() {
+        // A look at a session that does not wait has its answer at once.
+        if self.what.wait != Some(Duration::ZERO)
+            && let Some(bookmark) = self
+                .what
+                .state
+                .bookmark(self.door, self.context, self.caller, self.what.tool)
+        {
+            log::tell_bookmark(self.context, bookmark).await;
+        }
+        let first = format!("session_id {}", self.what.state.session);
+        self.tell_of(&first).await;
+        if self.what.questions == Questions::Ask && !self.what.state.is_announced {
             let told =
                 format!("{first}: should this call end early, the session goes on; get_execution waits for its end");
             log::send_unasked(self.door, self.context, self.caller, &told).await;
@@ -242,7 +253,7 @@ impl<'a> Following<'a> {
         match reply {
             Ok(Reply::Answer(answer)) => {
                 // An answer that came too late changes nothing: the stream tells who was quicker.
-                if let Err(error) = self.door.answer(self.caller, self.what.session, id, answer).await {
+                if let Err(error) = self.door.answer(self.caller, self.what.state.session, id, answer).await {
                     tracing::debug!(%error, "an answer was not taken");
                 }
                 self.open.remove(&id);
@@ -256,10 +267,24 @@ impl<'a> Following<'a> {
 
     async fn tell(&mut self) {
         let news = self.narrator.news();
-        let todo = self.narrator.todo();
+        self.tell_of(&news).await;
+    }
+
+    async fn tell_of(&mut self, news: &str) {
+        let (what, told) = (self.what, self.narrator.told());
+        let (door, context, caller) = (self.door, self.context, self.caller);
+        let bookmark = |scale| {
+            let state = CallState {
+                told,
+                scale,
+                ..what.state
+            };
+            state.bookmark(door, context, caller, what.tool)
+        };
+        let sent = self.progress.send(news, self.narrator.todo(), bookmark);
         tokio::select! {
-            () = self.progress.send(&news, todo) => {}
-            () = self.context.ct.cancelled() => {}
+            () = sent => {}
+            () = context.ct.cancelled() => {}
         }
     }
 

@@ -8,6 +8,7 @@ use rmcp::model::{LoggingLevel, LoggingMessageNotification, LoggingMessageNotifi
 use rmcp::service::{OriginatingRequestId, RequestContext, ServiceError};
 use serde_json::Value;
 
+use super::aside::Bookmark;
 use super::caller::{Caller, Era};
 use super::server::Door;
 
@@ -88,6 +89,19 @@ async fn deliver(context: &RequestContext<RoleServer>, level: Level, text: &str)
     let message = LoggingMessageNotificationParam::new(level.on_the_wire(), data).with_logger("cc-executor");
     if let Err(error) = tell(context, message).await {
         tracing::debug!(%error, "a log message is not delivered");
+    }
+}
+
+/// Names a place of a call to a client that may read on from there.
+pub(super) async fn tell_bookmark(context: &RequestContext<RoleServer>, bookmark: Bookmark) {
+    let mut log =
+        LoggingMessageNotification::new(LoggingMessageNotificationParam::new(LoggingLevel::Debug, Value::Null));
+    log.extensions.insert(OriginatingRequestId(context.id.clone()));
+    let is_alone = true;
+    log.extensions.insert(Bookmark { is_alone, ..bookmark });
+    let log = ServerNotification::LoggingMessageNotification(log);
+    if let Err(error) = context.peer.send_notification(log).await {
+        tracing::debug!(%error, "a call cannot be read on");
     }
 }
 

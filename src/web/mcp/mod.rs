@@ -1,17 +1,18 @@
 //! The MCP face, for every client: those of 2026-07-28, which has no sessions, and those of the four revisions before it.
 //!
-//! Read in this order: `bridge` (from actix-web to rmcp), `sessions` and `events` (what outlives a connection, and
-//! the daemon), `server` (what rmcp asks of us), `tools` (what can be done), `resources` (what can be read).
+//! Read in this order: `bridge` (from actix-web to rmcp), `sessions`, `outflow` and `call_state` (what outlives a
+//! connection, and the daemon), `server` (what rmcp asks of us), `tools` (what can be done), `resources` (what can be read).
 //! Nothing here decides anything about sessions of ours: every call goes through the runtime's handle.
 
 mod aside;
 mod bridge;
+mod call_state;
 pub(crate) mod caller;
-mod events;
+mod current;
 mod follow;
+mod former;
 mod forms;
 mod guard;
-mod interrupted;
 mod kept;
 #[expect(
     deprecated,
@@ -27,7 +28,7 @@ mod result;
 mod schema;
 mod server;
 mod sessions;
-mod signer;
+
 mod steer;
 mod subscriptions;
 mod tasks;
@@ -45,16 +46,17 @@ use futures_util::stream::{BoxStream, Stream, StreamExt};
 use rmcp::ServerHandler;
 use rmcp::model::RequestStateCodec;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use self::bridge::Bridge;
-use self::events::Events;
-pub use self::events::{Continuation, Interrupted};
+use self::former::Former;
 pub use self::guard::answered;
-use self::interrupted::Notes;
 use self::log::Levels;
 pub use self::log::tell as tell_log;
+pub use self::outflow::CallKey;
+use self::outflow::Outflows;
 use self::server::{Door, Product};
 use self::sessions::{BusyMark, Introductions, Sessions, SharedIntroductions, Uses};
 use self::subscriptions::Subscriptions;
@@ -82,20 +84,22 @@ pub(crate) fn start(
     stopping: watch::Receiver<bool>,
 ) -> io::Result<Mcp> {
     let directory = state.join("mcp");
-    let notes = Notes::open(&directory.join("calls"))?;
     let calls = Calls::default();
-    let door = Door {
-        handle: handle.clone(),
+    let door = Arc::new(Door {
+        handle,
         audit,
         seal: RequestStateCodec::try_new(seal_key(&directory.join("seal"))?).map_err(io::Error::other)?,
         calls: calls.clone(),
         levels: Levels::default(),
         limits: settings.mcp,
-        notes: notes.clone(),
         subscriptions: Subscriptions::open(&directory.join("subscriptions"), settings.mcp)?,
         stopping: stopping.clone(),
-    };
-    let continuation = Arc::new(move |call| interrupted::rest(handle.clone(), notes.clone(), call));
+    });
+    let (former, opener) = (Former::open(&directory)?, Arc::clone(&door));
+    let reopen = Arc::new(move |last_event: &str, mcp_session: &str, signer: &str| {
+        let reopened = call_state::reopen(&opener, last_event, mcp_session, signer);
+        reopened.or_else(|| former.reopen(&opener, last_event, mcp_session, signer))
+    });
     let options = EndpointOptions {
         directory: &directory,
         body_bytes_max: settings.limits.body_bytes_max,
@@ -103,9 +107,9 @@ pub(crate) fn start(
         public: settings.server.public().ok().flatten(),
         stopping,
         calls,
-        continuation,
+        reopen,
     };
-    Endpoint::start(Product(Arc::new(door)), options)
+    Endpoint::start(Product(door), options)
 }
 
 /// The key that seals what clients keep for us: made once, so that they may come back after a restart.
@@ -128,7 +132,7 @@ pub(super) async fn handle(faces: web::Data<Faces>, request: HttpRequest, payloa
 /// The names of the tools.
 #[cfg(test)]
 pub(super) fn tool_names() -> Vec<String> {
-    tools::all().into_iter().map(|tool| tool.name.into_owned()).collect()
+    tools::all().iter().map(|tool| tool.name.to_string()).collect()
 }
 
 /// How long the key of the seal is.
@@ -148,13 +152,31 @@ pub struct EndpointOptions<'a> {
     pub stopping: watch::Receiver<bool>,
     /// The calls that run.
     pub calls: Calls,
-    /// What is left of calls that an earlier daemon began.
-    pub continuation: Arc<Continuation>,
+    /// Opens the ids of events.
+    pub reopen: Arc<Reopen>,
+}
+
+/// Says what goes on behind an event: by its id, for a client with an MCP session and a token.
+pub type Reopen = dyn Fn(&str, &str, &str) -> Option<Reopened> + Send + Sync;
+
+/// What goes on behind an event.
+pub enum Reopened {
+    /// A call.
+    Call {
+        /// The call.
+        call: CallKey,
+        /// The number of the event in its stream.
+        after: u64,
+        /// The message that goes on with the call if it does not run any more.
+        message: Value,
+    },
+    /// An answer that was given already.
+    Answer(Value),
 }
 
 /// One MCP endpoint: rmcp's service for a handler, on a runtime of its own, behind actix-web.
 pub struct Endpoint<S> {
-    bridge: Bridge<S>,
+    bridge: Arc<Bridge<S>>,
     runtime: Option<Runtime>,
 }
 
@@ -167,7 +189,7 @@ impl<S: ServerHandler + Clone + Send + Sync + 'static> Endpoint<S> {
             .enable_all()
             .build()?;
         let limits = options.limits;
-        let events = Events::open(&options.directory.join("streams"), limits, options.continuation)?;
+        let outflows = Arc::new(Outflows::default());
         let introductions = Arc::new(Introductions::open(
             &options.directory.join("sessions"),
             Arc::clone(&options.calls.0),
@@ -183,26 +205,30 @@ impl<S: ServerHandler + Clone + Send + Sync + 'static> Endpoint<S> {
             config.allowed_origins.push(format!("{scheme}://{host}:{port}"));
             config.allowed_hosts.push(host);
         }
+        // An answer that nothing is told before is one document.
+        config.json_response = true;
         config.max_request_body_bytes = options.body_bytes_max;
         config.sse_keep_alive = Some(Duration::from_secs(limits.keep_alive_seconds));
         config.session_store = Some(Arc::new(SharedIntroductions(Arc::clone(&introductions))));
         let stopped = config.cancellation_token.clone();
-        let (mut stopping, kept) = (options.stopping, Arc::clone(&events));
+        let (mut stopping, ended) = (options.stopping, Arc::clone(&outflows));
         runtime.spawn(async move {
             // Streams end first: otherwise the server would wait for them.
             let _ = stopping.wait_for(|stopping| *stopping).await;
-            kept.close();
+            ended.stop();
             stopped.cancel();
         });
-        let sessions = Arc::new(Sessions::new(events, options.calls.0, limits));
+        let sessions = Arc::new(Sessions::new(Arc::clone(&outflows), options.calls.0, limits));
         let bridge = Bridge {
             service: StreamableHttpService::new(move || Ok(handler.clone()), sessions, config),
             introductions,
+            outflows,
+            reopen: options.reopen,
             runtime: runtime.handle().clone(),
             body_bytes_max: options.body_bytes_max,
         };
         Ok(Self {
-            bridge,
+            bridge: Arc::new(bridge),
             runtime: Some(runtime),
         })
     }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use rmcp::RoleServer;
-use rmcp::model::{ProgressNotificationParam, ProgressToken};
+use rmcp::model::{ProgressNotification, ProgressNotificationParam, ProgressToken, ServerNotification};
 use rmcp::service::{Peer, RequestContext};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::aside::Bookmark;
 use super::narrate::Todo;
 use crate::config::McpSettings;
 use crate::session::excerpt;
@@ -53,8 +54,9 @@ impl Progress {
         self.last + if has_news { self.pause } else { self.silence_max }
     }
 
-    /// Sends what is new; where nothing is, what was sent last. Waits while the client does not read.
-    pub(super) async fn send(&mut self, news: &str, todo: Todo) {
+    /// Sends what is new, with the bookmark of where the call stands then; where nothing is new, what was sent last. Waits
+    /// while the client does not read.
+    pub(super) async fn send(&mut self, news: &str, todo: Todo, bookmark: impl FnOnce(Scale) -> Option<Bookmark>) {
         self.last = Instant::now();
         let Some((token, peer)) = &self.to else { return };
         if !news.trim().is_empty() {
@@ -63,7 +65,12 @@ impl Progress {
         let (progress, total) = self.scale.step(todo);
         let mut param = ProgressNotificationParam::new(token.clone(), progress).with_message(self.last_message.clone());
         param.total = total;
-        if let Err(error) = peer.notify_progress(param).await {
+        let mut told = ProgressNotification::new(param);
+        if let Some(bookmark) = bookmark(self.scale) {
+            told.extensions.insert(bookmark);
+        }
+        let told = ServerNotification::ProgressNotification(told);
+        if let Err(error) = peer.send_notification(told).await {
             tracing::debug!(%error, "progress is not delivered");
         }
     }

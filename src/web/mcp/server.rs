@@ -9,7 +9,6 @@ use tokio::sync::watch;
 
 use super::caller::Caller;
 use super::guard::{answered, guarded};
-use super::interrupted::Notes;
 use super::log::{Level, Levels};
 use super::subscriptions::Subscriptions;
 use super::{Calls, prompts, resources, tasks, tools};
@@ -50,8 +49,6 @@ pub(super) struct Door {
     pub(super) levels: Levels,
     /// The most of everything.
     pub(super) limits: McpSettings,
-    /// Which session each call follows, for after a restart.
-    pub(super) notes: Notes,
     /// Who wants to hear of which resource.
     pub(super) subscriptions: Subscriptions,
     /// Turns true when the daemon stops: then calls are cut off, and nobody has left.
@@ -84,7 +81,7 @@ impl ServerHandler for Product {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools::all().into_iter().find(|tool| tool.name == name)
+        tools::all().iter().find(|tool| tool.name == name).cloned()
     }
 
     async fn list_tools(
@@ -93,7 +90,7 @@ impl ServerHandler for Product {
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         Ok(ListToolsResult {
-            tools: tools::all(),
+            tools: tools::all().to_vec(),
             ..Default::default()
         })
     }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::stream::{BoxStream, Stream, StreamExt};
-use rmcp::model::{ClientJsonRpcMessage, ClientNotification, JsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_server::session::local::{
     LocalSessionManager, LocalSessionManagerError, SessionConfig, SessionError,
 };
@@ -24,12 +24,11 @@ use rmcp::transport::streamable_http_server::session::{
 use serde::{Deserialize, Serialize};
 
 use super::SyncStream;
-use super::aside::{Dressing, undressed_event};
+use super::aside::Dressing;
 use super::caller::SESSION_HEADER;
-use super::events::{Events, Interrupted, SharedEvents};
+use super::current;
 use super::kept::{Bounds, Kept};
-use super::outflow::unhurried;
-use super::signer;
+use super::outflow::{CallKey, Outflows};
 use crate::config::McpSettings;
 use crate::disk::regular;
 use crate::disk::write_private;
@@ -42,7 +41,7 @@ type Messages = SyncStream<ServerSseMessage>;
 /// rmcp's sessions, with our bounds around them.
 pub(super) struct Sessions {
     inner: LocalSessionManager,
-    events: Arc<Events>,
+    outflows: Arc<Outflows>,
     use_of: Arc<Uses>,
     /// Sessions that were put to rest and whose work has not ended yet. rmcp closes a session once more when it does,
     /// which may be after a request has woken it, and must not end it again.
@@ -65,16 +64,18 @@ struct Use {
 }
 
 impl Sessions {
-    /// No session yet; what is sent to any is kept in `events`.
-    pub(super) fn new(events: Arc<Events>, use_of: Arc<Uses>, limits: McpSettings) -> Self {
-        let mut inner = LocalSessionManager::default().with_event_store(Arc::new(SharedEvents(Arc::clone(&events))));
+    /// No session yet; the calls of all are carried by `outflows`.
+    pub(super) fn new(outflows: Arc<Outflows>, use_of: Arc<Uses>, limits: McpSettings) -> Self {
+        let mut inner = LocalSessionManager::default();
         let mut config = SessionConfig::default();
         // rmcp would count a call that is silent for a while as idle, and end it.
         config.keep_alive = None;
+        // It names streams that cannot be read on.
+        config.sse_retry = None;
         inner.session_config = config;
         Self {
             inner,
-            events,
+            outflows,
             use_of,
             falling_asleep: Mutex::default(),
             awake_max: limits.sessions_awake_max,
@@ -86,7 +87,6 @@ impl Sessions {
     async fn make_room(&self) {
         for id in self.use_of.to_rest(self.awake_max, self.idle_max) {
             tracing::debug!(mcp_session = %id, "put to rest");
-            self.events.close_session(&id);
             let id = SessionId::from(id);
             // A caller may have named a session that there is none of.
             if self.inner.has_session(&id).await.unwrap_or(false) {
@@ -107,7 +107,7 @@ impl Sessions {
         let busy = self.use_of.begin(id);
         SyncStream::new(
             Busy {
-                messages: messages.map(undressed_event).boxed(),
+                messages: messages.boxed(),
                 _busy: busy,
             }
             .boxed(),
@@ -144,7 +144,6 @@ impl SessionManager for Sessions {
             return Ok(());
         }
         self.use_of.forget(id);
-        self.events.close_session(id);
         self.inner.close_session(id).await
     }
 
@@ -153,26 +152,14 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
-        let mut call = call_of(id, &message);
+        let call = call_of(id, &message);
         let messages = SessionManager::create_stream(&self.inner, id, message).await?;
-        let events = Arc::clone(&self.events);
-        // The first event of a stream names it, and comes before any answer.
-        let noted = messages.inspect(move |event| {
-            if let (Some(first), Some(call)) = (&event.event_id, call.take()) {
-                events.bind(first, call);
-            }
-        });
-        Ok(self.used(id, unhurried(noted.boxed())))
+        Ok(self.used(id, self.outflows.carry(call, messages.boxed())))
     }
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Error> {
         let _busy = self.use_of.begin(id);
-        let cancelled = cancelled_call(id, &message);
-        self.inner.accept_message(id, message).await?;
-        if let Some(call) = cancelled {
-            self.events.close_call(&call);
-        }
-        Ok(())
+        self.inner.accept_message(id, message).await
     }
 
     async fn create_standalone_stream(
@@ -180,18 +167,22 @@ impl SessionManager for Sessions {
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
         let messages = SessionManager::create_standalone_stream(&self.inner, id).await?;
-        Ok(self.used(id, messages))
+        // It is opened anew, not read on: rmcp has the last messages.
+        let nameless = messages.map(|mut event| {
+            event.event_id = None;
+            event
+        });
+        Ok(self.used(id, nameless))
     }
 
     async fn resume(
         &self,
         id: &SessionId,
-        last_event_id: String,
+        _: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
-        if !self.events.is_of_session(&last_event_id, id) {
-            return Err(Error::SessionError(SessionError::InvalidEventId));
-        }
-        let messages = SessionManager::resume(&self.inner, id, last_event_id).await?;
+        // The bridge has opened the id.
+        let messages = current::read_on().and_then(|(call, after)| self.outflows.read_on(&call, after));
+        let messages = messages.ok_or(Error::SessionError(SessionError::InvalidEventId))?;
         Ok(self.used(id, messages))
     }
 
@@ -204,34 +195,17 @@ impl SessionManager for Sessions {
             _ => RestoreOutcome::NotSupported,
         })
     }
-
-    // No event store is shown to the service itself: it would keep the calls of 2026-07-28 too, and not cancel them when
-    // their clients leave.
 }
 
-/// The call that a message is, to be found again after a restart.
-fn call_of(id: &SessionId, message: &ClientJsonRpcMessage) -> Option<Interrupted> {
+/// The call that a message is.
+fn call_of(id: &SessionId, message: &ClientJsonRpcMessage) -> Option<CallKey> {
     match message {
-        JsonRpcMessage::Request(request) => Some(Interrupted {
+        JsonRpcMessage::Request(request) => Some(CallKey {
             mcp_session: id.to_string(),
-            request: serde_json::to_value(&request.id).ok()?,
+            request: request.id.clone(),
         }),
         JsonRpcMessage::Response(_) | JsonRpcMessage::Notification(_) | JsonRpcMessage::Error(_) => None,
     }
-}
-
-/// The call that a message cancels.
-fn cancelled_call(id: &SessionId, message: &ClientJsonRpcMessage) -> Option<Interrupted> {
-    let JsonRpcMessage::Notification(notification) = message else {
-        return None;
-    };
-    let ClientNotification::CancelledNotification(cancelled) = &notification.notification else {
-        return None;
-    };
-    Some(Interrupted {
-        mcp_session: id.to_string(),
-        request: serde_json::to_value(cancelled.params.request_id.as_ref()?).ok()?,
-    })
 }
 
 impl Uses {
@@ -340,6 +314,9 @@ struct Owner {
 pub(super) struct Introductions {
     kept: Kept,
     use_of: Arc<Uses>,
+    /// Whose token made a session, as far as it was looked up: it is asked for at each request.
+    owners: Mutex<HashMap<String, Option<String>>>,
+    owners_max: usize,
 }
 
 impl Introductions {
@@ -350,8 +327,12 @@ impl Introductions {
             bytes_max: u64::MAX,
             age_max: Duration::from_secs(limits.sessions_known_days.saturating_mul(24 * 3600)),
         };
-        let kept = Kept::open(directory, bounds)?;
-        Ok(Self { kept, use_of })
+        Ok(Self {
+            kept: Kept::open(directory, bounds)?,
+            use_of,
+            owners: Mutex::default(),
+            owners_max: limits.sessions_known_max,
+        })
     }
 
     /// A session's file; only names that rmcp gives are names.
@@ -366,15 +347,28 @@ impl Introductions {
         let Some(session) = request.headers().get(SESSION_HEADER) else {
             return true;
         };
-        let path = session.to_str().ok().and_then(|id| self.path(id));
-        let text = path.and_then(|path| regular::read(&path).ok()).unwrap_or_default();
-        let owner: Option<Owner> = serde_json::from_slice(&text).ok();
+        let owner = session.to_str().ok().and_then(|id| self.owner(id));
         // Where a handler is served without our guard, nobody has a token.
         let signer = request.extensions().get::<Signer>();
-        match owner.and_then(|owner| owner.signer) {
+        match owner {
             Some(owner) => signer.is_some_and(|signer| signer.id == owner),
             None => signer.is_none_or(|signer| signer.is_own),
         }
+    }
+
+    /// Whose token made a session, where that is known.
+    fn owner(&self, id: &str) -> Option<String> {
+        if let Some(owner) = lock(&self.owners).get(id) {
+            return owner.clone();
+        }
+        let text = regular::read(&self.path(id)?).ok()?;
+        let owner = serde_json::from_slice::<Owner>(&text).ok()?.signer;
+        let mut owners = lock(&self.owners);
+        if owners.len() >= self.owners_max {
+            owners.clear();
+        }
+        owners.insert(id.to_owned(), owner.clone());
+        owner
     }
 
     fn read(&self, id: &str) -> Result<Option<SessionState>, SessionStoreError> {
@@ -390,7 +384,7 @@ impl Introductions {
 
     fn write(&self, id: &str, state: &SessionState) -> Result<(), SessionStoreError> {
         let path = self.path(id).ok_or("this is no name of a session")?;
-        let signer = signer::current().map(|signer| signer.id);
+        let signer = current::signer().map(|signer| signer.id);
         write_private(&path, &serde_json::to_vec(&Introduction { state, signer })?)?;
         self.kept.grew(1, 0, || {
             let awake = self.use_of.awake();
@@ -434,6 +428,7 @@ impl SessionStore for SharedIntroductions {
         Box::pin(async move {
             if let Some(path) = self.0.path(id) {
                 let _ = fs::remove_file(path);
+                lock(&self.0.owners).remove(id);
             }
             Ok(())
         })

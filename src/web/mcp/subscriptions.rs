@@ -156,7 +156,11 @@ impl Subscriptions {
         door: &Door,
         context: NotificationContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        let Some(session) = context.extensions.get::<Parts>().and_then(caller::mcp_session) else {
+        let Some(session) = context
+            .extensions
+            .get::<Parts>()
+            .and_then(|parts| caller::mcp_session(&parts.headers))
+        else {
             return Ok(());
         };
         let list = Wanted::of(&door.handle, Vec::new(), true).await?;

@@ -5,10 +5,9 @@ use std::time::Duration;
 use rmcp::RoleServer;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CreateTaskResult, ElicitRequest, ElicitResult, InputRequest,
-    InputRequests, InputRequiredResult, InputResponses, SealOptions,
+    InputRequests, InputRequiredResult, InputResponses,
 };
 use rmcp::service::RequestContext;
-use serde::{Deserialize, Serialize};
 
 use super::arguments::{Execute, Resume};
 use super::{SMART, ToolError, read};
@@ -17,18 +16,15 @@ use crate::session::id::{QuestionId, SessionId};
 use crate::session::limits::Limits;
 use crate::session::question::Question;
 use crate::session::summary::Summary;
+use crate::web::mcp::call_state::CallState;
 use crate::web::mcp::caller::{Caller, Era};
 use crate::web::mcp::follow::{Follow, Followed, Questions, Stop, follow};
 use crate::web::mcp::forms::{self, Asker, Reply};
 use crate::web::mcp::narrate::{Narrator, Told};
-use crate::web::mcp::progress::Scale;
 use crate::web::mcp::result::{Execution, failure};
 use crate::web::mcp::server::Door;
 use crate::web::mcp::steer::Steering;
 use crate::web::mcp::tasks;
-
-/// How long a client may keep a question before it answers by calling again.
-const STATE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// One call of a tool.
 #[derive(Clone, Copy)]
@@ -36,29 +32,6 @@ pub(super) struct Call<'a> {
     pub(super) door: &'a Door,
     pub(super) context: &'a RequestContext<RoleServer>,
     pub(super) caller: &'a Caller,
-}
-
-/// What a client of the stateless era keeps for us while its person answers.
-#[derive(Debug, Serialize, Deserialize)]
-struct Kept {
-    session: SessionId,
-    /// What the client was told already: its log is that of the whole call.
-    told: Told,
-    /// How far its progress is.
-    scale: Scale,
-    cancel_on_disconnect: bool,
-}
-
-impl Kept {
-    fn follow(&self, questions: Questions, wait: Option<Duration>) -> Follow {
-        Follow {
-            session: self.session,
-            told: self.told,
-            scale: self.scale,
-            questions,
-            wait,
-        }
-    }
 }
 
 impl Call<'_> {
@@ -101,18 +74,11 @@ impl Call<'_> {
             timeout_seconds,
         };
         let summary = self.door.resume(self.caller, session, instruction, limits).await?;
-        self.begun(
-            tool,
-            &summary,
-            Kept {
-                session,
-                told: Told::up_to(after),
-                scale: Scale::default(),
-                cancel_on_disconnect,
-            },
-            background,
-        )
-        .await
+        let state = CallState {
+            cancel_on_disconnect,
+            ..CallState::begin(session, Told::up_to(after))
+        };
+        self.begun(tool, &summary, state, background).await
     }
 
     async fn begin(self, tool: &str, arguments: Execute) -> Result<CallToolResponse, ToolError> {
@@ -128,13 +94,11 @@ impl Call<'_> {
             asker: self.caller.asker(),
         };
         let summary = self.door.create(self.caller, new).await?;
-        let kept = Kept {
-            session: summary.session_id,
-            told: Told::default(),
-            scale: Scale::default(),
+        let state = CallState {
             cancel_on_disconnect: arguments.cancel_on_disconnect,
+            ..CallState::begin(summary.session_id, Told::default())
         };
-        self.begun(tool, &summary, kept, arguments.background).await
+        self.begun(tool, &summary, state, arguments.background).await
     }
 
     /// A session runs: it is a task, is left alone, or is followed.
@@ -142,7 +106,7 @@ impl Call<'_> {
         self,
         tool: &str,
         summary: &Summary,
-        kept: Kept,
+        state: CallState,
         background: bool,
     ) -> Result<CallToolResponse, ToolError> {
         if self.caller.knows_tasks {
@@ -151,28 +115,24 @@ impl Call<'_> {
         if background {
             return Ok(Execution::brief(summary).into_result(false).into());
         }
-        self.follow(tool, kept).await
+        self.follow(tool, state).await
     }
 
-    /// A client of the stateless era calls again, with what its person said.
+    /// A client of the stateless era calls again, with what its person said; one of the session era reads on.
     async fn go_on(self, tool: &str, state: &str, responses: InputResponses) -> Result<CallToolResponse, ToolError> {
-        let opened = self
-            .door
-            .seal
-            .open_json_with::<Kept>(state, self.binding(tool).as_bytes());
-        let kept = opened.map_err(|_| ToolError::BadState)?;
-        let summary = self.door.handle.get(kept.session).await?;
+        let state = self.open(tool, state)?;
+        let summary = self.door.handle.get(state.session).await?;
         for waiting in summary.questions.values().filter(|waiting| waiting.answer.is_none()) {
             let id = waiting.question.question_id;
             let Some(response) = responses.get(&id.to_string()) else {
                 continue;
             };
-            match self.reply(kept.session, &waiting.question, response).await? {
-                Some(Reply::Later) => return self.put_off(kept).await,
+            match self.reply(state.session, &waiting.question, response).await? {
+                Some(Reply::Later) => return self.put_off(tool, state).await,
                 Some(Reply::Answer(_)) | None => {}
             }
         }
-        self.follow(tool, kept).await
+        self.follow(tool, state).await
     }
 
     /// Gives one answer; none where it does not fit, so that the question is asked again.
@@ -201,20 +161,27 @@ impl Call<'_> {
     }
 
     /// The person wants to answer later: the call ends with what there is up to now.
-    async fn put_off(self, kept: Kept) -> Result<CallToolResponse, ToolError> {
-        let what = kept.follow(Questions::StopAt, Some(Duration::ZERO));
+    async fn put_off(self, tool: &str, state: CallState) -> Result<CallToolResponse, ToolError> {
+        let what = Follow {
+            tool,
+            state,
+            questions: Questions::StopAt,
+            wait: Some(Duration::ZERO),
+        };
         let Followed { told, .. } = follow(self.door, self.context, self.caller, what).await?;
-        self.finish(kept.session, told).await
+        self.finish(state.session, told).await
     }
 
-    async fn follow(self, tool: &str, kept: Kept) -> Result<CallToolResponse, ToolError> {
-        let what = kept.follow(Questions::Ask, None);
-        let begins_after = kept.told.begins_after();
-        let noted = self
-            .door
-            .notes
-            .note(self.caller, &self.context.id, kept.session, begins_after);
-        let guard = kept.cancel_on_disconnect.then(|| CancelOnDrop::new(self, kept.session));
+    async fn follow(self, tool: &str, state: CallState) -> Result<CallToolResponse, ToolError> {
+        let what = Follow {
+            tool,
+            state,
+            questions: Questions::Ask,
+            wait: None,
+        };
+        let guard = state
+            .cancel_on_disconnect
+            .then(|| CancelOnDrop::new(self, state.session));
         let Followed { stop, told, scale } = follow(self.door, self.context, self.caller, what).await?;
         // A daemon that stops cancels nothing.
         if let Some(guard) = guard
@@ -222,30 +189,28 @@ impl Call<'_> {
         {
             guard.disarm();
         }
-        if !matches!(stop, Stop::CutOff) {
-            noted.done();
-        }
         match stop {
             Stop::Asked(questions) if self.caller.can_fill_forms && self.caller.era == Era::Stateless => {
-                let kept = Kept {
+                let state = CallState {
                     told: told.told(),
                     scale,
-                    ..kept
+                    is_announced: true,
+                    ..state
                 };
-                self.ask(tool, questions, kept).await
+                self.ask(tool, questions, state).await
             }
-            Stop::Ended | Stop::Asked(_) | Stop::TimeUp => self.finish(kept.session, told).await,
+            Stop::Ended | Stop::Asked(_) | Stop::TimeUp => self.finish(state.session, told).await,
             Stop::Left | Stop::CutOff => Ok(failure(format!(
                 "the call was interrupted; session_id {} goes on: call get_execution with it and wait_seconds",
-                kept.session
+                state.session
             ))
             .into()),
         }
     }
 
     /// Asks a client of the stateless era: it shows the forms and calls again.
-    async fn ask(self, tool: &str, questions: Vec<Question>, kept: Kept) -> Result<CallToolResponse, ToolError> {
-        let asker = Asker::of(&*self.door.handle.get(kept.session).await?);
+    async fn ask(self, tool: &str, questions: Vec<Question>, state: CallState) -> Result<CallToolResponse, ToolError> {
+        let asker = Asker::of(&*self.door.handle.get(state.session).await?);
         let named = |question: Question| {
             let form = ElicitRequest::new(forms::form(&asker, &question));
             (
@@ -254,19 +219,13 @@ impl Call<'_> {
             )
         };
         let requests: InputRequests = questions.into_iter().map(named).collect();
-        let binding = self.binding(tool);
-        let options = SealOptions::new().associated_data(binding.as_bytes()).ttl(STATE_TTL);
-        let sealed = self
-            .door
-            .seal
-            .seal_json_with(&kept, &options)
-            .map_err(|_| ToolError::BadState)?;
+        let sealed = state.seal(self.door, tool, &self.caller.signer)?;
         Ok(InputRequiredResult::new(Some(requests), Some(sealed)).into())
     }
 
-    /// What a state that the client keeps is bound to: no other tool opens it, and no other token.
-    fn binding(self, tool: &str) -> String {
-        format!("{tool} {}", self.caller.signer)
+    /// Opens where this call stands, as its client has kept it.
+    pub(super) fn open(self, tool: &str, sealed: &str) -> Result<CallState, ToolError> {
+        CallState::open(self.door, tool, &self.caller.signer, sealed)
     }
 
     async fn finish(self, session: SessionId, told: Narrator) -> Result<CallToolResponse, ToolError> {

@@ -2,44 +2,60 @@
 
 use std::time::Duration;
 
-use rmcp::model::CallToolResponse;
+use jiff::Timestamp;
+use rmcp::model::{CallToolRequestParams, CallToolResponse};
 
-use super::ToolError;
 use super::arguments::{AnswerQuestion, Control, ControlAction, Get, WAIT_SECONDS_MAX};
 use super::execute::Call;
+use super::{GET, ToolError, read};
 use crate::session::id::{QuestionId, Seq, SessionId};
+use crate::web::mcp::call_state::CallState;
 use crate::web::mcp::caller::Caller;
 use crate::web::mcp::follow::{Follow, Followed, Questions, follow};
 use crate::web::mcp::narrate::Told;
-use crate::web::mcp::progress::Scale;
 use crate::web::mcp::result::Execution;
 use crate::web::mcp::server::Door;
 
 type Answered = Result<CallToolResponse, ToolError>;
 
-/// `get_execution`
-pub(super) async fn get(call: Call<'_>, arguments: Result<Get, ToolError>) -> Answered {
-    let Get {
-        session_id,
-        after,
-        wait_seconds,
-        result_from,
-    } = arguments?;
-    let session = call.door.handle.resolve(&session_id).await?;
-    if let Some(from) = result_from {
-        let summary = call.door.handle.get(session).await?;
-        return Ok(Execution::brief(&summary).read_on(from).into_result(false).into());
+impl Call<'_> {
+    /// `get_execution`
+    pub(super) async fn get(self, params: CallToolRequestParams) -> Answered {
+        if let Some(state) = &params.request_state {
+            return self.wait(self.open(GET, state)?).await;
+        }
+        let Get {
+            session_id,
+            after,
+            wait_seconds,
+            result_from,
+        } = read(params.arguments)?;
+        let session = self.door.handle.resolve(&session_id).await?;
+        if let Some(from) = result_from {
+            let summary = self.door.handle.get(session).await?;
+            return Ok(Execution::brief(&summary).read_on(from).into_result(false).into());
+        }
+        let wait = Duration::from_secs(wait_seconds.unwrap_or(0).min(WAIT_SECONDS_MAX));
+        let state = CallState {
+            is_announced: true,
+            until: Some(Timestamp::now() + wait),
+            ..CallState::begin(session, Told::up_to(Seq(after)))
+        };
+        self.wait(state).await
     }
-    let what = Follow {
-        session,
-        told: Told::up_to(Seq(after)),
-        scale: Scale::default(),
-        questions: Questions::StopAt,
-        wait: Some(Duration::from_secs(wait_seconds.unwrap_or(0).min(WAIT_SECONDS_MAX))),
-    };
-    let Followed { told, .. } = follow(call.door, call.context, call.caller, what).await?;
-    let summary = call.door.handle.get(session).await?;
-    Ok(Execution::new(&summary, told).into_result(false).into())
+
+    /// Waits until the session has ended or asks something, as long as the call may take.
+    async fn wait(self, state: CallState) -> Answered {
+        let what = Follow {
+            tool: GET,
+            state,
+            questions: Questions::StopAt,
+            wait: state.time_left(),
+        };
+        let Followed { told, .. } = follow(self.door, self.context, self.caller, what).await?;
+        let summary = self.door.handle.get(state.session).await?;
+        Ok(Execution::new(&summary, told).into_result(false).into())
+    }
 }
 
 /// `answer_question`

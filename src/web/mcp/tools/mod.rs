@@ -10,6 +10,8 @@ pub mod fuzz;
 mod list;
 mod look;
 
+use std::sync::LazyLock;
+
 use rmcp::handler::server::common::{schema_for_output, schema_for_type};
 use rmcp::model::{CallToolRequestParams, CallToolResponse, Tool, ToolAnnotations};
 use rmcp::service::RequestContext;
@@ -69,6 +71,9 @@ enum Effect {
     Looks,
 }
 
+/// The tool that looks at a session or waits for it.
+const GET: &str = "get_execution";
+
 /// The tool that clarifies a task before it is run.
 const SMART: &str = "smart_execution";
 
@@ -115,7 +120,7 @@ const TOOLS: &[Entry] = &[
         effect: Effect::Runs,
     },
     Entry {
-        name: "get_execution",
+        name: GET,
         title: "Look at a session, or wait for it",
         description: "How a session stands: state, result, open questions, and what happened after record `after`. With \
             wait_seconds it waits until the session has ended or asks something, at most so long; if this call times \
@@ -151,8 +156,10 @@ const TOOLS: &[Entry] = &[
 ];
 
 /// Every tool, always in the same order.
-pub(super) fn all() -> Vec<Tool> {
-    TOOLS.iter().map(Entry::to_tool).map(plain).collect()
+pub(super) fn all() -> &'static [Tool] {
+    // rmcp looks a tool up at each call; schemas are made once.
+    static ALL: LazyLock<Vec<Tool>> = LazyLock::new(|| TOOLS.iter().map(Entry::to_tool).map(plain).collect());
+    &ALL
 }
 
 impl Entry {
@@ -194,7 +201,7 @@ pub(super) async fn call(
     let outcome = match name.as_str() {
         "execute_with_streaming" | "execute_resumable" | SMART => call.execute(params, &name).await,
         "resume_execution" => call.resume(params, &name).await,
-        "get_execution" => look::get(call, read(params.arguments)).await,
+        GET => call.get(params).await,
         "list_executions" => list::list(door, read(params.arguments)).await,
         "answer_question" => look::answer(door, caller, read(params.arguments)).await,
         "control_execution" => look::control(door, caller, read(params.arguments)).await,
