@@ -149,6 +149,7 @@ const WITHOUT_CIRCLES: [&str; 28] = [
     "src/store/contract",
     "src/store/sqlite",
     "src/web/access",
+    "src/web/mcp",
     "src/web/mcp/tools",
     "src/web/reference",
     "src/web/stream",

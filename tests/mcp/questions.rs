@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, SESSIONS, STATELESS};
 use crate::support::daemon::TestDaemon;
+use crate::transport::session_of;
 
 const TASK: &str = "question Which colour? | Red | Blue ;; say done";
 
@@ -158,6 +159,21 @@ fn an_answer_from_elsewhere_takes_the_form_away() {
         "q1",
         &json!({"action": "choose", "answers": {"Which colour?": "Blue"}}),
     );
+    assert_eq!(messages.result()["structuredContent"]["outcome"], "completed");
+}
+
+#[test]
+fn a_form_that_was_answered_elsewhere_makes_way_for_the_next_one() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    let task = "question Which colour? | Red | Blue ;; question Which size? | Big | Small ;; say done";
+    let mut messages = client.call_and_watch("execute_with_streaming", json!({"task": task, "cwd": daemon.work()}));
+    let id = session_of(&messages.wait_for("notifications/progress"));
+    for (question, text, answer) in [("q1", "Which colour?", "Blue"), ("q2", "Which size?", "Big")] {
+        let form = messages.wait_for("elicitation/create");
+        assert!(form.to_string().contains(text), "{form:#}");
+        daemon.answer(&id, question, &json!({"action": "choose", "answers": {text: answer}}));
+    }
     assert_eq!(messages.result()["structuredContent"]["outcome"], "completed");
 }
 

@@ -206,6 +206,38 @@ fn a_session_that_was_cancelled_is_resumed() {
 }
 
 #[test]
+fn a_wait_reads_past_an_end_that_was_not_the_last_word() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    let task = json!({"task": "max-turns", "cwd": daemon.work()});
+    let failed = client.call("execute_resumable", task)["structuredContent"].clone();
+    assert_eq!(failed["outcome"], "failed", "{failed:#}");
+    let (id, go) = (&failed["session_id"], daemon.root().join("go"));
+    let instruction = format!("wait-file {} ;; say last", go.display());
+    client.call(
+        "resume_execution",
+        json!({"session_id": id, "instruction": instruction, "background": true}),
+    );
+    let wait = json!({"session_id": id, "wait_seconds": 60});
+    let mut waiting = client.call_and_watch("get_execution", wait);
+    waiting.wait_for("notifications/progress");
+    std::fs::write(&go, "").expect("a file");
+    assert_eq!(waiting.result()["structuredContent"]["outcome"], "completed");
+}
+
+#[test]
+fn a_look_at_a_long_session_tells_all_of_it() {
+    let daemon = TestDaemon::start();
+    let client = Client::connect(&daemon, SESSIONS);
+    let id = daemon.create("flood 5000 100");
+    daemon.wait_for(&id, "completed");
+    let seen = client.call("get_execution", json!({"session_id": id}))["structuredContent"].clone();
+    let shown = seen["log"].as_array().expect("a log").len() as u64;
+    let told = seen["log_omitted"].as_u64().expect("a number") + shown;
+    assert!(told >= 5000, "{told} lines up to record {}", seen["after"]);
+}
+
+#[test]
 fn a_limit_that_ended_a_session_is_raised_by_its_resume() {
     in_both_eras(|daemon, client| {
         let task = json!({"task": "usage 1 1 0.6 ;; say 1 ;; say 2", "cwd": daemon.work(), "max_budget_usd": 0.5});

@@ -18,8 +18,7 @@ use super::caller::{Caller, Era};
 use super::narrate::Told;
 use super::outflow::CallKey;
 use super::progress::Scale;
-use super::server::Door;
-use super::tools::ToolError;
+use super::services::Services;
 use crate::session::id::SessionId;
 
 /// How long a client may keep a question before it answers by calling again.
@@ -72,23 +71,22 @@ impl CallState {
     }
 
     /// The state as a client of the stateless era keeps it.
-    pub(super) fn seal(&self, door: &Door, tool: &str, signer: &str) -> Result<String, ToolError> {
+    pub(super) fn seal(&self, services: &Services, tool: &str, signer: &str) -> Option<String> {
         let binding = state_binding(tool, signer);
         let options = SealOptions::new().associated_data(binding.as_bytes()).ttl(STATE_TTL);
-        let sealed = door.seal.seal_json_with(self, &options);
-        sealed.map_err(|_| ToolError::BadState)
+        services.seal.seal_json_with(self, &options).ok()
     }
 
-    /// The state that a client has kept.
-    pub(super) fn open(door: &Door, tool: &str, signer: &str, sealed: &str) -> Result<Self, ToolError> {
-        let opened = door.seal.open_json_with(sealed, state_binding(tool, signer).as_bytes());
-        opened.map_err(|_| ToolError::BadState)
+    /// The state that a client has kept; none where it was changed, or is another's.
+    pub(super) fn open(services: &Services, tool: &str, signer: &str, sealed: &str) -> Option<Self> {
+        let binding = state_binding(tool, signer);
+        services.seal.open_json_with(sealed, binding.as_bytes()).ok()
     }
 
     /// The state as the id of an event; none where the call cannot be read on.
     pub(super) fn bookmark(
         &self,
-        door: &Door,
+        services: &Services,
         context: &RequestContext<RoleServer>,
         caller: &Caller,
         tool: &str,
@@ -103,20 +101,20 @@ impl CallState {
                 ..*self
             },
         };
-        let ttl = Duration::from_secs(door.limits.streams_kept_hours.saturating_mul(3600));
+        let ttl = Duration::from_secs(services.limits.streams_kept_hours.saturating_mul(3600));
         let binding = event_binding(session, &caller.signer);
         let options = SealOptions::new().associated_data(binding.as_bytes()).ttl(ttl);
-        let id = door.seal.seal_json_with(&id, &options).ok()?;
+        let id = services.seal.seal_json_with(&id, &options).ok()?;
         Some(Bookmark { id, is_alone: false })
     }
 }
 
 /// What goes on behind an event of a call, for a client with this MCP session and this token.
-pub(super) fn reopen(door: &Door, last_event: &str, mcp_session: &str, signer: &str) -> Option<Reopened> {
+pub(super) fn reopen(services: &Services, last_event: &str, mcp_session: &str, signer: &str) -> Option<Reopened> {
     let (number, sealed) = last_event.split_once('.')?;
     let binding = event_binding(mcp_session, signer);
-    let id: EventId = door.seal.open_json_with(sealed, binding.as_bytes()).ok()?;
-    let message = go_on(door, &id.tool, signer, &id.request, id.progress.as_ref(), &id.state)?;
+    let id: EventId = services.seal.open_json_with(sealed, binding.as_bytes()).ok()?;
+    let message = go_on(services, &id.tool, signer, &id.request, id.progress.as_ref(), &id.state)?;
     let call = CallKey {
         mcp_session: mcp_session.to_owned(),
         request: id.request,
@@ -127,14 +125,14 @@ pub(super) fn reopen(door: &Door, last_event: &str, mcp_session: &str, signer: &
 
 /// The message with which a client would go on with its call.
 pub(super) fn go_on(
-    door: &Door,
+    services: &Services,
     tool: &str,
     signer: &str,
     request: &RequestId,
     progress: Option<&ProgressToken>,
     state: &CallState,
 ) -> Option<Value> {
-    let mut params = json!({"name": tool, "requestState": state.seal(door, tool, signer).ok()?});
+    let mut params = json!({"name": tool, "requestState": state.seal(services, tool, signer)?});
     if let Some(token) = progress {
         params["_meta"] = json!({"progressToken": token});
     }

@@ -10,7 +10,7 @@ use rmcp::RoleServer;
 use rmcp::model::ProtocolVersion;
 use rmcp::service::RequestContext;
 
-use super::log::Level;
+use super::level::Level;
 use crate::session::id::SessionId;
 use crate::web::access;
 

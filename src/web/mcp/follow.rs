@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use super::call_state::CallState;
 use super::caller::{Caller, Era};
 use super::forms::{self, Asker, Reply};
-use super::log::{self, Level};
+use super::level::Level;
+use super::log;
 use super::narrate::{Narrator, Turn};
 use super::progress::{Progress, Scale};
-use super::server::Door;
+use super::services::Services;
 use crate::runtime::CallError;
 use crate::runtime::feed::{Item, Reader};
 use crate::session::id::{QuestionId, Seq};
@@ -72,7 +73,7 @@ pub(super) struct Followed {
 
 /// A call that follows a session.
 struct Following<'a> {
-    door: &'a Door,
+    services: &'a Services,
     context: &'a RequestContext<RoleServer>,
     caller: &'a Caller,
     what: Follow<'a>,
@@ -92,24 +93,24 @@ struct Following<'a> {
 
 /// Follows a session until there is a reason to stop.
 pub(super) async fn follow(
-    door: &Door,
+    services: &Services,
     context: &RequestContext<RoleServer>,
     caller: &Caller,
     what: Follow<'_>,
 ) -> Result<Followed, CallError> {
-    let reader = door
+    let reader = services
         .handle
         .stream(what.state.session, what.state.told.begins_after())
         .await?;
-    let summary = door.handle.get(what.state.session).await?;
+    let summary = services.handle.get(what.state.session).await?;
     let mut following = Following {
-        door,
+        services,
         context,
         caller,
         what,
         reader,
         narrator: Narrator::again(what.state.told),
-        progress: Progress::of(context, &door.limits, what.state.scale),
+        progress: Progress::of(context, &services.limits, what.state.scale),
         head: None,
         open: open_questions(&summary),
         asker: Asker::of(&summary),
@@ -135,7 +136,7 @@ impl<'a> Following<'a> {
             && let Some(bookmark) = self
                 .what
                 .state
-                .bookmark(self.door, self.context, self.caller, self.what.tool)
+                .bookmark(self.services, self.context, self.caller, self.what.tool)
         {
             log::tell_bookmark(self.context, bookmark).await;
         }
@@ -144,7 +145,7 @@ impl<'a> Following<'a> {
         if self.what.questions == Questions::Ask && !self.what.state.is_announced {
             let told =
                 format!("{first}: should this call end early, the session goes on; get_execution waits for its end");
-            log::send_unasked(self.door, self.context, self.caller, &told).await;
+            log::send_unasked(&self.services.levels, self.context, self.caller, &told).await;
         }
         let deadline = self.what.wait.map(|wait| Instant::now() + wait);
         loop {
@@ -174,7 +175,7 @@ impl<'a> Following<'a> {
 
     /// All calls are cancelled when the daemon stops, too.
     fn left(&self) -> Stop {
-        if *self.door.stopping.borrow() {
+        if *self.services.stopping.borrow() {
             Stop::CutOff
         } else {
             Stop::Left
@@ -253,7 +254,11 @@ impl<'a> Following<'a> {
         match reply {
             Ok(Reply::Answer(answer)) => {
                 // An answer that came too late changes nothing: the stream tells who was quicker.
-                if let Err(error) = self.door.answer(self.caller, self.what.state.session, id, answer).await {
+                if let Err(error) = self
+                    .services
+                    .answer(self.caller, self.what.state.session, id, answer)
+                    .await
+                {
                     tracing::debug!(%error, "an answer was not taken");
                 }
                 self.open.remove(&id);
@@ -272,14 +277,14 @@ impl<'a> Following<'a> {
 
     async fn tell_of(&mut self, news: &str) {
         let (what, told) = (self.what, self.narrator.told());
-        let (door, context, caller) = (self.door, self.context, self.caller);
+        let (services, context, caller) = (self.services, self.context, self.caller);
         let bookmark = |scale| {
             let state = CallState {
                 told,
                 scale,
                 ..what.state
             };
-            state.bookmark(door, context, caller, what.tool)
+            state.bookmark(services, context, caller, what.tool)
         };
         let sent = self.progress.send(news, self.narrator.todo(), bookmark);
         tokio::select! {
@@ -289,7 +294,7 @@ impl<'a> Following<'a> {
     }
 
     async fn log(&mut self, level: Level, text: &str) {
-        log::send(self.door, self.context, self.caller, level, text).await;
+        log::send(&self.services.levels, self.context, self.caller, level, text).await;
     }
 }
 

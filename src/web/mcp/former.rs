@@ -15,8 +15,8 @@ use super::call_state::{CallState, go_on};
 use super::kept::{Bounds, Kept};
 use super::narrate::Told;
 use super::outflow::CallKey;
-use super::server::Door;
-use crate::agent_host::regular;
+use super::services::Services;
+use crate::disk::regular;
 use crate::session::hex::hex;
 use crate::session::id::{Seq, SessionId};
 
@@ -76,7 +76,13 @@ impl Former {
     }
 
     /// What goes on behind an event of such a stream.
-    pub(super) fn reopen(&self, door: &Door, last_event: &str, mcp_session: &str, signer: &str) -> Option<Reopened> {
+    pub(super) fn reopen(
+        &self,
+        services: &Services,
+        last_event: &str,
+        mcp_session: &str,
+        signer: &str,
+    ) -> Option<Reopened> {
         let (_, stream) = last_event.split_once('@')?;
         let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
         if !is_name(stream) || !is_name(mcp_session) {
@@ -104,7 +110,7 @@ impl Former {
             is_announced: true,
             ..CallState::begin(session, Told::up_to(after))
         };
-        let message = go_on(door, TOOL, signer, &origin.request, None, &state)?;
+        let message = go_on(services, TOOL, signer, &origin.request, None, &state)?;
         let call = CallKey {
             mcp_session: mcp_session.to_owned(),
             request: origin.request.clone(),

@@ -150,5 +150,8 @@ mod tests {
         }
         kept.grew(0, 1200, || Box::new(|_| false));
         assert_eq!(names(dir.path()), ["2", "3"]);
+        file(dir.path(), "4", 300, Duration::from_secs(0));
+        kept.grew(0, 1, || Box::new(|_| false));
+        assert_eq!(names(dir.path()), ["2", "3", "4"], "it has grown by little since");
     }
 }

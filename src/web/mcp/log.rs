@@ -10,25 +10,10 @@ use serde_json::Value;
 
 use super::aside::Bookmark;
 use super::caller::{Caller, Era};
-use super::server::Door;
+use super::level::Level;
 
 /// The most MCP sessions whose level is remembered.
 const LEVELS_MAX: usize = 4096;
-
-/// How much a message matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Level {
-    /// For developers.
-    Debug,
-    /// What happens.
-    Info,
-    /// What a person may want to know.
-    Notice,
-    /// What may be wrong.
-    Warning,
-    /// What is wrong.
-    Error,
-}
 
 /// The level that each MCP session asked for, by `logging/setLevel`.
 #[derive(Default)]
@@ -68,19 +53,25 @@ impl Levels {
 }
 
 /// Sends a message to the caller if it wants messages of this level.
-pub(super) async fn send(door: &Door, context: &RequestContext<RoleServer>, caller: &Caller, level: Level, text: &str) {
-    let wanted = door.levels.of(caller);
+pub(super) async fn send(
+    levels: &Levels,
+    context: &RequestContext<RoleServer>,
+    caller: &Caller,
+    level: Level,
+    text: &str,
+) {
+    let wanted = levels.of(caller);
     if wanted.is_some_and(|wanted| level >= wanted) {
         deliver(context, level, text).await;
     }
 }
 
 /// Sends a message that a client needs to find its session again, also to one that has not said what it wants.
-pub(super) async fn send_unasked(door: &Door, context: &RequestContext<RoleServer>, caller: &Caller, text: &str) {
-    if door.levels.may_be_told_unasked(caller) {
+pub(super) async fn send_unasked(levels: &Levels, context: &RequestContext<RoleServer>, caller: &Caller, text: &str) {
+    if levels.may_be_told_unasked(caller) {
         deliver(context, Level::Notice, text).await;
     } else {
-        send(door, context, caller, Level::Notice, text).await;
+        send(levels, context, caller, Level::Notice, text).await;
     }
 }
 
@@ -114,29 +105,4 @@ pub async fn tell(
     log.extensions.insert(OriginatingRequestId(context.id.clone()));
     let log = ServerNotification::LoggingMessageNotification(log);
     context.peer.send_notification(log).await
-}
-
-impl Level {
-    /// The level in rmcp's terms.
-    fn on_the_wire(self) -> LoggingLevel {
-        match self {
-            Self::Debug => LoggingLevel::Debug,
-            Self::Info => LoggingLevel::Info,
-            Self::Notice => LoggingLevel::Notice,
-            Self::Warning => LoggingLevel::Warning,
-            Self::Error => LoggingLevel::Error,
-        }
-    }
-
-    /// What a client asked for; levels above ours mean that it wants nothing of us.
-    pub(super) fn of(wanted: LoggingLevel) -> Option<Self> {
-        match wanted {
-            LoggingLevel::Debug => Some(Self::Debug),
-            LoggingLevel::Info => Some(Self::Info),
-            LoggingLevel::Notice => Some(Self::Notice),
-            LoggingLevel::Warning => Some(Self::Warning),
-            LoggingLevel::Error => Some(Self::Error),
-            LoggingLevel::Critical | LoggingLevel::Alert | LoggingLevel::Emergency => None,
-        }
-    }
 }

@@ -18,6 +18,11 @@ mod kept;
     deprecated,
     reason = "deprecated in 2026-07-28, and what clients of all revisions still show"
 )]
+mod level;
+#[expect(
+    deprecated,
+    reason = "deprecated in 2026-07-28, and what clients of all revisions still show"
+)]
 mod log;
 mod narrate;
 mod outflow;
@@ -27,6 +32,7 @@ mod resources;
 mod result;
 mod schema;
 mod server;
+mod services;
 mod sessions;
 
 mod steer;
@@ -57,7 +63,8 @@ use self::log::Levels;
 pub use self::log::tell as tell_log;
 pub use self::outflow::CallKey;
 use self::outflow::Outflows;
-use self::server::{Door, Product};
+use self::server::Product;
+use self::services::Services;
 use self::sessions::{BusyMark, Introductions, Sessions, SharedIntroductions, Uses};
 use self::subscriptions::Subscriptions;
 #[cfg(any(test, fuzzing))]
@@ -85,17 +92,18 @@ pub(crate) fn start(
 ) -> io::Result<Mcp> {
     let directory = state.join("mcp");
     let calls = Calls::default();
-    let door = Arc::new(Door {
+    let subscriptions = Subscriptions::open(&directory.join("subscriptions"), handle.clone(), settings.mcp)?;
+    let services = Arc::new(Services {
         handle,
         audit,
         seal: RequestStateCodec::try_new(seal_key(&directory.join("seal"))?).map_err(io::Error::other)?,
         calls: calls.clone(),
         levels: Levels::default(),
         limits: settings.mcp,
-        subscriptions: Subscriptions::open(&directory.join("subscriptions"), settings.mcp)?,
+        subscriptions,
         stopping: stopping.clone(),
     });
-    let (former, opener) = (Former::open(&directory)?, Arc::clone(&door));
+    let (former, opener) = (Former::open(&directory)?, Arc::clone(&services));
     let reopen = Arc::new(move |last_event: &str, mcp_session: &str, signer: &str| {
         let reopened = call_state::reopen(&opener, last_event, mcp_session, signer);
         reopened.or_else(|| former.reopen(&opener, last_event, mcp_session, signer))
@@ -109,7 +117,7 @@ pub(crate) fn start(
         calls,
         reopen,
     };
-    Endpoint::start(Product(door), options)
+    Endpoint::start(Product(services), options)
 }
 
 /// The key that seals what clients keep for us: made once, so that they may come back after a restart.

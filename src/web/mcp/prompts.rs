@@ -9,7 +9,7 @@ use rmcp::model::{
 };
 
 use super::resources::refused;
-use super::server::Door;
+use crate::runtime::Handle;
 use crate::session::outcome::Outcome;
 use crate::session::summary::Summary;
 
@@ -40,7 +40,7 @@ pub(super) fn all() -> Vec<Prompt> {
 }
 
 /// `prompts/get`
-pub(super) async fn get(door: &Door, params: GetPromptRequestParams) -> Result<GetPromptResult, ErrorData> {
+pub(super) async fn get(handle: &Handle, params: GetPromptRequestParams) -> Result<GetPromptResult, ErrorData> {
     let argument = |name: &str| {
         let given = params
             .arguments
@@ -55,8 +55,8 @@ pub(super) async fn get(door: &Door, params: GetPromptRequestParams) -> Result<G
             argument("task")?
         ),
         "resume_interrupted" => {
-            let id = door.handle.resolve(argument("session_id")?).await.map_err(refused)?;
-            let summary = door.handle.get(id).await.map_err(refused)?;
+            let id = handle.resolve(argument("session_id")?).await.map_err(refused)?;
+            let summary = handle.get(id).await.map_err(refused)?;
             resume_text(&summary)
         }
         other => return Err(ErrorData::invalid_params(format!("there is no prompt {other:?}"), None)),
@@ -77,11 +77,11 @@ fn resume_text(summary: &Summary) -> String {
 }
 
 /// `completion/complete`: ids of sessions and dates, by their beginnings.
-pub(super) async fn complete(door: &Door, params: CompleteRequestParams) -> Result<CompleteResult, ErrorData> {
+pub(super) async fn complete(handle: &Handle, params: CompleteRequestParams) -> Result<CompleteResult, ErrorData> {
     let typed = &params.argument.value;
     let offered: Vec<String> = match params.argument.name.as_str() {
         "session_id" => {
-            let found = door.handle.recent(None, LOOKED_THROUGH).await.map_err(refused)?;
+            let found = handle.recent(None, LOOKED_THROUGH).await.map_err(refused)?;
             let is_prompt = matches!(params.r#ref, rmcp::model::Reference::Prompt(_));
             // What is completed cannot be gone on with.
             let fits = |summary: &Summary| !is_prompt || summary.lifecycle.state.outcome() != Some(Outcome::Completed);

@@ -9,8 +9,8 @@ use rmcp::model::{
 };
 use serde_json::{Value, json};
 
-use super::server::Door;
 use crate::runtime::CallError;
+use crate::runtime::Handle;
 use crate::session::excerpt;
 use crate::session::id::{Seq, SessionId};
 use crate::session::summary::Summary;
@@ -83,12 +83,12 @@ impl Address {
 }
 
 /// `resources/list`: what stands first, then a page of sessions.
-pub(super) async fn list(door: &Door, cursor: Option<String>) -> Result<ListResourcesResult, ErrorData> {
+pub(super) async fn list(handle: &Handle, cursor: Option<String>) -> Result<ListResourcesResult, ErrorData> {
     let before = match &cursor {
         Some(cursor) => Some(cursor.parse::<SessionId>().map_err(|_| bad_cursor(cursor))?),
         None => None,
     };
-    let found = door.handle.recent(before, PAGE).await.map_err(refused)?;
+    let found = handle.recent(before, PAGE).await.map_err(refused)?;
     let mut resources = Vec::new();
     if before.is_none() {
         let named =
@@ -149,10 +149,10 @@ pub(super) fn templates() -> ListResourceTemplatesResult {
 }
 
 /// `resources/read`
-pub(super) async fn read(door: &Door, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+pub(super) async fn read(handle: &Handle, uri: &str) -> Result<ReadResourceResult, ErrorData> {
     let not_found = || ErrorData::resource_not_found("there is no such resource", Some(json!({"uri": uri})));
     let address = Address::parse(uri).ok_or_else(not_found)?;
-    let content = match content(door, &address).await {
+    let content = match content(handle, &address).await {
         Ok(content) => content,
         Err(CallError::NoSuchSession(_)) => return Err(not_found()),
         Err(error) => return Err(refused(error)),
@@ -163,8 +163,7 @@ pub(super) async fn read(door: &Door, uri: &str) -> Result<ReadResourceResult, E
     Ok(result)
 }
 
-async fn content(door: &Door, address: &Address) -> Result<Value, CallError> {
-    let handle = &door.handle;
+async fn content(handle: &Handle, address: &Address) -> Result<Value, CallError> {
     match address {
         Address::Active => {
             let found = handle.list().await?;
@@ -176,24 +175,24 @@ async fn content(door: &Door, address: &Address) -> Result<Value, CallError> {
         Address::Sessions => Ok(sessions(
             handle.recent(None, PAGE).await?.iter().map(|summary| &**summary),
         )),
-        Address::History(date) => history(door, *date).await,
+        Address::History(date) => history(handle, *date).await,
         Address::Session(id) => {
             let id = handle.resolve(id).await?;
             Ok(view(&*handle.get(id).await?))
         }
-        Address::Log(id, after) => log(door, id, *after).await,
-        Address::Checkpoints(id) => checkpoints(door, id).await,
+        Address::Log(id, after) => log(handle, id, *after).await,
+        Address::Checkpoints(id) => checkpoints(handle, id).await,
     }
 }
 
 /// The sessions that were begun on a day. Ids grow with time, so the pages before the day's end have them first.
-async fn history(door: &Door, date: Date) -> Result<Value, CallError> {
+async fn history(handle: &Handle, date: Date) -> Result<Value, CallError> {
     let begin = days::beginning(date).unwrap_or(Timestamp::MIN);
     let end = days::end(date).unwrap_or(Timestamp::MAX);
     let mut before = first_at(end);
     let mut of_day = Vec::new();
     while of_day.len() < DAY_SESSIONS_MAX {
-        let page = door.handle.recent(before, PAGE).await?;
+        let page = handle.recent(before, PAGE).await?;
         let Some(last) = page.last() else { break };
         before = Some(last.session_id);
         let has_more = page.len() == PAGE && last.created_at >= begin;
@@ -218,10 +217,10 @@ fn first_at(at: Timestamp) -> Option<SessionId> {
     Some(SessionId::from_uuid(uuid::Uuid::from_u128(milliseconds << 80)))
 }
 
-async fn log(door: &Door, id: &str, after: Seq) -> Result<Value, CallError> {
-    let id = door.handle.resolve(id).await?;
-    let found = door.handle.records(id, after, LOG_RECORDS).await?;
-    let head = door.handle.get(id).await?.head;
+async fn log(handle: &Handle, id: &str, after: Seq) -> Result<Value, CallError> {
+    let id = handle.resolve(id).await?;
+    let found = handle.records(id, after, LOG_RECORDS).await?;
+    let head = handle.get(id).await?.head;
     let records: Vec<Value> = found
         .iter()
         .filter_map(|record| serde_json::from_str(&record.to_json()).ok())
@@ -231,11 +230,11 @@ async fn log(door: &Door, id: &str, after: Seq) -> Result<Value, CallError> {
     Ok(json!({"session_id": id, "records": records, "head": head, "next": next}))
 }
 
-async fn checkpoints(door: &Door, id: &str) -> Result<Value, CallError> {
-    let id = door.handle.resolve(id).await?;
+async fn checkpoints(handle: &Handle, id: &str) -> Result<Value, CallError> {
+    let id = handle.resolve(id).await?;
     let (mut after, mut found) = (Seq(0), Vec::new());
     loop {
-        let page = door.handle.records(id, after, LOG_RECORDS).await?;
+        let page = handle.records(id, after, LOG_RECORDS).await?;
         let Some(last) = page.last() else { break };
         after = last.seq;
         let of_kind = page.iter().filter(|record| &*record.kind == "checkpoint");

@@ -5,16 +5,12 @@ use std::sync::Arc;
 use rmcp::model::*;
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use tokio::sync::watch;
 
 use super::caller::Caller;
 use super::guard::{answered, guarded};
-use super::log::{Level, Levels};
-use super::subscriptions::Subscriptions;
-use super::{Calls, prompts, resources, tasks, tools};
-use crate::config::McpSettings;
-use crate::runtime::Handle;
-use crate::web::access::audit::Audit;
+use super::level::Level;
+use super::services::Services;
+use super::{prompts, resources, tasks, tools};
 
 /// Told to models that are given our tools.
 const INSTRUCTIONS: &str = "Runs Claude Code on this machine for hours and does not lose the work. Start a task with \
@@ -35,29 +31,9 @@ const METHODS: [&str; 8] = [
     "tools/list",
 ];
 
-/// What all requests share.
-pub(super) struct Door {
-    /// The door into the runtime.
-    pub(super) handle: Handle,
-    /// What was done, and by whom.
-    pub(super) audit: Audit,
-    /// Seals what a client keeps for us between two requests.
-    pub(super) seal: RequestStateCodec,
-    /// The calls that run.
-    pub(super) calls: Calls,
-    /// The log levels that clients asked for.
-    pub(super) levels: Levels,
-    /// The most of everything.
-    pub(super) limits: McpSettings,
-    /// Who wants to hear of which resource.
-    pub(super) subscriptions: Subscriptions,
-    /// Turns true when the daemon stops: then calls are cut off, and nobody has left.
-    pub(super) stopping: watch::Receiver<bool>,
-}
-
 /// The handler that rmcp calls; one for each request or session, all of them the same.
 #[derive(Clone)]
-pub(crate) struct Product(pub(super) Arc<Door>);
+pub(crate) struct Product(pub(super) Arc<Services>);
 
 impl ServerHandler for Product {
     #[expect(
@@ -111,7 +87,7 @@ impl ServerHandler for Product {
         params: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        guarded(resources::list(&self.0, params.and_then(|params| params.cursor))).await
+        guarded(resources::list(&self.0.handle, params.and_then(|params| params.cursor))).await
     }
 
     async fn list_resource_templates(
@@ -127,7 +103,9 @@ impl ServerHandler for Product {
         params: ReadResourceRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        guarded(resources::read(&self.0, &params.uri)).await.map(Into::into)
+        guarded(resources::read(&self.0.handle, &params.uri))
+            .await
+            .map(Into::into)
     }
 
     async fn subscribe(
@@ -135,7 +113,7 @@ impl ServerHandler for Product {
         params: SubscribeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        guarded(self.0.subscriptions.subscribe(&self.0, params.uri, context)).await
+        guarded(self.0.subscriptions.subscribe(params.uri, context)).await
     }
 
     async fn unsubscribe(
@@ -152,13 +130,13 @@ impl ServerHandler for Product {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        guarded(self.0.subscriptions.listen(&self.0, context)).await
+        guarded(self.0.subscriptions.listen(context)).await
     }
 
     /// Whoever is introduced in the era of sessions hears of sessions that come and go; one that was put to rest is
     /// introduced again when it wakes.
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        if let Err(error) = guarded(self.0.subscriptions.introduced(&self.0, context)).await {
+        if let Err(error) = guarded(self.0.subscriptions.introduced(context)).await {
             tracing::warn!(%error, "a session is not told of changes");
         }
     }
@@ -179,7 +157,7 @@ impl ServerHandler for Product {
         params: GetPromptRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        guarded(prompts::get(&self.0, params)).await.map(Into::into)
+        guarded(prompts::get(&self.0.handle, params)).await.map(Into::into)
     }
 
     async fn complete(
@@ -187,7 +165,7 @@ impl ServerHandler for Product {
         params: CompleteRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        guarded(prompts::complete(&self.0, params)).await
+        guarded(prompts::complete(&self.0.handle, params)).await
     }
 
     #[expect(deprecated, reason = "as above")]

@@ -454,11 +454,57 @@ mod tests {
         drop(busy);
     }
 
-    #[test]
-    fn an_introduction_reads_as_it_is_written_and_other_names_name_nothing() {
+    /// Sessions of which only so many are awake.
+    fn sessions(awake_max: usize) -> Sessions {
+        let limits = McpSettings {
+            sessions_awake_max: awake_max,
+            ..crate::config::Settings::embedded().expect("the defaults are good").mcp
+        };
+        Sessions::new(Arc::default(), Arc::default(), limits)
+    }
+
+    #[tokio::test]
+    async fn sessions_that_are_woken_make_room_as_new_ones_do() {
+        let sessions = sessions(2);
+        for n in 0..5 {
+            sessions.restore_session(format!("s{n}").into()).await.unwrap();
+        }
+        assert_eq!(sessions.inner.sessions.read().await.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_its_sleep_ends_no_session_that_was_woken() {
+        let sessions = sessions(1);
+        let (first, _transport) = sessions.create_session().await.unwrap();
+        let _second = sessions.create_session().await.unwrap();
+        assert!(!sessions.has_session(&first).await.unwrap(), "it rests");
+        sessions.restore_session(Arc::clone(&first)).await.unwrap();
+        sessions.close_session(&first).await.unwrap();
+        assert!(
+            sessions.has_session(&first).await.unwrap(),
+            "this was the end of its sleep"
+        );
+        sessions.close_session(&first).await.unwrap();
+        assert!(!sessions.has_session(&first).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_session_does_not_rest_while_a_stream_of_it_is_read() {
+        let sessions = sessions(1);
+        let (first, _transport) = sessions.create_session().await.unwrap();
+        let stream = sessions.used(&first, futures_util::stream::pending());
+        let _second = sessions.create_session().await.unwrap();
+        assert!(sessions.has_session(&first).await.unwrap());
+        drop(stream);
+        let _third = sessions.create_session().await.unwrap();
+        assert!(!sessions.has_session(&first).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_introduction_reads_as_it_is_written_and_other_names_name_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let limits = crate::config::Settings::embedded().unwrap().mcp;
-        let kept = Introductions::open(dir.path(), Arc::default(), limits).unwrap();
+        let kept = Arc::new(Introductions::open(dir.path(), Arc::default(), limits).unwrap());
         let id = "0193abcd-0000-7000-8000-000000000001";
         let state: SessionState = serde_json::from_value(serde_json::json!({"initialize_params": {
             "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}}))
@@ -467,5 +513,15 @@ mod tests {
         assert_eq!(kept.read(id).unwrap().unwrap().initialize_params.client_info.name, "a");
         assert!(kept.read("../../token").unwrap().is_none());
         assert!(kept.write("x", &state).is_err());
+        let file = fs::File::options().append(true).open(dir.path().join(id)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        kept.read(id).unwrap();
+        assert_ne!(
+            file.metadata().unwrap().modified().unwrap(),
+            SystemTime::UNIX_EPOCH,
+            "it is young again"
+        );
+        SharedIntroductions(Arc::clone(&kept)).delete(id).await.unwrap();
+        assert!(kept.read(id).unwrap().is_none());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::caller::Caller;
-use super::server::Door;
+use super::services::Services;
 use crate::runtime::Handle;
 use crate::runtime::handle::Going;
 use crate::runtime::{CallError, NewSession};
@@ -17,7 +17,7 @@ use crate::web::access::entry::{Entry, Outcome};
 
 type Changed = Result<Arc<Summary>, CallError>;
 
-impl Door {
+impl Services {
     /// Creates a session.
     pub(super) async fn create(&self, caller: &Caller, new: NewSession) -> Changed {
         let outcome = self.handle.create(new).await;

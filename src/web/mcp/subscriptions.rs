@@ -21,7 +21,6 @@ use tokio::time::Instant;
 use super::caller::{self, Caller};
 use super::kept::{Bounds, Kept};
 use super::resources::{Address, refused};
-use super::server::Door;
 use crate::config::McpSettings;
 use crate::disk::regular;
 use crate::disk::write_private;
@@ -44,6 +43,9 @@ pub(super) struct Subscriptions {
     /// By session and address; none for the list.
     tasks: Mutex<HashMap<Key, AbortHandle>>,
     kept: Kept,
+    handle: Handle,
+    /// Maximum number of subscriptions.
+    most: usize,
 }
 
 type Key = (String, Option<String>);
@@ -70,7 +72,7 @@ struct Changed {
 impl Subscriptions {
     /// What sessions want to hear of is kept in `directory`, which is made where it is missing, for as long as they are
     /// known.
-    pub(super) fn open(directory: &Path, limits: McpSettings) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, handle: Handle, limits: McpSettings) -> io::Result<Self> {
         let bounds = Bounds {
             files_max: limits.sessions_known_max,
             bytes_max: u64::MAX,
@@ -79,30 +81,26 @@ impl Subscriptions {
         Ok(Self {
             tasks: Mutex::default(),
             kept: Kept::open(directory, bounds)?,
+            handle,
+            most: limits.subscriptions_max,
         })
     }
 
     /// `resources/subscribe`, in the era of sessions.
-    pub(super) async fn subscribe(
-        &self,
-        door: &Door,
-        uri: String,
-        context: RequestContext<RoleServer>,
-    ) -> Result<(), ErrorData> {
+    pub(super) async fn subscribe(&self, uri: String, context: RequestContext<RoleServer>) -> Result<(), ErrorData> {
         let session = Caller::of(&context).mcp_session.unwrap_or_default();
-        let wanted = Wanted::of(&door.handle, vec![uri.clone()], false).await?;
-        self.begin(door, (session.clone(), Some(uri)), wanted, context.peer)
-            .await?;
+        let wanted = Wanted::of(&self.handle, vec![uri.clone()], false).await?;
+        self.begin((session.clone(), Some(uri)), wanted, context.peer).await?;
         self.remember(&session);
         Ok(())
     }
 
     /// Tells a session of what it wants to hear of, as long as it is awake.
-    async fn begin(&self, door: &Door, key: Key, wanted: Wanted, peer: Peer<RoleServer>) -> Result<(), ErrorData> {
-        let reader = door.handle.stream_all(None).await.map_err(refused)?;
+    async fn begin(&self, key: Key, wanted: Wanted, peer: Peer<RoleServer>) -> Result<(), ErrorData> {
+        let reader = self.handle.stream_all(None).await.map_err(refused)?;
         let mut all = self.lock();
         all.retain(|_, task| !task.is_finished());
-        if all.len() >= door.limits.subscriptions_max {
+        if all.len() >= self.most {
             return Err(ErrorData::internal_error(
                 "there are too many subscriptions: end some first",
                 None,
@@ -151,11 +149,7 @@ impl Subscriptions {
 
     /// Tells an MCP session that was introduced, or wakes, of sessions of ours that come and go, as the declared
     /// capability says, and of what it had subscribed to.
-    pub(super) async fn introduced(
-        &self,
-        door: &Door,
-        context: NotificationContext<RoleServer>,
-    ) -> Result<(), ErrorData> {
+    pub(super) async fn introduced(&self, context: NotificationContext<RoleServer>) -> Result<(), ErrorData> {
         let Some(session) = context
             .extensions
             .get::<Parts>()
@@ -163,12 +157,11 @@ impl Subscriptions {
         else {
             return Ok(());
         };
-        let list = Wanted::of(&door.handle, Vec::new(), true).await?;
-        self.begin(door, (session.clone(), None), list, context.peer.clone())
-            .await?;
+        let list = Wanted::of(&self.handle, Vec::new(), true).await?;
+        self.begin((session.clone(), None), list, context.peer.clone()).await?;
         for uri in self.remembered(&session) {
-            let wanted = Wanted::of(&door.handle, vec![uri.clone()], false).await?;
-            self.begin(door, (session.clone(), Some(uri)), wanted, context.peer.clone())
+            let wanted = Wanted::of(&self.handle, vec![uri.clone()], false).await?;
+            self.begin((session.clone(), Some(uri)), wanted, context.peer.clone())
                 .await?;
         }
         Ok(())
@@ -185,12 +178,12 @@ impl Subscriptions {
     }
 
     /// `subscriptions/listen`, from 2026-07-28 on: as long as the request stands.
-    pub(super) async fn listen(&self, door: &Door, context: SubscriptionContext) -> Result<(), ErrorData> {
+    pub(super) async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let accepted = context.accepted();
         let uris = accepted.resource_subscriptions.clone().unwrap_or_default();
         let list = accepted.resources_list_changed == Some(true);
-        let wanted = Wanted::of(&door.handle, uris, list).await?;
-        let reader = door.handle.stream_all(None).await.map_err(refused)?;
+        let wanted = Wanted::of(&self.handle, uris, list).await?;
+        let reader = self.handle.stream_all(None).await.map_err(refused)?;
         tokio::select! {
             () = context.cancelled() => {}
             () = tell(reader, wanted, Listener::Request(context.sink().clone())) => {}

@@ -13,7 +13,7 @@ use super::caller::Caller;
 use super::forms::{self, Asker, Reply};
 use super::resources::refused;
 use super::result::Execution;
-use super::server::Door;
+use super::services::Services;
 use crate::runtime::CallError;
 use crate::session::id::{QuestionId, SessionId};
 use crate::session::outcome::Outcome;
@@ -37,8 +37,8 @@ pub(super) fn task(summary: &Summary) -> Task {
 }
 
 /// `tasks/get`
-pub(super) async fn get(door: &Door, id: &str) -> Result<GetTaskResult, ErrorData> {
-    let summary = door.handle.get(session(id)?).await.map_err(refused)?;
+pub(super) async fn get(services: &Services, id: &str) -> Result<GetTaskResult, ErrorData> {
+    let summary = services.handle.get(session(id)?).await.map_err(refused)?;
     let payload = match status(&summary) {
         TaskStatus::InputRequired => TaskPayload::InputRequired {
             input_requests: requests(&summary),
@@ -53,9 +53,9 @@ pub(super) async fn get(door: &Door, id: &str) -> Result<GetTaskResult, ErrorDat
 }
 
 /// `tasks/update`: answers to the questions that `tasks/get` showed.
-pub(super) async fn update(door: &Door, caller: &Caller, params: UpdateTaskParams) -> Result<(), ErrorData> {
+pub(super) async fn update(services: &Services, caller: &Caller, params: UpdateTaskParams) -> Result<(), ErrorData> {
     let id = session(&params.task_id)?;
-    let summary = door.handle.get(id).await.map_err(refused)?;
+    let summary = services.handle.get(id).await.map_err(refused)?;
     let asked: BTreeMap<String, &Question> = open(&summary)
         .map(|question| (question.question_id.to_string(), question))
         .collect();
@@ -68,7 +68,7 @@ pub(super) async fn update(door: &Door, caller: &Caller, params: UpdateTaskParam
             serde_json::from_value(response.clone()).map_err(|error| misfit(error.to_string()))?;
         let reply = forms::reply(question, &result).map_err(|error| misfit(error.to_string()))?;
         if let Reply::Answer(answer) = reply {
-            match door.answer(caller, id, question.question_id, answer).await {
+            match services.answer(caller, id, question.question_id, answer).await {
                 Ok(_) => {}
                 Err(CallError::Denied(denied)) if denied.is_settled_question() => {}
                 Err(error) => return Err(refused(error)),
@@ -79,8 +79,8 @@ pub(super) async fn update(door: &Door, caller: &Caller, params: UpdateTaskParam
 }
 
 /// `tasks/cancel`
-pub(super) async fn cancel(door: &Door, caller: &Caller, id: &str) -> Result<(), ErrorData> {
-    match door.cancel(caller, session(id)?).await {
+pub(super) async fn cancel(services: &Services, caller: &Caller, id: &str) -> Result<(), ErrorData> {
+    match services.cancel(caller, session(id)?).await {
         // A task that is over stays as it is; cancelling it is no fault.
         Ok(_) | Err(CallError::Denied(_)) => Ok(()),
         Err(error) => Err(refused(error)),

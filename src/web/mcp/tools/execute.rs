@@ -22,14 +22,14 @@ use crate::web::mcp::follow::{Follow, Followed, Questions, Stop, follow};
 use crate::web::mcp::forms::{self, Asker, Reply};
 use crate::web::mcp::narrate::{Narrator, Told};
 use crate::web::mcp::result::{Execution, failure};
-use crate::web::mcp::server::Door;
+use crate::web::mcp::services::Services;
 use crate::web::mcp::steer::Steering;
 use crate::web::mcp::tasks;
 
 /// One call of a tool.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
-    pub(super) door: &'a Door,
+    pub(super) services: &'a Services,
     pub(super) context: &'a RequestContext<RoleServer>,
     pub(super) caller: &'a Caller,
 }
@@ -65,15 +65,15 @@ impl Call<'_> {
             background,
             cancel_on_disconnect,
         } = read(params.arguments)?;
-        let session = self.door.handle.resolve(&session_id).await?;
+        let session = self.services.handle.resolve(&session_id).await?;
         // What was told before is not told again.
-        let after = self.door.handle.get(session).await?.head;
+        let after = self.services.handle.get(session).await?.head;
         let limits = Limits {
             max_turns,
             max_budget_usd,
             timeout_seconds,
         };
-        let summary = self.door.resume(self.caller, session, instruction, limits).await?;
+        let summary = self.services.resume(self.caller, session, instruction, limits).await?;
         let state = CallState {
             cancel_on_disconnect,
             ..CallState::begin(session, Told::up_to(after))
@@ -93,7 +93,7 @@ impl Call<'_> {
             claim: None,
             asker: self.caller.asker(),
         };
-        let summary = self.door.create(self.caller, new).await?;
+        let summary = self.services.create(self.caller, new).await?;
         let state = CallState {
             cancel_on_disconnect: arguments.cancel_on_disconnect,
             ..CallState::begin(summary.session_id, Told::default())
@@ -121,7 +121,7 @@ impl Call<'_> {
     /// A client of the stateless era calls again, with what its person said; one of the session era reads on.
     async fn go_on(self, tool: &str, state: &str, responses: InputResponses) -> Result<CallToolResponse, ToolError> {
         let state = self.open(tool, state)?;
-        let summary = self.door.handle.get(state.session).await?;
+        let summary = self.services.handle.get(state.session).await?;
         for waiting in summary.questions.values().filter(|waiting| waiting.answer.is_none()) {
             let id = waiting.question.question_id;
             let Some(response) = responses.get(&id.to_string()) else {
@@ -150,7 +150,11 @@ impl Call<'_> {
         };
         if let Reply::Answer(answer) = &reply {
             let question = question.question_id;
-            match self.door.answer(self.caller, session, question, answer.clone()).await {
+            match self
+                .services
+                .answer(self.caller, session, question, answer.clone())
+                .await
+            {
                 // Somebody was quicker: what counts is that it is answered.
                 Ok(_) => {}
                 Err(CallError::Denied(denied)) if denied.is_settled_question() => {}
@@ -168,7 +172,7 @@ impl Call<'_> {
             questions: Questions::StopAt,
             wait: Some(Duration::ZERO),
         };
-        let Followed { told, .. } = follow(self.door, self.context, self.caller, what).await?;
+        let Followed { told, .. } = follow(self.services, self.context, self.caller, what).await?;
         self.finish(state.session, told).await
     }
 
@@ -182,7 +186,7 @@ impl Call<'_> {
         let guard = state
             .cancel_on_disconnect
             .then(|| CancelOnDrop::new(self, state.session));
-        let Followed { stop, told, scale } = follow(self.door, self.context, self.caller, what).await?;
+        let Followed { stop, told, scale } = follow(self.services, self.context, self.caller, what).await?;
         // A daemon that stops cancels nothing.
         if let Some(guard) = guard
             && !matches!(stop, Stop::Left)
@@ -210,7 +214,7 @@ impl Call<'_> {
 
     /// Asks a client of the stateless era: it shows the forms and calls again.
     async fn ask(self, tool: &str, questions: Vec<Question>, state: CallState) -> Result<CallToolResponse, ToolError> {
-        let asker = Asker::of(&*self.door.handle.get(state.session).await?);
+        let asker = Asker::of(&*self.services.handle.get(state.session).await?);
         let named = |question: Question| {
             let form = ElicitRequest::new(forms::form(&asker, &question));
             (
@@ -219,17 +223,18 @@ impl Call<'_> {
             )
         };
         let requests: InputRequests = questions.into_iter().map(named).collect();
-        let sealed = state.seal(self.door, tool, &self.caller.signer)?;
+        let sealed = state.seal(self.services, tool, &self.caller.signer);
+        let sealed = sealed.ok_or(ToolError::BadState)?;
         Ok(InputRequiredResult::new(Some(requests), Some(sealed)).into())
     }
 
     /// Opens where this call stands, as its client has kept it.
     pub(super) fn open(self, tool: &str, sealed: &str) -> Result<CallState, ToolError> {
-        CallState::open(self.door, tool, &self.caller.signer, sealed)
+        CallState::open(self.services, tool, &self.caller.signer, sealed).ok_or(ToolError::BadState)
     }
 
     async fn finish(self, session: SessionId, told: Narrator) -> Result<CallToolResponse, ToolError> {
-        let execution = Execution::new(&*self.door.handle.get(session).await?, told);
+        let execution = Execution::new(&*self.services.handle.get(session).await?, told);
         let is_failure = execution.is_failure();
         Ok(execution.into_result(is_failure).into())
     }
@@ -243,7 +248,7 @@ struct CancelOnDrop {
 impl CancelOnDrop {
     fn new(call: Call<'_>, session: SessionId) -> Self {
         Self {
-            armed: Some((call.door.steering(), call.caller.clone(), session)),
+            armed: Some((call.services.steering(), call.caller.clone(), session)),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::session::excerpt;
 use crate::session::outcome::Outcome;
 use crate::session::shown::Shown;
 use crate::session::summary::Summary;
-use crate::web::mcp::server::Door;
+use crate::web::mcp::services::Services;
 
 /// Number of sessions that are listed when the caller does not say.
 const LISTED: usize = 20;
@@ -81,7 +81,10 @@ struct Brief {
 }
 
 /// `list_executions`
-pub(super) async fn list(door: &Door, arguments: Result<List, ToolError>) -> Result<CallToolResponse, ToolError> {
+pub(super) async fn list(
+    services: &Services,
+    arguments: Result<List, ToolError>,
+) -> Result<CallToolResponse, ToolError> {
     let List {
         state,
         all,
@@ -95,19 +98,19 @@ pub(super) async fn list(door: &Door, arguments: Result<List, ToolError>) -> Res
     let state = state.map(read).transpose()?;
     let limit = limit.unwrap_or(LISTED).clamp(1, LISTED_MAX);
     let before = match before {
-        Some(id) => Some(door.handle.resolve(&id).await?),
+        Some(id) => Some(services.handle.resolve(&id).await?),
         None => None,
     };
     let mut next_before = None;
     let found = if all || before.is_some() {
-        let found = door.handle.recent(before, limit).await?;
+        let found = services.handle.recent(before, limit).await?;
         next_before = found
             .last()
             .filter(|_| found.len() == limit)
             .map(|last| last.session_id.to_string());
         found
     } else {
-        door.handle.list().await?
+        services.handle.list().await?
     };
     let wanted = found
         .iter()

@@ -14,7 +14,7 @@ use crate::web::mcp::caller::Caller;
 use crate::web::mcp::follow::{Follow, Followed, Questions, follow};
 use crate::web::mcp::narrate::Told;
 use crate::web::mcp::result::Execution;
-use crate::web::mcp::server::Door;
+use crate::web::mcp::services::Services;
 
 type Answered = Result<CallToolResponse, ToolError>;
 
@@ -30,9 +30,9 @@ impl Call<'_> {
             wait_seconds,
             result_from,
         } = read(params.arguments)?;
-        let session = self.door.handle.resolve(&session_id).await?;
+        let session = self.services.handle.resolve(&session_id).await?;
         if let Some(from) = result_from {
-            let summary = self.door.handle.get(session).await?;
+            let summary = self.services.handle.get(session).await?;
             return Ok(Execution::brief(&summary).read_on(from).into_result(false).into());
         }
         let wait = Duration::from_secs(wait_seconds.unwrap_or(0).min(WAIT_SECONDS_MAX));
@@ -52,38 +52,44 @@ impl Call<'_> {
             questions: Questions::StopAt,
             wait: state.time_left(),
         };
-        let Followed { told, .. } = follow(self.door, self.context, self.caller, what).await?;
-        let summary = self.door.handle.get(state.session).await?;
+        let Followed { told, .. } = follow(self.services, self.context, self.caller, what).await?;
+        let summary = self.services.handle.get(state.session).await?;
         Ok(Execution::new(&summary, told).into_result(false).into())
     }
 }
 
 /// `answer_question`
-pub(super) async fn answer(door: &Door, caller: &Caller, arguments: Result<AnswerQuestion, ToolError>) -> Answered {
+pub(super) async fn answer(
+    services: &Services,
+    caller: &Caller,
+    arguments: Result<AnswerQuestion, ToolError>,
+) -> Answered {
     let arguments = arguments?;
-    let session = door.handle.resolve(&arguments.session_id).await?;
+    let session = services.handle.resolve(&arguments.session_id).await?;
     let question = match &arguments.question_id {
         Some(id) => id
             .parse()
             .map_err(|error| ToolError::Arguments(format!("question_id: {error}")))?,
-        None => only_question(door, session).await?,
+        None => only_question(services, session).await?,
     };
-    let summary = door.answer(caller, session, question, arguments.to_answer()).await?;
+    let summary = services
+        .answer(caller, session, question, arguments.to_answer())
+        .await?;
     Ok(Execution::brief(&summary).into_result(false).into())
 }
 
 /// `control_execution`
-pub(super) async fn control(door: &Door, caller: &Caller, arguments: Result<Control, ToolError>) -> Answered {
+pub(super) async fn control(services: &Services, caller: &Caller, arguments: Result<Control, ToolError>) -> Answered {
     let Control { session_id, action } = arguments?;
-    let session = door.handle.resolve(&session_id).await?;
+    let session = services.handle.resolve(&session_id).await?;
     let summary = match action {
-        ControlAction::Cancel => door.cancel(caller, session).await?,
+        ControlAction::Cancel => services.cancel(caller, session).await?,
     };
     Ok(Execution::brief(&summary).into_result(false).into())
 }
 
-async fn only_question(door: &Door, session: SessionId) -> Result<QuestionId, ToolError> {
-    let summary = door.handle.get(session).await?;
+async fn only_question(services: &Services, session: SessionId) -> Result<QuestionId, ToolError> {
+    let summary = services.handle.get(session).await?;
     let waiting = summary.questions.values().filter(|waiting| waiting.answer.is_none());
     let open: Vec<QuestionId> = waiting.map(|waiting| waiting.question.question_id).collect();
     match open[..] {

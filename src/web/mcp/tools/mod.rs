@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use super::caller::Caller;
 use super::result::{Execution, failure};
 use super::schema::plain;
-use super::server::Door;
+use super::services::Services;
 use crate::runtime::CallError;
 use crate::session::id::SessionId;
 use crate::web::remedy::told_to_model;
@@ -191,20 +191,24 @@ impl Entry {
 
 /// Carries a call out.
 pub(super) async fn call(
-    door: &Door,
+    services: &Services,
     params: CallToolRequestParams,
     context: &RequestContext<RoleServer>,
     caller: &Caller,
 ) -> Result<CallToolResponse, ErrorData> {
     let name = params.name.to_string();
-    let call = execute::Call { door, context, caller };
+    let call = execute::Call {
+        services,
+        context,
+        caller,
+    };
     let outcome = match name.as_str() {
         "execute_with_streaming" | "execute_resumable" | SMART => call.execute(params, &name).await,
         "resume_execution" => call.resume(params, &name).await,
         GET => call.get(params).await,
-        "list_executions" => list::list(door, read(params.arguments)).await,
-        "answer_question" => look::answer(door, caller, read(params.arguments)).await,
-        "control_execution" => look::control(door, caller, read(params.arguments)).await,
+        "list_executions" => list::list(services, read(params.arguments)).await,
+        "answer_question" => look::answer(services, caller, read(params.arguments)).await,
+        "control_execution" => look::control(services, caller, read(params.arguments)).await,
         _ => return Err(ErrorData::invalid_params(format!("there is no tool {name:?}"), None)),
     };
     Ok(outcome.unwrap_or_else(|error| failure(error).into()))
