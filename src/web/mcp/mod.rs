@@ -72,8 +72,7 @@ pub use self::tools::fuzz;
 use super::Faces;
 use super::access::audit::Audit;
 use crate::config::{McpSettings, PageAddress, Settings};
-use crate::disk::regular;
-use crate::disk::write_private;
+use crate::disk::{create_private_dir, regular, write_private};
 use crate::runtime::Handle;
 
 /// Threads of the runtime that MCP has to itself.
@@ -91,6 +90,7 @@ pub(crate) fn start(
     stopping: watch::Receiver<bool>,
 ) -> io::Result<Mcp> {
     let directory = state.join("mcp");
+    create_private_dir(&directory)?;
     let calls = Calls::default();
     let subscriptions = Subscriptions::open(&directory.join("subscriptions"), handle.clone(), settings.mcp)?;
     let services = Arc::new(Services {

@@ -162,9 +162,9 @@ impl Outflow {
         told.last += 1;
         let number = told.last;
         event.event_id = Some(format!("{number}.{}", told.bookmark));
-        told.make_room(is_progress, PROGRESS_MAX);
-        told.make_room(is_notification, NOTIFICATIONS_MAX);
         told.events.push_back((number, event));
+        told.keep_latest(is_progress, PROGRESS_MAX);
+        told.keep_latest(is_notification, NOTIFICATIONS_MAX);
         drop(told);
         self.news.send_replace(());
     }
@@ -181,11 +181,11 @@ impl Told {
         (next.cloned(), self.has_ended)
     }
 
-    /// Drops the oldest of a kind where there are too many.
-    fn make_room(&mut self, is_one: fn(&ServerSseMessage) -> bool, most: usize) {
+    /// Drops the oldest of a kind where there is one too many.
+    fn keep_latest(&mut self, is_one: fn(&ServerSseMessage) -> bool, most: usize) {
         let mut all = self.events.iter().enumerate().filter(|(_, (_, event))| is_one(event));
         if let Some((oldest, _)) = all.next()
-            && all.count() + 1 >= most
+            && all.count() >= most
         {
             self.events.remove(oldest);
         }
