@@ -123,7 +123,7 @@ fn imports_run_one_way() {
 }
 
 /// Folders without circles of imports. A folder joins them when its last circle is gone.
-const WITHOUT_CIRCLES: [&str; 28] = [
+const WITHOUT_CIRCLES: &[&str] = &[
     "src/agent",
     "src/agent/wire",
     "src/agent/wire/decode",
