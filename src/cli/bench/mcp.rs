@@ -29,21 +29,21 @@ const TOOL: &str = "list_executions";
 
 /// The two ways in which clients talk.
 #[derive(Clone, Copy)]
-enum Era {
+enum ClientEra {
     Sessions,
     Stateless,
 }
 
 /// A server, and the token that it wants.
-struct Server {
+struct MeasuredServer {
     port: u16,
     token: String,
 }
 
 /// A client with a connection of its own.
-struct Client {
+struct LoadClient {
     stream: BufReader<TcpStream>,
-    era: Era,
+    era: ClientEra,
     /// The headers of each of its requests.
     headers: String,
     calls: u64,
@@ -51,9 +51,9 @@ struct Client {
 }
 
 /// The reference's process; ended with this.
-struct Reference(Child);
+struct ReferenceServer(Child);
 
-impl Drop for Reference {
+impl Drop for ReferenceServer {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -74,14 +74,14 @@ pub(super) async fn measure(
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let token = std::fs::read_to_string(sandbox.state().join("token"))?;
-    let daemon = Server {
+    let daemon = MeasuredServer {
         port: sandbox.port()?,
         token: token.trim().to_owned(),
     };
-    let answer = Client::connect(&daemon, Era::Sessions).await?.call().await?;
+    let answer = LoadClient::connect(&daemon, ClientEra::Sessions).await?.call().await?;
     let reference = reference.map(|path| start(path, &answer)).transpose()?;
     let mut figures = Vec::new();
-    for era in [Era::Sessions, Era::Stateless] {
+    for era in [ClientEra::Sessions, ClientEra::Stateless] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             ours.push(rate(&daemon, era, clients).await?);
@@ -96,10 +96,10 @@ pub(super) async fn measure(
     Ok(figures)
 }
 
-fn told(era: Era, clients: u64, ours: &mut [f64], theirs: &mut [f64]) -> Vec<Figure> {
+fn told(era: ClientEra, clients: u64, ours: &mut [f64], theirs: &mut [f64]) -> Vec<Figure> {
     let who = match era {
-        Era::Sessions => "with sessions",
-        Era::Stateless => "without sessions",
+        ClientEra::Sessions => "with sessions",
+        ClientEra::Stateless => "without sessions",
     };
     let calls = quantile(ours, 0.5);
     let figure = Figure::new(format!("light MCP calls, {clients} clients {who}"), calls, "calls/s");
@@ -115,11 +115,11 @@ fn told(era: Era, clients: u64, ours: &mut [f64], theirs: &mut [f64]) -> Vec<Fig
 }
 
 /// Starts the reference, which answers each call with this result.
-fn start(program: &Path, result: &Value) -> Result<(Reference, Server), Failure> {
+fn start(program: &Path, result: &Value) -> Result<(ReferenceServer, MeasuredServer), Failure> {
     let failed = |error: io::Error| Failure::Failed(format!("cannot start {}: {error}", program.display()));
     let mut command = Command::new(program);
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut child = Reference(child.map_err(failed)?);
+    let mut child = ReferenceServer(child.map_err(failed)?);
     if let Some(mut stdin) = child.0.stdin.take() {
         stdin.write_all(result.to_string().as_bytes())?;
     }
@@ -130,12 +130,12 @@ fn start(program: &Path, result: &Value) -> Result<(Reference, Server), Failure>
     let port = port.trim().parse();
     let port = port.map_err(|_| Failure::Failed(format!("{} tells no port", program.display())))?;
     let token = String::new();
-    Ok((child, Server { port, token }))
+    Ok((child, MeasuredServer { port, token }))
 }
 
 /// Calls a second that a server answers to so many clients.
-async fn rate(server: &Server, era: Era, clients: u64) -> Result<f64, Failure> {
-    let clients = (0..clients).map(|_| Client::connect(server, era));
+async fn rate(server: &MeasuredServer, era: ClientEra, clients: u64) -> Result<f64, Failure> {
+    let clients = (0..clients).map(|_| LoadClient::connect(server, era));
     let mut clients = try_join_all(clients).await?;
     let mut call_for = async |time: Duration| {
         let began = Instant::now();
@@ -154,7 +154,7 @@ async fn rate(server: &Server, era: Era, clients: u64) -> Result<f64, Failure> {
     call_for(ROUND).await
 }
 
-impl Era {
+impl ClientEra {
     fn revision(self) -> &'static str {
         match self {
             Self::Sessions => "2025-11-25",
@@ -163,9 +163,9 @@ impl Era {
     }
 }
 
-impl Client {
+impl LoadClient {
     /// A client that is connected, and introduced where its era wants that.
-    async fn connect(server: &Server, era: Era) -> Result<Self, Failure> {
+    async fn connect(server: &MeasuredServer, era: ClientEra) -> Result<Self, Failure> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).await?;
         stream.set_nodelay(true)?;
         let mut client = Self {
@@ -180,8 +180,8 @@ impl Client {
         }
         let version = format!("MCP-Protocol-Version: {}\r\n", era.revision());
         match era {
-            Era::Sessions => client.introduce(&version).await?,
-            Era::Stateless => {
+            ClientEra::Sessions => client.introduce(&version).await?,
+            ClientEra::Stateless => {
                 client.headers += &format!("{version}Mcp-Method: tools/call\r\nMcp-Name: {TOOL}\r\n");
             }
         }
@@ -203,7 +203,7 @@ impl Client {
     async fn call(&mut self) -> Result<Value, Failure> {
         self.calls += 1;
         let mut params = json!({"name": TOOL, "arguments": {"limit": 1}});
-        if let Era::Stateless = self.era {
+        if let ClientEra::Stateless = self.era {
             params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": self.era.revision(),
                 "io.modelcontextprotocol/clientCapabilities": {},
                 "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"}});

@@ -34,23 +34,23 @@ pub(super) struct Former {
 
 /// A line of a stream's file.
 #[derive(Deserialize)]
-struct Line {
+struct StreamLine {
     #[serde(default)]
     message: Option<Value>,
     /// The call that the stream answers, in a line of its own.
     #[serde(default)]
-    of: Option<Origin>,
+    of: Option<StreamOrigin>,
 }
 
 #[derive(Deserialize)]
-struct Origin {
+struct StreamOrigin {
     mcp_session: String,
     request: RequestId,
 }
 
 /// The file of a call.
 #[derive(Deserialize)]
-struct Followed {
+struct CallFile {
     session: SessionId,
     after: Seq,
 }
@@ -89,7 +89,7 @@ impl Former {
             return None;
         }
         let lines = regular::read_to_string(&self.streams.join(stream)).ok()?;
-        let lines: Vec<Line> = lines.lines().filter_map(read).collect();
+        let lines: Vec<StreamLine> = lines.lines().filter_map(read).collect();
         let origin = lines.iter().find_map(|line| line.of.as_ref())?;
         if origin.mcp_session != mcp_session {
             return None;
@@ -101,7 +101,7 @@ impl Former {
         let request = serde_json::to_string(&origin.request).ok()?;
         let file = self.calls.join(format!("{mcp_session}.{}", hex(request.as_bytes())));
         let followed = regular::read_to_string(&file).ok().and_then(|text| read(&text));
-        let Some(Followed { session, after }) = followed else {
+        let Some(CallFile { session, after }) = followed else {
             let error = json!({"code": -32603, "message": "the daemon was restarted during this call: call again"});
             let answer = json!({"jsonrpc": "2.0", "id": origin.request, "error": error});
             return Some(Reopened::Answer(answer));

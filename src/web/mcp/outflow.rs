@@ -43,14 +43,14 @@ pub(super) struct Outflows {
     stopped: AtomicBool,
 }
 
-/// What one call has told.
+/// What one call tells.
 struct Outflow {
-    told: Mutex<Told>,
+    told: Mutex<Backlog>,
     news: watch::Sender<()>,
 }
 
 #[derive(Default)]
-struct Told {
+struct Backlog {
     /// The number of the last event.
     last: u64,
     /// The bookmark in the ids of events.
@@ -169,12 +169,12 @@ impl Outflow {
         self.news.send_replace(());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Told> {
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
         lock(&self.told)
     }
 }
 
-impl Told {
+impl Backlog {
     /// The first event behind one, and whether none follows the last.
     fn behind(&self, after: u64) -> (Option<(u64, ServerSseMessage)>, bool) {
         let next = self.events.iter().find(|(number, _)| *number > after);
