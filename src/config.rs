@@ -79,7 +79,7 @@ pub enum LoadError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason, in words for a person.
         error: io::Error,
     },
     /// The file is not TOML.
@@ -87,7 +87,7 @@ pub enum LoadError {
     Syntax {
         /// The file.
         origin: String,
-        /// Where and why not.
+        /// The place and the reason.
         why: String,
     },
 }

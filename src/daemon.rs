@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::environment::ENCLOSING_SESSION;
-use crate::agent_host::cgroup::{Bounds, Tree};
+use crate::agent_host::cgroup::{CgroupBounds, Tree};
 use crate::agent_host::{self, protocol::ATTEMPT_MARK};
 use crate::attempt::AttemptSettings;
 use crate::config::{AgentSettings, Environment, Flag, Paths, Settings, Sources, SupervisionSettings};
@@ -64,7 +64,7 @@ pub struct Options {
 pub struct DaemonFile {
     /// Its process.
     pub pid: u32,
-    /// Where it listens.
+    /// The address of its TCP port.
     pub address: SocketAddr,
     /// The port of that address.
     pub port: u16,
@@ -376,7 +376,7 @@ fn runtime_settings(settings: &Settings, paths: &Paths) -> anyhow::Result<Runtim
         supervision,
         ..
     } = settings;
-    let (cgroups, bounds) = cgroups(Bounds {
+    let (cgroups, bounds) = cgroups(CgroupBounds {
         pids_max: Some(agent.pids_max).filter(|most| *most > 0),
         memory_bytes_max: Some(agent.memory_bytes_max).filter(|most| *most > 0),
     });
@@ -425,20 +425,20 @@ fn attempt_settings(agent: &AgentSettings, supervision: &SupervisionSettings) ->
 }
 
 /// The cgroups for agents, and the bounds that can be set there.
-fn cgroups(bounds: Bounds) -> (Option<Tree>, Bounds) {
-    let is_bound = bounds != Bounds::default();
+fn cgroups(bounds: CgroupBounds) -> (Option<Tree>, CgroupBounds) {
+    let is_bound = bounds != CgroupBounds::default();
     let Some(tree) = Tree::of_this_process() else {
         if is_bound {
             tracing::error!("agents are not bounded: systemd has delegated no cgroup to this daemon");
         }
-        return (None, Bounds::default());
+        return (None, CgroupBounds::default());
     };
     match tree.prepare(bounds) {
         Ok(()) => (Some(tree), bounds),
         Err(error) => {
-            let is_usable = tree.prepare(Bounds::default()).is_ok();
+            let is_usable = tree.prepare(CgroupBounds::default()).is_ok();
             tracing::error!(%error, is_bound, "agents are not bounded, or have no cgroups");
-            (Some(tree).filter(|_| is_usable), Bounds::default())
+            (Some(tree).filter(|_| is_usable), CgroupBounds::default())
         }
     }
 }

@@ -15,7 +15,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Where log lines go.
+/// The destination of log lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTo {
     /// The standard error stream.
@@ -35,7 +35,7 @@ pub enum TelemetryError {
     File {
         /// The directory.
         dir: PathBuf,
-        /// Why not.
+        /// The error below it.
         source: InitError,
     },
     /// There is a log already.

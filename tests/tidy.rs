@@ -12,6 +12,8 @@ mod dialect;
 mod imports;
 #[path = "tidy/kinds.rs"]
 mod kinds;
+#[path = "tidy/names.rs"]
+mod names;
 #[path = "tidy/promises.rs"]
 mod promises;
 #[path = "tidy/shape.rs"]
@@ -171,6 +173,11 @@ fn only_the_wire_knows_the_agents_words() {
 fn one_file_words_all_kinds_of_records() {
     let kinds = kinds::kinds(&source_file(&root().join("src/session/journal.rs")));
     assert_tidy(kinds::complaints(&kinds, &rust_files(&["src"])));
+}
+
+#[test]
+fn a_type_name_has_one_meaning() {
+    assert_tidy(names::complaints(&rust_files(&["src"])));
 }
 
 #[test]

@@ -153,9 +153,9 @@ pub struct Remaining {
 /// A file that has to stand beside the launch plan before the agent starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SideFile {
-    /// Where.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What.
+    /// The text of the file.
     pub text: String,
 }
 

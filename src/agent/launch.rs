@@ -38,15 +38,15 @@ pub enum LaunchError {
     Prepare {
         /// What was being read or written.
         path: PathBuf,
-        /// Why not.
+        /// The error below it.
         source: std::io::Error,
     },
     /// The launch plan of an earlier attempt to launch cannot be read.
     #[error("the launch plan {path} cannot be read: {why}")]
     Plan {
-        /// Where it is.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The reason, in words for a person.
         why: String,
     },
     /// The host process could not be started.
@@ -54,7 +54,7 @@ pub enum LaunchError {
     Spawn {
         /// The program.
         program: PathBuf,
-        /// Why not.
+        /// The error below it.
         source: std::io::Error,
     },
     /// The host is another daemon's, whose state directory this one's was copied from.

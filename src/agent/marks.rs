@@ -16,11 +16,11 @@ pub struct Marks {
     /// How many have asked.
     asked: AtomicU64,
     /// The last look; held while the next one is taken.
-    last: Mutex<Look>,
+    last: Mutex<ProcessScan>,
 }
 
 #[derive(Debug, Default)]
-struct Look {
+struct ProcessScan {
     /// Whoever asked as one of these asked before it began.
     serves: u64,
     found: Vec<Marked>,
@@ -41,7 +41,7 @@ impl Marks {
             let Ok(Ok(found)) = tokio::task::spawn_blocking(look).await else {
                 return true;
             };
-            *last = Look { serves, found };
+            *last = ProcessScan { serves, found };
         }
         last.found.iter().any(is_meant)
     }

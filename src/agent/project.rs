@@ -33,7 +33,7 @@ const LINES_MAX: usize = 50;
 
 /// A directory in which the CLI starts something by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct StartingDirectory {
     /// The root of the main repository, or the directory itself outside of one.
     pub root: PathBuf,
     /// A digest of everything that starts, and of the repository's files that it names.
@@ -44,7 +44,7 @@ pub struct Found {
 
 /// Where a directory lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
+struct Location {
     cwd: PathBuf,
     /// The top of the working tree; none outside a repository.
     top: Option<PathBuf>,
@@ -53,8 +53,8 @@ struct Place {
 }
 
 /// What an agent with this environment starts by itself in `cwd`, a path without links. None if that is nothing.
-pub fn look(cwd: &Path, environment: &BTreeMap<String, String>) -> Option<Found> {
-    let place = Place::of(cwd);
+pub fn look(cwd: &Path, environment: &BTreeMap<String, String>) -> Option<StartingDirectory> {
+    let place = Location::of(cwd);
     let mut lines = BTreeSet::new();
     let mut digest = BTreeSet::new();
     let mut names = BTreeSet::new();
@@ -85,7 +85,7 @@ pub fn look(cwd: &Path, environment: &BTreeMap<String, String>) -> Option<Found>
     for item in digest {
         hash.update(Sha256::digest(item));
     }
-    Some(Found {
+    Some(StartingDirectory {
         root: place.root,
         digest: hex(&hash.finalize()),
         starts: told(lines),
@@ -115,7 +115,7 @@ pub fn is_trusted(cwd: &Path, environment: &BTreeMap<String, String>) -> bool {
         let project = path.to_str().and_then(|path| record.get("projects")?.get(path));
         project.and_then(|project| project.get("hasTrustDialogAccepted")) == Some(&Value::Bool(true))
     };
-    let place = Place::of(cwd);
+    let place = Location::of(cwd);
     // A folder above counts, within a repository only as far as its top.
     let end = place.top.as_deref();
     let above = cwd
@@ -175,7 +175,7 @@ fn of_file(path: &Path) -> io::Result<String> {
     }
 }
 
-impl Place {
+impl Location {
     fn of(cwd: &Path) -> Self {
         let top = cwd
             .ancestors()

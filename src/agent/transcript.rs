@@ -18,7 +18,7 @@ pub const CONFIGURATION: &str = "CLAUDE_CONFIG_DIR";
 
 /// What a transcript says of the messages that it was asked about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct TranscriptMatches {
     /// Those that are entries of the conversation.
     pub entries: BTreeSet<Uuid>,
     /// Those that were taken into a running turn.
@@ -26,7 +26,7 @@ pub struct Seen {
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct TranscriptEntry {
     uuid: Option<String>,
     #[serde(default, rename = "isSidechain")]
     is_of_subagent: bool,
@@ -135,8 +135,8 @@ pub fn directory(path: &Path) -> Option<PathBuf> {
 }
 
 /// Looks for messages in a transcript. Lines that name none of them are not parsed, since some are large.
-pub fn look(path: &Path, wanted: &BTreeSet<Uuid>) -> io::Result<Seen> {
-    let mut seen = Seen::default();
+pub fn look(path: &Path, wanted: &BTreeSet<Uuid>) -> io::Result<TranscriptMatches> {
+    let mut seen = TranscriptMatches::default();
     if wanted.is_empty() {
         return Ok(seen);
     }
@@ -151,7 +151,7 @@ pub fn look(path: &Path, wanted: &BTreeSet<Uuid>) -> io::Result<Seen> {
             .peekable();
         // A torn last line is no entry, to the agent neither.
         if named.peek().is_some()
-            && let Ok(entry) = serde_json::from_str::<Entry>(&text)
+            && let Ok(entry) = serde_json::from_str::<TranscriptEntry>(&text)
         {
             named.for_each(|(uuid, name)| seen.note(&entry, *uuid, name));
         }
@@ -160,8 +160,8 @@ pub fn look(path: &Path, wanted: &BTreeSet<Uuid>) -> io::Result<Seen> {
     Ok(seen)
 }
 
-impl Seen {
-    fn note(&mut self, entry: &Entry, uuid: Uuid, name: &str) {
+impl TranscriptMatches {
+    fn note(&mut self, entry: &TranscriptEntry, uuid: Uuid, name: &str) {
         if entry.uuid.as_deref() == Some(name) && !entry.is_of_subagent {
             self.entries.insert(uuid);
         }

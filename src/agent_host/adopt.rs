@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use super::mark::Mark;
 use super::proc;
 use super::process::{self, Living};
-use super::protocol::{AgentProcess, Exit, LaunchPlan, files};
+use super::protocol::{AgentExit, AgentProcess, LaunchPlan, files};
 use super::{locks, log};
 use crate::disk;
 
@@ -30,7 +30,7 @@ const EXEC_WAIT: Duration = Duration::from_secs(2);
 
 /// How things stand with the agent once the host has decided.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum Adoption {
     /// It lives; this host started it.
     Started(Living),
     /// It lives; a host before this one started it.
@@ -39,15 +39,15 @@ pub(super) enum Found {
     Gone {
         /// Which process it was, if there was one.
         process: Option<AgentProcess>,
-        /// How it ended.
-        exit: Exit,
+        /// The exit code or signal of the process.
+        exit: AgentExit,
         /// Whether something that outlives it holds its lock.
         lock_is_held: bool,
     },
 }
 
 /// Adopts the agent, starts it, or says how it ended; what this finds out is written down.
-pub(super) fn adopt_or_start(plan: &LaunchPlan) -> io::Result<Found> {
+pub(super) fn adopt_or_start(plan: &LaunchPlan) -> io::Result<Adoption> {
     let mark = plan.attempt_mark();
     let mut lock = locks::try_lock(Path::new(files::AGENT_LOCK))?;
     let agent = disk::read_json::<AgentProcess>(Path::new(files::AGENT));
@@ -55,9 +55,9 @@ pub(super) fn adopt_or_start(plan: &LaunchPlan) -> io::Result<Found> {
         && (lock.is_none() || mark.is_on(process.pid)?)
         && let Some(living) = Living::hold(process)?
     {
-        return Ok(Found::Adopted(living));
+        return Ok(Adoption::Adopted(living));
     }
-    let exit = disk::read_json::<Exit>(Path::new(files::EXIT));
+    let exit = disk::read_json::<AgentExit>(Path::new(files::EXIT));
     if !matches!((&agent, &exit), (Ok(None), Ok(None))) {
         return Ok(gone(
             agent.unwrap_or_default(),
@@ -70,7 +70,7 @@ pub(super) fn adopt_or_start(plan: &LaunchPlan) -> io::Result<Found> {
     }
     if let Some(living) = find_by_mark(plan, &mark, lock.is_none())? {
         process::record_agent(&living.process);
-        return Ok(Found::Adopted(living));
+        return Ok(Adoption::Adopted(living));
     }
     match lock {
         Some(lock) if spool_is_empty() => Ok(start(plan, &mark, lock)),
@@ -79,14 +79,14 @@ pub(super) fn adopt_or_start(plan: &LaunchPlan) -> io::Result<Found> {
     }
 }
 
-fn start(plan: &LaunchPlan, mark: &Mark, lock: File) -> Found {
+fn start(plan: &LaunchPlan, mark: &Mark, lock: File) -> Adoption {
     match process::start(plan, mark, lock) {
-        Ok(living) => Found::Started(living),
+        Ok(living) => Adoption::Started(living),
         Err(error) => {
             log(format_args!("the agent was not started: {error}"));
-            let exit = Exit::NotStarted { error };
+            let exit = AgentExit::NotStarted { error };
             process::record_exit(&exit);
-            Found::Gone {
+            Adoption::Gone {
                 process: None,
                 exit,
                 lock_is_held: false,
@@ -96,12 +96,12 @@ fn start(plan: &LaunchPlan, mark: &Mark, lock: File) -> Found {
 }
 
 /// An exit that nobody has written down is unknown, and from now on stays so.
-fn gone(process: Option<AgentProcess>, exit: Option<Exit>, lock_is_held: bool) -> Found {
+fn gone(process: Option<AgentProcess>, exit: Option<AgentExit>, lock_is_held: bool) -> Adoption {
     let exit = exit.unwrap_or_else(|| {
-        process::record_exit(&Exit::Unknown);
-        Exit::Unknown
+        process::record_exit(&AgentExit::Unknown);
+        AgentExit::Unknown
     });
-    Found::Gone {
+    Adoption::Gone {
         process,
         exit,
         lock_is_held,

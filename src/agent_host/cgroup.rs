@@ -36,7 +36,7 @@ const MEMORY_MAX: &str = "memory.max";
 /// Bounds of all that one agent starts, itself included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Bounds {
+pub struct CgroupBounds {
     /// Maximum number of processes and threads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids_max: Option<u64>,
@@ -50,7 +50,7 @@ pub struct Bounds {
 pub struct Cgroup {
     path: PathBuf,
     #[serde(default)]
-    bounds: Bounds,
+    bounds: CgroupBounds,
 }
 
 /// The part of the tree that is the daemon's own.
@@ -94,7 +94,7 @@ impl Tree {
     ///
     /// With bounds the unit must have no process of its own. What an older daemon has left there is moved aside. Errors if
     /// systemd starts the daemon itself there: it could not do so again.
-    pub fn prepare(&self, bounds: Bounds) -> io::Result<()> {
+    pub fn prepare(&self, bounds: CgroupBounds) -> io::Result<()> {
         let attempts = self.unit.join(ATTEMPTS);
         fs::create_dir_all(&attempts)?;
         for left in fs::read_dir(&attempts)?.flatten() {
@@ -130,7 +130,7 @@ impl Tree {
     }
 
     /// The cgroup of an attempt.
-    pub fn of_attempt(&self, session: SessionId, attempt: Attempt, bounds: Bounds) -> Cgroup {
+    pub fn of_attempt(&self, session: SessionId, attempt: Attempt, bounds: CgroupBounds) -> Cgroup {
         let path = self.unit.join(ATTEMPTS).join(format!("{session}.{attempt}"));
         Cgroup { path, bounds }
     }
@@ -171,7 +171,7 @@ impl Cgroup {
 
     /// True if an agent must not start outside of it.
     pub(super) fn is_bound(&self) -> bool {
-        self.bounds != Bounds::default()
+        self.bounds != CgroupBounds::default()
     }
 
     /// All processes in it and below. One that was never made, or is gone, has none.
@@ -241,7 +241,7 @@ fn write(path: &Path, value: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds {
+    const BOUNDS: CgroupBounds = CgroupBounds {
         pids_max: Some(512),
         memory_bytes_max: Some(1 << 30),
     };
@@ -300,15 +300,15 @@ mod tests {
         let told = tree.prepare(BOUNDS).unwrap_err().to_string();
         assert!(told.contains("DelegateSubgroup=daemon"), "{told}");
         assert!(!tree.unit.join(CONTROLLERS).exists());
-        tree.prepare(Bounds::default()).unwrap();
+        tree.prepare(CgroupBounds::default()).unwrap();
     }
 
     #[test]
     fn without_bounds_no_controller_is_needed_and_nothing_is_moved() {
         let (_mount, tree) = tree();
-        tree.prepare(Bounds::default()).unwrap();
+        tree.prepare(CgroupBounds::default()).unwrap();
         assert!(!tree.unit.join(DAEMON).exists() && !tree.unit.join(CONTROLLERS).exists());
-        let cgroup = tree.of_attempt(SessionId::new(), Attempt(1), Bounds::default());
+        let cgroup = tree.of_attempt(SessionId::new(), Attempt(1), CgroupBounds::default());
         assert!(
             cgroup.processes().is_empty() && cgroup.kill().is_ok(),
             "it was never made"
@@ -329,7 +329,7 @@ mod tests {
         let (mount, tree) = tree();
         let session = SessionId::new();
         let below = tree
-            .of_attempt(session, Attempt(2), Bounds::default())
+            .of_attempt(session, Attempt(2), CgroupBounds::default())
             .path
             .join("deeper");
         let line = format!(

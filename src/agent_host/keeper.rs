@@ -14,13 +14,13 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
-use super::adopt::Found;
-use super::listen::Door;
+use super::adopt::Adoption;
+use super::listen::HostSocketFile;
 use super::mark::Mark;
 use super::messages::{AgentEnded, Attach, FromLink, KeeperAddress, Leave, Order, ToLink, Welcome};
 use super::pace::Pace;
 use super::process;
-use super::protocol::{AgentProcess, Exit, FromHost, LaunchPlan, PROTOCOL_VERSION, files};
+use super::protocol::{AgentExit, AgentProcess, FromHost, LaunchPlan, PROTOCOL_VERSION, files};
 use super::reserve::Reserve;
 use super::stdin::Stdin;
 use super::{leftovers, log};
@@ -44,7 +44,7 @@ const STDERR_TAIL_BYTES: u64 = 8 * 1024;
 /// The agent and all that is done for it.
 pub(super) struct Keeper {
     plan: LaunchPlan,
-    agent: Agent,
+    agent: HeldAgent,
     /// Which process the agent is or was.
     process: Option<AgentProcess>,
     adopted: bool,
@@ -58,7 +58,7 @@ pub(super) struct Keeper {
     leftovers: Leftovers,
     /// What went wrong while no daemon was there.
     troubles: Vec<String>,
-    door: Door,
+    door: HostSocketFile,
     /// The newest connection and its number.
     link: Option<(u64, Recipient<ToLink>)>,
     links_seen: u64,
@@ -67,9 +67,9 @@ pub(super) struct Keeper {
 }
 
 /// The agent as this host holds it.
-enum Agent {
+enum HeldAgent {
     Living { pidfd: Arc<OwnedFd>, child: Option<Child> },
-    Gone { exit: Exit },
+    Gone { exit: AgentExit },
 }
 
 /// How far the ending of leftovers is.
@@ -87,21 +87,26 @@ struct Leftovers {
 
 impl Keeper {
     /// Takes the agent as it was found; `done` is used when the daemon releases this host.
-    pub(super) fn new(plan: LaunchPlan, found: Found, door: Door, done: oneshot::Sender<()>) -> io::Result<Self> {
-        let adopted = matches!(found, Found::Adopted(_));
-        let hold_the_lock = matches!(found, Found::Gone { lock_is_held: true, .. });
+    pub(super) fn new(
+        plan: LaunchPlan,
+        found: Adoption,
+        door: HostSocketFile,
+        done: oneshot::Sender<()>,
+    ) -> io::Result<Self> {
+        let adopted = matches!(found, Adoption::Adopted(_));
+        let hold_the_lock = matches!(found, Adoption::Gone { lock_is_held: true, .. });
         let (agent, process, stdin, spool) = match found {
-            Found::Started(living) | Found::Adopted(living) => {
+            Adoption::Started(living) | Adoption::Adopted(living) => {
                 let (stdin, spool) = (Stdin::open(&living.stdin()), living.spool());
-                let agent = Agent::Living {
+                let agent = HeldAgent::Living {
                     pidfd: Arc::new(living.pidfd),
                     child: living.child,
                 };
                 (agent, Some(living.process), stdin, spool)
             }
-            Found::Gone { process, exit, .. } => {
+            Adoption::Gone { process, exit, .. } => {
                 process::leave_transcript(&plan);
-                (Agent::Gone { exit }, process, Stdin::closed(), files::SPOOL.into())
+                (HeldAgent::Gone { exit }, process, Stdin::closed(), files::SPOOL.into())
             }
         };
         let spool = disk::open_spool(&spool).or_else(|_| disk::open_spool(Path::new(files::SPOOL)))?;
@@ -148,7 +153,7 @@ impl Keeper {
     }
 
     fn watch_agent(&mut self, ctx: &mut Context<Self>) {
-        let Agent::Living { pidfd, .. } = &self.agent else {
+        let HeldAgent::Living { pidfd, .. } = &self.agent else {
             return;
         };
         let (pidfd, keeper) = (Arc::clone(pidfd), ctx.address());
@@ -162,15 +167,15 @@ impl Keeper {
     /// The spool is measured after the end, so that its length is final.
     fn agent_ended(&mut self, ctx: &mut Context<Self>) {
         let exit = match &mut self.agent {
-            Agent::Living { child: Some(child), .. } => child.wait().map_or(Exit::Unknown, process::exit_of),
-            Agent::Living { child: None, .. } => Exit::Unknown,
-            Agent::Gone { .. } => return,
+            HeldAgent::Living { child: Some(child), .. } => child.wait().map_or(AgentExit::Unknown, process::exit_of),
+            HeldAgent::Living { child: None, .. } => AgentExit::Unknown,
+            HeldAgent::Gone { .. } => return,
         };
         process::record_exit(&exit);
         // Before anybody hears of the end: the next attempt may begin at once.
         process::leave_transcript(&self.plan);
         log(format_args!("the agent has ended: {exit:?}"));
-        self.agent = Agent::Gone { exit: exit.clone() };
+        self.agent = HeldAgent::Gone { exit: exit.clone() };
         self.stdin.close().into_iter().for_each(|refused| self.say(refused));
         self.say(self.exited(exit));
         self.leave_if_alone(ctx);
@@ -179,7 +184,7 @@ impl Keeper {
     /// Without an agent and without a daemon there is nothing to do: the session may have ended long ago, and then
     /// nobody would ever come to release this host.
     fn leave_if_alone(&mut self, ctx: &mut Context<Self>) {
-        let is_needed = |keeper: &Self| matches!(keeper.agent, Agent::Living { .. }) || keeper.link.is_some();
+        let is_needed = |keeper: &Self| matches!(keeper.agent, HeldAgent::Living { .. }) || keeper.link.is_some();
         if is_needed(self) {
             return;
         }
@@ -221,8 +226,8 @@ impl Keeper {
 
     fn signal(&mut self, signal: i32) {
         let sent = match &self.agent {
-            Agent::Living { pidfd, .. } => process::signal(pidfd, signal),
-            Agent::Gone { .. } => Err(format!("signal {signal} was not sent: the agent has ended")),
+            HeldAgent::Living { pidfd, .. } => process::signal(pidfd, signal),
+            HeldAgent::Gone { .. } => Err(format!("signal {signal} was not sent: the agent has ended")),
         };
         if let Err(error) = sent {
             self.trouble(error);
@@ -234,7 +239,7 @@ impl Keeper {
         if std::mem::replace(&mut self.leftovers.ending, true) {
             return;
         }
-        let spare = if let Agent::Living { .. } = self.agent {
+        let spare = if let HeldAgent::Living { .. } = self.agent {
             self.process
         } else {
             None
@@ -253,8 +258,8 @@ impl Keeper {
 
     fn release(&mut self) {
         match self.agent {
-            Agent::Living { .. } => self.trouble("this host is not released: its agent lives".to_owned()),
-            Agent::Gone { .. } => {
+            HeldAgent::Living { .. } => self.trouble("this host is not released: its agent lives".to_owned()),
+            HeldAgent::Gone { .. } => {
                 self.reserve.give_back();
                 self.leave();
             }
@@ -269,7 +274,7 @@ impl Keeper {
     }
 
     fn renew_reserve(&mut self) {
-        if let Agent::Living { .. } = self.agent
+        if let HeldAgent::Living { .. } = self.agent
             && let Err(error) = self.reserve.renew()
         {
             self.trouble(format!(
@@ -325,15 +330,15 @@ impl Keeper {
             host_pid: std::process::id().cast_signed(),
             agent: self.process,
             exit: match &self.agent {
-                Agent::Living { .. } => None,
-                Agent::Gone { exit } => Some(exit.clone()),
+                HeldAgent::Living { .. } => None,
+                HeldAgent::Gone { exit } => Some(exit.clone()),
             },
             adopted: self.adopted,
             spool_bytes: disk::length(&self.spool),
         }
     }
 
-    fn exited(&self, exit: Exit) -> FromHost {
+    fn exited(&self, exit: AgentExit) -> FromHost {
         let stderr_tail = disk::tail(Path::new(files::STDERR), STDERR_TAIL_BYTES);
         FromHost::Exited {
             exit,
@@ -374,7 +379,7 @@ impl Handler<Attach> for Keeper {
             before.do_send(ToLink::Superseded);
         }
         let mut frames = vec![self.hello()];
-        if let Agent::Gone { exit } = &self.agent {
+        if let HeldAgent::Gone { exit } = &self.agent {
             frames.push(self.exited(exit.clone()));
         }
         frames.extend(self.troubles.drain(..).map(|error| FromHost::Trouble { error }));

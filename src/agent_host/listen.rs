@@ -14,8 +14,8 @@ use actix_web_actors::ws;
 use super::log;
 use super::messages::KeeperAddress;
 use super::protocol::FRAME_BYTES_MAX;
-use super::socket::Link;
-use super::tail::Tail;
+use super::socket::HostConnection;
+use super::tail::SpoolTail;
 use crate::disk;
 
 /// How many connections may wait to be accepted.
@@ -42,7 +42,7 @@ impl SocketFile {
         Ok((Self { path, file }, listener))
     }
 
-    /// Where it is.
+    /// The path of the socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -61,14 +61,14 @@ impl SocketFile {
 }
 
 /// Where the daemon knocks.
-pub(super) struct Door {
+pub(super) struct HostSocketFile {
     file: SocketFile,
     /// Bound and not yet served.
     listener: Option<UnixListener>,
     server: Option<ServerHandle>,
 }
 
-impl Door {
+impl HostSocketFile {
     /// Binds the socket. A file in its place is stale, since whoever calls this holds the host's lock.
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
         let (file, listener) = SocketFile::bind(path)?;
@@ -133,8 +133,8 @@ async fn attach(
     keeper: web::Data<KeeperAddress>,
     spool: web::Data<File>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let tail = Tail::of(spool.into_inner());
-    let link = Link::new(keeper.get_ref().clone(), tail);
+    let tail = SpoolTail::of(spool.into_inner());
+    let link = HostConnection::new(keeper.get_ref().clone(), tail);
     ws::WsResponseBuilder::new(link, &request, stream)
         .frame_size(FRAME_BYTES_MAX)
         .start()

@@ -73,7 +73,7 @@ use tokio::sync::oneshot;
 use crate::disk;
 use crate::session::id::{Attempt, SessionId};
 use keeper::Keeper;
-use listen::Door;
+use listen::HostSocketFile;
 pub(crate) use listen::SocketFile;
 pub use mark::Secret;
 pub(crate) use mark::{Mark, Marked, family_marks, marked_attempt, marks};
@@ -187,7 +187,7 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Option<(SessionId, Attempt
 async fn serve(plan: LaunchPlan) -> Result<(), HostError> {
     let signals = Signals::handle().map_err(HostError::Signals)?;
     let cannot_listen = |error| HostError::Listen(plan.socket.display().to_string(), error);
-    let door = Door::bind(&plan.socket).map_err(cannot_listen)?;
+    let door = HostSocketFile::bind(&plan.socket).map_err(cannot_listen)?;
     let found = adopt::adopt_or_start(&plan).map_err(HostError::Agent)?;
     let (done, released) = oneshot::channel();
     let keeper = Keeper::new(plan, found, door, done).map_err(HostError::Agent)?.start();

@@ -17,7 +17,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A directory: its path, and which one was there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct AcceptedDirectory {
     /// Where it was; absolute.
     pub path: PathBuf,
     /// The file system that holds it. The number means another one after the next start of the machine.
@@ -28,7 +28,7 @@ pub struct Place {
     boot: String,
 }
 
-impl Place {
+impl AcceptedDirectory {
     /// The directory at this path as it is now, and where it is, without links: by what was opened, so that nothing can
     /// come in between.
     pub fn of(path: &Path) -> io::Result<(Self, PathBuf)> {
@@ -93,7 +93,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("work");
         fs::create_dir(&path).unwrap();
-        let (place, found) = Place::of(&path).unwrap();
+        let (place, found) = AcceptedDirectory::of(&path).unwrap();
         assert_eq!(found, path.canonicalize().unwrap());
         fs::write(path.join("file"), "").unwrap();
         let opened = place.open().unwrap();
@@ -104,7 +104,7 @@ mod tests {
         assert!(place.open().unwrap_err().contains("another directory"));
         fs::remove_dir(&path).unwrap();
         symlink("/", &path).unwrap();
-        assert_eq!(Place::of(&path).unwrap().1, Path::new("/"));
+        assert_eq!(AcceptedDirectory::of(&path).unwrap().1, Path::new("/"));
         assert!(place.open().unwrap_err().contains("another directory"));
         fs::remove_file(&path).unwrap();
         fs::rename(root.path().join("aside"), &path).unwrap();
@@ -118,10 +118,10 @@ mod tests {
     #[test]
     fn after_another_start_of_the_machine_the_device_may_have_another_number() {
         let root = tempfile::tempdir().unwrap();
-        let (place, _) = Place::of(root.path()).unwrap();
+        let (place, _) = AcceptedDirectory::of(root.path()).unwrap();
         let device = place.device + 1;
         assert!(
-            Place {
+            AcceptedDirectory {
                 device,
                 ..place.clone()
             }
@@ -130,7 +130,7 @@ mod tests {
         );
         let boot = "another".to_owned();
         assert!(
-            Place {
+            AcceptedDirectory {
                 device,
                 boot: boot.clone(),
                 ..place.clone()
@@ -139,6 +139,6 @@ mod tests {
             .is_ok()
         );
         let inode = place.inode + 1;
-        assert!(Place { inode, boot, ..place }.open().is_err());
+        assert!(AcceptedDirectory { inode, boot, ..place }.open().is_err());
     }
 }

@@ -16,9 +16,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, umask};
 
 use super::mark::Mark;
-use super::place::{self, Place};
+use super::place::{self, AcceptedDirectory};
 use super::program::{self, Program};
-use super::protocol::{ATTEMPT_MARK, AgentProcess, Exit, LaunchPlan, files};
+use super::protocol::{ATTEMPT_MARK, AgentExit, AgentProcess, LaunchPlan, files};
 use super::{cgroup, locks, log, proc};
 use crate::disk;
 
@@ -28,7 +28,7 @@ const WATCH_STACK_BYTES: usize = 128 * 1024;
 /// A living agent.
 #[derive(Debug)]
 pub(super) struct Living {
-    /// Which process it is.
+    /// The agent's process.
     pub(super) process: AgentProcess,
     /// Names that process and no later one of the same pid; readable once it has ended.
     pub(super) pidfd: OwnedFd,
@@ -76,7 +76,11 @@ impl Living {
 ///
 /// Nothing else may run in this process yet: the two locks are open to every child that is started meanwhile.
 pub(super) fn start(plan: &LaunchPlan, mark: &Mark, agent_lock: File) -> Result<Living, String> {
-    let directories = plan.places.iter().map(Place::open).collect::<Result<Vec<_>, _>>()?;
+    let directories = plan
+        .places
+        .iter()
+        .map(AcceptedDirectory::open)
+        .collect::<Result<Vec<_>, _>>()?;
     let transcript_lock = take_transcript(plan)?;
     let mut command = command(plan, mark)?;
     // The first one is the working directory. It is entered as it was opened, whatever has its name by now.
@@ -152,16 +156,16 @@ pub(super) fn signal(pidfd: &OwnedFd, number: i32) -> Result<(), String> {
 }
 
 /// What `waitpid` said, as it goes to the daemon and to disk.
-pub(super) fn exit_of(status: ExitStatus) -> Exit {
+pub(super) fn exit_of(status: ExitStatus) -> AgentExit {
     match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Code { code },
-        (None, Some(signal)) => Exit::Signal { signal },
-        (None, None) => Exit::Unknown,
+        (Some(code), _) => AgentExit::Code { code },
+        (None, Some(signal)) => AgentExit::Signal { signal },
+        (None, None) => AgentExit::Unknown,
     }
 }
 
 /// Writes down how the agent ended; the host goes on even if that fails, since it still knows.
-pub(super) fn record_exit(exit: &Exit) {
+pub(super) fn record_exit(exit: &AgentExit) {
     if let Err(error) = disk::write_json_unsynced(Path::new(files::EXIT), exit) {
         log(format_args!("cannot write {}: {error}", files::EXIT));
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub use super::cgroup::Cgroup;
 pub use super::mark::ATTEMPT_MARK;
 use super::mark::{Mark, Secret};
-pub use super::place::Place;
+pub use super::place::AcceptedDirectory;
 pub use super::proc::AgentProcess;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::umask::Umask;
@@ -56,7 +56,7 @@ pub mod files {
     pub const HOST_LOCK: &str = "host.lock";
     /// Which process the agent is, [`super::AgentProcess`] as JSON.
     pub const AGENT: &str = "agent.json";
-    /// How the agent ended, [`super::Exit`] as JSON; written once.
+    /// How the agent ended, [`super::AgentExit`] as JSON; written once.
     pub const EXIT: &str = "exit.json";
     /// What the host itself has to say.
     pub const HOST_LOG: &str = "host.log";
@@ -96,7 +96,7 @@ pub struct LaunchPlan {
     /// The working directory and those added, as they were when the request was accepted. The agent is started only if
     /// they are still the same. Older daemons, and sessions of older daemons, name none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub places: Vec<Place>,
+    pub places: Vec<AcceptedDirectory>,
     /// The cgroup of the attempt, where the daemon has cgroups of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,
@@ -112,7 +112,7 @@ impl LaunchPlan {
 /// How an agent process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
-pub enum Exit {
+pub enum AgentExit {
     /// It exited with this status code.
     Code {
         /// The status code.
@@ -127,7 +127,7 @@ pub enum Exit {
     Unknown,
     /// It could not be started.
     NotStarted {
-        /// Why, for a person.
+        /// The reason, in words for a person.
         error: String,
     },
 }
@@ -191,7 +191,7 @@ pub enum FromHost {
         /// The agent's process, when one was ever started.
         agent: Option<AgentProcess>,
         /// How the agent ended, once it has.
-        exit: Option<Exit>,
+        exit: Option<AgentExit>,
         /// Whether this host found the agent already running.
         adopted: bool,
         /// Length of the spool in bytes at this moment.
@@ -199,8 +199,8 @@ pub enum FromHost {
     },
     /// The agent has ended; it writes to the spool no more. Follows the hello at once if it had ended before.
     Exited {
-        /// How it ended.
-        exit: Exit,
+        /// The exit code or signal of the process.
+        exit: AgentExit,
         /// Final length of the spool in bytes.
         spool_bytes: u64,
         /// The end of what it wrote to stderr, at most 8 KiB.
@@ -215,7 +215,7 @@ pub enum FromHost {
     Refused {
         /// The id from [`ToHost::Write`].
         id: u64,
-        /// Why, for a person.
+        /// The reason, in words for a person.
         error: String,
     },
     /// The answer to [`ToHost::CountChildren`].
@@ -250,7 +250,7 @@ pub enum FromHost {
     },
     /// Something went wrong that does not end the connection.
     Trouble {
-        /// What, for a person.
+        /// The failure, in words for a person.
         error: String,
     },
 }

@@ -13,7 +13,7 @@ use super::log;
 use super::messages::{FromLink, KeeperAddress, Order, ToLink, Welcome};
 use super::pace::Pace;
 use super::protocol::{FromHost, ToHost, WINDOW_BYTES};
-use super::tail::Tail;
+use super::tail::SpoolTail;
 
 /// Delays between looks at the end of a spool that may still grow.
 const LOOK: Pace = Pace::between(Duration::from_millis(2), Duration::from_millis(250));
@@ -42,11 +42,11 @@ fn not_understood(text: &str, error: &serde_json::Error) -> FromHost {
 }
 
 /// One connection.
-pub(super) struct Link {
+pub(super) struct HostConnection {
     keeper: KeeperAddress,
     /// Given by the keeper; tells it whether this is still the newest connection.
     number: Option<u64>,
-    tail: Tail,
+    tail: SpoolTail,
     pace: Pace,
     /// The next look at the end of the spool.
     look: Option<SpawnHandle>,
@@ -56,9 +56,9 @@ pub(super) struct Link {
     told_cut: bool,
 }
 
-impl Link {
+impl HostConnection {
     /// A connection that has yet to say hello.
-    pub(super) fn new(keeper: KeeperAddress, tail: Tail) -> Self {
+    pub(super) fn new(keeper: KeeperAddress, tail: SpoolTail) -> Self {
         Self {
             keeper,
             number: None,
@@ -171,7 +171,7 @@ impl Link {
     }
 }
 
-impl Actor for Link {
+impl Actor for HostConnection {
     type Context = WebsocketContext<Self>;
 
     /// Nothing that the daemon says is looked at before the hello has gone out.
@@ -187,7 +187,7 @@ impl Actor for Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for HostConnection {
     /// However a connection ends, be it with a context that was never polled again, the keeper learns of it.
     fn drop(&mut self) {
         if let Some(link) = self.number {
@@ -196,7 +196,7 @@ impl Drop for Link {
     }
 }
 
-impl StreamHandler<Result<ws::Message, ProtocolError>> for Link {
+impl StreamHandler<Result<ws::Message, ProtocolError>> for HostConnection {
     fn handle(&mut self, message: Result<ws::Message, ProtocolError>, ctx: &mut Self::Context) {
         match message {
             Ok(ws::Message::Text(text)) => match serde_json::from_str(&text) {
@@ -221,7 +221,7 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Link {
     }
 }
 
-impl Handler<ToLink> for Link {
+impl Handler<ToLink> for HostConnection {
     type Result = ();
 
     fn handle(&mut self, message: ToLink, ctx: &mut Self::Context) {

@@ -27,11 +27,11 @@ const QUEUE_LINES_MAX: usize = 256;
 pub(super) struct Stdin {
     /// Or why there is none.
     pipe: Result<File, String>,
-    queue: VecDeque<Line>,
+    queue: VecDeque<WaitingLine>,
 }
 
 /// One line that waits, newline included.
-struct Line {
+struct WaitingLine {
     id: u64,
     bytes: Vec<u8>,
     /// How much of it stands in the pipe: 0, but for a write that the kernel cut.
@@ -83,7 +83,7 @@ impl Stdin {
         }
         let mut bytes = line.into_bytes();
         bytes.push(b'\n');
-        self.queue.push_back(Line { id, bytes, written: 0 });
+        self.queue.push_back(WaitingLine { id, bytes, written: 0 });
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl Stdin {
     }
 }
 
-fn try_write(pipe: &mut File, line: &mut Line) -> Try {
+fn try_write(pipe: &mut File, line: &mut WaitingLine) -> Try {
     if line.written == 0 {
         match ioctl_fionread(&*pipe) {
             Ok(0) => {}

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use super::protocol::{CHUNK_BYTES_MAX, OFFSET_BYTES};
 
 /// The place of one reader in the spool, and how far it may be sent.
-pub(super) struct Tail {
+pub(super) struct SpoolTail {
     spool: Arc<File>,
     at: u64,
     through: u64,
 }
 
-impl Tail {
+impl SpoolTail {
     /// A reader that asks for nothing yet.
     pub(super) fn of(spool: Arc<File>) -> Self {
         Self {
@@ -75,11 +75,11 @@ impl Tail {
 mod tests {
     use super::*;
 
-    fn tail_of(text: &[u8]) -> Tail {
+    fn tail_of(text: &[u8]) -> SpoolTail {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("spool");
         std::fs::write(&path, text).unwrap();
-        Tail::of(Arc::new(crate::disk::open_spool(&path).unwrap()))
+        SpoolTail::of(Arc::new(crate::disk::open_spool(&path).unwrap()))
     }
 
     #[test]

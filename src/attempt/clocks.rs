@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::closing::Timers;
-use super::{Attempt, AttemptSettings, Command, Moment, Timer};
+use super::closing::AwaitedTimers;
+use super::{Attempt, AttemptSettings, AttemptTimer, Command, Moment};
 use crate::agent::wire::control::ControlRequest;
 use crate::agent_host::protocol::ToHost;
 use crate::session::id::SessionId;
@@ -60,7 +60,7 @@ struct Sight<'a> {
     settings: &'a AttemptSettings,
     summary: &'a Summary,
     doing: Doing,
-    timers: Option<Timers>,
+    timers: Option<AwaitedTimers>,
 }
 
 /// Something that the clocks call for.
@@ -272,7 +272,7 @@ impl Attempt {
 
     /// Looks at the clocks after this wait instead of whenever that was to be.
     fn look_again_in(&mut self, wait: Duration) {
-        self.command(Command::Arm(Timer::Clocks, wait));
+        self.command(Command::Arm(AttemptTimer::Clocks, wait));
     }
 
     fn interrupt(&mut self, doing: Doing, silence: Duration) {

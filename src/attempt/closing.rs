@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use super::state::{Closing, Link, Stage, State};
-use super::{Attempt, Command, Look, Report, Timer};
+use super::{Attempt, AttemptReport, AttemptTimer, Command, LifeCheck};
 use crate::agent::wire::conclude::start_refusal;
 use crate::agent::wire::control::ControlRequest;
-use crate::agent_host::protocol::{Exit, ToHost};
+use crate::agent_host::protocol::{AgentExit, ToHost};
 use crate::session::clarify::Clarify;
 use crate::session::excerpt;
 use crate::session::journal::{AttemptEnd, CutOff, Entry, Stderr};
@@ -31,7 +31,7 @@ const LEAVE_GRACE: Duration = Duration::from_secs(5);
 
 /// How things stand with the timers that the agent waits for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timers {
+pub(super) struct AwaitedTimers {
     /// Time until they are to be looked at again.
     pub look_again: Duration,
     /// They were waited for long enough, and the agent does nothing else.
@@ -60,7 +60,7 @@ impl Attempt {
         }
         let standing = self.standing();
         if standing != Standing::OnlyShells && std::mem::take(&mut self.leaves_shells) {
-            self.command(Command::Disarm(Timer::Shells));
+            self.command(Command::Disarm(AttemptTimer::Shells));
         }
         match standing {
             Standing::Working => {}
@@ -82,7 +82,7 @@ impl Attempt {
             Background::End if self.leaves_shells => {}
             Background::End => {
                 self.leaves_shells = true;
-                self.command(Command::Arm(Timer::Shells, self.settings.background_grace));
+                self.command(Command::Arm(AttemptTimer::Shells, self.settings.background_grace));
             }
         }
     }
@@ -109,10 +109,10 @@ impl Attempt {
     }
 
     /// How things stand with the agent's timers, if it waits for any.
-    pub(super) fn timers(&self) -> Option<Timers> {
+    pub(super) fn timers(&self) -> Option<AwaitedTimers> {
         let ends = self.summary.timers.wait_ends(self.settings.timers_max)?;
         let left = Duration::try_from(ends.duration_since(self.now.wall)).unwrap_or_default();
-        Some(Timers {
+        Some(AwaitedTimers {
             look_again: left.max(LOOK_AGAIN_MIN),
             is_over: left.is_zero() && self.standing() == Standing::OnlyTimers,
         })
@@ -147,19 +147,19 @@ impl Attempt {
         let (term, kill) = std::mem::replace(&mut closing.insists, (true, true));
         let grace = self.settings.stop_grace;
         if !term {
-            self.command(Command::Arm(Timer::Term, grace));
+            self.command(Command::Arm(AttemptTimer::Term, grace));
         }
         if !kill {
-            self.command(Command::Arm(Timer::Kill, grace + self.settings.term_grace));
+            self.command(Command::Arm(AttemptTimer::Kill, grace + self.settings.term_grace));
         }
     }
 
     /// A grace is over.
-    pub(super) fn insist(&mut self, timer: Timer) {
+    pub(super) fn insist(&mut self, timer: AttemptTimer) {
         let Some(closing) = self.state.closing_mut() else {
             return;
         };
-        let (insists, signal) = if timer == Timer::Kill {
+        let (insists, signal) = if timer == AttemptTimer::Kill {
             (&mut closing.insists.1, SIGKILL)
         } else {
             (&mut closing.insists.0, SIGTERM)
@@ -178,7 +178,7 @@ impl Attempt {
         }
     }
 
-    pub(super) fn agent_gone(&mut self, exit: Exit, spool_bytes: u64, stderr: String) {
+    pub(super) fn agent_gone(&mut self, exit: AgentExit, spool_bytes: u64, stderr: String) {
         self.state.close(None);
         let Some(closing) = self.state.closing_mut() else {
             return;
@@ -240,7 +240,7 @@ impl Attempt {
         } else if found_gone {
             self.tell(ToHost::EndLeftovers);
         } else {
-            self.command(Command::Look(Look::Leftovers));
+            self.command(Command::Look(LifeCheck::Leftovers));
         }
     }
 
@@ -265,7 +265,7 @@ impl Attempt {
         let ending = self.ending(&exit, closing.ending.clone());
         self.tell(ToHost::Release);
         self.report(ending, Some(&exit), leftovers);
-        self.command(Command::Arm(Timer::Leave, LEAVE_GRACE));
+        self.command(Command::Arm(AttemptTimer::Leave, LEAVE_GRACE));
     }
 
     /// Reports an end that no host has any part in.
@@ -275,8 +275,8 @@ impl Attempt {
         self.command(Command::Leave);
     }
 
-    fn ending(&self, exit: &Exit, wanted: Option<Ending>) -> Ending {
-        if let Exit::NotStarted { error } = exit {
+    fn ending(&self, exit: &AgentExit, wanted: Option<Ending>) -> Ending {
+        if let AgentExit::NotStarted { error } = exit {
             return Ending::NotStarted { message: error.clone() };
         }
         let own = || self.summary.work.ending_of_gone(self.summary.open(false));
@@ -310,7 +310,7 @@ impl Attempt {
         }
     }
 
-    fn report(&mut self, ending: Ending, exit: Option<&Exit>, leftovers: Vec<String>) {
+    fn report(&mut self, ending: Ending, exit: Option<&AgentExit>, leftovers: Vec<String>) {
         let open_tool = self.summary.work.open_tool().filter(|_| ending.is_charged());
         let last = self.state.closing().map_or("", |closing| closing.last_words.as_str());
         let end = AttemptEnd {
@@ -322,17 +322,17 @@ impl Attempt {
             cut_off: self.summary.cut_off.clone(),
         };
         self.state = State::Released;
-        self.command(Command::Report(Report::Over(end)));
+        self.command(Command::Report(AttemptReport::Over(end)));
     }
 }
 
 /// `last` is what the agent has said last, as a program that cannot go on says why.
-fn words_of(exit: &Exit, last: &str) -> String {
+fn words_of(exit: &AgentExit, last: &str) -> String {
     match exit {
-        Exit::Code { code } if *code != 0 && !last.is_empty() => format!("exit code {code}: {last}"),
-        Exit::Code { code } => format!("exit code {code}"),
-        Exit::Signal { signal } => format!("signal {signal}"),
-        Exit::Unknown => "nobody saw how it ended".to_owned(),
-        Exit::NotStarted { .. } => "not started".to_owned(),
+        AgentExit::Code { code } if *code != 0 && !last.is_empty() => format!("exit code {code}: {last}"),
+        AgentExit::Code { code } => format!("exit code {code}"),
+        AgentExit::Signal { signal } => format!("signal {signal}"),
+        AgentExit::Unknown => "nobody saw how it ended".to_owned(),
+        AgentExit::NotStarted { .. } => "not started".to_owned(),
     }
 }

@@ -5,13 +5,13 @@ use uuid::Uuid;
 
 use super::{Attempt, Command};
 use crate::agent::wire::control::{ControlReply, ControlRequest};
-use crate::agent::wire::lines::Line;
+use crate::agent::wire::lines::OutputLine;
 use crate::session::journal::{Entry, Input, Said};
 use crate::session::login;
 use crate::session::message::{Activity, Frame, Message};
 
 impl Attempt {
-    pub(super) fn take_frame(&mut self, line: &Line<'_>, frame: Frame) {
+    pub(super) fn take_frame(&mut self, line: &OutputLine<'_>, frame: Frame) {
         self.note_activity(&frame);
         match frame {
             Frame::Message { uuid, message } => self.take_message_frame(line, uuid, message),
@@ -93,7 +93,7 @@ impl Attempt {
         }
     }
 
-    fn take_message_frame(&mut self, line: &Line<'_>, uuid: Option<Uuid>, mut message: Message) {
+    fn take_message_frame(&mut self, line: &OutputLine<'_>, uuid: Option<Uuid>, mut message: Message) {
         if self.intake.is_repeated(&message) {
             return;
         }

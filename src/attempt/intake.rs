@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use uuid::Uuid;
 
-use super::{Attempt, Command, Report};
+use super::{Attempt, AttemptReport, Command};
 use crate::agent::wire::decode::decode;
-use crate::agent::wire::lines::{Line, Lines};
+use crate::agent::wire::lines::{Lines, OutputLine};
 use crate::agent::wire::plan;
 use crate::session::excerpt;
 use crate::session::id::QuestionId;
@@ -14,7 +14,7 @@ use crate::session::journal::{DroppedDraft, Entry, UnknownLine};
 use crate::session::login::Login;
 use crate::session::message::{Delta, Message};
 use crate::session::summary::Summary;
-use crate::store::Span;
+use crate::store::SpoolSpan;
 
 /// How much of a line that is not understood is journalled, in bytes.
 const UNKNOWN_LINE_BYTES_MAX: usize = 4096;
@@ -46,7 +46,7 @@ pub(super) struct Intake {
     /// Questions on their way to the disk, by the agent's ids of the requests: no summary has them yet.
     pub asking: Vec<(String, QuestionId)>,
     /// The plan that the agent may ask approval for.
-    pub plan: plan::Draft,
+    pub plan: plan::PlanDraft,
     /// The permission mode that the agent told of last.
     mode: Option<String>,
     /// The agent's login, by all lines that were read.
@@ -69,7 +69,7 @@ impl Intake {
             last_message: None,
             questions_asked: 0,
             asking: Vec::new(),
-            plan: plan::Draft::default(),
+            plan: plan::PlanDraft::default(),
             mode: None,
             login: summary.login(),
         }
@@ -125,7 +125,7 @@ impl Intake {
         self.batch.extend(dropped.map(Entry::DraftDropped));
     }
 
-    pub(super) fn take_unknown_line(&mut self, line: &Line<'_>, kind: Option<String>) {
+    pub(super) fn take_unknown_line(&mut self, line: &OutputLine<'_>, kind: Option<String>) {
         let text = String::from_utf8_lossy(&line.bytes[..line.bytes.len().min(2 * UNKNOWN_LINE_BYTES_MAX)]);
         let text = excerpt::head(&text, UNKNOWN_LINE_BYTES_MAX).to_owned();
         let unknown = UnknownLine {
@@ -151,13 +151,13 @@ impl Intake {
 
     /// What was read, through the last line that leaves a record. Lines behind it are covered by the next append: a daemon
     /// that comes after this one reads them again, and so has the whole of an open draft.
-    fn hand_over(&mut self) -> Option<(Span, Vec<Entry>)> {
+    fn hand_over(&mut self) -> Option<(SpoolSpan, Vec<Entry>)> {
         if self.batch.is_empty() {
             return None;
         }
         let (from, through) = (self.handed, self.batch_end);
         self.handed = through;
-        Some((Span { from, through }, std::mem::take(&mut self.batch)))
+        Some((SpoolSpan { from, through }, std::mem::take(&mut self.batch)))
     }
 
     /// Partial text that waits for appends which are on disk now. A block that is whole by now needs none.
@@ -182,7 +182,7 @@ impl Attempt {
         }
         if !self.intake.is_up {
             self.intake.is_up = true;
-            self.command(Command::Report(Report::Up));
+            self.command(Command::Report(AttemptReport::Up));
             self.clocks.sign(self.now);
         }
         self.take_pipe_for_read();
@@ -209,7 +209,7 @@ impl Attempt {
         self.hand_over();
     }
 
-    fn take_line(&mut self, line: &Line<'_>) {
+    fn take_line(&mut self, line: &OutputLine<'_>) {
         let before = self.intake.batch.len();
         if line.is_cut() {
             self.clocks.sign(self.now);

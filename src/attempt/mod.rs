@@ -6,7 +6,7 @@
 //!     └─ link lost ◄──────────┘      the link of an attempt that closes is lost and opened likewise
 //! ```
 //!
-//! [`Attempt::step`] takes one [`Input`] and answers [`Command`]s, to be carried out in their order. It does no I/O and
+//! [`Attempt::step`] takes one [`AttemptInput`] and answers [`Command`]s, to be carried out in their order. It does no I/O and
 //! reads no clock: each input comes with the [`Moment`] at which it is heard. An input that does not fit the state, because
 //! it is late or comes twice, changes nothing. `reach` finds the host, `outbox` is what the agent is owed, `frames`
 //! and `questions` turn what it says into records, `intake` holds these until the store has them, `clocks` bound its
@@ -36,7 +36,7 @@ use crate::session::request::Request;
 use crate::session::stall::StallTimeouts;
 use crate::session::state::State as SessionState;
 use crate::session::summary::Summary;
-use crate::store::Span;
+use crate::store::SpoolSpan;
 
 mod checkpoints;
 mod clocks;
@@ -100,7 +100,7 @@ pub struct Moment {
 
 /// Something an attempt hears of.
 #[derive(Clone, Debug)]
-pub enum Input<'a> {
+pub enum AttemptInput<'a> {
     /// The attempt is taken up; always the first.
     Begin,
     /// [`Command::Connect`] has opened a link.
@@ -127,11 +127,11 @@ pub enum Input<'a> {
     /// The agent is to end.
     Stop,
     /// A timer has run out.
-    Tick(Timer),
+    Tick(AttemptTimer),
     /// The answer to [`Command::Look`].
     Looked {
         /// What it was asked for.
-        look: Look,
+        look: LifeCheck,
         /// Something of the attempt is alive.
         is_alive: bool,
     },
@@ -171,7 +171,7 @@ pub enum Command {
     /// Hand these entries to the store.
     Append {
         /// The bytes of the spool that they stand for.
-        span: Option<Span>,
+        span: Option<SpoolSpan>,
         /// In their order; may be none.
         entries: Vec<Entry>,
     },
@@ -203,11 +203,11 @@ pub enum Command {
         delta: Delta,
     },
     /// Set a timer; one of the same name that is set is set anew.
-    Arm(Timer, Duration),
+    Arm(AttemptTimer, Duration),
     /// Take a timer back.
-    Disarm(Timer),
+    Disarm(AttemptTimer),
     /// Find out if anything of the attempt is alive.
-    Look(Look),
+    Look(LifeCheck),
     /// Look where the directory's git repository stands.
     LookAtGit,
     /// Ask if one of these sessions lives, or any that the agent asked for.
@@ -217,7 +217,7 @@ pub enum Command {
     /// Kill the hosts of this attempt, so that another takes over.
     KillHosts,
     /// Tell the supervisor.
-    Report(Report),
+    Report(AttemptReport),
     /// Write a line to the daemon's log.
     Log(String),
     /// The attempt needs nothing any more.
@@ -226,7 +226,7 @@ pub enum Command {
 
 /// The timers of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Timer {
+pub enum AttemptTimer {
     /// The host is reached for again.
     Reach,
     /// The messages that could not be written are written again.
@@ -247,12 +247,12 @@ pub enum Timer {
 
 /// Why somebody looks if anything of the attempt is alive.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Look {
+pub enum LifeCheck {
     /// No host can be reached.
     NoHost {
         /// How the attempt ends if nothing is alive.
         ending: Ending,
-        /// Why there is none.
+        /// The reason, in words for a person.
         why: String,
     },
     /// The agent has ended, and may have left something behind.
@@ -261,7 +261,7 @@ pub enum Look {
 
 /// What the supervisor is told.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Report {
+pub enum AttemptReport {
     /// The agent has said its first word.
     Up,
     /// It is known how things stand with the agent.
@@ -332,37 +332,37 @@ impl Attempt {
     }
 
     /// Takes one input; answers what is to be done, in this order.
-    pub fn step(&mut self, input: Input<'_>, now: Moment) -> Vec<Command> {
+    pub fn step(&mut self, input: AttemptInput<'_>, now: Moment) -> Vec<Command> {
         self.now = now;
         if matches!(self.state, State::Released) {
-            if matches!(input, Input::LinkLost | Input::Tick(Timer::Leave)) {
+            if matches!(input, AttemptInput::LinkLost | AttemptInput::Tick(AttemptTimer::Leave)) {
                 self.command(Command::Leave);
             }
             return std::mem::take(&mut self.commands);
         }
         match input {
-            Input::Begin => self.begin(),
-            Input::Linked(groundwork) => self.linked(*groundwork),
-            Input::Unreachable(unreachable) => self.unreachable(unreachable),
-            Input::LinkLost => self.link_lost(),
-            Input::Heard => self.heard_of_host(),
-            Input::Host(message) => self.take_host_message(message),
-            Input::Bytes { offset, bytes } => self.take_bytes(offset, bytes),
-            Input::Committed(summary) => self.committed(&summary),
-            Input::Journal(summary) => {
+            AttemptInput::Begin => self.begin(),
+            AttemptInput::Linked(groundwork) => self.linked(*groundwork),
+            AttemptInput::Unreachable(unreachable) => self.unreachable(unreachable),
+            AttemptInput::LinkLost => self.link_lost(),
+            AttemptInput::Heard => self.heard_of_host(),
+            AttemptInput::Host(message) => self.take_host_message(message),
+            AttemptInput::Bytes { offset, bytes } => self.take_bytes(offset, bytes),
+            AttemptInput::Committed(summary) => self.committed(&summary),
+            AttemptInput::Journal(summary) => {
                 self.take_summary(&summary);
                 self.deliver();
             }
-            Input::Stop => {
+            AttemptInput::Stop => {
                 self.tell_of_cut_off_work();
                 self.begin_close(Ending::Stopped);
             }
-            Input::Tick(timer) => self.tick(timer),
-            Input::Looked { look, is_alive } => self.looked(look, is_alive),
-            Input::Ended(processes) => self.ended_without_host(&processes),
-            Input::Awaited(lives) => self.sessions_looked_up(lives),
-            Input::Git(state) => self.checkpoints.looked(state),
-            Input::InFile { uuid, refusal, result } => self.kept_in_file(uuid, refusal, result),
+            AttemptInput::Tick(timer) => self.tick(timer),
+            AttemptInput::Looked { look, is_alive } => self.looked(look, is_alive),
+            AttemptInput::Ended(processes) => self.ended_without_host(&processes),
+            AttemptInput::Awaited(lives) => self.sessions_looked_up(lives),
+            AttemptInput::Git(state) => self.checkpoints.looked(state),
+            AttemptInput::InFile { uuid, refusal, result } => self.kept_in_file(uuid, refusal, result),
         }
         std::mem::take(&mut self.commands)
     }
@@ -372,16 +372,16 @@ impl Attempt {
         self.state.talk().is_some()
     }
 
-    fn tick(&mut self, timer: Timer) {
+    fn tick(&mut self, timer: AttemptTimer) {
         match timer {
-            Timer::Reach => self.reach_again(),
-            Timer::Inputs => self.file_again(),
-            Timer::Clocks => self.look_at_clocks(),
-            Timer::Host => self.look_at_host(),
-            Timer::Shells => self.shells_had_their_time(),
-            Timer::Term => self.insist(Timer::Term),
-            Timer::Kill => self.insist(Timer::Kill),
-            Timer::Leave => {}
+            AttemptTimer::Reach => self.reach_again(),
+            AttemptTimer::Inputs => self.file_again(),
+            AttemptTimer::Clocks => self.look_at_clocks(),
+            AttemptTimer::Host => self.look_at_host(),
+            AttemptTimer::Shells => self.shells_had_their_time(),
+            AttemptTimer::Term => self.insist(AttemptTimer::Term),
+            AttemptTimer::Kill => self.insist(AttemptTimer::Kill),
+            AttemptTimer::Leave => {}
         }
     }
 
@@ -401,7 +401,7 @@ impl Attempt {
     }
 
     /// Hands entries to the store. With a span they stand for bytes of the spool.
-    fn append(&mut self, span: Option<Span>, entries: Vec<Entry>) {
+    fn append(&mut self, span: Option<SpoolSpan>, entries: Vec<Entry>) {
         self.appends.sent += 1;
         self.command(Command::Append { span, entries });
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::state::{Purpose, Talk};
-use super::{Attempt, Command, Timer};
+use super::{Attempt, AttemptTimer, Command};
 use crate::agent::wire::control::{ControlRequest, PendingRequests};
 use crate::agent::wire::encode;
 use crate::agent_host::protocol::{LINE_BYTES_MAX, ToHost};
@@ -200,7 +200,7 @@ impl Attempt {
             (Err(error), None) => {
                 talk.messages_sent.remove(&uuid);
                 self.command(Command::Log(format!("a message waits: {error}")));
-                self.command(Command::Arm(Timer::Inputs, WANT_PAUSE));
+                self.command(Command::Arm(AttemptTimer::Inputs, WANT_PAUSE));
             }
         }
     }

@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use super::outbox::WANT_PAUSE;
-use super::state::{Link, Reach, ReachStep, Stage, State, Talk};
-use super::{Attempt, Command, Look, Report, Timer, Unreachable};
-use crate::agent_host::protocol::{Exit, FromHost, PROTOCOL_VERSION, ToHost, WINDOW_BYTES};
+use super::state::{HostReach, Link, ReachStep, Stage, State, Talk};
+use super::{Attempt, AttemptReport, AttemptTimer, Command, LifeCheck, Unreachable};
+use crate::agent_host::protocol::{AgentExit, FromHost, PROTOCOL_VERSION, ToHost, WINDOW_BYTES};
 use crate::session::opening::Groundwork;
 use crate::session::outcome::Ending;
 
@@ -29,7 +29,7 @@ const HOST_SILENT_LOOKS_MAX: u32 = 2;
 /// The same while the agent works, which loses nothing meanwhile: its output is in its spool.
 const HOST_SILENT_LOOKS_AT_WORK_MAX: u32 = 4;
 
-impl Reach {
+impl HostReach {
     /// 1, 2, 4, 8, 16, 32 and from then on 60 seconds.
     fn pause(&self) -> Duration {
         let doubled = 2u64.saturating_pow(self.failed.saturating_sub(1));
@@ -63,22 +63,22 @@ impl Attempt {
         }
         if self.reach_from(ReachStep::Connecting, ReachStep::Pausing) {
             self.command(Command::Log(format!("no agent yet: {why}")));
-            self.command(Command::Arm(Timer::Reach, WANT_PAUSE));
+            self.command(Command::Arm(AttemptTimer::Reach, WANT_PAUSE));
         }
     }
 
     /// There is no host: the attempt is over if there is no agent either.
     fn host_missing(&mut self, ending: Ending, why: String) {
         if self.reach_from(ReachStep::Connecting, ReachStep::Looking) {
-            self.command(Command::Look(Look::NoHost { ending, why }));
+            self.command(Command::Look(LifeCheck::NoHost { ending, why }));
         }
     }
 
-    pub(super) fn looked(&mut self, look: Look, is_alive: bool) {
+    pub(super) fn looked(&mut self, look: LifeCheck, is_alive: bool) {
         match look {
-            Look::Leftovers => self.leftovers_looked_for(is_alive),
-            Look::NoHost { why, .. } if is_alive => self.reach_later(&why),
-            Look::NoHost { ending, why } => {
+            LifeCheck::Leftovers => self.leftovers_looked_for(is_alive),
+            LifeCheck::NoHost { why, .. } if is_alive => self.reach_later(&why),
+            LifeCheck::NoHost { ending, why } => {
                 if self.reach_from(ReachStep::Looking, ReachStep::Connecting) {
                     self.command(Command::Log(format!("no agent: {why}")));
                     self.give_up(ending);
@@ -111,7 +111,7 @@ impl Attempt {
         self.command(match is_closing {
             // The next host, if there is one, finds a dead agent, whose output it serves.
             true => Command::EndEverything,
-            false => Command::Arm(Timer::Reach, pause),
+            false => Command::Arm(AttemptTimer::Reach, pause),
         });
     }
 
@@ -125,7 +125,7 @@ impl Attempt {
     /// Reaches for the host at once, since the agent is to end.
     pub(super) fn hurry(&mut self) {
         if self.reach_from(ReachStep::Pausing, ReachStep::Connecting) {
-            self.command(Command::Disarm(Timer::Reach));
+            self.command(Command::Disarm(AttemptTimer::Reach));
             self.command(Command::Connect);
         }
     }
@@ -144,7 +144,7 @@ impl Attempt {
             (Some(reach), _) => reach.clone(),
             (None, Some(talk)) => {
                 self.outbox.may_have_written(talk);
-                Reach::default()
+                HostReach::default()
             }
             (None, None) => return,
         };
@@ -225,7 +225,7 @@ impl Attempt {
         }
     }
 
-    fn hello(&mut self, exit: Option<Exit>, spool_bytes: u64, adopted: bool) {
+    fn hello(&mut self, exit: Option<AgentExit>, spool_bytes: u64, adopted: bool) {
         if self.state.greeting().is_some_and(|reach| reach.failed > 0) {
             self.notice("the agent's host answers again".to_owned());
         }
@@ -252,7 +252,7 @@ impl Attempt {
     /// Tells the supervisor how things stand with the agent.
     fn tell_found(&mut self, has_ended: bool) {
         let heard = self.summary.updated_at;
-        self.command(Command::Report(Report::Found { has_ended, heard }));
+        self.command(Command::Report(AttemptReport::Found { has_ended, heard }));
     }
 
     /// Lets the host send further: a window beyond what is on disk, or beyond what was taken where nothing waits for
@@ -285,7 +285,7 @@ impl Attempt {
     }
 
     pub(super) fn look_at_host(&mut self) {
-        self.command(Command::Arm(Timer::Host, HOST_LOOK_PERIOD));
+        self.command(Command::Arm(AttemptTimer::Host, HOST_LOOK_PERIOD));
         let has_link = self.hears_host() || self.state.greeting().is_some();
         let asked = self.host_asked.filter(|_| has_link).unwrap_or_default();
         self.host_asked = Some(asked + 1);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use crate::agent_host::protocol::Exit;
+use crate::agent_host::protocol::AgentExit;
 use crate::session::id::QuestionId;
 use crate::session::outcome::Ending;
 
@@ -23,21 +23,21 @@ pub(super) enum State {
 #[derive(Clone, Debug)]
 pub(super) enum Link {
     /// None is open, and one is to be had.
-    Reaching(Reach),
+    Reaching(HostReach),
     /// One is open, and the host has not said hello.
-    Greeting(Reach),
+    Greeting(HostReach),
     /// The host serves it.
     Talking(Talk),
 }
 
 /// The way to a host.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reach {
+pub(super) struct HostReach {
     /// How often in a row it was reached for in vain though its agent lives.
     pub failed: u32,
     /// How often in a row the link was lost before the host said hello.
     pub links_lost: u32,
-    /// What is awaited.
+    /// The step that is under way.
     pub step: ReachStep,
 }
 
@@ -89,7 +89,7 @@ pub(super) struct Closing {
     /// Why we end the agent, where we do.
     pub ending: Option<Ending>,
     /// How the agent ended and how long its spool is, once it has.
-    pub gone: Option<(Exit, u64)>,
+    pub gone: Option<(AgentExit, u64)>,
     /// The last line of its stderr.
     pub last_words: String,
     /// A host that finds a dead agent may end what it left behind unasked, and has that to tell.
@@ -151,7 +151,7 @@ impl Closing {
 
 impl State {
     pub(super) fn beginning(end_with: Option<Ending>) -> Self {
-        let link = Link::Reaching(Reach::default());
+        let link = Link::Reaching(HostReach::default());
         match end_with {
             Some(ending) => Self::Closing(link, Closing::new(Some(ending))),
             None => Self::Open(link),
@@ -161,7 +161,7 @@ impl State {
     /// Begins to close, for this reason if the agent has not ended by itself; the first reason stands.
     pub(super) fn close(&mut self, ending: Option<Ending>) {
         if let Self::Open(link) = self {
-            let link = std::mem::replace(link, Link::Reaching(Reach::default()));
+            let link = std::mem::replace(link, Link::Reaching(HostReach::default()));
             *self = Self::Closing(link, Closing::new(ending));
         }
     }
@@ -202,7 +202,7 @@ impl State {
     }
 
     /// The way to the host, while no link is open.
-    pub(super) fn reach_mut(&mut self) -> Option<&mut Reach> {
+    pub(super) fn reach_mut(&mut self) -> Option<&mut HostReach> {
         match self.link_mut()? {
             Link::Reaching(reach) => Some(reach),
             Link::Greeting(_) | Link::Talking(_) => None,
@@ -210,7 +210,7 @@ impl State {
     }
 
     /// The way to the host that was gone, while it has not said hello on the link.
-    pub(super) fn greeting(&self) -> Option<&Reach> {
+    pub(super) fn greeting(&self) -> Option<&HostReach> {
         match self.link()? {
             Link::Greeting(reach) => Some(reach),
             Link::Reaching(_) | Link::Talking(_) => None,

@@ -48,7 +48,7 @@ pub(crate) enum BadAnswer {
     /// No option has this label or number.
     #[error("there is no option {option:?} for {question:?}: choose from {options}, or use --text")]
     NoSuchOption {
-        /// What was typed.
+        /// The text that was typed.
         option: String,
         /// The question.
         question: String,
@@ -70,7 +70,7 @@ pub(crate) enum BadAnswer {
     /// No suggestion has this number.
     #[error("the question has no suggestion {number} for --grant: {}", suggested(.offers))]
     NoSuchGrant {
-        /// What was typed.
+        /// The number that was typed.
         number: usize,
         /// The lines of what is suggested.
         offers: Vec<String>,

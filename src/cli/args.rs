@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::session::request::{Background, OnQuestion, PermissionMode};
 
 use super::answer::AnswerFlags;
-use super::complete::{Sessions, questions, sessions, tokens};
+use super::complete::{ListedSessions, questions, sessions, tokens};
 use super::mcp_config::McpClient;
 use super::units::parse_seconds;
 
@@ -38,7 +38,7 @@ pub(crate) struct Cli {
     pub(crate) verb: Verb,
 }
 
-/// What to do.
+/// The subcommand.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Run the daemon in the foreground
@@ -250,7 +250,7 @@ pub(crate) struct LsArgs {
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
     /// The session: its id, a unique prefix or suffix of the short one, or its name; not needed while only one is live
-    #[arg(value_parser = id(), add = sessions(Sessions::All))]
+    #[arg(value_parser = id(), add = sessions(ListedSessions::All))]
     pub(crate) id: Option<String>,
     /// One object
     #[arg(long)]
@@ -261,7 +261,7 @@ pub(crate) struct StatusArgs {
 #[derive(Args, Debug)]
 pub(crate) struct AttachArgs {
     /// The session: its id, a unique prefix or suffix of the short one, or its name; not needed while only one is live
-    #[arg(value_parser = id(), add = sessions(Sessions::All))]
+    #[arg(value_parser = id(), add = sessions(ListedSessions::All))]
     pub(crate) id: Option<String>,
     /// Begin behind this record
     #[arg(long, value_name = "SEQ", conflicts_with = "tail")]
@@ -278,7 +278,7 @@ pub(crate) struct AttachArgs {
 #[derive(Args, Debug)]
 pub(crate) struct LogsArgs {
     /// The session: its id, a unique prefix or suffix of the short one, or its name; not needed while only one is live
-    #[arg(value_parser = id(), add = sessions(Sessions::All))]
+    #[arg(value_parser = id(), add = sessions(ListedSessions::All))]
     pub(crate) id: Option<String>,
     /// Go on with what happens, until the session ends
     #[arg(long, short)]
@@ -298,11 +298,11 @@ pub(crate) struct LogsArgs {
 #[derive(Args, Debug)]
 pub(crate) struct WaitArgs {
     /// The sessions: their ids, unique prefixes or suffixes of the short ones, or their names
-    #[arg(required = true, value_name = "ID", value_parser = id(), add = sessions(Sessions::Live))]
+    #[arg(required = true, value_name = "ID", value_parser = id(), add = sessions(ListedSessions::Live))]
     pub(crate) ids: Vec<String>,
     /// For what: their end, or also a question that waits for somebody
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Until::End)]
-    pub(crate) until: Until,
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = WaitUntil::End)]
+    pub(crate) until: WaitUntil,
     /// For how long in all, such as 30m; then exit with 124 [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
     pub(crate) timeout: Option<u64>,
@@ -313,7 +313,7 @@ pub(crate) struct WaitArgs {
 
 /// What `wait` waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Until {
+pub(crate) enum WaitUntil {
     /// The end of the session
     End,
     /// Its end, or a question that nobody has answered
@@ -324,7 +324,7 @@ pub(crate) enum Until {
 #[derive(Args, Debug)]
 pub(crate) struct AnswerArgs {
     /// The session: its id, digits of the short one, or its name; not needed while only one question is open
-    #[arg(value_parser = id(), add = sessions(Sessions::Live))]
+    #[arg(value_parser = id(), add = sessions(ListedSessions::Live))]
     pub(crate) id: Option<String>,
     /// The question, such as q1; not needed while the session has only one
     #[arg(add = questions())]
@@ -340,7 +340,7 @@ pub(crate) struct AnswerArgs {
 #[derive(Args, Debug)]
 pub(crate) struct CancelArgs {
     /// The sessions: their ids, unique prefixes or suffixes of the short ones, or their names
-    #[arg(required = true, value_name = "ID", value_parser = id(), add = sessions(Sessions::Live))]
+    #[arg(required = true, value_name = "ID", value_parser = id(), add = sessions(ListedSessions::Live))]
     pub(crate) ids: Vec<String>,
     /// Print each session as an object
     #[arg(long)]
@@ -351,7 +351,7 @@ pub(crate) struct CancelArgs {
 #[derive(Args, Debug)]
 pub(crate) struct OpenArgs {
     /// The session to show: its id, a unique prefix or suffix of the short one, or its name [default: all of them]
-    #[arg(value_name = "SESSION", value_parser = id(), add = sessions(Sessions::All))]
+    #[arg(value_name = "SESSION", value_parser = id(), add = sessions(ListedSessions::All))]
     pub(crate) id: Option<String>,
     /// Only print the link, which can be used once
     #[arg(long)]

@@ -55,7 +55,7 @@ pub(crate) async fn attach(client: Client, args: &AttachArgs) -> Result<Exit, Fa
 /// Follows a session from behind the record `after` to its end, or until the person detaches.
 pub(crate) async fn follow(client: Client, view: &View, after: u64, shown: OutputArgs) -> Result<Exit, Failure> {
     let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut session = Followed::new(client, view, after, shown);
+    let mut session = AttachedSession::new(client, view, after, shown);
     let end = session.run(&mut interrupts).await;
     // Whatever happened: no prompt, no status line, and the terminal as it was.
     let withdrawn = session.asking.withdraw().await;
@@ -76,7 +76,7 @@ enum End {
 }
 
 /// One followed session.
-struct Followed {
+struct AttachedSession {
     follow: Follow,
     id: String,
     short_id: String,
@@ -87,7 +87,7 @@ struct Followed {
     renderer: Renderer,
     screen: Screen,
     asking: Asking,
-    status: Status,
+    status: StatusBar,
     /// Answers that no daemon took yet, and when they are given again.
     owed: Vec<(QuestionId, Answer)>,
     give_again_at: Instant,
@@ -98,7 +98,7 @@ struct Followed {
     history: u64,
 }
 
-impl Followed {
+impl AttachedSession {
     fn new(client: Client, view: &View, after: u64, shown: OutputArgs) -> Self {
         let id = view.session_id.to_string();
         let age = Timestamp::now().duration_since(view.created_at);
@@ -106,7 +106,7 @@ impl Followed {
             true => Screen::without_status(),
             false => Screen::new(age.try_into().unwrap_or_default()),
         };
-        let status = Status::new(view);
+        let status = StatusBar::new(view);
         screen.set_status(&status.to_string());
         Self {
             follow: Follow::new(client, id.clone(), after),
@@ -382,7 +382,7 @@ fn summary(view: &View) -> String {
 }
 
 /// What the status line says. A checkpoint behind each step of the work has the figures.
-struct Status {
+struct StatusBar {
     state: String,
     turns: u32,
     usage: Usage,
@@ -390,7 +390,7 @@ struct Status {
     counted: u64,
 }
 
-impl Status {
+impl StatusBar {
     fn new(view: &View) -> Self {
         Self {
             state: view.state.clone(),
@@ -415,7 +415,7 @@ impl Status {
     }
 }
 
-impl std::fmt::Display for Status {
+impl std::fmt::Display for StatusBar {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (turns, tokens) = (units::turns(self.turns), units::tokens(self.usage.tokens()));
         write!(
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn the_status_counts_news_only() {
-        let mut status = Status::new(&view(json!({})));
+        let mut status = StatusBar::new(&view(json!({})));
         let usage = |output: u64, cost: f64| json!({"input_tokens": 1000, "output_tokens": output, "cache_read_tokens": 0, "cache_write_tokens": 0, "cost_usd": cost});
         let entry = |kind: &str, data: serde_json::Value| Entry::from_json(kind, &data.to_string()).unwrap();
         let turn = entry(

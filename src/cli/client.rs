@@ -42,14 +42,14 @@ pub(crate) struct Client {
 
 /// A page of records, each as the daemon wrote it.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Page {
+pub(crate) struct RecordPage {
     /// The records; each is one line of JSON. None stand behind the last one.
     pub(crate) records: Vec<Box<RawValue>>,
 }
 
 /// A page of sessions, each as the daemon wrote it.
 #[derive(Debug, Deserialize)]
-pub(crate) struct List {
+pub(crate) struct SessionPage {
     /// The sessions, newest first.
     pub(crate) sessions: Vec<Box<RawValue>>,
     /// The cursor of the next page; none at the end.
@@ -118,7 +118,7 @@ impl Client {
     }
 
     /// The newest sessions that fit a query.
-    pub(crate) async fn page(&self, query: &[(&str, String)]) -> Result<List, Failure> {
+    pub(crate) async fn page(&self, query: &[(&str, String)]) -> Result<SessionPage, Failure> {
         self.get(&format!("/api/sessions{}", query_string(query))).await
     }
 
@@ -155,7 +155,7 @@ impl Client {
     }
 
     /// Records after `after`.
-    pub(crate) async fn records(&self, id: &str, after: u64) -> Result<Page, Failure> {
+    pub(crate) async fn records(&self, id: &str, after: u64) -> Result<RecordPage, Failure> {
         let path = format!("{}/records?after={after}&limit={PAGE_RECORDS}", session_path(id));
         self.get(&path).await
     }

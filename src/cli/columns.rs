@@ -71,7 +71,9 @@ pub(crate) fn width_of_stdout() -> Option<usize> {
 pub(crate) fn list<const N: usize>(columns: [Column; N], rows: &[[String; N]], width_max: Option<usize>) -> String {
     let visible = |row: &[String; N]| row.each_ref().map(|value| visible::guard_line(value).into_owned());
     let rows: Vec<[String; N]> = rows.iter().map(visible).collect();
-    let mut kept: Vec<Kept> = (0..N).map(|place| Kept::new(columns[place], place, &rows)).collect();
+    let mut kept: Vec<ShownColumn> = (0..N)
+        .map(|place| ShownColumn::new(columns[place], place, &rows))
+        .collect();
     if let Some(width_max) = width_max {
         leave_out(&mut kept, width_max);
         shorten(&mut kept, width_max);
@@ -82,13 +84,13 @@ pub(crate) fn list<const N: usize>(columns: [Column; N], rows: &[[String; N]], w
 }
 
 /// A column that is shown.
-struct Kept {
+struct ShownColumn {
     column: Column,
     place: usize,
     width: usize,
 }
 
-impl Kept {
+impl ShownColumn {
     fn new<const N: usize>(column: Column, place: usize, rows: &[[String; N]]) -> Self {
         let widths = rows.iter().map(|row| measure_text_width(&row[place]));
         let width = widths.max().unwrap_or(0).max(column.title.len());
@@ -133,8 +135,8 @@ fn within(chars: impl Iterator<Item = char>, width_max: usize) -> String {
 }
 
 /// Leaves out columns, one by one, until the others can be made to fit.
-fn leave_out(kept: &mut Vec<Kept>, width_max: usize) {
-    while total(kept, Kept::width_min) > width_max {
+fn leave_out(kept: &mut Vec<ShownColumn>, width_max: usize) {
+    while total(kept, ShownColumn::width_min) > width_max {
         let next = kept.iter().filter_map(|kept| kept.column.goes).min();
         let Some(next) = next else { return };
         kept.retain(|kept| kept.column.goes != Some(next));
@@ -142,7 +144,7 @@ fn leave_out(kept: &mut Vec<Kept>, width_max: usize) {
 }
 
 /// Makes columns that can be cut as narrow as need be, the last of them first.
-fn shorten(kept: &mut [Kept], width_max: usize) {
+fn shorten(kept: &mut [ShownColumn], width_max: usize) {
     let mut excess = total(kept, |kept| kept.width).saturating_sub(width_max);
     for kept in kept.iter_mut().rev() {
         let less = excess.min(kept.width - kept.width_min());
@@ -151,12 +153,12 @@ fn shorten(kept: &mut [Kept], width_max: usize) {
     }
 }
 
-fn total(kept: &[Kept], width: impl Fn(&Kept) -> usize) -> usize {
+fn total(kept: &[ShownColumn], width: impl Fn(&ShownColumn) -> usize) -> usize {
     let gaps = GAP.len() * kept.len().saturating_sub(1);
     kept.iter().map(width).sum::<usize>() + gaps
 }
 
-fn line(kept: &[Kept], value: impl Fn(&Kept) -> String) -> String {
+fn line(kept: &[ShownColumn], value: impl Fn(&ShownColumn) -> String) -> String {
     let padded = kept.iter().map(|kept| {
         let value = value(kept);
         let missing = " ".repeat(kept.width.saturating_sub(measure_text_width(&value)));

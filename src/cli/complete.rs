@@ -18,7 +18,7 @@ use super::client::{Client, read, session_path};
 use super::connection;
 use super::exit::{Exit, Failure};
 use super::screen::print;
-use super::texts::Line;
+use super::texts::Words;
 use super::view::View;
 
 /// The program's name, as it is typed.
@@ -38,7 +38,7 @@ const HELP_CHARS_MAX: usize = 60;
 
 /// Which sessions an argument is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sessions {
+pub(crate) enum ListedSessions {
     /// All of them.
     All,
     /// Sessions that have not ended.
@@ -72,12 +72,12 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> 
 }
 
 /// Offers the ids of sessions, and their names where a name is one plain word.
-pub(crate) fn sessions(wanted: Sessions) -> ArgValueCandidates {
+pub(crate) fn sessions(wanted: ListedSessions) -> ArgValueCandidates {
     ArgValueCandidates::new(move || {
         let state = match wanted {
-            Sessions::All => None,
-            Sessions::Live => Some("live"),
-            Sessions::Ended => Some("ended"),
+            ListedSessions::All => None,
+            ListedSessions::Live => Some("live"),
+            ListedSessions::Ended => Some("ended"),
         };
         let mut query = vec![("limit", OFFERED_MAX.to_string())];
         query.extend(state.map(|state| ("state", state.to_owned())));
@@ -169,13 +169,13 @@ fn ask<T>(question: impl AsyncFnOnce(&Client) -> Result<Vec<T>, Failure>) -> Vec
 }
 
 /// The line that is being completed, as far as it is typed: the shell gives its words behind `--`.
-fn line() -> Line {
+fn line() -> Words {
     let mut command = DEFINITION
         .get()
         .map_or_else(|| Command::new(PROGRAM), |definition| definition());
     command.build();
     let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
-    Line::read(&command, words)
+    Words::read(&command, words)
 }
 
 fn views(raw: &[Box<RawValue>]) -> Result<Vec<View>, Failure> {

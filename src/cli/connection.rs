@@ -30,7 +30,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(50);
 /// What a client needs to talk to a daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Connection {
-    /// How it is reached.
+    /// The way to the daemon.
     pub(crate) way: Way,
     /// Where browsers and scripts reach it: `http://127.0.0.1:PORT`.
     pub(crate) base_url: String,

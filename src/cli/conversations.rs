@@ -30,7 +30,7 @@ const AFTER_CHARS_MAX: usize = 60;
 
 /// A page of checkpoints.
 #[derive(Deserialize)]
-struct Page {
+struct CheckpointPage {
     checkpoints: Vec<Box<RawValue>>,
     next_before: Option<u64>,
 }
@@ -127,7 +127,7 @@ pub(crate) async fn checkpoints(client: &Client, args: &CheckpointsArgs) -> Resu
     let mut before = String::new();
     loop {
         let path = session_path(&args.id);
-        let page: Page = client
+        let page: CheckpointPage = client
             .get(&format!("{path}/checkpoints?limit={PAGE_CHECKPOINTS}{before}"))
             .await?;
         found.extend(page.checkpoints);

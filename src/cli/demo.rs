@@ -14,12 +14,12 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use self::count::{Seen, compare, misnumbered, read_ledger, read_spool};
-use self::watch::{Until, Watch, said_by};
+use self::count::{Tally, compare, misnumbered, read_ledger, read_spool};
+use self::watch::{Watch, WatchUntil, said_by};
 use super::args::DemoArgs;
 use super::client::{Client, read};
 use super::exit::{Exit, Failure};
-use super::sandbox::{Agent, Interrupts, Sandbox};
+use super::sandbox::{Interrupts, Sandbox, SimulatedAgents};
 use super::screen::{eprint, print};
 use super::view::{View, WireRecord};
 use crate::agent_host::protocol::files;
@@ -52,7 +52,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// The sum of it all.
 #[derive(Debug, Serialize)]
-struct Report {
+struct DemoReport {
     session_id: String,
     state: String,
     daemons_killed: u32,
@@ -61,16 +61,16 @@ struct Report {
     /// Those of them that are messages: they have a record each.
     messages_written: usize,
     /// The lines that have a uuid, in the file that the agent's output is.
-    spool: Seen,
+    spool: Tally,
     /// The messages, in the journal.
-    journal: Seen,
+    journal: Tally,
     /// The messages, on the stream that was shown.
-    stream: Seen,
+    stream: Tally,
     /// Records that the stream left out, repeated, or gave in another order.
     stream_misnumbered: usize,
 }
 
-impl Report {
+impl DemoReport {
     fn is_whole(&self) -> bool {
         let parts = [&self.spool, &self.journal, &self.stream];
         self.state == "completed" && parts.iter().all(|part| part.is_whole()) && self.stream_misnumbered == 0
@@ -80,7 +80,7 @@ impl Report {
 /// `demo`
 pub(crate) async fn demo(args: &DemoArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::new()?;
-    let mut sandbox = Sandbox::create(None, Agent::WithLedger, &[])?;
+    let mut sandbox = Sandbox::create(None, SimulatedAgents::WithLedger, &[])?;
     let mut watch = Watch::new(args.json);
     let played = tokio::select! {
         played = play(&mut sandbox, &mut watch) => played.map(Some),
@@ -102,7 +102,7 @@ pub(crate) async fn demo(args: &DemoArgs) -> Result<Exit, Failure> {
     Ok(if report.is_whole() { Exit::Ok } else { Exit::Failed })
 }
 
-async fn play(sandbox: &mut Sandbox, watch: &mut Watch) -> Result<Report, Failure> {
+async fn play(sandbox: &mut Sandbox, watch: &mut Watch) -> Result<DemoReport, Failure> {
     let root = sandbox.root().display().to_string();
     watch.say(&format!(
         "a demo with a simulated agent, in {root}; nothing of yours is touched"
@@ -117,9 +117,9 @@ async fn play(sandbox: &mut Sandbox, watch: &mut Watch) -> Result<Report, Failur
     let id = view.session_id.to_string();
     watch.follow(client, &view);
 
-    watch.until(Until::Lines(KILL_AFTER_LINES)).await?;
+    watch.until(WatchUntil::Lines(KILL_AFTER_LINES)).await?;
     kill_and_start_again(sandbox, watch).await?;
-    watch.until(Until::End).await?;
+    watch.until(WatchUntil::End).await?;
 
     let client = sandbox.client()?;
     let state = client.view(&id).await?.state;
@@ -197,7 +197,7 @@ fn count(
     watch: &Watch,
     journal: &[Uuid],
     spool: &str,
-) -> Result<Report, Failure> {
+) -> Result<DemoReport, Failure> {
     let lines = read_ledger(&std::fs::read_to_string(sandbox.ledger())?)?;
     // Lines without a uuid, which have a hash for a name, are signals.
     let named: Vec<Uuid> = lines.iter().filter_map(|name| name.parse().ok()).collect();
@@ -205,7 +205,7 @@ fn count(
     let is_message = |uuid: &Uuid| in_spool.iter().any(|(other, is_message)| other == uuid && *is_message);
     let messages: Vec<Uuid> = named.iter().filter(|uuid| is_message(uuid)).copied().collect();
     let spool: Vec<Uuid> = in_spool.iter().map(|(uuid, _)| *uuid).collect();
-    Ok(Report {
+    Ok(DemoReport {
         session_id,
         state,
         daemons_killed: 1,
@@ -218,8 +218,8 @@ fn count(
     })
 }
 
-fn rendered(report: &Report) -> String {
-    let Report {
+fn rendered(report: &DemoReport) -> String {
+    let DemoReport {
         lines_written: lines,
         messages_written: messages,
         ..
@@ -240,11 +240,11 @@ fn rendered(report: &Report) -> String {
     text
 }
 
-fn verdict(seen: &Seen) -> String {
+fn verdict(seen: &Tally) -> String {
     if seen.is_whole() {
         return "each once and in order".to_owned();
     }
-    let Seen {
+    let Tally {
         lost,
         doubled,
         foreign,
@@ -258,9 +258,9 @@ fn verdict(seen: &Seen) -> String {
 mod tests {
     use super::*;
 
-    fn report(stream: &[u8]) -> Report {
+    fn report(stream: &[u8]) -> DemoReport {
         let written = [1, 2, 3];
-        Report {
+        DemoReport {
             session_id: "s".into(),
             state: "completed".into(),
             daemons_killed: 1,

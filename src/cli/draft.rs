@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::view::{Part, WireDelta};
+use super::view::{SeenPart, WireDelta};
 use crate::session::visible::Pieces;
 
 /// The drafts of one session.
@@ -13,12 +13,12 @@ use crate::session::visible::Pieces;
 pub(crate) struct Drafts {
     message_id: String,
     /// Text blocks of that message, by their number.
-    blocks: BTreeMap<u32, Draft>,
+    blocks: BTreeMap<u32, TextBlock>,
 }
 
 /// One text block.
 #[derive(Debug, Default)]
-struct Draft {
+struct TextBlock {
     /// What was shown, as the agent wrote it.
     text: String,
     /// How many characters `text` has.
@@ -41,7 +41,7 @@ pub(crate) enum Rest {
 impl Drafts {
     /// What a delta adds, made visible. Nothing for what was shown already, and nothing behind a gap: the record has it all.
     pub(crate) fn take_delta(&mut self, delta: &WireDelta) -> Option<String> {
-        if delta.part != Part::Text {
+        if delta.part != SeenPart::Text {
             return None;
         }
         if self.message_id != delta.message_id {
@@ -79,7 +79,7 @@ impl Drafts {
         dropped.values().any(|draft| !draft.done && draft.chars > 0)
     }
 
-    fn draft_of(&mut self, message_id: &str, text: &str) -> Option<&mut Draft> {
+    fn draft_of(&mut self, message_id: &str, text: &str) -> Option<&mut TextBlock> {
         if self.message_id != message_id {
             return None;
         }
@@ -97,7 +97,7 @@ mod tests {
         WireDelta {
             message_id: "m1".into(),
             block,
-            part: Part::Text,
+            part: SeenPart::Text,
             offset,
             text: text.into(),
         }

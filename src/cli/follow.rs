@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::client::Client;
 use super::exit::Failure;
 use super::screen::eprint;
-use super::sse::{Event, Parser};
+use super::sse::{Parser, SseEvent};
 use super::view::{WireDelta, WireRecord};
 
 /// A stream without a byte for so long is dead: the daemon writes a comment every 15 seconds.
@@ -63,7 +63,7 @@ pub(crate) struct Follow {
     after: u64,
     body: Option<LocalBoxStream<'static, Result<Bytes, awc::error::PayloadError>>>,
     parser: Parser,
-    events: VecDeque<Event>,
+    events: VecDeque<SseEvent>,
     /// The last record that was seen is the session's end.
     saw_end: bool,
     was_open: bool,
@@ -208,7 +208,7 @@ impl Follow {
         self.retry_delay = (self.retry_delay * 2).min(RETRY_DELAY_MAX);
     }
 
-    fn take(&mut self, event: &Event) -> Result<Option<Happening>, Failure> {
+    fn take(&mut self, event: &SseEvent) -> Result<Option<Happening>, Failure> {
         match event.name.as_str() {
             "hello" => {
                 let hello: Hello = read(&event.data)?;

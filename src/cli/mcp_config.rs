@@ -29,7 +29,7 @@ pub(crate) enum McpClient {
 }
 
 /// The way from a client to the daemon.
-enum Reach {
+enum ClientReach {
     /// It starts this command.
     Command { program: String, arguments: Vec<String> },
     /// It calls this address with the token in this file.
@@ -46,7 +46,7 @@ pub(crate) fn mcp_config(state_dir: &Path, is_given: bool, client: McpClient, ht
     let text = text(client, &reach)?;
     eprint(place(client));
     print(&format!("{}\n", text.trim_end()))?;
-    if let Reach::Http { token, .. } = &reach {
+    if let ClientReach::Http { token, .. } = &reach {
         eprint(&way_of_token(client, token));
     }
     Ok(Exit::Ok)
@@ -64,7 +64,7 @@ fn place(client: McpClient) -> &'static str {
 }
 
 /// The configuration itself.
-fn text(client: McpClient, reach: &Reach) -> Result<String, Failure> {
+fn text(client: McpClient, reach: &ClientReach) -> Result<String, Failure> {
     Ok(match client {
         McpClient::Claude => for_claude(reach),
         McpClient::ClaudeDesktop => for_claude_desktop(reach)?,
@@ -93,27 +93,27 @@ fn way_of_token(client: McpClient, token: &Path) -> String {
     )
 }
 
-fn by_command(state_dir: &Path, is_given: bool) -> Result<Reach, Failure> {
+fn by_command(state_dir: &Path, is_given: bool) -> Result<ClientReach, Failure> {
     let program = std::env::current_exe()?.display().to_string();
     let mut arguments = vec!["mcp".to_owned()];
     if is_given {
         arguments.extend(["--state-dir".to_owned(), state_dir.display().to_string()]);
     }
-    Ok(Reach::Command { program, arguments })
+    Ok(ClientReach::Command { program, arguments })
 }
 
-fn by_http(state_dir: &Path) -> Result<Reach, Failure> {
+fn by_http(state_dir: &Path) -> Result<ClientReach, Failure> {
     let daemon = actix_rt::System::new().block_on(async { connection::find_here(state_dir) })?;
-    Ok(Reach::Http {
+    Ok(ClientReach::Http {
         url: format!("{}/mcp", daemon.base_url),
         token: state_dir.join("token"),
     })
 }
 
 /// Claude Code keeps the name of the variable, and puts its value in when it calls. So the shell must leave it as it is.
-fn for_claude(reach: &Reach) -> String {
+fn for_claude(reach: &ClientReach) -> String {
     match reach {
-        Reach::Command { program, arguments } => {
+        ClientReach::Command { program, arguments } => {
             let words: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
             format!(
                 "claude mcp add --scope user cc-executor -- {} {}",
@@ -121,7 +121,7 @@ fn for_claude(reach: &Reach) -> String {
                 words.join(" ")
             )
         }
-        Reach::Http { url, .. } => {
+        ClientReach::Http { url, .. } => {
             let header = format!("Authorization: Bearer ${{{TOKEN_VARIABLE}}}");
             format!(
                 "claude mcp add --scope user --transport http cc-executor {url} --header {}",
@@ -131,33 +131,33 @@ fn for_claude(reach: &Reach) -> String {
     }
 }
 
-fn for_claude_desktop(reach: &Reach) -> Result<String, Failure> {
+fn for_claude_desktop(reach: &ClientReach) -> Result<String, Failure> {
     match reach {
-        Reach::Command { program, arguments } => Ok(pretty(
+        ClientReach::Command { program, arguments } => Ok(pretty(
             &json!({"mcpServers": {"cc-executor": {"command": program, "args": arguments}}}),
         )),
-        Reach::Http { .. } => Err(Failure::Usage(
+        ClientReach::Http { .. } => Err(Failure::Usage(
             "Claude Desktop starts its servers itself: leave --http out".to_owned(),
         )),
     }
 }
 
-fn for_cursor(reach: &Reach) -> String {
+fn for_cursor(reach: &ClientReach) -> String {
     let server = match reach {
-        Reach::Command { program, arguments } => json!({"command": program, "args": arguments}),
-        Reach::Http { url, .. } => {
+        ClientReach::Command { program, arguments } => json!({"command": program, "args": arguments}),
+        ClientReach::Http { url, .. } => {
             json!({"url": url, "headers": {"Authorization": format!("Bearer ${{env:{TOKEN_VARIABLE}}}")}})
         }
     };
     pretty(&json!({"mcpServers": {"cc-executor": server}}))
 }
 
-fn for_vscode(reach: &Reach) -> String {
+fn for_vscode(reach: &ClientReach) -> String {
     match reach {
-        Reach::Command { program, arguments } => {
+        ClientReach::Command { program, arguments } => {
             pretty(&json!({"servers": {"cc-executor": {"type": "stdio", "command": program, "args": arguments}}}))
         }
-        Reach::Http { url, .. } => pretty(&json!({
+        ClientReach::Http { url, .. } => pretty(&json!({
             "inputs": [{"type": "promptString", "id": "cc-executor-token", "description": "cc-executor token", "password": true}],
             "servers": {"cc-executor": {"type": "http", "url": url,
                 "headers": {"Authorization": "Bearer ${input:cc-executor-token}"}}},
@@ -166,16 +166,16 @@ fn for_vscode(reach: &Reach) -> String {
 }
 
 /// TOML strings in double quotes are written as those of JSON.
-fn for_codex(reach: &Reach) -> String {
+fn for_codex(reach: &ClientReach) -> String {
     match reach {
-        Reach::Command { program, arguments } => {
+        ClientReach::Command { program, arguments } => {
             format!(
                 "[mcp_servers.cc-executor]\ncommand = {}\nargs = {}",
                 json!(program),
                 json!(arguments)
             )
         }
-        Reach::Http { url, .. } => {
+        ClientReach::Http { url, .. } => {
             format!(
                 "[mcp_servers.cc-executor]\nurl = {}\nbearer_token_env_var = {}",
                 json!(url),
@@ -202,15 +202,15 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
-    fn command() -> Reach {
-        Reach::Command {
+    fn command() -> ClientReach {
+        ClientReach::Command {
             program: "/opt/my tools/cc-executor".into(),
             arguments: vec!["mcp".into()],
         }
     }
 
-    fn http() -> Reach {
-        Reach::Http {
+    fn http() -> ClientReach {
+        ClientReach::Http {
             url: "http://127.0.0.1:8005/mcp".into(),
             token: "/state/token".into(),
         }

@@ -66,7 +66,7 @@ use args::{Cli, Verb};
 use client::Client;
 use exit::Failure;
 use screen::eprint;
-use texts::Line;
+use texts::Words;
 
 pub use exit::Exit;
 
@@ -75,7 +75,7 @@ pub fn main() -> ExitCode {
     complete::answer_a_shell(Cli::command);
     let mut command = Cli::command();
     command.build();
-    let typed = Line::read(&command, std::env::args_os()).into_words();
+    let typed = Words::read(&command, std::env::args_os()).into_words();
     let cli = match Cli::try_parse_from(typed) {
         Ok(cli) => cli,
         Err(error) => {

@@ -22,7 +22,7 @@ const PLACE: &str = "%s";
 
 /// A link of the daemon.
 #[derive(Deserialize)]
-struct Link {
+struct SignInLink {
     url: String,
 }
 
@@ -32,7 +32,7 @@ pub(crate) async fn open(state_dir: &Path, args: &OpenArgs) -> Result<Exit, Fail
     let raw: Box<RawValue> = client
         .post("/api/sign-in-links", &json!({"session_id": args.id}))
         .await?;
-    let Link { url } = read(&raw)?;
+    let SignInLink { url } = read(&raw)?;
     if args.json {
         print_object(&raw)?;
     } else {

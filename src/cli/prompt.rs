@@ -21,7 +21,7 @@ use super::clean::name;
 use super::exit::{Exit, Failure};
 use super::menu::{Chosen, Menu, fits, fitting, theme};
 use super::screen::{eprint, print_json};
-use super::unfold::{self, Size, Unfolding};
+use super::unfold::{self, TerminalSize, Unfolding};
 
 /// How a line break in a line of a menu is shown.
 const MARK_OF_LINE: &str = "⟨U+000A⟩";
@@ -30,7 +30,7 @@ const MARK_OF_LINE: &str = "⟨U+000A⟩";
 const LEFT_OUT: &str = "(left out)";
 
 /// Answers: given, or left for later.
-type Given<T> = dialoguer::Result<Option<T>>;
+type GivenOrLater<T> = dialoguer::Result<Option<T>>;
 
 /// The process of the prompt: reads a question, asks, writes the answer, or nothing when it is left for later.
 pub(crate) fn main() -> Result<Exit, Failure> {
@@ -50,7 +50,7 @@ pub(crate) fn main() -> Result<Exit, Failure> {
 }
 
 /// An answer that would be refused is told why, and asked for again.
-fn ask_until_it_fits(kind: &QuestionKind) -> Given<Answer> {
+fn ask_until_it_fits(kind: &QuestionKind) -> GivenOrLater<Answer> {
     loop {
         match ask(kind)? {
             Some(answer) => match kind.check(&answer) {
@@ -70,7 +70,7 @@ impl FoldedQuestion {
     fn new(told: QuestionLines) -> Self {
         let shown_first = told.shown.len();
         let mut unfolding = Unfolding::new(told.opened());
-        let size = Term::stderr().size_checked().map(|(rows, columns)| Size {
+        let size = Term::stderr().size_checked().map(|(rows, columns)| TerminalSize {
             rows: rows.into(),
             columns: columns.into(),
         });
@@ -89,7 +89,7 @@ impl FoldedQuestion {
         ));
     }
 
-    fn select(&mut self, prompt: &str, items: &[&str]) -> Given<usize> {
+    fn select(&mut self, prompt: &str, items: &[&str]) -> GivenOrLater<usize> {
         let items = items.iter().map(|item| (*item).to_owned()).collect();
         Ok(self
             .choose(prompt, items, false)?
@@ -97,7 +97,7 @@ impl FoldedQuestion {
     }
 
     /// A menu, again and again while its key opens what is not shown yet.
-    fn choose(&mut self, prompt: &str, items: Vec<String>, several: bool) -> Given<Vec<usize>> {
+    fn choose(&mut self, prompt: &str, items: Vec<String>, several: bool) -> GivenOrLater<Vec<usize>> {
         let mut menu = Menu {
             prompt,
             items,
@@ -133,7 +133,7 @@ pub(crate) fn explain(kind: &QuestionKind) -> Vec<String> {
     lines
 }
 
-fn ask(kind: &QuestionKind) -> Given<Answer> {
+fn ask(kind: &QuestionKind) -> GivenOrLater<Answer> {
     match kind {
         QuestionKind::Permission { .. } => {
             let mut told = lines_of(kind);
@@ -157,7 +157,7 @@ fn ask(kind: &QuestionKind) -> Given<Answer> {
     }
 }
 
-fn ask_permission(shown: &mut FoldedQuestion, offers: &[Suggestion]) -> Given<Answer> {
+fn ask_permission(shown: &mut FoldedQuestion, offers: &[Suggestion]) -> GivenOrLater<Answer> {
     let can_be: Vec<_> = offers.iter().filter(|offer| offer.grant.is_some()).collect();
     if can_be.is_empty() {
         return ask_yes_or_no(shown, "Allow it?", &["Allow", "Deny"]);
@@ -171,7 +171,7 @@ fn ask_permission(shown: &mut FoldedQuestion, offers: &[Suggestion]) -> Given<An
 }
 
 /// Each suggestion can be taken alone; none is marked at first.
-fn ask_grants(shown: &mut FoldedQuestion, offers: &[&Suggestion]) -> Given<Answer> {
+fn ask_grants(shown: &mut FoldedQuestion, offers: &[&Suggestion]) -> GivenOrLater<Answer> {
     let items: Vec<_> = offers.iter().map(|offer| item(&offer.words, "")).collect();
     let prompt = "For the rest of the session (space marks, enter answers)";
     let Some(chosen) = shown.choose(prompt, items, true)? else {
@@ -185,7 +185,7 @@ fn ask_grants(shown: &mut FoldedQuestion, offers: &[&Suggestion]) -> Given<Answe
     }))
 }
 
-fn ask_yes_or_no(shown: &mut FoldedQuestion, prompt: &str, items: &[&str; 2]) -> Given<Answer> {
+fn ask_yes_or_no(shown: &mut FoldedQuestion, prompt: &str, items: &[&str; 2]) -> GivenOrLater<Answer> {
     match shown.select(prompt, items)? {
         Some(0) => Ok(Some(Answer::allow())),
         Some(_) => deny().map(Some),
@@ -201,7 +201,7 @@ fn deny() -> dialoguer::Result<Answer> {
     })
 }
 
-fn ask_choices(questions: &[Choice], more: Vec<String>) -> Given<Answer> {
+fn ask_choices(questions: &[Choice], more: Vec<String>) -> GivenOrLater<Answer> {
     let mut answers = BTreeMap::new();
     for choice in questions {
         let Some(answer) = ask_choice(choice, more.clone())? else {
@@ -212,7 +212,7 @@ fn ask_choices(questions: &[Choice], more: Vec<String>) -> Given<Answer> {
     Ok(Some(Answer::Choose { answers }))
 }
 
-fn ask_choice(choice: &Choice, more: Vec<String>) -> Given<String> {
+fn ask_choice(choice: &Choice, more: Vec<String>) -> GivenOrLater<String> {
     const OWN_WORDS: &str = "Something else, in my own words";
     let question = name(&choice.question);
     let options = choice.options.iter();
@@ -237,7 +237,7 @@ fn ask_choice(choice: &Choice, more: Vec<String>) -> Given<String> {
     Ok(Some(labels.join(", ")))
 }
 
-fn ask_form(shown: &mut FoldedQuestion, schema: &Value, order: &[String]) -> Given<Answer> {
+fn ask_form(shown: &mut FoldedQuestion, schema: &Value, order: &[String]) -> GivenOrLater<Answer> {
     match shown.select("Fill in the form?", &["Fill in", "Decline"])? {
         Some(0) => {}
         Some(_) => return deny().map(Some),
@@ -267,7 +267,7 @@ fn ask_json(schema: &Value) -> dialoguer::Result<Value> {
     }
 }
 
-fn ask_field(field: &Field<'_>) -> Given<Value> {
+fn ask_field(field: &Field<'_>) -> GivenOrLater<Value> {
     let title = match field.hint {
         Some(hint) => format!("{}: {hint}", field.title),
         None => field.title.to_owned(),
@@ -323,11 +323,11 @@ fn parse_field(text: &str, kind: &FieldKind) -> Result<Option<Value>, &'static s
     }
 }
 
-fn select(prompt: &str, items: Vec<String>) -> Given<usize> {
+fn select(prompt: &str, items: Vec<String>) -> GivenOrLater<usize> {
     Ok(marked(prompt, items, false)?.and_then(|places| places.first().copied()))
 }
 
-fn marked(prompt: &str, items: Vec<String>, several: bool) -> Given<Vec<usize>> {
+fn marked(prompt: &str, items: Vec<String>, several: bool) -> GivenOrLater<Vec<usize>> {
     let menu = Menu {
         prompt,
         items,

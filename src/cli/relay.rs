@@ -57,12 +57,12 @@ mod daemon;
 mod inside;
 
 use daemon::Need;
-use inside::Grant;
+use inside::AgentGrant;
 
 /// Carries messages until the client closes its end.
 pub(crate) async fn relay(state_dir: &Path) -> Result<Exit, Failure> {
     if mark::is_inside_agent() {
-        if let Grant::Nothing(why) = inside::grant(state_dir).await {
+        if let AgentGrant::Nothing(why) = inside::grant(state_dir).await {
             inside::serve_nothing(why).await;
             return Ok(Exit::Ok);
         }
@@ -124,7 +124,7 @@ struct Relay {
     depth: Option<String>,
     /// The mark of the attempt whose agent started it, where one did.
     parent: Option<HeaderValue>,
-    session: RefCell<Session>,
+    session: RefCell<McpSession>,
     /// The requests on their way, by their ids as JSON.
     running: RefCell<HashMap<String, AbortHandle>>,
     /// Held while a daemon is started, so that two requests do not start two.
@@ -133,7 +133,7 @@ struct Relay {
 
 /// The MCP session, where the client's revision has them.
 #[derive(Default)]
-struct Session {
+struct McpSession {
     id: Option<String>,
     revision: Option<String>,
     /// How the client introduced itself, to do it again should the daemon have forgotten.
@@ -155,9 +155,9 @@ impl Relay {
         let is_stateless = is_stateless(&message);
         match method.as_str() {
             "initialize" => {
-                *self.session.borrow_mut() = Session {
+                *self.session.borrow_mut() = McpSession {
                     introduction: Some(message.clone()),
-                    ..Session::default()
+                    ..McpSession::default()
                 };
                 self.carry(message).await;
             }
@@ -259,7 +259,7 @@ impl Relay {
     }
 
     /// Hands a stream's messages on, up to the answer.
-    async fn stream(&self, answer: &mut Answer, mut last: Option<String>) -> Streamed {
+    async fn stream(&self, answer: &mut HttpAnswer, mut last: Option<String>) -> Streamed {
         let mut parser = Parser::default();
         while let Some(Ok(chunk)) = answer.next().await {
             let Ok(events) = parser.push(&chunk) else { break };
@@ -331,7 +331,7 @@ impl Relay {
     }
 
     /// Posts a message, to a daemon that is started if need be.
-    async fn post(&self, message: &Value, need: Need) -> Result<Answer, String> {
+    async fn post(&self, message: &Value, need: Need) -> Result<HttpAnswer, String> {
         let mut told = String::new();
         for _ in 0..TRIES {
             let request = self.request(Method::POST, message, need).await?;
@@ -347,7 +347,7 @@ impl Relay {
         Err(format!("the daemon does not answer: {told}"))
     }
 
-    async fn get(&self, last: Option<&str>, need: Need) -> Result<Answer, String> {
+    async fn get(&self, last: Option<&str>, need: Need) -> Result<HttpAnswer, String> {
         let mut told = String::new();
         for _ in 0..TRIES {
             let mut request = self.request(Method::GET, &Value::Null, need).await?;
@@ -407,7 +407,7 @@ impl Relay {
     }
 }
 
-type Answer = awc::ClientResponse;
+type HttpAnswer = awc::ClientResponse;
 
 fn is_stateless(message: &Value) -> bool {
     message["params"]["_meta"][REVISION_FIELD].is_string()

@@ -51,9 +51,9 @@ struct Gone {
     bytes: u64,
 }
 
-/// What stays.
+/// Sessions that stay, by reason.
 #[derive(Deserialize)]
-struct Kept {
+struct KeptSessions {
     what: String,
     why: String,
 }
@@ -97,7 +97,7 @@ pub(crate) async fn gc(client: &Client, args: &GcArgs) -> Result<Exit, Failure> 
         return Ok(Exit::Ok);
     }
     for kept in &all.kept {
-        let Kept { what, why } = read(kept)?;
+        let KeptSessions { what, why } = read(kept)?;
         eprint(&format!("{} stays: {}", name(&what), name(&why)));
     }
     let sessions = all

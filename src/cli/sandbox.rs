@@ -59,7 +59,7 @@ struct DaemonFile {
 
 impl Sandbox {
     /// An empty sandbox below `parent`, or below the temporary directory; its daemon is not started yet.
-    pub(crate) fn create(parent: Option<&Path>, agent: Agent, settings: &[&str]) -> Result<Self, Failure> {
+    pub(crate) fn create(parent: Option<&Path>, agent: SimulatedAgents, settings: &[&str]) -> Result<Self, Failure> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
         let parent = std::path::absolute(parent)?;
         let unique = Uuid::new_v4().simple().to_string();
@@ -193,15 +193,15 @@ impl Sandbox {
         family.map(i32::unsigned_abs).collect()
     }
 
-    fn own_settings(&self, agent: Agent) -> Result<Vec<String>, Failure> {
+    fn own_settings(&self, agent: SimulatedAgents) -> Result<Vec<String>, Failure> {
         let utf8 = |path: &Path| {
             let unusable = || Failure::Failed(format!("the path {} is not UTF-8", path.display()));
             path.to_str().map(str::to_owned).ok_or_else(unusable)
         };
         let simulator = [utf8(&program()?)?, "simulate".to_owned()];
         let ledger = match agent {
-            Agent::WithLedger => vec!["--ledger".to_owned(), utf8(&self.ledger())?],
-            Agent::Plain => vec![],
+            SimulatedAgents::WithLedger => vec!["--ledger".to_owned(), utf8(&self.ledger())?],
+            SimulatedAgents::Plain => vec![],
         };
         Ok(vec![
             format!("state.dir={}", utf8(&self.state())?),
@@ -247,7 +247,7 @@ impl Sandbox {
 
 /// How the simulated agents are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Agent {
+pub(crate) enum SimulatedAgents {
     /// With a ledger, for counting.
     WithLedger,
     /// Without, for speed.
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn a_sandbox_leaves_neither_process_nor_file() {
         let parent = tempfile::tempdir().unwrap();
-        let sandbox = Sandbox::create(Some(parent.path()), Agent::Plain, &[]).unwrap();
+        let sandbox = Sandbox::create(Some(parent.path()), SimulatedAgents::Plain, &[]).unwrap();
         let mut child = Command::new("sleep")
             .arg("1000")
             .env(MARK, sandbox.root())
@@ -350,7 +350,7 @@ mod tests {
     fn a_path_too_long_for_sockets_is_refused_before_anything_is_made() {
         let parent = tempfile::tempdir().unwrap();
         let long = parent.path().join("x".repeat(100));
-        let refused = Sandbox::create(Some(&long), Agent::Plain, &[]).err().unwrap();
+        let refused = Sandbox::create(Some(&long), SimulatedAgents::Plain, &[]).err().unwrap();
         assert!(refused.to_string().contains("TMPDIR"), "{refused}");
     }
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::answer::flags_for;
 use super::args::{CancelArgs, LsArgs, StatusArgs, Wanted};
 use super::clean::{clean, name, one_line};
-use super::client::{Client, List, read};
+use super::client::{Client, SessionPage, read};
 use super::columns::{Column, Cut, list, width_of_stdout};
 use super::exit::{Exit, Failure};
 use super::prompt;
@@ -36,7 +36,7 @@ const COLUMNS: [Column; 8] = [
 
 /// `ls`
 pub(crate) async fn ls(client: &Client, args: &LsArgs) -> Result<Exit, Failure> {
-    let List { sessions, next_cursor } = find(client, args).await?;
+    let SessionPage { sessions, next_cursor } = find(client, args).await?;
     if args.json {
         let objects: Vec<_> = sessions.iter().map(|session| session.get()).collect();
         print_json(&format!("[{}]\n", objects.join(",\n")))?;
@@ -60,13 +60,13 @@ pub(crate) async fn ls(client: &Client, args: &LsArgs) -> Result<Exit, Failure> 
 }
 
 /// What is looked for; where that is nothing and not all, those that live and those that were created lately.
-async fn find(client: &Client, args: &LsArgs) -> Result<List, Failure> {
+async fn find(client: &Client, args: &LsArgs) -> Result<SessionPage, Failure> {
     let mut query = query(&args.wanted)?;
     if args.all || !query.is_empty() {
         query.push(("limit", PAGE_SESSIONS_MAX.to_string()));
         let sessions = client.list(&query).await?;
         let next_cursor = None;
-        return Ok(List { sessions, next_cursor });
+        return Ok(SessionPage { sessions, next_cursor });
     }
     let mut found = client.page(&[]).await?;
     let ids = found.sessions.iter().map(|raw| id_of(raw));

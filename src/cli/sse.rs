@@ -7,7 +7,7 @@ const EVENT_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// One event of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Event {
+pub(crate) struct SseEvent {
     /// Its id, when it has one.
     pub(crate) id: Option<String>,
     /// Its name; empty for one without.
@@ -27,14 +27,14 @@ pub(crate) struct Parser {
     /// The line that is not complete yet.
     line: Vec<u8>,
     /// The event that is not complete yet.
-    event: Event,
+    event: SseEvent,
     /// Whether `event` has any data.
     has_data: bool,
 }
 
 impl Parser {
     /// Takes the next chunk and answers the events that it completes.
-    pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<Vec<Event>, EventTooLong> {
+    pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<Vec<SseEvent>, EventTooLong> {
         let mut events = Vec::new();
         let mut rest = chunk;
         while let Some(end) = memchr::memchr(b'\n', rest) {
@@ -50,7 +50,7 @@ impl Parser {
         Ok(events)
     }
 
-    fn take_line(&mut self, line: &[u8]) -> Option<Event> {
+    fn take_line(&mut self, line: &[u8]) -> Option<SseEvent> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
             let event = mem::take(&mut self.event);
@@ -85,8 +85,8 @@ mod tests {
     const STREAM: &str = ": alive\n\nevent: hello\ndata: {\"head\":2}\n\nid: 1\r\nevent: notice\r\ndata: {\"t\":\"é✓\"}\r\n\r\n\
                           data:one\ndata: two\nretry: 5\n\nid: 9\n\n: alive\n\n";
 
-    fn expected() -> Vec<Event> {
-        let event = |id: Option<&str>, name: &str, data: &str| Event {
+    fn expected() -> Vec<SseEvent> {
+        let event = |id: Option<&str>, name: &str, data: &str| SseEvent {
             id: id.map(str::to_owned),
             name: name.into(),
             data: data.into(),

@@ -315,7 +315,7 @@ async fn waiting_ends_as_the_worst_session() {
     let _daemon = FakeDaemon::start(dir.path(), script);
     let args = super::args::WaitArgs {
         ids: vec!["abcd".into(), "abcd".into()],
-        until: super::args::Until::End,
+        until: super::args::WaitUntil::End,
         timeout: None,
         json: true,
     };
@@ -362,7 +362,7 @@ async fn a_mistake_is_told_before_anything_is_waited_for() {
     let daemon = FakeDaemon::start(dir.path(), script);
     let args = super::args::WaitArgs {
         ids: vec!["abcd".into(), "ffff".into()],
-        until: super::args::Until::End,
+        until: super::args::WaitUntil::End,
         timeout: None,
         json: false,
     };

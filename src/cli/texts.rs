@@ -11,7 +11,7 @@ use clap::{Arg, Command};
 
 /// A command line, word by word.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct Words {
     /// The words as clap reads them best.
     words: Vec<OsString>,
     /// The words that are no positional values: program, verb, flags and their values.
@@ -24,7 +24,7 @@ pub(super) struct Line {
     has_text: bool,
 }
 
-impl Line {
+impl Words {
     /// Reads the words that a person typed, the program's name first. `root` must be built.
     pub(super) fn read(root: &Command, typed: impl IntoIterator<Item = OsString>) -> Self {
         let mut line = Self::default();
@@ -48,12 +48,12 @@ impl Line {
                 continue;
             }
             match meaning(command, &word) {
-                Meaning::Option(option) => {
+                FlagMeaning::Option(option) => {
                     let value = rest.next_if(|next| is_value_of(command, option, next));
                     line.take_option(option, word, value);
                 }
-                Meaning::Flag => line.take_flag(word),
-                Meaning::Text => line.take_positional(word),
+                FlagMeaning::Flag => line.take_flag(word),
+                FlagMeaning::Text => line.take_positional(word),
             }
         }
         line
@@ -99,7 +99,7 @@ impl Line {
 }
 
 /// What a word is that is no value of an option.
-enum Meaning<'a> {
+enum FlagMeaning<'a> {
     /// An option whose value is the next word.
     Option(&'a Arg),
     /// A flag, or an option that holds its value, or a word that looks like one of them.
@@ -108,15 +108,15 @@ enum Meaning<'a> {
     Text,
 }
 
-fn meaning<'a>(command: &'a Command, word: &OsStr) -> Meaning<'a> {
+fn meaning<'a>(command: &'a Command, word: &OsStr) -> FlagMeaning<'a> {
     if !begins_with_hyphen(word) {
-        return Meaning::Text;
+        return FlagMeaning::Text;
     }
     match known(command, word) {
-        Some(Known { arg, has_value: false }) if takes_value(arg) => Meaning::Option(arg),
-        Some(_) => Meaning::Flag,
-        None if looks_like_a_flag(word) => Meaning::Flag,
-        None => Meaning::Text,
+        Some(KnownFlag { arg, has_value: false }) if takes_value(arg) => FlagMeaning::Option(arg),
+        Some(_) => FlagMeaning::Flag,
+        None if looks_like_a_flag(word) => FlagMeaning::Flag,
+        None => FlagMeaning::Text,
     }
 }
 
@@ -132,13 +132,13 @@ fn is_value_of(command: &Command, option: &Arg, word: &OsStr) -> bool {
 }
 
 /// A flag that the command has.
-struct Known<'a> {
+struct KnownFlag<'a> {
     arg: &'a Arg,
     /// The word holds the flag's value as well.
     has_value: bool,
 }
 
-fn known<'a>(command: &'a Command, word: &OsStr) -> Option<Known<'a>> {
+fn known<'a>(command: &'a Command, word: &OsStr) -> Option<KnownFlag<'a>> {
     let word = word.to_str()?;
     if let Some(long) = word.strip_prefix("--") {
         let (name, has_value) = long.split_once('=').map_or((long, false), |(name, _)| (name, true));
@@ -147,7 +147,7 @@ fn known<'a>(command: &'a Command, word: &OsStr) -> Option<Known<'a>> {
             arg.get_long() == Some(name) || aliases.contains(&name)
         };
         let arg = command.get_arguments().find(is_named)?;
-        return Some(Known { arg, has_value });
+        return Some(KnownFlag { arg, has_value });
     }
     let mut letters = word.strip_prefix('-')?.chars();
     loop {
@@ -155,7 +155,7 @@ fn known<'a>(command: &'a Command, word: &OsStr) -> Option<Known<'a>> {
         let arg = command.get_arguments().find(|arg| arg.get_short() == Some(letter))?;
         let is_last = letters.as_str().is_empty();
         if is_last || takes_value(arg) {
-            return Some(Known {
+            return Some(KnownFlag {
                 arg,
                 has_value: !is_last,
             });
@@ -197,7 +197,7 @@ mod tests {
 
     fn parse(typed: &[&str]) -> Result<Verb, clap::Error> {
         let words = [&["cc-executor"], typed].concat();
-        let line = Line::read(&command(), words.into_iter().map(OsString::from));
+        let line = Words::read(&command(), words.into_iter().map(OsString::from));
         Ok(Cli::try_parse_from(line.into_words())?.verb)
     }
 
@@ -224,7 +224,7 @@ mod tests {
                 for text in ["- x", "-1", "--- a b", "- [ ] tidy up"] {
                     let typed = words.iter().map(String::as_str).chain([flag.as_str(), text, "--help"]);
                     let typed = ["cc-executor"].into_iter().chain(typed).map(OsString::from);
-                    let words = Line::read(&command(), typed).into_words();
+                    let words = Words::read(&command(), typed).into_words();
                     let [.., value, help] = words.as_slice() else {
                         panic!("{words:?}")
                     };
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn what_stands_before_the_cursor_is_known_to_completions() {
         let typed = ["cc-executor", "--state-dir", "/s", "resume", "ab12", "--at", ""].map(OsString::from);
-        let line = Line::read(&command(), typed);
+        let line = Words::read(&command(), typed);
         assert_eq!(line.positionals, ["ab12"]);
         assert_eq!(line.values[0], ("state_dir".to_owned(), OsString::from("/s")));
     }

@@ -26,7 +26,7 @@ pub(crate) struct Unfolding {
 
 /// The size of a terminal.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
+pub(crate) struct TerminalSize {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
 }
@@ -37,7 +37,7 @@ impl Unfolding {
     }
 
     /// What is shown at first. A line that is too long for the room is cut, and counts as one that is not shown.
-    pub(crate) fn first(&mut self, shown_first: usize, size: Option<Size>) -> Vec<String> {
+    pub(crate) fn first(&mut self, shown_first: usize, size: Option<TerminalSize>) -> Vec<String> {
         let columns = size.map_or(usize::MAX, |size| size.columns.max(1));
         let rows = size.map_or(ROWS_MAX, |size| size.rows.saturating_sub(MENU_ROWS));
         let mut room = rows.clamp(ROWS_MIN, ROWS_MAX);
@@ -85,7 +85,7 @@ mod tests {
     use crate::session::telling::question::tests::{any_question, read_back};
     use proptest::prelude::*;
 
-    const SIZE: Size = Size { rows: 24, columns: 80 };
+    const SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80 };
 
     fn lines(count: usize) -> Vec<String> {
         (0..count).map(|n| n.to_string()).collect()
@@ -123,7 +123,7 @@ mod tests {
             let told = lines_of(&kind);
             let count = told.shown.len();
             let mut unfolding = Unfolding::new(told.opened());
-            let mut seen = unfolding.first(count, Some(Size { rows, columns }));
+            let mut seen = unfolding.first(count, Some(TerminalSize { rows, columns }));
             seen.truncate(unfolding.next);
             while unfolding.left().is_some() {
                 seen.extend(unfolding.open());

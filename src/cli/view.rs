@@ -24,7 +24,7 @@ pub(crate) struct View {
     pub(crate) name: String,
     /// The state as it is shown.
     pub(crate) state: String,
-    /// Why it failed.
+    /// The cause of the failure.
     #[serde(default)]
     pub(crate) cause: Option<String>,
     /// When it goes on by itself, where that is known.
@@ -152,7 +152,7 @@ pub(crate) struct OpenQuestion {
     /// The agent that asked it is gone; an answer is kept for the next one.
     #[serde(default)]
     pub(crate) orphaned: bool,
-    /// What is asked.
+    /// The content of the question.
     #[serde(flatten)]
     pub(crate) kind: QuestionKind,
 }
@@ -166,7 +166,7 @@ pub(crate) struct WireRecord {
     pub(crate) at: Timestamp,
     /// Its kind.
     pub(crate) kind: String,
-    /// What it says.
+    /// The data, as JSON text.
     pub(crate) data: Box<RawValue>,
     /// What it says, once somebody has looked.
     #[serde(skip)]
@@ -188,7 +188,7 @@ pub(crate) struct WireDelta {
     /// The content block of that message.
     pub(crate) block: u32,
     /// What is being written.
-    pub(crate) part: Part,
+    pub(crate) part: SeenPart,
     /// How many characters of the block come before it.
     pub(crate) offset: u64,
     /// The text that was added.
@@ -198,7 +198,7 @@ pub(crate) struct WireDelta {
 /// What partial text is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Part {
+pub(crate) enum SeenPart {
     /// Text for the reader.
     Text,
     /// The model's thinking.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
-use super::args::{Until, WaitArgs};
+use super::args::{WaitArgs, WaitUntil};
 use super::clean::name;
 use super::client::{Client, read};
 use super::exit::{Exit, Failure};
@@ -52,7 +52,7 @@ pub(crate) async fn wait(state_dir: &Path, args: &WaitArgs) -> Result<Exit, Fail
 }
 
 /// Follows a session's stream, without looking at what is said; through daemons that come and go.
-async fn wait_for(follow: &mut Follow, until: Until) -> Result<Box<RawValue>, Failure> {
+async fn wait_for(follow: &mut Follow, until: WaitUntil) -> Result<Box<RawValue>, Failure> {
     let mut is_over = false;
     loop {
         let raw = follow.session().await?;
@@ -77,6 +77,6 @@ async fn asks(follow: &mut Follow) -> Result<bool, Failure> {
     Ok(false)
 }
 
-fn is_asked(view: &View, until: Until) -> bool {
-    until == Until::Question && view.unanswered().next().is_some()
+fn is_asked(view: &View, until: WaitUntil) -> bool {
+    until == WaitUntil::Question && view.unanswered().next().is_some()
 }

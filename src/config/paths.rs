@@ -43,7 +43,7 @@ pub enum PathsError {
     Unusable {
         /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The error below it.
         source: io::Error,
     },
     /// The name is no text.

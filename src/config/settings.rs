@@ -17,21 +17,21 @@ use crate::session::trust::Policy;
 pub struct Settings {
     /// Where the daemon listens.
     pub server: ServerSettings,
-    /// Who may do what.
+    /// Tokens, roles and the audit log.
     pub access: AccessSettings,
     /// Where it keeps things.
     pub state: StateSettings,
-    /// What it runs.
+    /// The agent's command, environment and limits.
     pub agent: AgentSettings,
     /// The most of everything.
     pub limits: LimitSettings,
     /// The most of everything of MCP.
     pub mcp: McpSettings,
-    /// When it steps in.
+    /// Restarts, stall timeouts and holds.
     pub supervision: SupervisionSettings,
     /// What it tells about itself.
     pub log: LogSettings,
-    /// Where its traces go.
+    /// The endpoint for traces.
     pub traces: TraceSettings,
 }
 

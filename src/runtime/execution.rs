@@ -21,12 +21,12 @@ use super::messages::{AttemptEvent, IsAwaited, JournalGrew, OfAttempt, Stop};
 use super::outside::Outside;
 use super::spools::Watching;
 use crate::agent_host::protocol::{LaunchPlan, files};
-use crate::attempt::{Assignment, Attempt, Command, Input, Look, Moment, Report, Timer};
+use crate::attempt::{Assignment, Attempt, AttemptInput, AttemptReport, AttemptTimer, Command, LifeCheck, Moment};
 use crate::disk;
 use crate::session::id::SessionId;
 use crate::session::journal::{Entry, Text};
 use crate::session::opening::Groundwork;
-use crate::store::{Append, Commit, Span, StoreError, StoreRefusal, Unwritten, on_disk};
+use crate::store::{Append, Commit, SpoolSpan, StoreError, StoreRefusal, Unwritten, on_disk};
 
 mod git;
 mod guard;
@@ -58,7 +58,7 @@ pub(super) struct Execution {
     guard: Guard,
     /// When the attempt was taken up.
     began: Instant,
-    timers: BTreeMap<Timer, SpawnHandle>,
+    timers: BTreeMap<AttemptTimer, SpawnHandle>,
     /// Where the host listens and what it was told; known once the attempt is prepared.
     plan: Option<LaunchPlan>,
     /// What was found out about the conversation then.
@@ -101,7 +101,7 @@ impl Execution {
     }
 
     /// Lets the attempt hear of this, and does what it asks for.
-    fn step(&mut self, input: Input<'_>, ctx: &mut Context<Self>) {
+    fn step(&mut self, input: AttemptInput<'_>, ctx: &mut Context<Self>) {
         let now = moment(&self.context.outside, self.began);
         for command in self.attempt.step(input, now) {
             self.carry_out(command, ctx);
@@ -140,7 +140,7 @@ impl Execution {
                 let (session, attempt) = (self.task.session_id, self.task.attempt);
                 let ending = self.context.outside.hosts.end_everything(session, attempt);
                 let ending = ending.into_actor(self);
-                ctx.spawn(ending.map(|ended, act, ctx| act.step(Input::Ended(ended), ctx)));
+                ctx.spawn(ending.map(|ended, act, ctx| act.step(AttemptInput::Ended(ended), ctx)));
             }
             Command::KillHosts => {
                 let (session, attempt) = (self.task.session_id, self.task.attempt);
@@ -153,13 +153,13 @@ impl Execution {
         }
     }
 
-    fn tick(&mut self, timer: Timer, ctx: &mut Context<Self>) {
+    fn tick(&mut self, timer: AttemptTimer, ctx: &mut Context<Self>) {
         self.timers.remove(&timer);
-        self.step(Input::Tick(timer), ctx);
+        self.step(AttemptInput::Tick(timer), ctx);
     }
 
     /// Hands entries to the store.
-    fn append(&mut self, span: Option<Span>, entries: Vec<Entry>, ctx: &mut Context<Self>) {
+    fn append(&mut self, span: Option<SpoolSpan>, entries: Vec<Entry>, ctx: &mut Context<Self>) {
         for entry in &entries {
             if let Entry::Notice(Text { text }) = entry {
                 tracing::warn!("{text}");
@@ -178,7 +178,7 @@ impl Execution {
 
     fn acknowledged(&mut self, result: Result<Commit, Unwritten>, ctx: &mut Context<Self>) {
         match result {
-            Ok(commit) => self.step(Input::Committed(commit.summary), ctx),
+            Ok(commit) => self.step(AttemptInput::Committed(commit.summary), ctx),
             Err(error) => self.store_refused(error, ctx),
         }
     }
@@ -205,16 +205,16 @@ impl Execution {
         let path = self.directory().join(format!("input-{uuid}.txt"));
         let written = disk::write_private(&path, text.as_bytes());
         let result = written.map(|()| path).map_err(|error| error.to_string());
-        self.step(Input::InFile { uuid, refusal, result }, ctx);
+        self.step(AttemptInput::InFile { uuid, refusal, result }, ctx);
     }
 
-    fn look_for_life(&mut self, look: Look, ctx: &mut Context<Self>) {
+    fn look_for_life(&mut self, look: LifeCheck, ctx: &mut Context<Self>) {
         let (session, attempt) = (self.task.session_id, self.task.attempt);
         let looking = self.context.outside.hosts.is_anything_alive(session, attempt);
         ctx.spawn(
             looking
                 .into_actor(self)
-                .map(|is_alive, act, ctx| act.step(Input::Looked { look, is_alive }, ctx)),
+                .map(|is_alive, act, ctx| act.step(AttemptInput::Looked { look, is_alive }, ctx)),
         );
     }
 
@@ -223,15 +223,15 @@ impl Execution {
         let asked = self.recipients.awaited.send(IsAwaited { by, awaited });
         ctx.spawn(asked.into_actor(self).map(|answer, act, ctx| {
             // Without an answer the daemon is on its way down.
-            act.step(Input::Awaited(answer.unwrap_or(true)), ctx);
+            act.step(AttemptInput::Awaited(answer.unwrap_or(true)), ctx);
         }));
     }
 
-    fn report(&self, report: Report) {
+    fn report(&self, report: AttemptReport) {
         self.tell_supervisor(match report {
-            Report::Up => AttemptEvent::AgentUp,
-            Report::Over(end) => AttemptEvent::Over(end),
-            Report::Found { has_ended, heard } => {
+            AttemptReport::Up => AttemptEvent::AgentUp,
+            AttemptReport::Over(end) => AttemptEvent::Over(end),
+            AttemptReport::Found { has_ended, heard } => {
                 // One that has ended unseen lived at least until it was heard of last, or has written last.
                 let spool = self.directory().join(files::SPOOL);
                 let written = std::fs::metadata(spool).and_then(|spool| spool.modified()).ok();
@@ -264,7 +264,7 @@ impl Actor for Execution {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.step(Input::Begin, ctx);
+        self.step(AttemptInput::Begin, ctx);
     }
 }
 
@@ -272,7 +272,7 @@ impl Handler<Stop> for Execution {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
-        self.step(Input::Stop, ctx);
+        self.step(AttemptInput::Stop, ctx);
     }
 }
 
@@ -280,6 +280,6 @@ impl Handler<JournalGrew> for Execution {
     type Result = ();
 
     fn handle(&mut self, JournalGrew(summary): JournalGrew, ctx: &mut Self::Context) {
-        self.step(Input::Journal(summary), ctx);
+        self.step(AttemptInput::Journal(summary), ctx);
     }
 }

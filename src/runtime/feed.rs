@@ -16,11 +16,11 @@ use super::metrics::Metrics;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::message::{Delta, DeltaPart, Message};
-use crate::store::{Commit, EntryCell, Journal, StoreError, Stored, lock};
+use crate::store::{Commit, EntryCell, Journal, StoreError, StoredRecord, lock};
 
 mod reader;
 
-pub use self::reader::Reader;
+pub use self::reader::FeedReader;
 
 /// How many bytes of rendered items one ring keeps.
 const RING_BYTES_MAX: usize = 1024 * 1024;
@@ -33,7 +33,7 @@ const DRAFT_BYTES_MAX: usize = 256 * 1024;
 
 /// One thing a reader is shown.
 #[derive(Clone, Debug)]
-pub enum Item {
+pub enum FeedItem {
     /// The first item of every stream.
     Hello(Hello),
     /// A record, once and in order.
@@ -70,7 +70,7 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    fn new(stored: &Stored) -> Self {
+    fn new(stored: &StoredRecord) -> Self {
         let kind = Bytes::copy_from_slice(stored.kind.as_bytes());
         let mut rendered = Self::from_json(stored.id, stored.seq, kind, stored.to_json().into());
         rendered.entry = stored.entry.clone();
@@ -157,7 +157,7 @@ impl Feeds {
     }
 
     /// Reads a session's stream after `after`; `head` is its last record, `ended` whether that is its end.
-    pub fn read(&self, session: SessionId, after: Seq, head: Seq, ended: bool) -> Reader {
+    pub fn read(&self, session: SessionId, after: Seq, head: Seq, ended: bool) -> FeedReader {
         let feed = if ended {
             self.forget_unread(session);
             let feed = Feed::new(Scope::Session(session), head.0);
@@ -188,12 +188,12 @@ impl Feeds {
     }
 
     /// Reads the stream over all sessions after `after`, or from now on.
-    pub fn read_all(&self, after: Option<i64>) -> Reader {
+    pub fn read_all(&self, after: Option<i64>) -> FeedReader {
         self.reader(Arc::clone(&self.all), after.map(i64::unsigned_abs))
     }
 
-    fn reader(&self, feed: Arc<Feed>, after: Option<u64>) -> Reader {
-        Reader::new(feed, Arc::clone(&self.store), Arc::clone(&self.metrics), after)
+    fn reader(&self, feed: Arc<Feed>, after: Option<u64>) -> FeedReader {
+        FeedReader::new(feed, Arc::clone(&self.store), Arc::clone(&self.metrics), after)
     }
 
     fn feed_of(&self, session: SessionId, head: u64) -> Arc<Feed> {
@@ -215,7 +215,7 @@ struct Feed {
 
 /// The last items of a stream.
 struct Ring {
-    items: VecDeque<Item>,
+    items: VecDeque<FeedItem>,
     /// The position of the first item; positions count all items there ever were.
     first: u64,
     bytes: usize,
@@ -225,11 +225,11 @@ struct Ring {
     head: u64,
     /// Whether that record ends the stream.
     ended: bool,
-    drafts: BTreeMap<(String, u32), Draft>,
+    drafts: BTreeMap<(String, u32), OpenText>,
 }
 
 /// Text that is being written.
-struct Draft {
+struct OpenText {
     attempt: Attempt,
     part: DeltaPart,
     text: String,
@@ -269,7 +269,7 @@ impl Feed {
                 ring.close_drafts(entry);
                 ring.ended = matches!(entry, Entry::SessionEnded(_));
             }
-            ring.push(self.scope, Item::Record(record.clone()));
+            ring.push(self.scope, FeedItem::Record(record.clone()));
         }
         self.news.send_replace(ring.end());
     }
@@ -277,7 +277,7 @@ impl Feed {
     fn push_delta(&self, attempt: Attempt, delta: &Delta) {
         let mut ring = lock(&self.ring);
         let key = (delta.message_id.clone(), delta.block);
-        let draft = ring.drafts.entry(key).or_insert_with(|| Draft {
+        let draft = ring.drafts.entry(key).or_insert_with(|| OpenText {
             attempt,
             part: delta.part,
             text: String::new(),
@@ -290,7 +290,7 @@ impl Feed {
         if !draft.is_cut {
             draft.text += &delta.text;
         }
-        let item = Item::Delta(render_delta(attempt, delta, offset));
+        let item = FeedItem::Delta(render_delta(attempt, delta, offset));
         ring.push(self.scope, item);
         self.news.send_replace(ring.end());
     }
@@ -301,14 +301,14 @@ impl Ring {
         self.first + self.items.len() as u64
     }
 
-    fn push(&mut self, scope: Scope, item: Item) {
+    fn push(&mut self, scope: Scope, item: FeedItem) {
         self.bytes += size_of(&item);
         self.items.push_back(item);
         while self.bytes > RING_BYTES_MAX || self.items.len() > RING_ITEMS_MAX {
             let Some(oldest) = self.items.pop_front() else { break };
             self.first += 1;
             self.bytes -= size_of(&oldest);
-            if let Item::Record(record) = oldest {
+            if let FeedItem::Record(record) = oldest {
                 self.floor = scope.cursor(&record);
             }
         }
@@ -335,7 +335,7 @@ impl Ring {
     }
 
     /// The open drafts as deltas, for a reader that comes now.
-    fn drafts_as_items(&self) -> impl Iterator<Item = Item> + '_ {
+    fn drafts_as_items(&self) -> impl Iterator<Item = FeedItem> + '_ {
         self.drafts.iter().map(|((message_id, block), draft)| {
             let delta = Delta {
                 message_id: message_id.clone(),
@@ -343,7 +343,7 @@ impl Ring {
                 part: draft.part,
                 text: draft.text.clone(),
             };
-            Item::Delta(render_delta(draft.attempt, &delta, 0))
+            FeedItem::Delta(render_delta(draft.attempt, &delta, 0))
         })
     }
 }
@@ -363,14 +363,14 @@ fn render_delta(attempt: Attempt, delta: &Delta, offset: usize) -> Bytes {
         .into()
 }
 
-fn size_of(item: &Item) -> usize {
+fn size_of(item: &FeedItem) -> usize {
     const OVERHEAD: usize = 64;
     OVERHEAD
         + match item {
-            Item::Hello(_) => 0,
+            FeedItem::Hello(_) => 0,
             // The entry takes about as much as its JSON.
-            Item::Record(record) => 2 * record.json.len() + record.kind.len(),
-            Item::Delta(json) => json.len(),
+            FeedItem::Record(record) => 2 * record.json.len() + record.kind.len(),
+            FeedItem::Delta(json) => json.len(),
         }
 }
 

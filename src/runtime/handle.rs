@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use self::intake::Asker;
 use super::context::RuntimeContext;
-use super::feed::{Feeds, Reader};
+use super::feed::{FeedReader, Feeds};
 use super::messages::{Create, Get, Heard, List};
 use super::metrics::Metrics;
 use super::new_session::NewSession;
@@ -20,7 +20,7 @@ use super::supervisor::{ReplyReceiver, Supervisor, reply_channel};
 use crate::session::id::{Seq, SessionId};
 use crate::session::request::Claim;
 use crate::session::summary::{Summary, WaitingFor};
-use crate::store::{Filter, Health, Store, StoreError, Stored};
+use crate::store::{Filter, Health, Store, StoreError, StoredRecord};
 
 mod conversations;
 mod directories;
@@ -33,7 +33,7 @@ mod steering;
 mod trust;
 
 pub use self::conversations::{Fork, Going, Handover};
-pub use self::kin::Agent;
+pub use self::kin::CallingAgent;
 pub use self::removal::{Gone, Sweep, SweepOf, Swept};
 
 /// The door.
@@ -214,7 +214,7 @@ impl Handle {
     }
 
     /// At most `limit` records after `after`.
-    pub async fn records(&self, id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, CallError> {
+    pub async fn records(&self, id: SessionId, after: Seq, limit: usize) -> Result<Vec<StoredRecord>, CallError> {
         self.get(id).await?;
         let store = Arc::clone(&self.store);
         Ok(blocking(move || store.records(id, after, limit)).await??)
@@ -227,13 +227,13 @@ impl Handle {
         kind: &'static str,
         before: Option<Seq>,
         limit: usize,
-    ) -> Result<Vec<Stored>, CallError> {
+    ) -> Result<Vec<StoredRecord>, CallError> {
         let store = Arc::clone(&self.store);
         Ok(blocking(move || store.latest_of_kind(id, kind, before, limit)).await??)
     }
 
     /// Reads a session's stream: the records after `after`, then what happens.
-    pub async fn stream(&self, id: SessionId, after: Seq) -> Result<Reader, CallError> {
+    pub async fn stream(&self, id: SessionId, after: Seq) -> Result<FeedReader, CallError> {
         let has_ended = |summary: &Summary| summary.lifecycle.state.outcome().is_some();
         let before = self.get(id).await?;
         let reader = self.feeds.read(id, after, before.head, has_ended(&before));
@@ -256,7 +256,7 @@ impl Handle {
 
     /// Reads the stream over all sessions: the records with ids above `after`, or only what happens from now on.
     /// It has no deltas and does not end.
-    pub async fn stream_all(&self, after: Option<i64>) -> Result<Reader, CallError> {
+    pub async fn stream_all(&self, after: Option<i64>) -> Result<FeedReader, CallError> {
         Ok(self.feeds.read_all(after))
     }
 }

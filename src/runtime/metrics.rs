@@ -26,13 +26,13 @@ use crate::session::state::StateName;
 use crate::session::summary::Summary;
 use crate::store::{Commit, lock};
 
-/// What is counted.
+/// Counters and histograms of the daemon.
 pub(crate) struct Metrics {
     registry: Registry,
     gauges: Gauges,
-    counted: Counted,
+    counted: Counters,
     /// What is needed of each live session to count its next commit.
-    seen: Mutex<HashMap<SessionId, Seen>>,
+    seen: Mutex<HashMap<SessionId, SessionTimes>>,
 }
 
 /// Made when somebody looks.
@@ -45,7 +45,7 @@ struct Gauges {
 }
 
 /// Counted as it happens.
-struct Counted {
+struct Counters {
     sessions_created: Counter,
     sessions_ended: Family<ByOutcome, Counter>,
     attempts_started: Counter,
@@ -86,7 +86,7 @@ struct ByKind {
 
 /// What was seen of a session.
 #[derive(Clone, Copy, Default)]
-struct Seen {
+struct SessionTimes {
     usage: Usage,
     turns: u32,
     queued_at: Option<Timestamp>,
@@ -97,11 +97,13 @@ struct Seen {
 impl Metrics {
     /// Counts from now on; `live` are the sessions that there are already.
     pub(super) fn new<'a>(live: impl IntoIterator<Item = &'a Summary>) -> Self {
-        let (gauges, counted) = (Gauges::default(), Counted::new());
+        let (gauges, counted) = (Gauges::default(), Counters::new());
         let mut registry = Registry::with_prefix("cc_executor");
         gauges.register(&mut registry);
         counted.register(&mut registry);
-        let seen = live.into_iter().map(|summary| (summary.session_id, Seen::of(summary)));
+        let seen = live
+            .into_iter()
+            .map(|summary| (summary.session_id, SessionTimes::of(summary)));
         Self {
             registry,
             gauges,
@@ -159,16 +161,16 @@ impl Metrics {
     }
 
     /// A session that is resumed after its end was let go of: what it had used then was counted before.
-    fn first_sight(&self, commit: &Commit) -> Seen {
+    fn first_sight(&self, commit: &Commit) -> SessionTimes {
         match commit.entries().next() {
             Some(Entry::SessionCreated(_)) => {
                 self.counted.sessions_created.inc();
-                Seen {
+                SessionTimes {
                     queued_at: Some(commit.summary.created_at),
-                    ..Seen::default()
+                    ..SessionTimes::default()
                 }
             }
-            _ => Seen::of(&commit.summary),
+            _ => SessionTimes::of(&commit.summary),
         }
     }
 }
@@ -179,7 +181,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-impl Seen {
+impl SessionTimes {
     fn of(summary: &Summary) -> Self {
         Self {
             usage: summary.usage,
@@ -241,7 +243,7 @@ impl Gauges {
     }
 }
 
-impl Counted {
+impl Counters {
     fn new() -> Self {
         // A millisecond to half an hour; a tenth of a millisecond to about three seconds.
         let waits = || Histogram::new(exponential_buckets(0.001, 4.0, 12));
@@ -336,7 +338,7 @@ impl Counted {
         );
     }
 
-    fn take(&self, entry: &Entry, seen: &mut Seen, at: Timestamp) {
+    fn take(&self, entry: &Entry, seen: &mut SessionTimes, at: Timestamp) {
         match entry {
             Entry::SessionState(change) if change.to == StateName::Queued => seen.queued_at = Some(at),
             Entry::AttemptStarted(_) => {
@@ -357,7 +359,7 @@ impl Counted {
         }
     }
 
-    fn first_sign(&self, seen: &mut Seen, at: Timestamp) {
+    fn first_sign(&self, seen: &mut SessionTimes, at: Timestamp) {
         if let Some(since) = seen.silent_since.take() {
             self.first_token.observe(seconds(since, at));
         }

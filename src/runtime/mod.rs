@@ -19,7 +19,7 @@ use self::outside::{Outside, Threads};
 use self::registry::{ENDED_KEPT_MAX, Registry};
 use self::settings::RuntimeSettings;
 use self::spools::Spools;
-use self::supervisor::{Found, Supervisor};
+use self::supervisor::{FoundSession, Supervisor};
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;
@@ -181,17 +181,17 @@ impl Runtime {
 }
 
 /// The sessions that have not ended, each with its request: rows and one look-up each, no history.
-fn find_live(store: &dyn Store) -> Result<Vec<Found>, StoreError> {
+fn find_live(store: &dyn Store) -> Result<Vec<FoundSession>, StoreError> {
     let live = store.live()?.into_iter();
     let found: Result<Vec<_>, _> = live.map(|summary| with_request(store, summary)).collect();
     Ok(found?.into_iter().flatten().collect())
 }
 
 /// A session with its request; none where its first record cannot be read.
-fn with_request(journal: &dyn Journal, summary: Summary) -> Result<Option<Found>, StoreError> {
+fn with_request(journal: &dyn Journal, summary: Summary) -> Result<Option<FoundSession>, StoreError> {
     let first = journal.records(summary.session_id, Seq::default(), 1)?;
     match first.first().map(|record| record.entry()) {
-        Some(Ok(Entry::SessionCreated(created))) => Ok(Some(Found {
+        Some(Ok(Entry::SessionCreated(created))) => Ok(Some(FoundSession {
             summary: Arc::new(summary),
             request: Arc::new(created.request.clone()),
         })),

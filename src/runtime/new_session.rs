@@ -8,7 +8,7 @@ use crate::session::request::{Claim, Request};
 /// A request with what must not be journalled.
 #[derive(Clone, Debug)]
 pub struct NewSession {
-    /// What is asked for.
+    /// The request.
     pub request: Request,
     /// Variables for the agent; without them it gets the daemon's environment. Values are kept in a 0600 file of the
     /// session.

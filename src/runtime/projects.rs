@@ -13,10 +13,10 @@ use super::settings::RuntimeSettings;
 use crate::agent::project;
 use crate::disk::regular;
 use crate::disk::write_private;
-use crate::session::asked::Asked;
+use crate::session::asked::AskedExtras;
 use crate::session::request::{PermissionMode, Request};
 use crate::session::summary::Summary;
-use crate::session::trust::{Decision, Policy, Project};
+use crate::session::trust::{Policy, Project, TrustDecision};
 
 /// The most repositories that are remembered.
 const ROOTS_MAX: usize = 2000;
@@ -37,13 +37,13 @@ struct Remembered {
 #[derive(Debug, Serialize, Deserialize)]
 struct Decided {
     digest: String,
-    decision: Decision,
+    decision: TrustDecision,
     at: Timestamp,
     by: String,
 }
 
 /// What is known when a directory is looked at.
-pub(super) struct Look<'a> {
+pub(super) struct Inspection<'a> {
     /// Settings of the daemon.
     pub settings: &'a RuntimeSettings,
     /// The session's request, with its directory resolved.
@@ -54,9 +54,9 @@ pub(super) struct Look<'a> {
     pub declined: Option<&'a Path>,
 }
 
-impl Look<'_> {
+impl Inspection<'_> {
     /// Returns what is recorded of a new session: none if nothing starts by itself, or it is trusted elsewhere.
-    pub(super) fn settle(&self, asked: Option<Asked>) -> Option<Project> {
+    pub(super) fn settle(&self, asked: Option<AskedExtras>) -> Option<Project> {
         match (self.find(), asked) {
             (project, None) => project,
             (None, Some(asked)) => Some(Project::of_asked(self.request.cwd.clone(), asked)),
@@ -66,13 +66,13 @@ impl Look<'_> {
 
     /// Returns what is to be asked or left out before the agent is told the task: none if nothing has come into the
     /// directory since `known` was recorded and answered with `decision`.
-    pub(super) fn settle_again(&self, known: Option<&Project>, decision: Option<Decision>) -> Option<Project> {
-        if decision == Some(Decision::Without) {
+    pub(super) fn settle_again(&self, known: Option<&Project>, decision: Option<TrustDecision>) -> Option<Project> {
+        if decision == Some(TrustDecision::Without) {
             return None;
         }
         let found = self.find()?;
         let is_known = known.is_some_and(|known| known.digest == found.digest);
-        let is_to_run = decision == Some(Decision::Run) && is_known || found.decided == Some(Decision::Run);
+        let is_to_run = decision == Some(TrustDecision::Run) && is_known || found.decided == Some(TrustDecision::Run);
         let asked = || known.and_then(|known| known.asked.clone());
         (!is_to_run).then(|| Project {
             asked: asked(),
@@ -94,9 +94,9 @@ impl Look<'_> {
         let is_declined = declined == Some(found.root.as_path());
         let decided = match settings.project_trust {
             Policy::Trust => return None,
-            Policy::Ignore => Some(Decision::Without),
+            Policy::Ignore => Some(TrustDecision::Without),
             // A session gets no more than the one whose agent asks for it.
-            Policy::Ask if is_declined => Some(Decision::Without),
+            Policy::Ask if is_declined => Some(TrustDecision::Without),
             Policy::Ask if is_told_to_run(request) || project::is_trusted(&request.cwd, environment) => return None,
             Policy::Ask => remembered(&settings.projects_file(), &found.root, &found.digest),
         };
@@ -112,7 +112,7 @@ impl Look<'_> {
 
 /// Returns the project without whose settings a session runs.
 pub(super) fn declined_by(session: &Summary) -> Option<PathBuf> {
-    let is_without = session.decided_of_project() == Some(Decision::Without);
+    let is_without = session.decided_of_project() == Some(TrustDecision::Without);
     session
         .project
         .as_ref()
@@ -128,7 +128,7 @@ fn is_told_to_run(request: &Request) -> bool {
 }
 
 /// What was decided about a project, as long as it still starts the same.
-fn remembered(file: &Path, root: &Path, digest: &str) -> Option<Decision> {
+fn remembered(file: &Path, root: &Path, digest: &str) -> Option<TrustDecision> {
     let remembered = read(file).unwrap_or_else(|error| {
         tracing::warn!(path = %file.display(), %error, "what was decided about projects cannot be read: people are asked again");
         Remembered::default()
@@ -139,7 +139,7 @@ fn remembered(file: &Path, root: &Path, digest: &str) -> Option<Decision> {
 }
 
 /// Remembers what a person has decided about a project.
-pub(super) fn remember(file: &Path, project: &Project, decision: Decision, by: String) -> io::Result<()> {
+pub(super) fn remember(file: &Path, project: &Project, decision: TrustDecision, by: String) -> io::Result<()> {
     let Some(root) = project.root.to_str() else {
         return Ok(());
     };
@@ -214,13 +214,13 @@ mod tests {
             self.settled_with(None)
         }
 
-        fn settled_with(&self, asked: Option<Asked>) -> Option<Project> {
+        fn settled_with(&self, asked: Option<AskedExtras>) -> Option<Project> {
             self.look(|look| look.settle(asked))
         }
 
-        fn look<T>(&self, with: impl FnOnce(&Look<'_>) -> T) -> T {
+        fn look<T>(&self, with: impl FnOnce(&Inspection<'_>) -> T) -> T {
             let home = self.root.path().join("home").display().to_string();
-            let look = Look {
+            let look = Inspection {
                 settings: &self.settings,
                 request: &self.request,
                 environment: &[("HOME".to_owned(), home)].into(),
@@ -229,7 +229,7 @@ mod tests {
             with(&look)
         }
 
-        fn remember(&self, decision: Decision) {
+        fn remember(&self, decision: TrustDecision) {
             let project = self.settled().expect("a project");
             let file = self.settings.projects_file();
             remember(&file, &project, decision, "a person".into()).expect("remembered");
@@ -240,21 +240,21 @@ mod tests {
     fn a_decision_holds_until_what_starts_changes() {
         let case = Case::new();
         assert_eq!(case.settled().unwrap().decided, None);
-        case.remember(Decision::Without);
-        assert_eq!(case.settled().unwrap().decided, Some(Decision::Without));
-        case.remember(Decision::Run);
-        assert_eq!(case.settled().unwrap().decided, Some(Decision::Run));
+        case.remember(TrustDecision::Without);
+        assert_eq!(case.settled().unwrap().decided, Some(TrustDecision::Without));
+        case.remember(TrustDecision::Run);
+        assert_eq!(case.settled().unwrap().decided, Some(TrustDecision::Run));
         fs::write(case.request.cwd.join("x.sh"), "").unwrap();
         assert_eq!(
             case.settled().unwrap().decided,
             None,
             "a file that a hook names is there now"
         );
-        case.remember(Decision::Without);
+        case.remember(TrustDecision::Without);
         fs::remove_file(case.request.cwd.join("x.sh")).unwrap();
         assert_eq!(
             case.settled().unwrap().decided,
-            Some(Decision::Run),
+            Some(TrustDecision::Run),
             "both are remembered"
         );
     }
@@ -269,7 +269,7 @@ mod tests {
         case.request.permission_mode = Some(PermissionMode::BypassPermissions);
         assert_eq!(case.settled(), None);
         case.settings.project_trust = Policy::Ignore;
-        assert_eq!(case.settled().unwrap().decided, Some(Decision::Without));
+        assert_eq!(case.settled().unwrap().decided, Some(TrustDecision::Without));
         case.settings.project_trust = Policy::Trust;
         case.request.permission_mode = None;
         assert_eq!(case.settled(), None);
@@ -279,13 +279,13 @@ mod tests {
     fn a_session_gets_no_more_of_a_project_than_the_one_whose_agent_asks_for_it() {
         let mut case = Case::new();
         let decided = |case: &Case| case.settled().expect("a project").decided;
-        case.remember(Decision::Run);
+        case.remember(TrustDecision::Run);
         case.declined = Some(case.root.path().join("elsewhere"));
-        assert_eq!(decided(&case), Some(Decision::Run));
+        assert_eq!(decided(&case), Some(TrustDecision::Run));
         case.declined = case.settled().map(|project| project.root);
-        assert_eq!(decided(&case), Some(Decision::Without));
+        assert_eq!(decided(&case), Some(TrustDecision::Without));
         case.request.permission_mode = Some(PermissionMode::BypassPermissions);
-        assert_eq!(decided(&case), Some(Decision::Without));
+        assert_eq!(decided(&case), Some(TrustDecision::Without));
     }
 
     #[test]
@@ -294,18 +294,18 @@ mod tests {
         let again = |known: Option<&Project>, decision| case.look(|look| look.settle_again(known, decision));
         let known = case.settled().unwrap();
         assert_eq!(again(None, None), Some(known.clone()), "nothing was there before");
-        assert_eq!(again(Some(&known), Some(Decision::Run)), None);
-        assert_eq!(again(Some(&known), Some(Decision::Without)), None);
-        let asked = Asked::of(SessionId::new(), &[], vec!["A".into()]);
+        assert_eq!(again(Some(&known), Some(TrustDecision::Run)), None);
+        assert_eq!(again(Some(&known), Some(TrustDecision::Without)), None);
+        let asked = AskedExtras::of(SessionId::new(), &[], vec!["A".into()]);
         let alone = Project::of_asked(case.request.cwd.clone(), asked.clone().unwrap());
-        let found = again(Some(&alone), Some(Decision::Run)).unwrap();
+        let found = again(Some(&alone), Some(TrustDecision::Run)).unwrap();
         assert_eq!((found.decided, found.asked), (None, asked));
         fs::write(case.request.cwd.join("x.sh"), "").unwrap();
-        let found = again(Some(&known), Some(Decision::Run)).unwrap();
+        let found = again(Some(&known), Some(TrustDecision::Run)).unwrap();
         assert_ne!(found.digest, known.digest);
-        case.remember(Decision::Run);
+        case.remember(TrustDecision::Run);
         assert_eq!(
-            again(Some(&known), Some(Decision::Run)),
+            again(Some(&known), Some(TrustDecision::Run)),
             None,
             "somebody has let it start since"
         );
@@ -314,11 +314,11 @@ mod tests {
     #[test]
     fn no_setting_and_nothing_remembered_gives_what_an_agent_asks_for() {
         let mut case = Case::new();
-        let asked = || Asked::of(SessionId::new(), &[], vec!["A".into()]);
+        let asked = || AskedExtras::of(SessionId::new(), &[], vec!["A".into()]);
         let trust = |case: &Case| Trust::of_new(case.settled_with(asked()).as_ref());
         assert_eq!(case.settled_with(asked()).unwrap().decided, None);
-        case.remember(Decision::Run);
-        assert_eq!(case.settled_with(asked()).unwrap().decided, Some(Decision::Run));
+        case.remember(TrustDecision::Run);
+        assert_eq!(case.settled_with(asked()).unwrap().decided, Some(TrustDecision::Run));
         for policy in [Policy::Ask, Policy::Trust, Policy::Ignore] {
             case.settings.project_trust = policy;
             assert_eq!(trust(&case), Trust::Due, "{policy:?}");
@@ -334,7 +334,7 @@ mod tests {
         fs::write(&file, "{").unwrap();
         let project = case.settled().unwrap();
         assert_eq!(project.decided, None);
-        assert!(remember(&file, &project, Decision::Run, String::new()).is_err());
+        assert!(remember(&file, &project, TrustDecision::Run, String::new()).is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), "{");
     }
 }

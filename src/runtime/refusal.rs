@@ -24,9 +24,9 @@ pub enum CallError {
     /// Several sessions' ids end in this.
     #[error("{typed} means {count} sessions: give more digits")]
     AmbiguousId {
-        /// What was typed.
+        /// The text that was typed.
         typed: String,
-        /// How many it means.
+        /// The number of sessions that it means.
         count: usize,
     },
     /// Several sessions have this name, and it is not one of them alone that is live.
@@ -35,7 +35,7 @@ pub enum CallError {
         listed_sessions(candidates)
     )]
     AmbiguousName {
-        /// What was typed.
+        /// The text that was typed.
         name: String,
         /// Which they are and the state of each, those that are live first; the others may be more.
         candidates: Vec<(SessionId, Shown)>,
@@ -103,7 +103,7 @@ pub enum CallError {
     FilesUnusable {
         /// The session.
         session: SessionId,
-        /// Why not.
+        /// The reason, in words for a person.
         why: String,
     },
     /// The session is removed, and its files are not.
@@ -111,7 +111,7 @@ pub enum CallError {
     FilesStay {
         /// The session.
         session: SessionId,
-        /// Where they are.
+        /// The directory in which they lie.
         directory: PathBuf,
         /// Why they could not be removed.
         why: String,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::agent_host::cgroup::{Bounds, Cgroup, Tree};
+use crate::agent_host::cgroup::{Cgroup, CgroupBounds, Tree};
 use crate::attempt::AttemptSettings;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::restart::RestartPolicy;
@@ -17,7 +17,7 @@ pub struct RuntimeSettings {
     pub state: PathBuf,
     /// Where each session has its directory.
     pub sessions: PathBuf,
-    /// Where hosts listen.
+    /// The directory of the hosts' sockets.
     pub sockets: PathBuf,
     /// Where the locks on transcripts are.
     pub locks: PathBuf,
@@ -52,7 +52,7 @@ pub struct RuntimeSettings {
     /// The part of the tree of cgroups that is the daemon's own; none where systemd has delegated none.
     pub cgroups: Option<Tree>,
     /// Bounds of each agent with all that it starts.
-    pub bounds: Bounds,
+    pub bounds: CgroupBounds,
 }
 
 impl RuntimeSettings {
@@ -159,7 +159,7 @@ impl RuntimeSettings {
             restart: RestartPolicy::default(),
             enclosing_marks: Vec::new(),
             cgroups: None,
-            bounds: Bounds::default(),
+            bounds: CgroupBounds::default(),
         }
     }
 }

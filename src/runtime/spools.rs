@@ -17,7 +17,7 @@ use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 const EVENTS_BYTES: usize = 4096;
 
 /// Who is told of which spool. Being told keeps no actor alive.
-type Readers = HashMap<WatchDescriptor, WeakRecipient<SpoolGrew>>;
+type SpoolReaders = HashMap<WatchDescriptor, WeakRecipient<SpoolGrew>>;
 
 /// To a reader: its agent has written.
 #[derive(Message)]
@@ -29,7 +29,7 @@ pub(super) struct SpoolGrew;
 pub(super) struct Spools {
     /// None where the system gives us no instance.
     watches: Option<Watches>,
-    readers: Mutex<Readers>,
+    readers: Mutex<SpoolReaders>,
 }
 
 /// A watched spool, for as long as this lives.
@@ -92,7 +92,7 @@ impl Spools {
         }
     }
 
-    fn readers(&self) -> MutexGuard<'_, Readers> {
+    fn readers(&self) -> MutexGuard<'_, SpoolReaders> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

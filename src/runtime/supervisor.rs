@@ -45,7 +45,7 @@ mod wishes;
 /// Decides about every session that has not ended.
 pub(super) struct Supervisor {
     context: RuntimeContext,
-    sessions: HashMap<SessionId, Session>,
+    sessions: HashMap<SessionId, SupervisedSession>,
     /// Sessions whose creation is on its way to the disk.
     creating: HashMap<SessionId, Creating>,
     /// Sessions that wait for a slot, first come first served.
@@ -63,7 +63,7 @@ pub(super) struct Supervisor {
 }
 
 /// What the supervisor holds of one session.
-struct Session {
+struct SupervisedSession {
     request: Arc<Request>,
     /// Ahead of the journal by the decisions that are not acknowledged yet.
     life: Lifecycle,
@@ -83,7 +83,7 @@ struct Session {
     time_is_unknown: bool,
 }
 
-impl Session {
+impl SupervisedSession {
     fn new(request: Arc<Request>, summary: Arc<Summary>) -> Self {
         let life = summary.lifecycle.clone();
         Self {
@@ -101,7 +101,7 @@ impl Session {
 }
 
 /// A session as it is found when the daemon starts.
-pub(super) struct Found {
+pub(super) struct FoundSession {
     pub summary: Arc<Summary>,
     pub request: Arc<Request>,
 }
@@ -110,7 +110,7 @@ impl Supervisor {
     /// A supervisor that takes up what it finds.
     pub(super) fn new(
         context: RuntimeContext,
-        found: Vec<Found>,
+        found: Vec<FoundSession>,
         arbiters: Vec<ArbiterHandle>,
         fatal: mpsc::UnboundedSender<Unwritten>,
     ) -> Self {
@@ -120,7 +120,12 @@ impl Supervisor {
             .collect();
         queued.sort_by_key(|found| (found.summary.updated_at, found.summary.session_id));
         let queue = queued.iter().map(|found| found.summary.session_id).collect();
-        let session = |found: Found| (found.summary.session_id, Session::new(found.request, found.summary));
+        let session = |found: FoundSession| {
+            (
+                found.summary.session_id,
+                SupervisedSession::new(found.request, found.summary),
+            )
+        };
         let sessions = found.into_iter().map(session).collect();
         Self {
             context,
@@ -293,7 +298,7 @@ impl Supervisor {
     }
 
     /// Tells the execution of this attempt something, if there is one.
-    fn tell_execution<M>(&self, id: SessionId, attempt: Attempt, message: impl FnOnce(&Session) -> M)
+    fn tell_execution<M>(&self, id: SessionId, attempt: Attempt, message: impl FnOnce(&SupervisedSession) -> M)
     where
         M: Message<Result = ()> + Send + 'static,
         Execution: Handler<M>,
@@ -332,7 +337,8 @@ impl Supervisor {
             }
             self.start_execution(id, attempt, end_with, ctx);
         }
-        let is_due = |session: &Session| session.life.state == State::Queued && session.life.trust == Trust::Due;
+        let is_due =
+            |session: &SupervisedSession| session.life.state == State::Queued && session.life.trust == Trust::Due;
         let due = self.sessions.iter().filter(|(_, session)| is_due(session));
         for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.enqueue(id, ctx);
@@ -341,7 +347,7 @@ impl Supervisor {
     }
 }
 
-impl Session {
+impl SupervisedSession {
     /// What follows an event.
     fn decide(&self, event: &Event, policy: &RestartPolicy, now: Timestamp) -> Result<Decision, Denied> {
         let context = DecisionContext {
@@ -457,7 +463,7 @@ impl Handler<OfAttempt> for Supervisor {
             AttemptEvent::AgentFound { ended_after } => self.agent_found(session, attempt, ended_after, ctx),
             AttemptEvent::Over(end) => {
                 tracing::info!(parent: &span_of(session, attempt), ending = end.ending.name(), exit = end.exit, "attempt ended");
-                let analysis = self.sessions.get(&session).and_then(Session::analysis);
+                let analysis = self.sessions.get(&session).and_then(SupervisedSession::analysis);
                 self.step(session, &Event::AttemptEnded { attempt, end, analysis }, None, ctx);
             }
             AttemptEvent::ExecutionGone(how) => self.execution_gone(session, attempt, how, ctx),

@@ -41,12 +41,12 @@ const OPEN_TOOLS_MAX: usize = 256;
 pub struct Traces {
     /// Sends spans in batches, on a thread of its own; drops them where the collector does not keep up.
     processor: Box<dyn SpanProcessor>,
-    sessions: Mutex<HashMap<SessionId, Open>>,
+    sessions: Mutex<HashMap<SessionId, OpenSpans>>,
 }
 
 /// What has begun in a session and is not over.
 #[derive(Default)]
-struct Open {
+struct OpenSpans {
     /// When it was asked for, or resumed by hand.
     since: Timestamp,
     is_resumed: bool,
@@ -63,7 +63,7 @@ struct Tool {
 }
 
 /// One span before it has its ids.
-struct Span {
+struct PendingSpan {
     id: SpanId,
     parent: SpanId,
     name: Cow<'static, str>,
@@ -109,11 +109,11 @@ impl Traces {
             };
             let attempt = started.map(|record| (record.attempt, record.at));
             let resumed = store.last_of_kind(summary.session_id, "session.resumed")?;
-            let open = Open {
+            let open = OpenSpans {
                 since: resumed.as_ref().map_or(summary.created_at, |record| record.at),
                 is_resumed: resumed.is_some(),
                 attempt,
-                ..Open::of(&summary)
+                ..OpenSpans::of(&summary)
             };
             lock(&self.sessions).insert(summary.session_id, open);
         }
@@ -127,7 +127,7 @@ impl Traces {
         }
     }
 
-    fn send(&self, session: SessionId, span: Span) {
+    fn send(&self, session: SessionId, span: PendingSpan) {
         let context = SpanContext::new(
             trace_id(session),
             span.id,
@@ -157,7 +157,9 @@ impl Observer for Traces {
     fn committed(&self, commit: &Commit) {
         let summary = &*commit.summary;
         let mut sessions = lock(&self.sessions);
-        let open = sessions.entry(summary.session_id).or_insert_with(|| Open::of(summary));
+        let open = sessions
+            .entry(summary.session_id)
+            .or_insert_with(|| OpenSpans::of(summary));
         for (record, entry) in commit.records.iter().zip(commit.entries()) {
             for span in open.take(summary, entry, record.at, record.seq.0) {
                 self.send(summary.session_id, span);
@@ -175,7 +177,7 @@ impl fmt::Debug for Traces {
     }
 }
 
-impl Open {
+impl OpenSpans {
     /// What a summary tells of what is open.
     fn of(summary: &Summary) -> Self {
         let asked = |(id, waiting): (&QuestionId, &crate::session::summary::Waiting)| (*id, waiting.asked_at);
@@ -187,7 +189,7 @@ impl Open {
     }
 
     /// Takes an entry into account; what is over with it comes back.
-    fn take(&mut self, summary: &Summary, entry: &Entry, at: Timestamp, seq: u64) -> Vec<Span> {
+    fn take(&mut self, summary: &Summary, entry: &Entry, at: Timestamp, seq: u64) -> Vec<PendingSpan> {
         let id = summary.session_id;
         let over = Over {
             session: id,
@@ -222,7 +224,7 @@ impl Open {
         Vec::new()
     }
 
-    fn take_message(&mut self, message: &Message, waiting_for: WaitingFor, over: &Over) -> Vec<Span> {
+    fn take_message(&mut self, message: &Message, waiting_for: WaitingFor, over: &Over) -> Vec<PendingSpan> {
         let mut spans: Vec<_> = self.wait(waiting_for, over).into_iter().collect();
         match message {
             Message::ToolUse { tool_use_id, name, .. } if self.tools.len() < OPEN_TOOLS_MAX => {
@@ -244,7 +246,7 @@ impl Open {
     }
 
     /// A wait for the API or a usage limit begins or is over.
-    fn wait(&mut self, now: WaitingFor, over: &Over) -> Option<Span> {
+    fn wait(&mut self, now: WaitingFor, over: &Over) -> Option<PendingSpan> {
         match (self.waiting, now) {
             (Some((before, since)), now) if before != now => {
                 self.waiting = (now != WaitingFor::Nothing).then_some((now, over.at));
@@ -258,7 +260,7 @@ impl Open {
         }
     }
 
-    fn end_attempt(&mut self, end: &AttemptEnd, over: &Over) -> Vec<Span> {
+    fn end_attempt(&mut self, end: &AttemptEnd, over: &Over) -> Vec<PendingSpan> {
         let mut spans: Vec<_> = self.wait(WaitingFor::Nothing, over).into_iter().collect();
         for (id, tool) in self.tools.drain() {
             spans.push(over.tool(tool, &id, true));
@@ -281,12 +283,12 @@ impl Open {
     }
 
     /// The span of the session itself. Each time it is resumed by hand there is another, within the first.
-    fn end_session(&mut self, summary: &Summary, end: &SessionEnd, over: &Over) -> Span {
+    fn end_session(&mut self, summary: &Summary, end: &SessionEnd, over: &Over) -> PendingSpan {
         let root = root(over.session);
         let mut span = if self.is_resumed {
             over.span("session resumed", self.since, root)
         } else {
-            Span {
+            PendingSpan {
                 id: root,
                 ..over.span("session", self.since, SpanId::INVALID)
             }
@@ -323,9 +325,9 @@ struct Over {
 }
 
 impl Over {
-    fn span(&self, name: impl Into<Cow<'static, str>>, since: Timestamp, parent: SpanId) -> Span {
+    fn span(&self, name: impl Into<Cow<'static, str>>, since: Timestamp, parent: SpanId) -> PendingSpan {
         let name = name.into();
-        Span {
+        PendingSpan {
             id: span_id(self.session, &format!("{name} {}", self.seq)),
             parent,
             name,
@@ -337,12 +339,12 @@ impl Over {
     }
 
     /// A span within the attempt, or where there is none within the session.
-    fn within(&self, name: impl Into<Cow<'static, str>>, since: Timestamp) -> Span {
+    fn within(&self, name: impl Into<Cow<'static, str>>, since: Timestamp) -> PendingSpan {
         let parent = self.attempt.map(|(attempt, _)| attempt_id(self.session, attempt));
         self.span(name, since, parent.unwrap_or(root(self.session)))
     }
 
-    fn tool(&self, tool: Tool, tool_use_id: &str, is_error: bool) -> Span {
+    fn tool(&self, tool: Tool, tool_use_id: &str, is_error: bool) -> PendingSpan {
         let mut span = self.within(format!("execute_tool {}", tool.name), tool.since);
         span.id = span_id(self.session, tool_use_id);
         span.attributes = vec![

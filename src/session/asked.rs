@@ -13,7 +13,8 @@ pub const ASKED_BYTES_MAX: usize = 16 * 1024;
 
 /// What an agent asks for besides the terms of its own session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Asked {
+#[schema(as = Asked)]
+pub struct AskedExtras {
     /// The session whose agent asks.
     #[schema(value_type = String)]
     pub by: SessionId,
@@ -25,7 +26,7 @@ pub struct Asked {
     pub variables: Vec<String>,
 }
 
-impl Asked {
+impl AskedExtras {
     /// What these MCP configurations and variables bring; none if that is nothing.
     pub fn of(by: SessionId, configs: &[String], variables: Vec<String>) -> Option<Self> {
         let servers: Vec<String> = configs.iter().flat_map(|config| lines(config)).collect();
@@ -128,7 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn lines_of(config: &str) -> Vec<String> {
-        let asked = Asked::of(SessionId::new(), &[config.to_owned()], Vec::new());
+        let asked = AskedExtras::of(SessionId::new(), &[config.to_owned()], Vec::new());
         asked.map(|asked| asked.lines()).unwrap_or_default()
     }
 
@@ -155,7 +156,7 @@ mod tests {
     fn what_brings_nothing_is_not_asked_about() {
         assert_eq!(lines_of(r#"{"mcpServers": {}}"#), Vec::<String>::new());
         assert_eq!(lines_of("{}"), Vec::<String>::new());
-        let asked = Asked::of(SessionId::new(), &[], vec!["LD_PRELOAD".into(), "A\nB".into()]).unwrap();
+        let asked = AskedExtras::of(SessionId::new(), &[], vec!["LD_PRELOAD".into(), "A\nB".into()]).unwrap();
         assert_eq!(asked.lines(), [r#"env LD_PRELOAD, "A\nB""#]);
         assert_eq!(asked.bytes(), asked.lines()[0].len());
     }

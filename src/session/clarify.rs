@@ -48,7 +48,7 @@ pub enum Clarify {
     Analysing,
     /// A person is asked.
     Asking {
-        /// What.
+        /// The id of the question.
         question: QuestionId,
     },
     /// The task is settled, and run.

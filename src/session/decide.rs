@@ -18,7 +18,7 @@ use crate::session::journal::{
 };
 use crate::session::message::InputState;
 use crate::session::outcome::{Cause, Ending, Outcome, StopFor};
-use crate::session::restart::{QUOTA_UNKNOWN_DELAY, Verdict, api_delay, crash_delay};
+use crate::session::restart::{QUOTA_UNKNOWN_DELAY, RestartVerdict, api_delay, crash_delay};
 use crate::session::state::{Lifecycle, State, StateName};
 
 /// Decides what follows an event.
@@ -138,13 +138,15 @@ fn after_ending(life: &Lifecycle, end: &AttemptEnd, context: &DecisionContext<'_
             let mut restarts = life.restarts.clone();
             restarts.count_charged(end.ending.name(), end.open_tool.as_deref(), now);
             match restarts.verdict(policy, now) {
-                Verdict::Restart { in_window } => wait(life, later(now, crash_delay(in_window, jitter)), &sentence),
-                Verdict::BudgetSpent if policy.restarts_max == 0 => failed(Cause::Crashed),
-                Verdict::BudgetSpent => {
+                RestartVerdict::Restart { in_window } => {
+                    wait(life, later(now, crash_delay(in_window, jitter)), &sentence)
+                }
+                RestartVerdict::BudgetSpent if policy.restarts_max == 0 => failed(Cause::Crashed),
+                RestartVerdict::BudgetSpent => {
                     let why = format!("{sentence}, and its restart budget is used up");
                     ended(life, Outcome::Failed { cause: Cause::Parked }, &why)
                 }
-                Verdict::Poison => {
+                RestartVerdict::Poison => {
                     let tool = end.open_tool.as_deref().unwrap_or_default();
                     let why = format!("{sentence} twice at the same tool call ({tool})");
                     ended(life, Outcome::Failed { cause: Cause::Parked }, &why)

@@ -23,7 +23,7 @@ const FRAME_BYTES: usize = 1024;
 /// The last things that happened, oldest first, never more than a message holds.
 #[derive(Clone, Debug, Default)]
 pub struct Digest {
-    items: VecDeque<Item>,
+    items: VecDeque<Passage>,
     bytes: usize,
     /// How many items were left out before the first one.
     left_out: usize,
@@ -32,7 +32,7 @@ pub struct Digest {
 }
 
 #[derive(Clone, Debug)]
-struct Item {
+struct Passage {
     text: String,
     /// The tool call whose result belongs here.
     tool_use_id: Option<String>,
@@ -84,7 +84,7 @@ impl Digest {
 
     fn push(&mut self, text: String, tool_use_id: Option<String>) {
         self.bytes += size_of(&text);
-        self.items.push_back(Item { text, tool_use_id });
+        self.items.push_back(Passage { text, tool_use_id });
         self.shorten();
     }
 
@@ -121,7 +121,7 @@ impl Digest {
         }
         told += ":\n\n";
         let task_itself = format!("The user wrote: {}", excerpt::head(task, TEXT_BYTES_MAX));
-        for Item { text, tool_use_id } in self.items.iter().filter(|item| item.text != task_itself) {
+        for Passage { text, tool_use_id } in self.items.iter().filter(|item| item.text != task_itself) {
             let open = if tool_use_id.is_some() {
                 " (no result is known: it may or may not have taken effect)"
             } else {

@@ -22,7 +22,7 @@ const PATTERN_BYTES_MAX: usize = 256 * 1024;
 pub struct Field<'a> {
     /// Its key in the content.
     pub key: &'a str,
-    /// What to call it.
+    /// The title for people.
     pub title: &'a str,
     /// What is said about it.
     pub hint: Option<&'a str>,
@@ -56,7 +56,7 @@ pub enum FieldKind {
 pub struct Offer {
     /// The value itself.
     pub value: String,
-    /// What to call it.
+    /// The title for people.
     pub title: String,
 }
 

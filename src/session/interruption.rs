@@ -30,12 +30,12 @@ pub struct Interruption {
     /// A turn was under way.
     is_cut: bool,
     /// The last message.
-    last: Option<Last>,
+    last: Option<LastMessage>,
     /// The last tool call that ended after that message, as one line.
     ended_since: Option<String>,
     /// Calls by their ids.
-    calls: BTreeMap<String, Call>,
-    /// How the run ended.
+    calls: BTreeMap<String, OpenCall>,
+    /// The ending of the run, in words.
     ending: Option<String>,
     /// The agent of the latest attempt has said nothing yet: what is known is still that of the run before.
     is_silent: bool,
@@ -45,13 +45,13 @@ pub struct Interruption {
 
 /// The author of a run's last message, and its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Last {
+enum LastMessage {
     User(String),
     Agent(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Call {
+struct OpenCall {
     line: String,
     has_result: bool,
 }
@@ -75,7 +75,7 @@ impl Interruption {
             Entry::Input(input) if input.state == InputState::Sent => {
                 self.is_cut = true;
                 if let Some(text) = input.text.as_deref().and_then(own_words) {
-                    self.note_last(Last::User(quoted(text)));
+                    self.note_last(LastMessage::User(quoted(text)));
                 }
             }
             Entry::AgentMessage(said) => self.take_message(&said.message),
@@ -97,7 +97,7 @@ impl Interruption {
         match message {
             Message::Text { text, parent: None, .. } => {
                 self.speaks();
-                self.note_last(Last::Agent(quoted(text)));
+                self.note_last(LastMessage::Agent(quoted(text)));
             }
             Message::ToolUse {
                 tool_use_id,
@@ -108,7 +108,7 @@ impl Interruption {
             } => {
                 self.speaks();
                 let line = format!("{name}: {}", headline_of_input(input));
-                let call = Call {
+                let call = OpenCall {
                     line: excerpt::head(&line, CALL_BYTES_MAX).replace('\n', " "),
                     has_result: false,
                 };
@@ -138,7 +138,7 @@ impl Interruption {
         }
     }
 
-    fn note_last(&mut self, message: Last) {
+    fn note_last(&mut self, message: LastMessage) {
         self.last = Some(message);
         self.ended_since = None;
     }
@@ -166,8 +166,10 @@ impl Interruption {
     fn tell_state(&self) -> String {
         let mut told = CUT.to_owned() + &self.told_ending();
         told += &match &self.last {
-            Some(Last::Agent(text)) => format!(". The last message of it that is known is your message {text}."),
-            Some(Last::User(text)) => format!(". The last message of it that is known is the user's message {text}."),
+            Some(LastMessage::Agent(text)) => format!(". The last message of it that is known is your message {text}."),
+            Some(LastMessage::User(text)) => {
+                format!(". The last message of it that is known is the user's message {text}.")
+            }
             None => ". Nothing is known of what was said in it.".to_owned(),
         };
         if let Some(call) = &self.ended_since {
@@ -187,7 +189,7 @@ impl Interruption {
     pub fn tell_behind(&self, task: &str) -> String {
         let mut told = without_note(task).to_owned() + CUT_BEHIND_TASK + &self.told_ending();
         told += ", and nothing of its conversation was kept.";
-        if let Some(Last::Agent(text)) = &self.last {
+        if let Some(LastMessage::Agent(text)) = &self.last {
             told += &format!(" The last thing that it said was {text}.");
         }
         told += " It had made these tool calls; each may or may not have taken effect:\n\n";
@@ -202,7 +204,7 @@ impl Interruption {
     }
 }
 
-fn listed(calls: &[&Call]) -> String {
+fn listed(calls: &[&OpenCall]) -> String {
     let shown = calls.iter().take(CALLS_MAX);
     let mut list: String = shown.map(|call| format!("- {}\n", call.line)).collect();
     if calls.len() > CALLS_MAX {

@@ -139,7 +139,7 @@ pub enum UnreadableRecord {
     Data {
         /// The kind.
         kind: String,
-        /// What does not fit.
+        /// The error of the JSON decoder.
         source: serde_json::Error,
     },
 }
@@ -157,14 +157,14 @@ pub struct Record {
     pub attempt: Attempt,
     /// When it was written.
     pub at: Timestamp,
-    /// What it says.
+    /// The content.
     pub entry: Entry,
 }
 
 /// Data of `session.created`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Created {
-    /// What was asked for.
+    /// The request as it was accepted.
     pub request: Request,
     /// Who asked, in words for a person.
     pub by: String,
@@ -212,7 +212,7 @@ pub struct AttemptStart {
 pub struct Input {
     /// Our id of the message.
     pub uuid: Uuid,
-    /// What became of it.
+    /// The state of the message.
     pub state: InputState,
     /// The text, with its first record only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -227,7 +227,7 @@ pub struct Said {
     pub uuid: Option<Uuid>,
     /// Where the line begins in the attempt's spool, in bytes: the raw line is kept there.
     pub offset: u64,
-    /// What it says.
+    /// The message.
     pub message: Message,
 }
 
@@ -311,7 +311,7 @@ pub struct QuestionRef {
 pub struct Withdrawn {
     /// The question.
     pub question_id: QuestionId,
-    /// Why.
+    /// The reason, in words for a person.
     pub why: String,
 }
 
@@ -343,7 +343,7 @@ pub struct CutOff {
 /// Data of `attempt.ended`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptEnd {
-    /// How it ended.
+    /// The kind of ending.
     #[serde(flatten)]
     pub ending: Ending,
     /// How its process ended, when that is known.
@@ -366,7 +366,7 @@ pub struct AttemptEnd {
 /// Data of `retry.scheduled`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetryScheduled {
-    /// When.
+    /// The time.
     pub at: Timestamp,
     /// Why, in a sentence.
     pub cause: String,
@@ -418,7 +418,7 @@ pub struct Resumed {
 /// Data of `session.ended`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct SessionEnd {
-    /// How.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: Outcome,
     /// A sentence for a person.

@@ -92,7 +92,7 @@ pub enum Excess {
          are not asked about: ask for less, or have a person start the session"
     )]
     LongQuestion {
-        /// How much it is.
+        /// Its size in bytes.
         bytes: usize,
         /// The most that is asked about.
         most: usize,

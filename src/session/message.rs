@@ -24,14 +24,14 @@ pub enum Frame {
     Message {
         /// The agent's own id of the line.
         uuid: Option<Uuid>,
-        /// What it says.
+        /// The message.
         message: Message,
     },
     /// What became of a message that we sent.
     Input {
         /// Our uuid of it.
         uuid: Uuid,
-        /// What became of it.
+        /// The state of the message.
         state: InputState,
     },
     /// A content block begins; the next whole block of this message is that one.
@@ -56,7 +56,7 @@ pub enum Frame {
     Unserved {
         /// The agent's id of the request.
         request_id: String,
-        /// What it wants.
+        /// The CLI's name of the request.
         subtype: String,
     },
     /// The agent no longer wants the answer.
@@ -150,7 +150,7 @@ pub struct Asked {
     pub request_id: String,
     /// The tool call it is about.
     pub tool_use_id: Option<String>,
-    /// What is asked.
+    /// The content of the question.
     pub kind: QuestionKind,
 }
 
@@ -255,18 +255,18 @@ pub enum Message {
         tool: String,
         /// The call.
         tool_use_id: String,
-        /// Why.
+        /// The reason, in words for a person.
         reason: String,
     },
     /// A background task or subagent has begun.
     TaskStarted {
         /// Its id.
         task_id: String,
-        /// What kind it is.
+        /// The kind of task.
         task: TaskKind,
         /// Whether the turn goes on beside it.
         background: bool,
-        /// What it does.
+        /// The task in one line.
         description: String,
     },
     /// A background task or subagent has ended.
@@ -276,7 +276,7 @@ pub enum Message {
         /// How: completed, failed or stopped.
         #[schema(value_type = String)]
         status: TaskStatus,
-        /// What it was.
+        /// The task in one line, with its result.
         summary: String,
     },
     /// The set of background tasks, whole.
@@ -288,7 +288,7 @@ pub enum Message {
     Timer(TimerChange),
     /// A request to the API failed and is tried again.
     ApiRetry {
-        /// Which retry this is.
+        /// The number of this retry, from 1.
         retry: u32,
         /// How many there may be.
         retries_max: u32,
@@ -311,7 +311,7 @@ pub enum Message {
         /// When the limit is reset, in seconds since 1970.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resets_at: Option<i64>,
-        /// Which limit.
+        /// The name of the usage limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<String>,
         /// How much of it is used, from 0 to 1.
@@ -463,8 +463,8 @@ pub enum TaskKind {
 pub struct BackgroundTask {
     /// Its id.
     pub task_id: String,
-    /// What kind it is.
+    /// The kind of task.
     pub task: TaskKind,
-    /// What it does.
+    /// The task in one line.
     pub description: String,
 }

@@ -16,7 +16,7 @@ pub enum Ending {
     Finished,
     /// The agent or the API will not go on, and trying again would not help.
     Refused {
-        /// What it refused.
+        /// The cause that the refusal names.
         cause: Cause,
         /// Its own words.
         message: String,
@@ -229,7 +229,7 @@ pub enum Outcome {
     Completed,
     /// It is not done, and we do not try again.
     Failed {
-        /// Why.
+        /// The cause of the failure.
         cause: Cause,
     },
     /// Somebody cancelled it.

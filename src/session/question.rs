@@ -23,12 +23,12 @@ pub struct Question {
     /// The tool call it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_use_id: Option<String>,
-    /// What is asked.
+    /// The content of the question.
     #[serde(flatten)]
     pub kind: QuestionKind,
 }
 
-/// What is asked.
+/// The content of a question, by its kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum QuestionKind {
@@ -38,7 +38,7 @@ pub enum QuestionKind {
         tool: String,
         /// Its whole input: what would really run.
         input: Value,
-        /// Why it is asked.
+        /// The reason that the agent gives.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
         /// Rights that could be granted along with it, as the CLI suggests them.
@@ -64,7 +64,7 @@ pub enum QuestionKind {
     Form {
         /// The MCP server.
         server: String,
-        /// What it says.
+        /// The message.
         message: String,
         /// JSON Schema of the content.
         schema: Value,
@@ -98,7 +98,7 @@ pub struct Choice {
 pub struct ChoiceOption {
     /// Its name; this is what an answer says.
     pub label: String,
-    /// What it means.
+    /// The explanation of the option.
     #[serde(default)]
     pub description: String,
 }
@@ -167,7 +167,7 @@ pub enum AnswerMismatch {
     /// It grants something that the question does not suggest, or no longer does.
     #[error("this question does not suggest {picked} to grant; {}", offered(.offers))]
     NoSuchGrant {
-        /// What was named.
+        /// The name or number that was given.
         picked: String,
         /// What could be granted.
         offers: Vec<String>,
@@ -183,7 +183,7 @@ pub enum AnswerMismatch {
         "the answer takes {bytes} bytes with all that goes with it, and an agent can be told {bytes_max} at once: give a shorter one, or deny"
     )]
     Long {
-        /// How many it takes.
+        /// Its size in bytes.
         bytes: usize,
         /// The most there may be.
         bytes_max: usize,

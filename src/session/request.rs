@@ -130,7 +130,7 @@ pub struct Origin {
     /// The agent's id of the last message that is kept; all of it where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Uuid>,
-    /// What becomes of it.
+    /// The relation to the session that it comes from.
     pub how: OriginHow,
 }
 
@@ -181,7 +181,7 @@ pub enum InvalidRequest {
     /// Too many agents stand above it.
     #[error("{depth} agents stand above this session, and at most {DEPTH_MAX} may: do the work here instead")]
     TooDeep {
-        /// How many.
+        /// The number of levels.
         depth: u32,
     },
     /// A limit is zero, negative or not a number.

@@ -49,7 +49,7 @@ pub const CHARGED_KEPT_MAX: usize = 100;
 
 /// Whether to go on after a charged ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RestartVerdict {
     /// Restart after the delay of this many charged restarts in the window.
     Restart {
         /// How many are in the window, this one included.
@@ -80,15 +80,15 @@ impl Restarts {
     }
 
     /// Whether to go on after the charged ending that was counted last, at `now`.
-    pub fn verdict(&self, policy: &RestartPolicy, now: Timestamp) -> Verdict {
+    pub fn verdict(&self, policy: &RestartPolicy, now: Timestamp) -> RestartVerdict {
         if self.struck_again > 0 {
-            return Verdict::Poison;
+            return RestartVerdict::Poison;
         }
         let in_window = self.in_window(policy, now);
         if in_window > policy.restarts_max || self.charged_total > policy.restarts_total_max {
-            return Verdict::BudgetSpent;
+            return RestartVerdict::BudgetSpent;
         }
-        Verdict::Restart { in_window }
+        RestartVerdict::Restart { in_window }
     }
 
     /// A tool call has succeeded: what struck at the same one before is not to be expected at it any more.
@@ -177,7 +177,7 @@ mod tests {
     }
 
     /// Counts a crash at this second and judges it.
-    fn crash(restarts: &mut Restarts, tool: Option<&str>, policy: &RestartPolicy, second: i64) -> Verdict {
+    fn crash(restarts: &mut Restarts, tool: Option<&str>, policy: &RestartPolicy, second: i64) -> RestartVerdict {
         restarts.count_charged("crashed", tool, at(second));
         restarts.verdict(policy, at(second))
     }
@@ -193,22 +193,22 @@ mod tests {
         let mut restarts = Restarts::default();
         assert_eq!(
             crash(&mut restarts, None, &policy, 0),
-            Verdict::Restart { in_window: 1 }
+            RestartVerdict::Restart { in_window: 1 }
         );
         assert_eq!(
             crash(&mut restarts, None, &policy, 10),
-            Verdict::Restart { in_window: 2 }
+            RestartVerdict::Restart { in_window: 2 }
         );
         let mut tight = restarts.clone();
-        assert_eq!(crash(&mut tight, None, &policy, 20), Verdict::BudgetSpent);
+        assert_eq!(crash(&mut tight, None, &policy, 20), RestartVerdict::BudgetSpent);
         assert_eq!(
             crash(&mut restarts, None, &policy, 110),
-            Verdict::Restart { in_window: 1 },
+            RestartVerdict::Restart { in_window: 1 },
             "what is as long ago as the window has left it"
         );
         assert_eq!(
             crash(&mut restarts, None, &policy, 400),
-            Verdict::BudgetSpent,
+            RestartVerdict::BudgetSpent,
             "three in all are spent"
         );
     }
@@ -219,17 +219,20 @@ mod tests {
         let mut restarts = Restarts::default();
         assert_eq!(
             crash(&mut restarts, Some("Bash x"), &policy, 0),
-            Verdict::Restart { in_window: 1 }
+            RestartVerdict::Restart { in_window: 1 }
         );
         let mut elsewhere = restarts.clone();
         assert_eq!(
             crash(&mut elsewhere, Some("Bash y"), &policy, 1),
-            Verdict::Restart { in_window: 2 }
+            RestartVerdict::Restart { in_window: 2 }
         );
         let mut otherwise = restarts.clone();
         otherwise.count_charged("stalled", Some("Bash x"), at(1));
-        assert_eq!(otherwise.verdict(&policy, at(1)), Verdict::Restart { in_window: 2 });
-        assert_eq!(crash(&mut restarts, Some("Bash x"), &policy, 1), Verdict::Poison);
+        assert_eq!(
+            otherwise.verdict(&policy, at(1)),
+            RestartVerdict::Restart { in_window: 2 }
+        );
+        assert_eq!(crash(&mut restarts, Some("Bash x"), &policy, 1), RestartVerdict::Poison);
     }
 
     #[test]
@@ -239,6 +242,6 @@ mod tests {
         crash(&mut restarts, Some("Bash x"), &policy, 0);
         restarts.note_passed("Bash x");
         let again = crash(&mut restarts, Some("Bash x"), &policy, 1);
-        assert_eq!(again, Verdict::Restart { in_window: 2 });
+        assert_eq!(again, RestartVerdict::Restart { in_window: 2 });
     }
 }

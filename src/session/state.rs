@@ -37,17 +37,17 @@ pub enum State {
     Asking,
     /// The last attempt failed; another follows.
     WaitingRetry {
-        /// When.
+        /// The time.
         at: Timestamp,
     },
     /// Its agent is being ended.
     Stopping {
-        /// What for.
+        /// The reason for the end.
         stop_for: StopFor,
     },
     /// It has ended.
     Ended {
-        /// How.
+        /// The outcome.
         #[serde(flatten)]
         outcome: Outcome,
     },
@@ -101,7 +101,7 @@ pub(super) fn name_of_outcome(outcome: Outcome) -> StateName {
 /// The part of a session that the state machine decides about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lifecycle {
-    /// Where it stands.
+    /// The state.
     #[serde(flatten)]
     pub state: State,
     /// The latest attempt; none before the first.

@@ -29,7 +29,7 @@ pub use super::stall::WaitingFor;
 use super::state::{Lifecycle, State};
 use super::timers::Timers;
 use super::trust::Project;
-use super::turn::{Open, Turns};
+use super::turn::{Pending, Turns};
 
 mod active;
 mod answers;
@@ -61,7 +61,7 @@ pub struct Summary {
     pub updated_at: Timestamp,
     /// When its first attempt began.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// The time of its last end.
     pub ended_at: Option<Timestamp>,
     /// Where it stands, and its attempts.
     pub lifecycle: Lifecycle,
@@ -388,9 +388,9 @@ impl Summary {
     }
 
     /// What is open besides the agent's own work; `busy` is whether the agent says that it works.
-    pub fn open(&self, busy: bool) -> Open {
+    pub fn open(&self, busy: bool) -> Pending {
         let queued = self.inputs.iter().any(|input| input.state == InputState::Queued);
-        Open {
+        Pending {
             busy,
             queued,
             asked: !self.questions.is_empty(),

@@ -1,6 +1,6 @@
 //! Trust in what a project starts by itself. Without a terminal the CLI runs a directory's hooks, helpers and MCP servers
 //! before anybody is asked. So a session in a directory that brings such things begins with a question, unless somebody
-//! trusts it already. The same question is about what an agent asks for that no permission holds ([`Asked`]).
+//! trusts it already. The same question is about what an agent asks for that no permission holds ([`AskedExtras`]).
 //!
 //! ```text
 //!  due ─► asking ──(run it)────────────► run
@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::asked::Asked;
+use super::asked::AskedExtras;
 use super::id::QuestionId;
 use super::question::{Answer, Choice, ChoiceOption, Question, QuestionKind};
 use super::visible;
@@ -58,16 +58,17 @@ pub struct Project {
     pub starts: Vec<String>,
     /// What holds for the directory without asking; a person is asked where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decided: Option<Decision>,
+    pub decided: Option<TrustDecision>,
     /// What an agent asks for; a person is always asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked: Option<Asked>,
+    pub asked: Option<AskedExtras>,
 }
 
 /// What holds for a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Decision {
+#[schema(as = Decision)]
+pub enum TrustDecision {
     /// What it brings starts by itself.
     Run,
     /// The agent starts without the project's settings.
@@ -85,7 +86,7 @@ pub enum Trust {
     Due,
     /// A person is asked.
     Asking {
-        /// What.
+        /// The id of the question.
         question: QuestionId,
     },
     /// A person lets it start.
@@ -98,7 +99,7 @@ pub enum Trust {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// To go on in this way.
-    Start(Decision),
+    Start(TrustDecision),
     /// To end the session.
     Cancel,
 }
@@ -117,18 +118,18 @@ impl Trust {
     }
 
     /// Where a session stands once it is decided.
-    pub fn decided(decision: Decision) -> Self {
+    pub fn decided(decision: TrustDecision) -> Self {
         match decision {
-            Decision::Run => Self::Run,
-            Decision::Without => Self::Without,
+            TrustDecision::Run => Self::Run,
+            TrustDecision::Without => Self::Without,
         }
     }
 
     /// What a person has decided.
-    pub(super) fn decision(self) -> Option<Decision> {
+    pub(super) fn decision(self) -> Option<TrustDecision> {
         match self {
-            Self::Run => Some(Decision::Run),
-            Self::Without => Some(Decision::Without),
+            Self::Run => Some(TrustDecision::Run),
+            Self::Without => Some(TrustDecision::Without),
             Self::Unasked | Self::Due | Self::Asking { .. } => None,
         }
     }
@@ -156,12 +157,12 @@ impl Trust {
 
 impl Project {
     /// What an agent asks for in a directory that is not in question.
-    pub fn of_asked(directory: PathBuf, asked: Asked) -> Self {
+    pub fn of_asked(directory: PathBuf, asked: AskedExtras) -> Self {
         Self {
             root: directory,
             digest: String::new(),
             starts: Vec::new(),
-            decided: Some(Decision::Run),
+            decided: Some(TrustDecision::Run),
             asked: Some(asked),
         }
     }
@@ -173,8 +174,8 @@ impl Project {
 
     /// What is remembered of an answer, if anything: what was decided about the directory. One that declines both the
     /// directory and what an agent asks for does not say which of them was meant.
-    pub fn remembered(&self, decision: Decision) -> bool {
-        self.is_in_question() && (self.asked.is_none() || decision == Decision::Run)
+    pub fn remembered(&self, decision: TrustDecision) -> bool {
+        self.is_in_question() && (self.asked.is_none() || decision == TrustDecision::Run)
     }
 
     /// The question about it.
@@ -266,7 +267,7 @@ impl Project {
 
     /// Tells that the session goes on without the project's settings, where that is decided without asking.
     pub fn told_if_decided(&self) -> Option<String> {
-        (self.decided == Some(Decision::Without)).then(|| self.told_without_directory())
+        (self.decided == Some(TrustDecision::Without)).then(|| self.told_without_directory())
     }
 
     fn told_without_directory(&self) -> String {
@@ -283,10 +284,10 @@ impl Project {
 pub fn meaning(answer: &Answer) -> Option<Meaning> {
     match answer {
         Answer::Deny { interrupt: true, .. } => Some(Meaning::Cancel),
-        Answer::Deny { interrupt: false, .. } => Some(Meaning::Start(Decision::Without)),
+        Answer::Deny { interrupt: false, .. } => Some(Meaning::Start(TrustDecision::Without)),
         Answer::Choose { answers } => match answers.values().next()?.as_str() {
-            RUN => Some(Meaning::Start(Decision::Run)),
-            WITHOUT => Some(Meaning::Start(Decision::Without)),
+            RUN => Some(Meaning::Start(TrustDecision::Run)),
+            WITHOUT => Some(Meaning::Start(TrustDecision::Without)),
             CANCEL => Some(Meaning::Cancel),
             _ => None,
         },
@@ -309,10 +310,10 @@ mod tests {
         }
     }
 
-    fn asked() -> Asked {
+    fn asked() -> AskedExtras {
         let config = r#"{"mcpServers": {"db": {"command": "npx", "args": ["-y", "d b"]}}}"#;
         let by = "0193e9a4-7b1c-4c2e-8f00-1d5c2a7f9b10".parse().unwrap();
-        Asked::of(by, &[config.to_owned()], vec!["LD_PRELOAD".into()]).unwrap()
+        AskedExtras::of(by, &[config.to_owned()], vec!["LD_PRELOAD".into()]).unwrap()
     }
 
     fn text_of(project: &Project) -> String {
@@ -322,7 +323,7 @@ mod tests {
         }
     }
 
-    fn summary(project: Project, answer: Option<Decision>) -> Summary {
+    fn summary(project: Project, answer: Option<TrustDecision>) -> Summary {
         let mut created = crate::session::samples::created("t");
         created.project = Some(Box::new(project));
         let mut summary = Summary::new(
@@ -364,7 +365,7 @@ mod tests {
 
     #[test]
     fn what_an_agent_asks_for_is_always_asked_about_and_only_an_answer_gives_it() {
-        for decided in [None, Some(Decision::Run), Some(Decision::Without)] {
+        for decided in [None, Some(TrustDecision::Run), Some(TrustDecision::Without)] {
             let project = Project {
                 decided,
                 asked: Some(asked()),
@@ -372,9 +373,9 @@ mod tests {
             };
             assert_eq!(Trust::of_new(Some(&project)), Trust::Due);
             assert!(!summary(project.clone(), None).has_asked());
-            for answer in [Decision::Run, Decision::Without] {
+            for answer in [TrustDecision::Run, TrustDecision::Without] {
                 let summary = summary(project.clone(), Some(answer));
-                assert_eq!(summary.has_asked(), answer == Decision::Run);
+                assert_eq!(summary.has_asked(), answer == TrustDecision::Run);
                 assert_eq!(summary.decided_of_project(), Some(decided.unwrap_or(answer)));
             }
         }
@@ -387,7 +388,7 @@ mod tests {
             ..project()
         };
         let known = Project {
-            decided: Some(Decision::Without),
+            decided: Some(TrustDecision::Without),
             ..both.clone()
         };
         let alone = Project::of_asked("/w".into(), asked());
@@ -397,7 +398,7 @@ mod tests {
             (known, false, false),
             (alone, false, false),
         ] {
-            let remembered = [Decision::Run, Decision::Without].map(|decision| project.remembered(decision));
+            let remembered = [TrustDecision::Run, TrustDecision::Without].map(|decision| project.remembered(decision));
             assert_eq!(remembered, [run, without], "{project:?}");
         }
     }
@@ -423,8 +424,8 @@ mod tests {
             meaning(&answer).unwrap()
         });
         let expected = [
-            Meaning::Start(Decision::Run),
-            Meaning::Start(Decision::Without),
+            Meaning::Start(TrustDecision::Run),
+            Meaning::Start(TrustDecision::Without),
             Meaning::Cancel,
         ];
         assert_eq!(wishes.collect::<Vec<_>>(), expected);
@@ -438,7 +439,7 @@ mod tests {
             reason: None,
             interrupt,
         };
-        assert_eq!(meaning(&deny(false)), Some(Meaning::Start(Decision::Without)));
+        assert_eq!(meaning(&deny(false)), Some(Meaning::Start(TrustDecision::Without)));
         assert_eq!(meaning(&deny(true)), Some(Meaning::Cancel));
     }
 
@@ -446,7 +447,7 @@ mod tests {
     fn a_session_of_a_version_before_is_not_asked_about() {
         assert_eq!(Trust::of_new(None), Trust::Unasked);
         assert_eq!(Trust::of_new(Some(&project())), Trust::Due);
-        let decided = Some(Decision::Without);
+        let decided = Some(TrustDecision::Without);
         assert_eq!(Trust::of_new(Some(&Project { decided, ..project() })), Trust::Without);
     }
 }

@@ -61,7 +61,7 @@ pub struct Turns {
 
 /// What else decides whether an agent has finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Open {
+pub struct Pending {
     /// The agent says that it works.
     pub busy: bool,
     /// A message of ours was not begun yet.
@@ -140,7 +140,7 @@ impl Turns {
     }
 
     /// Where the agent stands while its process lives.
-    pub fn standing(&self, open: Open) -> Standing {
+    pub fn standing(&self, open: Pending) -> Standing {
         if self.not_signed_in {
             return Standing::Over(self.no_login());
         }
@@ -163,7 +163,7 @@ impl Turns {
     }
 
     /// How the attempt ended, given that its process is gone.
-    pub fn ending_of_gone(&self, open: Open) -> Ending {
+    pub fn ending_of_gone(&self, open: Pending) -> Ending {
         if self.not_signed_in {
             return self.no_login();
         }

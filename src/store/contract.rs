@@ -28,7 +28,7 @@ pub(super) use self::removal::{
 };
 use super::{
     Acknowledgement, Append, Commit, Filter, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, Store, StoreError,
-    StoreRefusal, Stored, Unwritten,
+    StoreRefusal, StoredRecord, Unwritten,
 };
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
@@ -87,7 +87,7 @@ pub(super) use store_contract;
 
 /// An observer that remembers.
 #[derive(Default)]
-struct Remember(Mutex<Vec<Stored>>);
+struct Remember(Mutex<Vec<StoredRecord>>);
 
 impl Observer for Remember {
     fn committed(&self, commit: &Commit) {
@@ -114,8 +114,8 @@ pub(super) fn summary(store: &dyn Store, session_id: SessionId) -> Summary {
 }
 
 /// All records of a session, by pages.
-pub(super) fn journal(store: &dyn Store, session_id: SessionId) -> Vec<Stored> {
-    let mut records: Vec<Stored> = Vec::new();
+pub(super) fn journal(store: &dyn Store, session_id: SessionId) -> Vec<StoredRecord> {
+    let mut records: Vec<StoredRecord> = Vec::new();
     loop {
         let after = records.last().map_or(Seq(0), |record| record.seq);
         let page = store.records(session_id, after, PAGE_RECORDS_MAX).unwrap();
@@ -126,7 +126,7 @@ pub(super) fn journal(store: &dyn Store, session_id: SessionId) -> Vec<Stored> {
     }
 }
 
-pub(super) fn seqs(records: &[Stored]) -> Vec<u64> {
+pub(super) fn seqs(records: &[StoredRecord]) -> Vec<u64> {
     records.iter().map(|record| record.seq.0).collect()
 }
 

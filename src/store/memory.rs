@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use super::numbering::{Draft, typed_digits};
+use super::numbering::{PendingAppend, typed_digits};
 use super::{
     Acknowledgement, Append, Catalogue, Commit, Filter, Health, Journal, Observer, PAGE_BYTES_MAX, PAGE_RECORDS_MAX,
-    Removal, StoreError, StoreRefusal, Stored, Unwritten, lock,
+    Removal, StoreError, StoreRefusal, StoredRecord, Unwritten, lock,
 };
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
@@ -78,7 +78,7 @@ struct Disk {
 #[derive(Debug)]
 struct Kept {
     summary: Summary,
-    records: Vec<Stored>,
+    records: Vec<StoredRecord>,
 }
 
 impl MemoryStore {
@@ -119,7 +119,7 @@ impl MemoryStore {
         }
     }
 
-    fn write(&self, draft: Result<Draft, StoreError>) -> Acknowledgement {
+    fn write(&self, draft: Result<PendingAppend, StoreError>) -> Acknowledgement {
         let (answer, acknowledgement) = oneshot::channel();
         let mut plan = lock(&self.plan);
         let committed = draft
@@ -140,7 +140,7 @@ impl MemoryStore {
     }
 
     /// Nothing where the process dies, so that nobody is told.
-    fn commit(&self, plan: &mut Plan, draft: Draft) -> Result<Option<Commit>, Unwritten> {
+    fn commit(&self, plan: &mut Plan, draft: PendingAppend) -> Result<Option<Commit>, Unwritten> {
         let mut disk = self.disk_to_write()?;
         let current = disk.sessions.get(&draft.session_id()).map(|kept| &kept.summary);
         let commit = draft.number(current, disk.last_id() + 1)?;
@@ -246,22 +246,22 @@ impl Disk {
         Some(found.session_id)
     }
 
-    fn record(&self, (session_id, index): (SessionId, usize)) -> Option<&Stored> {
+    fn record(&self, (session_id, index): (SessionId, usize)) -> Option<&StoredRecord> {
         self.sessions.get(&session_id)?.records.get(index)
     }
 
-    fn records(&self, session_id: SessionId) -> &[Stored] {
+    fn records(&self, session_id: SessionId) -> &[StoredRecord] {
         self.sessions.get(&session_id).map_or(&[], |kept| &kept.records)
     }
 }
 
 impl Journal for MemoryStore {
     fn create(&self, session_id: SessionId, created: Created, at: Timestamp) -> Acknowledgement {
-        self.write(Draft::create(session_id, created, at))
+        self.write(PendingAppend::create(session_id, created, at))
     }
 
     fn append(&self, append: Append) -> Acknowledgement {
-        self.write(Draft::append(append))
+        self.write(PendingAppend::append(append))
     }
 
     fn remove(&self, session_id: SessionId) -> Removal {
@@ -276,14 +276,14 @@ impl Journal for MemoryStore {
         removal
     }
 
-    fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, StoreError> {
+    fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<StoredRecord>, StoreError> {
         let disk = self.disk()?;
         let records = disk.records(session_id);
         let first = records.partition_point(|record| record.seq <= after);
         Ok(page(records[first..].iter(), limit))
     }
 
-    fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<Stored>, StoreError> {
+    fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<StoredRecord>, StoreError> {
         let disk = self.disk()?;
         let first = usize::try_from(after).unwrap_or(0);
         let places = disk.places.iter().skip(first);
@@ -304,7 +304,7 @@ impl Journal for MemoryStore {
         kind: &str,
         before: Option<Seq>,
         limit: usize,
-    ) -> Result<Vec<Stored>, StoreError> {
+    ) -> Result<Vec<StoredRecord>, StoreError> {
         let disk = self.disk()?;
         let records = disk.records(session_id).iter().rev();
         let found = records.filter(|record| record.kind == kind && before.is_none_or(|before| record.seq < before));
@@ -366,7 +366,7 @@ fn disk_full() -> StoreError {
 }
 
 /// A page, full by number or by bytes.
-fn page<'a>(records: impl Iterator<Item = &'a Stored>, limit: usize) -> Vec<Stored> {
+fn page<'a>(records: impl Iterator<Item = &'a StoredRecord>, limit: usize) -> Vec<StoredRecord> {
     let mut page = Vec::new();
     let mut bytes = 0;
     for record in records.take(limit.min(PAGE_RECORDS_MAX)) {

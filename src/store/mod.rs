@@ -33,7 +33,7 @@ pub use self::error::{StoreError, StoreRefusal, Unwritten};
 pub use self::filter::Filter;
 pub use self::health::{Health, Shortage};
 use self::sqlite::SqliteStore;
-pub use self::sqlite::{Look, Rebuilt, Salvaged, SmallStore, check_format, inspect, rebuild, salvage};
+pub use self::sqlite::{Inspected, Rebuilt, Salvaged, SmallStore, check_format, inspect, rebuild, salvage};
 
 /// The most records one page of a reader holds.
 pub const PAGE_RECORDS_MAX: usize = 500;
@@ -52,7 +52,7 @@ pub struct Append {
     pub attempt: Attempt,
     /// Which bytes of the attempt's spool the entries stand for. The append is refused unless `from` is the offset up
     /// to which the spool is journalled, so that no line is lost, doubled, or written by a ghost.
-    pub span: Option<Span>,
+    pub span: Option<SpoolSpan>,
     /// When it happened; every entry is stamped with it, in whole milliseconds.
     pub at: Timestamp,
     /// What happened, in order; may be empty where a stretch of the spool holds nothing to write down.
@@ -61,7 +61,7 @@ pub struct Append {
 
 /// A stretch of a spool, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct SpoolSpan {
     /// Offset of its first byte.
     pub from: u64,
     /// Offset after its last byte.
@@ -74,7 +74,7 @@ pub struct Commit {
     /// The session's summary with the append folded in.
     pub summary: Arc<Summary>,
     /// The new records, in order, with the entries that they were made of.
-    pub records: Arc<[Stored]>,
+    pub records: Arc<[StoredRecord]>,
 }
 
 impl Commit {
@@ -120,7 +120,7 @@ impl PartialEq for EntryCell {
 
 /// A record as it is kept: its data is JSON text, so that it is written and shown without being built anew.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
+pub struct StoredRecord {
     /// Its place among the records of all sessions.
     pub id: i64,
     /// The session.
@@ -129,17 +129,17 @@ pub struct Stored {
     pub seq: Seq,
     /// The attempt.
     pub attempt: Attempt,
-    /// When.
+    /// The time.
     pub at: Timestamp,
     /// Its kind; [`Entry::kind`].
     pub kind: String,
     /// Its data; [`Entry::to_json`].
     pub data: String,
-    /// Its entry; [`Stored::entry`].
+    /// Its entry; [`StoredRecord::entry`].
     pub entry: EntryCell,
 }
 
-impl Stored {
+impl StoredRecord {
     /// The entry itself.
     pub fn entry(&self) -> Result<&Entry, &UnreadableRecord> {
         self.entry.get(&self.kind, &self.data)
@@ -239,11 +239,11 @@ pub trait Journal: Send + Sync + 'static {
     /// where they reach [`PAGE_BYTES_MAX`]. Only an empty page is the end, and that of an unknown session.
     ///
     /// Promise: only what is on disk. Reads on the caller's thread: call it off the actors' threads.
-    fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, StoreError>;
+    fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<StoredRecord>, StoreError>;
 
     /// At most `limit` (and [`PAGE_RECORDS_MAX`]) records of all sessions with ids above `after`, in order, in pages
     /// like those of [`Journal::records`].
-    fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<Stored>, StoreError>;
+    fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<StoredRecord>, StoreError>;
 
     /// The id of the last record of all that there ever were; 0 where there was none.
     fn last_id(&self) -> Result<i64, StoreError>;
@@ -260,10 +260,10 @@ pub trait Journal: Send + Sync + 'static {
         kind: &str,
         before: Option<Seq>,
         limit: usize,
-    ) -> Result<Vec<Stored>, StoreError>;
+    ) -> Result<Vec<StoredRecord>, StoreError>;
 
     /// The record of this kind with the highest number in a session, like [`Journal::latest_of_kind`].
-    fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<Stored>, StoreError> {
+    fn last_of_kind(&self, session_id: SessionId, kind: &str) -> Result<Option<StoredRecord>, StoreError> {
         Ok(self.latest_of_kind(session_id, kind, None, 1)?.pop())
     }
 
@@ -301,7 +301,7 @@ pub fn each_record(
     session_id: SessionId,
     mut after: Seq,
     upto: Seq,
-    mut take: impl FnMut(&Stored),
+    mut take: impl FnMut(&StoredRecord),
 ) -> Result<(), StoreError> {
     while after < upto {
         let page = journal.records(session_id, after, PAGE_RECORDS_MAX)?;

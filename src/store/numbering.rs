@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Append, Commit, Span, StoreError, StoreRefusal, Stored};
+use super::{Append, Commit, SpoolSpan, StoreError, StoreRefusal, StoredRecord};
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::{Created, Entry};
 use crate::session::request::Claim;
@@ -12,7 +12,7 @@ use crate::session::summary::Summary;
 
 /// An append on its way: its entries are already JSON text, made on the caller's thread.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct PendingAppend {
     session_id: SessionId,
     fence: Fence,
     at: Timestamp,
@@ -26,10 +26,10 @@ enum Fence {
     /// The session does not exist; this is its summary before any record.
     New(Box<Summary>),
     /// The session's attempt is this one, and its spool is journalled up to the beginning of the span.
-    Current { attempt: Attempt, span: Option<Span> },
+    Current { attempt: Attempt, span: Option<SpoolSpan> },
 }
 
-impl Draft {
+impl PendingAppend {
     /// The first record of a session.
     pub(super) fn create(session_id: SessionId, created: Created, at: Timestamp) -> Result<Self, StoreError> {
         let at = whole_milliseconds(at);
@@ -102,7 +102,7 @@ impl Draft {
         let mut records = Vec::with_capacity(self.bodies.len());
         for ((id, data), entry) in (next_id..).zip(&self.bodies).zip(&self.entries) {
             summary.apply(entry, self.at);
-            records.push(Stored {
+            records.push(StoredRecord {
                 id,
                 session_id: self.session_id,
                 seq: summary.head,
@@ -157,9 +157,9 @@ fn check_attempts(given: Attempt, entries: &[Arc<Entry>], mut current: Attempt) 
     Ok(())
 }
 
-fn check_offset(span: Option<Span>, stored: u64) -> Result<(), StoreRefusal> {
+fn check_offset(span: Option<SpoolSpan>, stored: u64) -> Result<(), StoreRefusal> {
     match span {
-        Some(Span { from, .. }) if from != stored => Err(StoreRefusal::WrongOffset { given: from, stored }),
+        Some(SpoolSpan { from, .. }) if from != stored => Err(StoreRefusal::WrongOffset { given: from, stored }),
         Some(_) | None => Ok(()),
     }
 }

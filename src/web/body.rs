@@ -22,7 +22,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::Faces;
 use super::error::{Code, Problem};
-use super::remedy::Reader;
+use super::remedy::Audience;
 
 /// A body in which everything may be left out, and so the whole of it.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(super) async fn in_time<B: MessageBody + 'static>(
         "the body did not come within {} s (`server.body_timeout_seconds`)",
         limit.as_secs()
     );
-    let reader = Reader::of(answer.request());
+    let reader = Audience::of(answer.request());
     Ok(answer.into_response(Problem::new(Code::SlowBody, told).respond(reader)))
 }
 

@@ -21,7 +21,7 @@ use crate::runtime::handle::{Fork, Going, Handover};
 use crate::session::checkpoint::Checkpoint;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::limits::Limits;
-use crate::store::Stored;
+use crate::store::StoredRecord;
 
 /// How many checkpoints a page has when the caller does not say, and at most.
 const PAGE_CHECKPOINTS: usize = 50;
@@ -273,7 +273,7 @@ pub(super) async fn handover(faces: Data<Faces>, id: Path<String>) -> Result<Htt
     }))
 }
 
-fn view<'a>(record: &Stored, checkpoint: &'a Checkpoint, after: Option<String>) -> CheckpointView<'a> {
+fn view<'a>(record: &StoredRecord, checkpoint: &'a Checkpoint, after: Option<String>) -> CheckpointView<'a> {
     CheckpointView {
         seq: record.seq,
         at: format!("{:.3}", record.at),

@@ -11,7 +11,7 @@ use actix_web::web::PathConfig;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde_json::json;
 
-use super::remedy::{Reader, Remedy, joined, remedy, what};
+use super::remedy::{Audience, Remedy, joined, remedy, what};
 use crate::runtime::{CallError, NotServed};
 use crate::session::decide::Denied;
 use crate::store::{StoreError, StoreRefusal};
@@ -126,13 +126,13 @@ impl Problem {
     }
 
     /// What happened and what to do, in the words of a place.
-    pub(super) fn told(&self, reader: Reader) -> String {
+    pub(super) fn told(&self, reader: Audience) -> String {
         joined(&self.detail, self.remedy, reader)
     }
 }
 
 impl Problem {
-    /// Whether this is why.
+    /// True if the error has this code.
     pub(super) fn is(&self, code: Code) -> bool {
         self.code == code
     }
@@ -153,7 +153,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.told(Reader::Api))
+        f.write_str(&self.told(Audience::Api))
     }
 }
 
@@ -163,13 +163,13 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.respond(Reader::Api)
+        self.respond(Audience::Api)
     }
 }
 
 impl Problem {
     /// The answer, in the words of the place where it is read.
-    pub(super) fn respond(&self, reader: Reader) -> HttpResponse {
+    pub(super) fn respond(&self, reader: Audience) -> HttpResponse {
         let (status, code, title) = self.code.row();
         let body = json!({
             "type": format!("urn:cc-executor:problem:{code}"),

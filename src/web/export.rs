@@ -19,7 +19,7 @@ use crate::runtime::Handle;
 use crate::session::id::{Seq, SessionId};
 use crate::session::summary::Summary;
 use crate::session::visible;
-use crate::store::{PAGE_RECORDS_MAX, Stored};
+use crate::store::{PAGE_RECORDS_MAX, StoredRecord};
 
 mod markdown;
 
@@ -117,7 +117,7 @@ struct Pages {
     after: Seq,
     /// The last record that belongs to it.
     head: Seq,
-    /// What is sent next.
+    /// Chunks made and not yet sent.
     ready: VecDeque<Bytes>,
     is_over: bool,
 }
@@ -168,7 +168,7 @@ impl Pages {
         self.take(page).await
     }
 
-    async fn take(&mut self, mut page: Vec<Stored>) -> Result<(), Problem> {
+    async fn take(&mut self, mut page: Vec<StoredRecord>) -> Result<(), Problem> {
         if page.is_empty() {
             // It was removed meanwhile.
             return Err(CallError::NoSuchSession(self.session.to_string()).into());
@@ -192,7 +192,7 @@ impl Pages {
     }
 }
 
-fn render(format: Format, records: &[Stored], is_first: bool) -> String {
+fn render(format: Format, records: &[StoredRecord], is_first: bool) -> String {
     let mut text = String::new();
     for (place, record) in records.iter().enumerate() {
         match format {

@@ -29,10 +29,10 @@ const OWNERS_PART: usize = 4;
 
 /// Counts the connections of one listener; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Gate(Arc<Inner>);
+pub(super) struct Gate(Arc<GateState>);
 
 #[derive(Debug)]
-struct Inner {
+struct GateState {
     connections_max: usize,
     strangers_max: usize,
     patience: Duration,
@@ -78,7 +78,7 @@ enum Holder {
 /// One connection; stands in its data, and ends with it.
 #[derive(Debug)]
 pub(super) struct Pass {
-    gate: Arc<Inner>,
+    gate: Arc<GateState>,
     number: u64,
     holder: Mutex<Holder>,
 }
@@ -101,7 +101,7 @@ impl Gate {
             );
         }
         let connections_max = settings.connections_max.min(fit);
-        Self(Arc::new(Inner {
+        Self(Arc::new(GateState {
             connections_max,
             strangers_max: settings.strangers_max.min(connections_max),
             patience: Duration::from_secs(settings.strangers_seconds),
@@ -169,7 +169,7 @@ impl Gate {
     }
 }
 
-impl Inner {
+impl GateState {
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -227,7 +227,7 @@ mod tests {
     use std::os::unix::net::UnixStream as Pair;
 
     fn gate(connections_max: usize, strangers_max: usize) -> Gate {
-        Gate(Arc::new(Inner {
+        Gate(Arc::new(GateState {
             connections_max,
             strangers_max,
             patience: Duration::from_secs(30),

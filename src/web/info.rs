@@ -18,7 +18,7 @@ pub type Doctor = Arc<dyn Fn() -> Vec<Finding> + Send + Sync>;
 /// What was found at one place.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Finding {
-    /// What was looked at.
+    /// The name of the check.
     pub check: String,
     /// Whether it is as it should be.
     pub ok: bool,

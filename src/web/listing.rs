@@ -39,7 +39,7 @@ const HISTORY_PARAMETERS: &[&str] = &["date", "state", "directory", "q", "cursor
 /// A page of sessions, newest first.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Sessions)]
-pub(super) struct Page<'a> {
+pub(super) struct SessionsPage<'a> {
     sessions: Vec<SessionView<'a>>,
     /// What to give as `cursor` for the next page; none where there is none.
     #[schema(required)]
@@ -72,13 +72,13 @@ pub(super) struct Day<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Questions)]
 pub(super) struct Questions<'a> {
-    questions: Vec<Asked<'a>>,
+    questions: Vec<ListedQuestion<'a>>,
 }
 
 /// A question, and who asks it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AskedQuestion)]
-pub(super) struct Asked<'a> {
+pub(super) struct ListedQuestion<'a> {
     #[schema(value_type = Uuid)]
     session_id: SessionId,
     /// The end of the session's id.
@@ -104,13 +104,13 @@ pub(super) struct Asked<'a> {
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^s[0-9a-f]{32}$"),
         ("limit" = Option<u64>, Query, description = "The length of a page; 50 when absent, 500 at most", minimum = 1),
     ),
-    responses((status = 200, description = "A page of sessions, newest first", body = Page)),
+    responses((status = 200, description = "A page of sessions, newest first", body = SessionsPage)),
 )]
 pub(super) async fn list(faces: Data<Faces>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let params = Params::exact(&request, LIST_PARAMETERS)?;
     let (found, next_cursor) = page(&faces, &params, filter(&params)?).await?;
     let sessions = found.iter().map(|summary| SessionView::of(summary)).collect();
-    Ok(HttpResponse::Ok().json(Page { sessions, next_cursor }))
+    Ok(HttpResponse::Ok().json(SessionsPage { sessions, next_cursor }))
 }
 
 /// `GET /api/history`: the same by days.
@@ -255,8 +255,8 @@ fn by_days(newest_first: &[Arc<Summary>]) -> Vec<Day<'_>> {
     days
 }
 
-fn asked_by(summary: &Summary) -> impl Iterator<Item = Asked<'_>> {
-    QuestionView::all_of(summary).map(|question| Asked {
+fn asked_by(summary: &Summary) -> impl Iterator<Item = ListedQuestion<'_>> {
+    QuestionView::all_of(summary).map(|question| ListedQuestion {
         session_id: summary.session_id,
         short_id: summary.session_id.short(),
         session_name: &summary.name,

@@ -58,7 +58,7 @@ pub use view::{QuestionView, SessionView};
 pub struct Faces {
     /// The door into the runtime.
     handle: Handle,
-    /// Who may call.
+    /// Access control.
     access: Access,
     /// Whether the daemon can do its work.
     readiness: Readiness,
@@ -158,7 +158,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .default_service(web::to(error::no_such_route));
 }
 
-/// What people see.
+/// Routes of the page.
 fn page_routes(cfg: &mut ServiceConfig) {
     cfg.service(at("/", "GET, HEAD").route(read().to(page::sessions)))
         .service(at("/parts", "GET, HEAD").route(read().to(page::sessions_parts)))

@@ -14,7 +14,7 @@ use crate::store::{StoreError, StoreRefusal};
 
 /// Where a refusal is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reader {
+pub(super) enum Audience {
     /// A terminal, by our own command line.
     Terminal,
     /// A program that calls REST.
@@ -25,7 +25,7 @@ pub(super) enum Reader {
     Mcp,
 }
 
-impl Reader {
+impl Audience {
     /// Every place.
     #[cfg(test)]
     pub(super) const ALL: [Self; 4] = [Self::Terminal, Self::Api, Self::Page, Self::Mcp];
@@ -174,13 +174,13 @@ remedies! {
 
 impl Remedy {
     /// What to do, in the words of the place.
-    pub(super) fn words(self, reader: Reader) -> &'static str {
+    pub(super) fn words(self, reader: Audience) -> &'static str {
         let [terminal, api, page, mcp] = self.rows();
         match reader {
-            Reader::Terminal => terminal,
-            Reader::Api => api,
-            Reader::Page => page,
-            Reader::Mcp => mcp,
+            Audience::Terminal => terminal,
+            Audience::Api => api,
+            Audience::Page => page,
+            Audience::Mcp => mcp,
         }
     }
 }
@@ -271,11 +271,11 @@ fn remedy_of_store(error: &StoreError) -> Option<Remedy> {
 
 /// What happened and what to do, for a model.
 pub(super) fn told_to_model(error: &CallError) -> String {
-    joined(&what(error), remedy(error), Reader::Mcp)
+    joined(&what(error), remedy(error), Audience::Mcp)
 }
 
 /// What happened, then what to do.
-pub(super) fn joined(what: &str, remedy: Option<Remedy>, reader: Reader) -> String {
+pub(super) fn joined(what: &str, remedy: Option<Remedy>, reader: Audience) -> String {
     match remedy {
         Some(remedy) => format!("{what}: {}", remedy.words(reader)),
         None => what.to_owned(),

@@ -21,7 +21,7 @@ use crate::session::shown::Shown;
 /// How long ago a session has ended that goes, when the caller does not say: 30 days, in seconds.
 const OLDER_THAN_SECONDS: u64 = 30 * 24 * 3600;
 
-/// What is to go.
+/// A request to remove sessions.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = Sweep, example = json!({"older_than_seconds": 2592000, "dry_run": true}))]

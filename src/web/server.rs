@@ -18,7 +18,7 @@ use super::access::{Access, Token};
 use super::gate::Gate;
 use super::health::Readiness;
 use super::info::Doctor;
-use super::socket::Door;
+use super::socket::DaemonSocket;
 use super::stream::Streams;
 use super::{Faces, app, mcp, routes};
 use crate::config::{Paths, ServerSettings, Settings};
@@ -68,7 +68,7 @@ pub enum ServeError {
     CannotListen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The error below it.
         source: io::Error,
     },
     /// There can be no Unix socket.
@@ -91,14 +91,14 @@ pub struct Server {
 
 /// The Unix socket, and what makes a server for it, again if it vanishes.
 struct SocketServer {
-    door: Door,
+    door: DaemonSocket,
     gate: Gate,
     settings: ServerSettings,
     faces: Faces,
     routes: fn(&mut ServiceConfig),
     /// The server of the socket that is there now.
     handle: Arc<Mutex<ServerHandle>>,
-    /// Where that is.
+    /// The path of the socket.
     place: watch::Sender<PathBuf>,
 }
 
@@ -190,7 +190,7 @@ impl Server {
         self.socket.place.subscribe()
     }
 
-    /// What stops it.
+    /// A handle that stops the server.
     pub fn stopper(&self) -> Stopper {
         Stopper {
             port: self.running.handle(),
@@ -230,7 +230,7 @@ impl Server {
 
 impl SocketServer {
     fn bind(settings: &Settings, paths: &Paths, faces: Faces, routes: fn(&mut ServiceConfig)) -> io::Result<Self> {
-        let (door, listener) = Door::bind(paths)?;
+        let (door, listener) = DaemonSocket::bind(paths)?;
         let gate = Gate::new(&settings.server);
         let listener = Listener::Socket(listener);
         let serving = serve(listener, &gate, &settings.server, (&faces, routes), VANISHED_GRACE)?;

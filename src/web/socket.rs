@@ -9,12 +9,12 @@ use crate::agent_host::SocketFile;
 use crate::config::{Paths, make_private};
 
 /// The socket's file.
-pub(super) struct Door {
+pub(super) struct DaemonSocket {
     paths: Paths,
     file: SocketFile,
 }
 
-impl Door {
+impl DaemonSocket {
     /// Binds the socket at the first place that can hold one. A file in its place is stale, since the daemon's lock is
     /// held.
     pub(super) fn bind(paths: &Paths) -> io::Result<(Self, UnixListener)> {
@@ -32,7 +32,7 @@ impl Door {
         Err(why)
     }
 
-    /// Where it is.
+    /// The path of the socket.
     pub(super) fn path(&self) -> &Path {
         self.file.path()
     }
@@ -98,7 +98,7 @@ mod tests {
     fn a_socket_that_vanishes_is_bound_anew() {
         let base = tempfile::tempdir().unwrap();
         let paths = paths(base.path(), "state");
-        let (mut door, _listener) = Door::bind(&paths).unwrap();
+        let (mut door, _listener) = DaemonSocket::bind(&paths).unwrap();
         assert_eq!(door.path(), paths.state.join("daemon.sock"));
         assert_eq!(std::fs::metadata(door.path()).unwrap().mode() & 0o777, 0o600);
         assert!(door.is_there());
@@ -116,12 +116,12 @@ mod tests {
     fn a_state_directory_that_can_hold_none_has_its_socket_elsewhere() {
         let base = tempfile::tempdir().unwrap();
         let long = paths(base.path(), &"x".repeat(90));
-        let (door, _listener) = Door::bind(&long).unwrap();
+        let (door, _listener) = DaemonSocket::bind(&long).unwrap();
         assert_eq!(door.path().parent(), Some(long.runtime.as_path()));
         let taken = paths(base.path(), "state");
         // What cannot be removed is in the way, as a file system without sockets is.
         std::fs::create_dir(taken.state.join("daemon.sock")).unwrap();
-        let (door, _other) = Door::bind(&taken).unwrap();
+        let (door, _other) = DaemonSocket::bind(&taken).unwrap();
         assert_eq!(door.path().parent(), Some(taken.runtime.as_path()));
     }
 }

@@ -22,13 +22,13 @@ use super::Faces;
 use super::error::{Code, Problem};
 use super::params::{Params, number};
 use super::reference::parameters::SessionPath;
-use crate::runtime::feed::{Item, Reader};
+use crate::runtime::feed::{FeedItem, FeedReader};
 use crate::session::id::Seq;
 
 /// How long a stream may be silent before a comment is sent, so that the ends know of each other.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// What is sent then.
+/// An SSE comment, which clients ignore.
 const HEARTBEAT_COMMENT: &[u8] = b": keep-alive\n\n";
 
 /// Items that are ready at once are gathered until a write has this many bytes.
@@ -164,12 +164,12 @@ fn respond<I: Items + 'static>(
 /// What a stream is made of.
 trait Items {
     /// The next item, once there is one; none at the end. Cancel safe.
-    async fn next(&mut self) -> Option<Item>;
+    async fn next(&mut self) -> Option<FeedItem>;
 }
 
-impl Items for Reader {
-    async fn next(&mut self) -> Option<Item> {
-        Reader::next(self).await
+impl Items for FeedReader {
+    async fn next(&mut self) -> Option<FeedItem> {
+        FeedReader::next(self).await
     }
 }
 
@@ -227,21 +227,21 @@ impl<I: Items> EventWriter<I> {
 }
 
 /// Writes one item as an event. Rendered records and deltas have no line breaks, so each is one `data:` line.
-fn put_event(buffer: &mut BytesMut, item: &Item, cursor: CursorOf) {
+fn put_event(buffer: &mut BytesMut, item: &FeedItem, cursor: CursorOf) {
     match item {
-        Item::Hello(hello) => {
+        FeedItem::Hello(hello) => {
             let resume = if hello.resumed { "ok" } else { "gap" };
             let data = json!({"resume": resume, "head": hello.head, "epoch": hello.epoch}).to_string();
             put_lines(buffer, None, b"hello", data.as_bytes());
         }
-        Item::Record(record) => {
+        FeedItem::Record(record) => {
             let id = match cursor {
                 CursorOf::Session => record.seq.0,
                 CursorOf::All => record.id.unsigned_abs(),
             };
             put_lines(buffer, Some(id), &record.kind, &record.json);
         }
-        Item::Delta(json) => put_lines(buffer, None, b"delta", json),
+        FeedItem::Delta(json) => put_lines(buffer, None, b"delta", json),
     }
 }
 

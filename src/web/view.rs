@@ -221,7 +221,7 @@ impl<'a> QuestionView<'a> {
         !self.answered
     }
 
-    /// When it was asked.
+    /// The time at which it was asked.
     pub(super) fn asked_at(&self) -> Option<Timestamp> {
         self.asked_at
     }

@@ -12,7 +12,7 @@ use super::api::shown;
 use super::error::Problem;
 use super::params::{Params, bad_query};
 use super::reference::parameters::SessionPath;
-use crate::runtime::feed::{Item, Reader};
+use crate::runtime::feed::{FeedItem, FeedReader};
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
 
@@ -22,7 +22,7 @@ const WAIT_SECONDS: u64 = 30;
 /// The longest wait, in seconds: proxies and clients give a silent call up after a while.
 const WAIT_SECONDS_MAX: u64 = 600;
 
-/// What is waited for.
+/// The condition that ends the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WaitFor {
     /// The session's end.
@@ -77,16 +77,16 @@ pub(super) async fn wait(faces: Data<Faces>, request: HttpRequest, id: Path<Stri
 }
 
 /// Reads a stream until the session is as is waited for, or the stream ends.
-async fn until_met(faces: &Faces, id: SessionId, mut reader: Reader, what: WaitFor) {
+async fn until_met(faces: &Faces, id: SessionId, mut reader: FeedReader, what: WaitFor) {
     while let Some(item) = reader.next().await {
         match item {
-            Item::Record(_) => {
+            FeedItem::Record(_) => {
                 let summary = faces.handle.get(id).await;
                 if summary.is_ok_and(|summary| what.is_met(&summary)) {
                     return;
                 }
             }
-            Item::Hello(_) | Item::Delta(_) => {}
+            FeedItem::Hello(_) | FeedItem::Delta(_) => {}
         }
     }
 }

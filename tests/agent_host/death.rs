@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use cc_executor::agent_host::protocol::{Exit, FromHost, ToHost, WINDOW_BYTES, files};
+use cc_executor::agent_host::protocol::{AgentExit, FromHost, ToHost, WINDOW_BYTES, files};
 use rustix::process::Signal;
 
 use crate::client::Heard;
@@ -47,10 +47,10 @@ async fn a_killed_host_is_replaced_and_output_is_neither_lost_nor_doubled() {
     let (exit, spool_bytes, _) = client.until(exited).await;
     assert_eq!(
         (exit, spool_bytes),
-        (Exit::Unknown, taken.len() as u64),
+        (AgentExit::Unknown, taken.len() as u64),
         "nobody could ask for the status"
     );
-    assert_eq!(place.stored::<Exit>(files::EXIT), Exit::Unknown);
+    assert_eq!(place.stored::<AgentExit>(files::EXIT), AgentExit::Unknown);
 }
 
 #[actix_web::test]
@@ -64,14 +64,14 @@ async fn of_an_agent_that_died_alone_a_new_host_only_serves_the_spool() {
     let (mut client, after) = place.host().await;
     assert_eq!(
         (after.agent, after.exit, after.adopted),
-        (hello.agent, Some(Exit::Unknown), false)
+        (hello.agent, Some(AgentExit::Unknown), false)
     );
     assert_eq!(after.spool_bytes, 6);
     assert_eq!(client.until(exited).await.1, 6, "the end follows the hello");
     client.read(0, WINDOW_BYTES).await;
     client.take_until("ready\n").await;
     assert!(place.marked().is_empty(), "nothing was started again");
-    assert_eq!(place.stored::<Exit>(files::EXIT), Exit::Unknown);
+    assert_eq!(place.stored::<AgentExit>(files::EXIT), AgentExit::Unknown);
     client.say(&ToHost::Release).await;
     assert_eq!(place.host_exit(), Some(0));
 }
@@ -83,7 +83,7 @@ async fn an_exit_that_was_written_down_is_told_by_every_later_host() {
     client.until(exited).await;
     place.kill_host();
     let (_, after) = place.host().await;
-    assert_eq!(after.exit, Some(Exit::Code { code: 9 }));
+    assert_eq!(after.exit, Some(AgentExit::Code { code: 9 }));
 }
 
 #[actix_web::test]
@@ -121,7 +121,7 @@ async fn an_attempt_that_has_written_is_never_started_again() {
     fs::remove_file(place.path(files::AGENT)).unwrap();
     fs::remove_file(place.path(files::EXIT)).unwrap();
     let (_, after) = place.host().await;
-    assert_eq!((after.exit, after.spool_bytes), (Some(Exit::Unknown), 4));
+    assert_eq!((after.exit, after.spool_bytes), (Some(AgentExit::Unknown), 4));
     assert_eq!(place.spool(), b"ran\n");
 }
 
@@ -130,7 +130,7 @@ async fn a_torn_agent_file_beside_a_free_lock_means_a_dead_agent() {
     let mut place = Place::with_script(ECHO);
     fs::write(place.path(files::AGENT), "{\"pid\"").unwrap();
     let (_, hello) = place.host().await;
-    assert_eq!((hello.agent, hello.exit), (None, Some(Exit::Unknown)));
+    assert_eq!((hello.agent, hello.exit), (None, Some(AgentExit::Unknown)));
     assert!(place.marked().is_empty());
 }
 
@@ -143,7 +143,7 @@ async fn a_leftover_that_holds_the_lock_is_ended_and_listed() {
     kill(hello.agent.unwrap().pid, Signal::KILL);
     wait_for("its end", || !runs(hello.agent.unwrap().pid));
     let (mut client, after) = place.host().await;
-    assert_eq!((after.exit, after.adopted), (Some(Exit::Unknown), false));
+    assert_eq!((after.exit, after.adopted), (Some(AgentExit::Unknown), false));
     wait_for("the leftover's end", || place.marked().is_empty());
     client.say(&ToHost::EndLeftovers).await;
     let ended = client
@@ -256,7 +256,7 @@ async fn a_host_without_an_agent_and_without_a_daemon_ends_by_itself() {
     let (mut client, hello) = place.host().await;
     assert_eq!(
         hello.exit,
-        Some(Exit::Code { code: 0 }),
+        Some(AgentExit::Code { code: 0 }),
         "whoever comes later is told how the agent ended"
     );
     client.say(&ToHost::Release).await;

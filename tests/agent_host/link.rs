@@ -3,7 +3,7 @@
 use std::fs;
 
 use awc::ws::Message;
-use cc_executor::agent_host::protocol::{Exit, FromHost, LINE_BYTES_MAX, ToHost, WINDOW_BYTES, files};
+use cc_executor::agent_host::protocol::{AgentExit, FromHost, LINE_BYTES_MAX, ToHost, WINDOW_BYTES, files};
 
 use crate::client::Heard;
 use crate::place::{Place, runs, wait_for};
@@ -49,7 +49,7 @@ fn leftovers(frame: FromHost) -> Option<Vec<String>> {
     }
 }
 
-pub(crate) fn exited(frame: FromHost) -> Option<(Exit, u64, String)> {
+pub(crate) fn exited(frame: FromHost) -> Option<(AgentExit, u64, String)> {
     if let FromHost::Exited {
         exit,
         spool_bytes,
@@ -182,7 +182,7 @@ async fn lines_that_an_agent_does_not_read_wait_in_order_and_are_refused_at_its_
             other => exited(other),
         })
         .await;
-    assert_eq!((next, exit.0), (257, Exit::Signal { signal: 15 }));
+    assert_eq!((next, exit.0), (257, AgentExit::Signal { signal: 15 }));
     client.write(999, "too late").await;
     assert_eq!(client.until(refused).await.0, 999);
     client.say(&ToHost::Signal { signal: 15 }).await;
@@ -224,7 +224,7 @@ async fn an_end_comes_with_the_whole_spool_and_the_end_of_stderr() {
     let mut place = Place::with_script("head -c 9000 /dev/zero | tr '\\0' e >&2; echo last >&2; echo out; exit 5");
     let (mut client, _) = place.host().await;
     let (exit, spool_bytes, stderr) = client.until(exited).await;
-    assert_eq!((exit, spool_bytes), (Exit::Code { code: 5 }, 4));
+    assert_eq!((exit, spool_bytes), (AgentExit::Code { code: 5 }, 4));
     assert!(stderr.len() == 8 * 1024 && stderr.ends_with("elast\n"));
     client.read(0, WINDOW_BYTES).await;
     client.take_until("out\n").await;
@@ -292,5 +292,5 @@ async fn a_released_host_is_gone_with_its_socket_and_its_files_stay() {
     assert_eq!(place.host_exit(), Some(0));
     assert!(!place.plan.socket.exists());
     assert_eq!(place.spool(), b"out\n");
-    assert_eq!(place.stored::<Exit>(files::EXIT), Exit::Code { code: 0 });
+    assert_eq!(place.stored::<AgentExit>(files::EXIT), AgentExit::Code { code: 0 });
 }

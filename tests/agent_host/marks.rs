@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Child, Command};
 
 use cc_executor::agent_host::Secret;
-use cc_executor::agent_host::protocol::{ATTEMPT_MARK, Exit, FromHost, Place as Directory, ToHost, files};
+use cc_executor::agent_host::protocol::{
+    ATTEMPT_MARK, AcceptedDirectory as Directory, AgentExit, FromHost, ToHost, files,
+};
 use rustix::process::geteuid;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -104,7 +106,7 @@ async fn of_an_attempt_that_an_older_version_began_all_that_names_it_is_ended() 
     wait_for("its end", || !runs(own.pid()));
 }
 
-fn exit_of(place: &Place) -> Exit {
+fn exit_of(place: &Place) -> AgentExit {
     wait_for("the agent's end", || place.path(files::EXIT).exists());
     place.stored(files::EXIT)
 }
@@ -129,7 +131,7 @@ async fn an_agent_does_not_start_in_another_directory_than_the_one_that_was_acce
     std::os::unix::fs::symlink("/", &work).unwrap();
     for place in [&mut place, &mut added] {
         place.host().await;
-        let Exit::NotStarted { error } = exit_of(place) else {
+        let AgentExit::NotStarted { error } = exit_of(place) else {
             panic!("it started")
         };
         assert!(
@@ -148,7 +150,7 @@ async fn an_agent_starts_in_the_directory_that_was_accepted_wherever_it_has_gone
     std::fs::rename(&work, &aside).unwrap();
     std::os::unix::fs::symlink(&aside, &work).unwrap();
     place.host().await;
-    assert_eq!(exit_of(&place), Exit::Code { code: 0 });
+    assert_eq!(exit_of(&place), AgentExit::Code { code: 0 });
     let said = String::from_utf8(place.spool()).unwrap();
     assert_eq!(Path::new(said.trim()), aside.canonicalize().unwrap());
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use cc_executor::agent_host::protocol::{ATTEMPT_MARK, AgentProcess, Exit, FromHost, LaunchPlan, files};
+use cc_executor::agent_host::protocol::{ATTEMPT_MARK, AgentExit, AgentProcess, FromHost, LaunchPlan, files};
 use cc_executor::session::id::{Attempt, SessionId};
 use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
@@ -23,7 +23,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Hello {
     pub(crate) agent: Option<AgentProcess>,
-    pub(crate) exit: Option<Exit>,
+    pub(crate) exit: Option<AgentExit>,
     pub(crate) adopted: bool,
     pub(crate) spool_bytes: u64,
 }

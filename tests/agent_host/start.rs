@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use cc_executor::agent_host::protocol::{ATTEMPT_MARK, Exit, FromHost, ToHost, files};
+use cc_executor::agent_host::protocol::{ATTEMPT_MARK, AgentExit, FromHost, ToHost, files};
 use rustix::process::Signal;
 
 use crate::place::{Place, is_held, kill, runs, wait_for};
@@ -30,9 +30,9 @@ async fn the_hello_names_the_agent_and_the_agent_holds_its_locks_until_its_end()
             }
         })
         .await;
-    assert_eq!(exit, Exit::Code { code: 3 });
+    assert_eq!(exit, AgentExit::Code { code: 3 });
     assert!(!is_held(&place.path(files::AGENT_LOCK)) && !place.plan.transcript_lock.exists());
-    assert_eq!(place.stored::<Exit>(files::EXIT), exit);
+    assert_eq!(place.stored::<AgentExit>(files::EXIT), exit);
 }
 
 #[actix_web::test]
@@ -83,7 +83,7 @@ async fn an_agent_starts_in_its_own_group_with_signals_as_they_are_by_default() 
 async fn a_missing_program_is_told_in_the_hello_and_on_disk() {
     let mut place = Place::with_agent(&["/nowhere/agent"]);
     let (mut client, hello) = place.host().await;
-    let Some(Exit::NotStarted { error }) = hello.exit.clone() else {
+    let Some(AgentExit::NotStarted { error }) = hello.exit.clone() else {
         panic!("{hello:?}")
     };
     assert!(
@@ -91,7 +91,7 @@ async fn a_missing_program_is_told_in_the_hello_and_on_disk() {
         "{error}"
     );
     assert_eq!(hello.agent, None);
-    assert_eq!(Some(place.stored::<Exit>(files::EXIT)), hello.exit);
+    assert_eq!(Some(place.stored::<AgentExit>(files::EXIT)), hello.exit);
     client.say(&ToHost::Release).await;
     assert_eq!(place.host_exit(), Some(0));
     assert!(!place.plan.socket.exists(), "a released host takes its socket with it");
@@ -104,7 +104,7 @@ async fn a_missing_directory_is_not_taken_for_a_missing_program() {
     let mut place = Place::with_script("true");
     place.plan.cwd = place.path("not/there");
     let (_, hello) = place.host().await;
-    assert!(matches!(hello.exit, Some(Exit::NotStarted { error }) if error.contains("working directory")));
+    assert!(matches!(hello.exit, Some(AgentExit::NotStarted { error }) if error.contains("working directory")));
 }
 
 #[actix_web::test]
@@ -114,7 +114,7 @@ async fn a_transcript_has_one_owner() {
     let held = File::create(&place.plan.transcript_lock).unwrap();
     held.try_lock().unwrap();
     let (_, hello) = place.host().await;
-    assert!(matches!(hello.exit, Some(Exit::NotStarted { error }) if error.contains("transcript")));
+    assert!(matches!(hello.exit, Some(AgentExit::NotStarted { error }) if error.contains("transcript")));
     assert!(place.marked().is_empty());
 }
 

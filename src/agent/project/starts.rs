@@ -22,7 +22,7 @@ const RULES: &str = "permissions";
 const LINE_CHARS_MAX: usize = 1000;
 
 /// One setting that starts something.
-pub(super) struct Part {
+pub(super) struct StartSetting {
     pub(super) name: String,
     /// What starts, line by line.
     pub(super) lines: Vec<String>,
@@ -30,7 +30,7 @@ pub(super) struct Part {
 }
 
 /// What starts by itself in the file that is called `label`.
-pub(super) fn of(label: &str, settings: &Map<String, Value>) -> Vec<Part> {
+pub(super) fn of(label: &str, settings: &Map<String, Value>) -> Vec<StartSetting> {
     let is_servers = label == ".mcp.json";
     let part = |(name, value): (&String, &Value)| {
         let lines = if is_servers {
@@ -38,7 +38,7 @@ pub(super) fn of(label: &str, settings: &Map<String, Value>) -> Vec<Part> {
         } else {
             lines(name, value)
         };
-        (!lines.is_empty()).then(|| Part {
+        (!lines.is_empty()).then(|| StartSetting {
             name: name.clone(),
             lines: lines
                 .iter()

@@ -36,7 +36,7 @@ impl World {
         [("HOME".to_owned(), self.path.join("home").display().to_string())].into()
     }
 
-    fn look(&self, name: &str) -> Option<Found> {
+    fn look(&self, name: &str) -> Option<StartingDirectory> {
         look(&self.path.join(name), &self.environment())
     }
 

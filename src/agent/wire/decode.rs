@@ -84,7 +84,7 @@ fn known(head: &Head<'_>, line: &[u8]) -> serde_json::Result<Option<Vec<Frame>>>
         ("assistant", _) => assistant(head.uuid, read(line)?),
         ("user", _) => user(head.uuid, read(line)?),
         ("result", _) => message(Message::TurnEnded(Box::new(turn_end(read(line)?)))),
-        ("command_lifecycle", _) => lifecycle(&read::<Lifecycle>(line)?),
+        ("command_lifecycle", _) => lifecycle(&read::<CommandLifecycle>(line)?),
         ("control_request", _) => control_request(read(line)?),
         ("control_cancel_request", _) => {
             vec![Frame::AskCancelled {
@@ -148,14 +148,14 @@ struct CancelRequest {
 }
 
 #[derive(Deserialize)]
-struct Lifecycle {
+struct CommandLifecycle {
     command_uuid: Uuid,
     state: String,
     #[serde(flatten)]
     fire: timers::Fire,
 }
 
-fn lifecycle(line: &Lifecycle) -> Vec<Frame> {
+fn lifecycle(line: &CommandLifecycle) -> Vec<Frame> {
     let state = match line.state.as_str() {
         "queued" => InputState::Queued,
         "started" => InputState::Started,

@@ -8,7 +8,7 @@ const KEPT_BYTES: usize = 4096;
 
 /// One line, without its newline.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct OutputLine<'a> {
     /// Offset of its first byte.
     pub offset: u64,
     /// Its bytes, or the first 4 KiB of a line that is too long.
@@ -17,7 +17,7 @@ pub struct Line<'a> {
     pub length: u64,
 }
 
-impl Line<'_> {
+impl OutputLine<'_> {
     /// Whether the line was too long to be kept whole.
     pub fn is_cut(&self) -> bool {
         self.length > self.bytes.len() as u64
@@ -61,11 +61,11 @@ impl Lines {
     }
 
     /// Takes the next bytes and calls `each` with every line that is whole now.
-    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Line<'_>)) {
+    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(OutputLine<'_>)) {
         while let Some(newline) = memchr::memchr(b'\n', bytes) {
             let (end, rest) = (&bytes[..newline], &bytes[newline + 1..]);
             if self.partial.is_empty() && self.dropped == 0 && end.len() <= LINE_BYTES_MAX {
-                each(Line {
+                each(OutputLine {
                     offset: self.start,
                     bytes: end,
                     length: end.len() as u64,
@@ -74,7 +74,7 @@ impl Lines {
             } else {
                 self.keep(end);
                 let length = self.partial.len() as u64 + self.dropped;
-                each(Line {
+                each(OutputLine {
                     offset: self.start,
                     bytes: &self.partial,
                     length,

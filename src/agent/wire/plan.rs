@@ -13,14 +13,14 @@ const PLAN_BYTES_MAX: u64 = 256 * 1024;
 
 /// The plan that an agent has written last, until it asks for its approval.
 #[derive(Clone, Debug, Default)]
-pub struct Draft {
+pub struct PlanDraft {
     /// What the call itself says.
     text: Option<String>,
     /// The file that it was written into.
     file: Option<PathBuf>,
 }
 
-impl Draft {
+impl PlanDraft {
     /// Takes a message into account.
     pub fn note(&mut self, message: &Message) {
         let Message::ToolUse { name, input, .. } = message else {
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn note(draft: &mut Draft, name: &str, input: Value) {
+    fn note(draft: &mut PlanDraft, name: &str, input: Value) {
         draft.note(&Message::ToolUse {
             message_id: "m".into(),
             block: 0,
@@ -88,7 +88,7 @@ mod tests {
         std::fs::create_dir(&plans).unwrap();
         let file = plans.join("calm-sea.md");
         std::fs::write(&file, "# Step one").unwrap();
-        let mut draft = Draft::default();
+        let mut draft = PlanDraft::default();
         assert_eq!(draft.plan(), None);
         note(&mut draft, "Write", json!({"file_path": file, "content": "# Step"}));
         note(

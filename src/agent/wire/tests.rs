@@ -15,7 +15,7 @@ use crate::session::outcome::Ending;
 use crate::session::question::{Answer, Question, QuestionKind};
 use crate::session::samples::{denied, input, said};
 use crate::session::timers::Timers;
-use crate::session::turn::{Open, Standing, Turns};
+use crate::session::turn::{Pending, Standing, Turns};
 
 /// What the CLI printed in one recording, line by line.
 fn recorded(name: &str) -> Vec<String> {
@@ -183,7 +183,7 @@ fn recordings_end_as_they_ended() {
         for message in messages(name) {
             turns.take(&said(message));
         }
-        let ending = match turns.standing(Open {
+        let ending = match turns.standing(Pending {
             timers: false,
             busy: false,
             queued: false,

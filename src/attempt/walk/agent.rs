@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::agent_host::protocol::Exit;
+use crate::agent_host::protocol::AgentExit;
 
 /// More than half of the window, so that it has to be raised.
 const FILLING_BYTES: usize = 200 * 1024;
@@ -15,7 +15,7 @@ const FILLING_BYTES: usize = 200 * 1024;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Agent {
     pub spool: Arc<Vec<u8>>,
-    pub exit: Option<Exit>,
+    pub exit: Option<AgentExit>,
     /// The message that its turn began with.
     first: Option<String>,
     /// Ids of all messages it has read.
@@ -34,7 +34,7 @@ impl Agent {
             Some("user") => self.hear_message(line["uuid"].as_str().expect("a message has an id")),
             Some("control_response") if !std::mem::replace(&mut self.has_answer, true) => self.end_turn(),
             Some("control_request") if line["request"]["subtype"] == "end_session" && !self.is_deaf => {
-                self.exit = Some(Exit::Code { code: 0 });
+                self.exit = Some(AgentExit::Code { code: 0 });
             }
             Some(_) | None => {}
         }
@@ -42,7 +42,7 @@ impl Agent {
 
     /// It dies, and has written no more than this.
     pub(super) fn dies_after(&mut self, bytes: u64) {
-        self.exit = Some(Exit::Signal { signal: 9 });
+        self.exit = Some(AgentExit::Signal { signal: 9 });
         Arc::make_mut(&mut self.spool).truncate(usize::try_from(bytes).expect("a short spool"));
     }
 

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::world::World;
-use crate::agent_host::protocol::{Exit, FromHost, ToHost, WINDOW_BYTES};
+use crate::agent_host::protocol::{AgentExit, FromHost, ToHost, WINDOW_BYTES};
 use crate::attempt::state::Talk;
-use crate::attempt::{Command, Report};
+use crate::attempt::{AttemptReport, Command};
 use crate::session::journal::{AttemptEnd, Entry};
 use crate::session::message::Message;
 use crate::session::outcome::Ending;
@@ -31,7 +31,7 @@ impl World {
                 self.check_window(*through, false);
             }
             Command::Show { head, delta } => self.check_partial_text(head.0, &delta.message_id),
-            Command::Report(Report::Over(end)) => self.check_over(end),
+            Command::Report(AttemptReport::Over(end)) => self.check_over(end),
             _ => {}
         }
     }
@@ -176,7 +176,7 @@ impl World {
     /// Holds the journal of a run that is over against that of one daemon whose agent went on to its end.
     pub(super) fn check_end(&self, one: &[String]) {
         let mut said = self.said();
-        if self.agent.exit == Some(Exit::Signal { signal: 9 }) {
+        if self.agent.exit == Some(AgentExit::Signal { signal: 9 }) {
             // A line that it died over is written down as what it is.
             said.pop_if(|last| last.starts_with("UnknownLine"));
         }

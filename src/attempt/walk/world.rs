@@ -11,9 +11,11 @@ use uuid::Uuid;
 use self::orders::Chunk;
 pub(super) use self::orders::Event;
 use super::agent::Agent;
-use crate::agent_host::protocol::{Exit, FromHost, ToHost};
+use crate::agent_host::protocol::{AgentExit, FromHost, ToHost};
 use crate::attempt::state::{Link, State};
-use crate::attempt::{Assignment, Attempt, AttemptSettings, Command, Input, Moment, Report, Timer};
+use crate::attempt::{
+    Assignment, Attempt, AttemptInput, AttemptReport, AttemptSettings, AttemptTimer, Command, Moment,
+};
 use crate::session::id::{Attempt as Number, QuestionId, SessionId};
 use crate::session::journal::{AttemptEnd, Entry};
 use crate::session::request::Request;
@@ -21,7 +23,7 @@ use crate::session::samples::{attempt_started, created, state_changed};
 use crate::session::stall::StallTimeouts;
 use crate::session::state::StateName;
 use crate::session::summary::Summary;
-use crate::store::Span;
+use crate::store::SpoolSpan;
 
 mod deeds;
 mod orders;
@@ -66,7 +68,7 @@ pub(super) struct World {
     /// Differs where these differ.
     journal: u64,
     /// Handed to the store and not on disk.
-    pub queue: VecDeque<(Option<Span>, Vec<Entry>)>,
+    pub queue: VecDeque<(Option<SpoolSpan>, Vec<Entry>)>,
     /// On disk, and the attempt has not heard of it.
     pub acknowledgements: VecDeque<Arc<Summary>>,
     /// The newest state of the journal that the attempt was told.
@@ -75,7 +77,7 @@ pub(super) struct World {
     pub agent: Agent,
     pub host: Option<Host>,
     asked_for: VecDeque<Command>,
-    timers: BTreeMap<Timer, Duration>,
+    timers: BTreeMap<AttemptTimer, Duration>,
     running: Duration,
     has_begun: bool,
     is_stopped: bool,
@@ -244,7 +246,7 @@ impl World {
         match event {
             Event::Begin => {
                 self.has_begun = true;
-                self.step(Input::Begin);
+                self.step(AttemptInput::Begin);
             }
             Event::Commit => self.commit(),
             Event::Acknowledge { is_last } => {
@@ -256,14 +258,14 @@ impl World {
                 };
                 let heard = heard.expect("there is one");
                 self.hears_of(&heard);
-                self.step(Input::Committed(heard));
+                self.step(AttemptInput::Committed(heard));
             }
             Event::News => {
                 let news = self.news.take().expect("there are some");
                 self.hears_of(&news);
-                self.step(Input::Journal(news));
+                self.step(AttemptInput::Journal(news));
             }
-            Event::OldNews => self.step(Input::Journal(Arc::clone(&self.task.summary))),
+            Event::OldNews => self.step(AttemptInput::Journal(Arc::clone(&self.task.summary))),
             Event::Write => {
                 let (id, line) = self.host_mut().stdin.pop_front().expect("there is one");
                 self.host_mut().says.push_back(FromHost::Written { id });
@@ -275,7 +277,7 @@ impl World {
             Event::Freeze => self.host_mut().is_still = true,
             Event::SayAgain => {
                 let again = self.last_message.clone().expect("there is one");
-                self.step(Input::Host(again));
+                self.step(AttemptInput::Host(again));
             }
             Event::Bytes(chunk) => self.send_bytes(chunk),
             Event::Done => self.does(true),
@@ -285,11 +287,11 @@ impl World {
                 if let Some(at) = self.timers.remove(&timer) {
                     self.running = self.running.max(at);
                 }
-                self.step(Input::Tick(timer));
+                self.step(AttemptInput::Tick(timer));
             }
             Event::LoseLink => {
                 (self.host, self.last_message, self.last_bytes) = (None, None, None);
-                self.step(Input::LinkLost);
+                self.step(AttemptInput::LinkLost);
             }
             Event::Kill => {
                 self.agent.dies_after(self.sent);
@@ -300,12 +302,12 @@ impl World {
             Event::Stop => {
                 self.is_stopped = true;
                 self.is_to_stop |= !matches!(self.attempt.state, State::Closing(..) | State::Released);
-                self.step(Input::Stop);
+                self.step(AttemptInput::Stop);
             }
         }
     }
 
-    fn step(&mut self, input: Input<'_>) {
+    fn step(&mut self, input: AttemptInput<'_>) {
         let told = self.entries.len() + self.queue.len();
         let now = Moment {
             wall: at(self.running),
@@ -337,9 +339,9 @@ impl World {
                     host.is_leaving = true;
                 }
             }
-            Command::Ping if self.host.as_ref().is_some_and(|host| !host.is_still) => self.step(Input::Heard),
-            Command::Report(Report::Over(end)) => self.end = Some(end),
-            Command::Report(Report::Up) => {
+            Command::Ping if self.host.as_ref().is_some_and(|host| !host.is_still) => self.step(AttemptInput::Heard),
+            Command::Report(AttemptReport::Over(end)) => self.end = Some(end),
+            Command::Report(AttemptReport::Up) => {
                 let entry = state_changed(StateName::Starting, StateName::Running);
                 self.write(None, vec![entry]);
             }
@@ -350,7 +352,7 @@ impl World {
             | Command::AskAwaited(_)
             | Command::LookAtGit
             | Command::KeepInFile { .. } => self.asked_for.push_back(command),
-            Command::Show { .. } | Command::Log(_) | Command::Ping | Command::Report(Report::Found { .. }) => {}
+            Command::Show { .. } | Command::Log(_) | Command::Ping | Command::Report(AttemptReport::Found { .. }) => {}
         }
     }
 
@@ -367,7 +369,7 @@ impl World {
             }
             ToHost::Signal { signal } => {
                 if signal == SIGKILL || !self.agent.is_deaf {
-                    self.agent.exit.get_or_insert(Exit::Signal { signal });
+                    self.agent.exit.get_or_insert(AgentExit::Signal { signal });
                     self.tell_exit();
                 }
             }
@@ -411,7 +413,7 @@ impl World {
         self.acknowledgements.push_back(Arc::clone(&self.summary));
     }
 
-    fn write(&mut self, span: Option<Span>, entries: Vec<Entry>) {
+    fn write(&mut self, span: Option<SpoolSpan>, entries: Vec<Entry>) {
         let mut summary = Summary::clone(&self.summary);
         if let Some(span) = span {
             assert_eq!(
@@ -474,6 +476,6 @@ impl World {
             self.position = through;
         }
         let (offset, bytes) = (from, &bytes[..]);
-        self.step(Input::Bytes { offset, bytes });
+        self.step(AttemptInput::Bytes { offset, bytes });
     }
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{OutputArgs, id};
-use crate::cli::complete::{Sessions, checkpoints, sessions};
+use crate::cli::complete::{ListedSessions, checkpoints, sessions};
 use crate::cli::units::parse_seconds;
 
 /// `resume`
 #[derive(Args, Debug)]
 pub(crate) struct ResumeArgs {
     /// The session: its id, a unique prefix or suffix of the short one, or its name
-    #[arg(value_parser = id(), add = sessions(Sessions::Ended))]
+    #[arg(value_parser = id(), add = sessions(ListedSessions::Ended))]
     pub(crate) id: String,
     /// Instruction for the agent [default: to go on]
     pub(crate) instruction: Option<String>,
@@ -36,7 +36,7 @@ pub(crate) struct ResumeArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ForkArgs {
     /// The session to copy: its id, a unique prefix or suffix of the short one, or its name
-    #[arg(value_parser = id(), add = sessions(Sessions::All))]
+    #[arg(value_parser = id(), add = sessions(ListedSessions::All))]
     pub(crate) id: String,
     /// Instruction for the agent [default: to go on]
     pub(crate) instruction: Option<String>,
@@ -54,7 +54,7 @@ pub(crate) struct ForkArgs {
 #[derive(Args, Debug)]
 pub(crate) struct CheckpointsArgs {
     /// The session: its id, a unique prefix or suffix of the short one, or its name
-    #[arg(value_parser = id(), add = sessions(Sessions::All))]
+    #[arg(value_parser = id(), add = sessions(ListedSessions::All))]
     pub(crate) id: String,
     /// An array of objects
     #[arg(long)]
@@ -83,7 +83,7 @@ pub(crate) struct ImportArgs {
 #[derive(Args, Debug)]
 pub(crate) struct HandoverArgs {
     /// The session: its id, a unique prefix or suffix of the short one, or its name
-    #[arg(value_parser = id(), add = sessions(Sessions::Ended))]
+    #[arg(value_parser = id(), add = sessions(ListedSessions::Ended))]
     pub(crate) id: String,
     /// One object
     #[arg(long)]

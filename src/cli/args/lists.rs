@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::complete::{Sessions, sessions};
+use crate::cli::complete::{ListedSessions, sessions};
 
 /// Which sessions are listed.
 #[derive(Args, Debug, Default)]
@@ -50,7 +50,7 @@ pub(crate) struct HistoryArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
     /// The session: its id, a unique prefix or suffix of the short one, or its name
-    #[arg(value_parser = super::id(), add = sessions(Sessions::All))]
+    #[arg(value_parser = super::id(), add = sessions(ListedSessions::All))]
     pub(crate) id: String,
     /// The form: one record a line, one object, or a text for people
     #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::complete::{Sessions, sessions};
+use crate::cli::complete::{ListedSessions, sessions};
 
 use super::parse_seconds;
 
@@ -16,7 +16,7 @@ const WHAT_STAYS: &str = "Transcripts that Claude itself keeps (under CLAUDE_CON
 #[command(after_help = WHAT_STAYS)]
 pub(crate) struct RmArgs {
     /// The sessions: their ids, unique prefixes or suffixes of the short ones, or their names
-    #[arg(required = true, value_name = "ID", value_parser = super::id(), add = sessions(Sessions::Ended))]
+    #[arg(required = true, value_name = "ID", value_parser = super::id(), add = sessions(ListedSessions::Ended))]
     pub(crate) ids: Vec<String>,
     /// One object a line
     #[arg(long)]

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::{Figure, Goal, create, quantile};
 use crate::cli::exit::Failure;
-use crate::cli::sandbox::{Agent, Sandbox};
+use crate::cli::sandbox::{Sandbox, SimulatedAgents};
 
 /// The least share of the reference's calls.
 const GOAL_SHARE: f64 = 0.8;
@@ -67,7 +67,7 @@ pub(super) async fn measure(
     rounds: u64,
     reference: Option<&Path>,
 ) -> Result<Vec<Figure>, Failure> {
-    let mut sandbox = Sandbox::create(dir, Agent::Plain, &[])?;
+    let mut sandbox = Sandbox::create(dir, SimulatedAgents::Plain, &[])?;
     sandbox.start().await?;
     let past = create(&sandbox, "say hello").await?;
     while !sandbox.client()?.view(&past).await?.has_ended() {

@@ -26,7 +26,7 @@ use super::screen::{eprint, print};
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
 struct Figure {
-    /// What was measured.
+    /// The name of the measurement.
     name: String,
     value: f64,
     unit: &'static str,
@@ -49,7 +49,7 @@ struct Reference {
     ratio: f64,
 }
 
-/// What we aim at.
+/// The goal of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Goal {

@@ -15,7 +15,7 @@ use super::{Figure, Goal, create, ms, restart};
 use crate::agent_host::protocol::files;
 use crate::cli::client::Client;
 use crate::cli::exit::Failure;
-use crate::cli::sandbox::{Agent, Sandbox};
+use crate::cli::sandbox::{Sandbox, SimulatedAgents};
 use crate::cli::screen::eprint;
 
 const GOAL_RECOVERY_SECONDS: f64 = 2.0;
@@ -62,7 +62,7 @@ async fn recovery(dir: Option<&Path>, count: u64) -> Result<[Figure; 2], Failure
         format!("limits.max_live_agents={room}"),
         format!("limits.queued_sessions_max={room}"),
     ];
-    let mut sandbox = Sandbox::create(dir, Agent::Plain, &settings.each_ref().map(String::as_str))?;
+    let mut sandbox = Sandbox::create(dir, SimulatedAgents::Plain, &settings.each_ref().map(String::as_str))?;
     sandbox.start().await?;
     let began = Instant::now();
     let crowd = Crowd::gather(&sandbox, count).await?;
@@ -238,7 +238,7 @@ impl Counter {
 async fn starts(dir: Option<&Path>, records: &[u64]) -> Result<Vec<Figure>, Failure> {
     let mut figures: Vec<Figure> = Vec::new();
     for records in records {
-        let mut sandbox = Sandbox::create(dir, Agent::Plain, &[])?;
+        let mut sandbox = Sandbox::create(dir, SimulatedAgents::Plain, &[])?;
         fill(&sandbox, records.div_ceil(RECORDS_A_SESSION), MESSAGES).await?;
         let median = median_start(&mut sandbox, STARTS).await?;
         sandbox.close().await?;

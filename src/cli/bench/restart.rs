@@ -15,7 +15,7 @@ use super::{Figure, create, ms, quantile};
 use crate::agent::wire::encode;
 use crate::agent_host::protocol::files;
 use crate::cli::exit::Failure;
-use crate::cli::sandbox::{Agent, Sandbox};
+use crate::cli::sandbox::{Sandbox, SimulatedAgents};
 
 /// How many agents are killed.
 const SAMPLES: u64 = 9;
@@ -25,7 +25,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(5);
 
 /// Measures it.
 pub(super) async fn measure(dir: Option<&Path>) -> Result<Figure, Failure> {
-    let mut sandbox = Sandbox::create(dir, Agent::Plain, &[])?;
+    let mut sandbox = Sandbox::create(dir, SimulatedAgents::Plain, &[])?;
     sandbox.start().await?;
     let mut times = Vec::new();
     let mut own = Vec::new();

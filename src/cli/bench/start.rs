@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Figure, Goal, create, ms, private_mib, quantile};
 use crate::cli::exit::Failure;
-use crate::cli::sandbox::{Agent, Sandbox};
+use crate::cli::sandbox::{Sandbox, SimulatedAgents};
 use crate::disk::create_private_dir;
 use crate::session::id::{Attempt, SessionId};
 use crate::session::journal::{AttemptEnd, AttemptStart, Created, Entry, Said, SessionEnd};
@@ -30,7 +30,7 @@ const APPENDS_AT_ONCE: usize = 1000;
 
 /// Measures all of it.
 pub(super) async fn measure(dir: Option<&Path>, sessions: u64, samples: u64) -> Result<Vec<Figure>, Failure> {
-    let mut sandbox = Sandbox::create(dir, Agent::Plain, &[])?;
+    let mut sandbox = Sandbox::create(dir, SimulatedAgents::Plain, &[])?;
     let last = fill(&sandbox, sessions, MESSAGES).await?;
     let median = median_start(&mut sandbox, samples).await?;
     sandbox.start().await?;

@@ -16,7 +16,7 @@ use super::scan::Scanner;
 use super::{Figure, Goal, create, ms, quantile};
 use crate::agent_host::protocol::{WINDOW_BYTES, files};
 use crate::cli::exit::Failure;
-use crate::cli::sandbox::{Agent, Sandbox};
+use crate::cli::sandbox::{Sandbox, SimulatedAgents};
 
 const GOAL_LINES_A_SECOND: f64 = 30_000.0;
 const GOAL_DELAY_MEDIAN_MS: f64 = 2.0;
@@ -37,7 +37,7 @@ const ROUND_TRIPS: usize = 200;
 
 /// Measures all of it.
 pub(super) async fn measure(dir: Option<&Path>, lines: u64, samples: u64) -> Result<Vec<Figure>, Failure> {
-    let mut sandbox = Sandbox::create(dir, Agent::Plain, &[])?;
+    let mut sandbox = Sandbox::create(dir, SimulatedAgents::Plain, &[])?;
     sandbox.start().await?;
     let mut delays = delays(&sandbox, samples).await?;
     let (id, took) = flood(&sandbox, lines).await?;

@@ -15,7 +15,7 @@ const MESSAGE_TYPES: [&str; 3] = ["assistant", "user", "result"];
 
 /// What was seen of some messages, against what was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Seen {
+pub(super) struct Tally {
     /// How many were seen, each counted once.
     pub(super) seen: usize,
     /// How many were written and not seen.
@@ -28,7 +28,7 @@ pub(super) struct Seen {
     pub(super) out_of_order: usize,
 }
 
-impl Seen {
+impl Tally {
     /// Each once and in order, and nothing else.
     pub(super) fn is_whole(&self) -> bool {
         (self.lost, self.doubled, self.foreign, self.out_of_order) == (0, 0, 0, 0)
@@ -36,9 +36,9 @@ impl Seen {
 }
 
 /// Holds what was seen against what was written.
-pub(super) fn compare<T: Eq + std::hash::Hash>(written: &[T], seen: &[T]) -> Seen {
+pub(super) fn compare<T: Eq + std::hash::Hash>(written: &[T], seen: &[T]) -> Tally {
     let place: HashMap<&T, usize> = written.iter().enumerate().map(|(at, name)| (name, at)).collect();
-    let mut result = Seen::default();
+    let mut result = Tally::default();
     let mut found = HashSet::new();
     let mut furthest = None;
     for name in seen {
@@ -118,7 +118,7 @@ mod tests {
 
     const WRITTEN: [u8; 5] = [1, 2, 3, 4, 5];
 
-    fn seen(seen: &[u8]) -> Seen {
+    fn seen(seen: &[u8]) -> Tally {
         compare(&WRITTEN, seen)
     }
 

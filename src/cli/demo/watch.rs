@@ -25,7 +25,7 @@ pub(super) struct Watch {
     quiet: bool,
     screen: Screen,
     renderer: Renderer,
-    session: Option<Followed>,
+    session: Option<WatchedSession>,
     out: String,
     /// The numbers of all records, as they came.
     seqs: Vec<u64>,
@@ -36,15 +36,15 @@ pub(super) struct Watch {
 }
 
 /// The session that is shown.
-struct Followed {
+struct WatchedSession {
     id: String,
     follow: Follow,
     asking: Asking,
 }
 
-/// What is waited for.
+/// The condition that ends the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Until {
+pub(super) enum WatchUntil {
     /// So many lines of the agent's count.
     Lines(usize),
     /// The session's end.
@@ -71,20 +71,20 @@ impl Watch {
         let id = view.session_id.to_string();
         let follow = Follow::new(client, id.clone(), 0);
         let asking = Asking::new(view);
-        self.session = Some(Followed { id, follow, asking });
+        self.session = Some(WatchedSession { id, follow, asking });
         self.screen.set_status("demo");
     }
 
     /// Shows what happens until then.
-    pub(super) async fn until(&mut self, until: Until) -> Result<(), Failure> {
-        while until != Until::Lines(self.lines) {
+    pub(super) async fn until(&mut self, until: WatchUntil) -> Result<(), Failure> {
+        while until != WatchUntil::Lines(self.lines) {
             let Some(session) = &mut self.session else {
                 return Ok(());
             };
             tokio::select! {
                 happening = session.follow.next() => match happening? {
                     Some(happening) => self.take(happening).await?,
-                    None if until == Until::End => return Ok(()),
+                    None if until == WatchUntil::End => return Ok(()),
                     None => return Err(Failure::Failed("the session ended too early".to_owned())),
                 },
                 prompted = session.asking.prompted() => self.take_answer(prompted?).await?,

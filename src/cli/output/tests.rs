@@ -1,7 +1,7 @@
 //! What records and partial text look like: records in, lines out.
 
 use super::*;
-use crate::cli::view::Part;
+use crate::cli::view::SeenPart;
 use serde_json::{Value, json};
 
 /// A thing to render: a record's kind and data, or a delta's block, offset and text.
@@ -25,7 +25,7 @@ fn render(items: Vec<Item>) -> String {
                 let delta = WireDelta {
                     message_id: "m1".into(),
                     block,
-                    part: Part::Text,
+                    part: SeenPart::Text,
                     offset,
                     text: text.into(),
                 };

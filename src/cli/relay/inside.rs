@@ -17,7 +17,7 @@ use crate::cli::client::Client;
 
 /// What the session of an agent was given.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Grant {
+pub(super) enum AgentGrant {
     /// Our tools and resources.
     Tools,
     /// Nothing; the text tells the model why.
@@ -26,17 +26,17 @@ pub(super) enum Grant {
 
 /// Finds out what the session of the agent was given inside which this process runs. The daemon knows it, and refuses
 /// the agent of a session that was given nothing.
-pub(super) async fn grant(state_dir: &Path) -> Grant {
+pub(super) async fn grant(state_dir: &Path) -> AgentGrant {
     // Our own configuration for the agent says so, whether the daemon answers just now or not.
     if std::env::var_os(GRANT_VARIABLE).is_some() {
-        return Grant::Tools;
+        return AgentGrant::Tools;
     }
     let Ok(client) = Client::find(state_dir) else {
-        return Grant::Nothing("no daemon of cc-executor runs, and an agent does not start one.".to_owned());
+        return AgentGrant::Nothing("no daemon of cc-executor runs, and an agent does not start one.".to_owned());
     };
     match client.get::<Value>("/api/info").await {
-        Ok(_) => Grant::Tools,
-        Err(why) => Grant::Nothing(why.to_string()),
+        Ok(_) => AgentGrant::Tools,
+        Err(why) => AgentGrant::Nothing(why.to_string()),
     }
 }
 

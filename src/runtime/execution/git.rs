@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::Execution;
-use crate::attempt::Input;
+use crate::attempt::AttemptInput;
 use crate::runtime::git;
 
 /// The most executions that look at git repositories at once.
@@ -31,7 +31,7 @@ impl Execution {
         ctx.spawn(
             looking
                 .into_actor(self)
-                .map(|git, act, ctx| act.step(Input::Git(git.ok().flatten()), ctx)),
+                .map(|git, act, ctx| act.step(AttemptInput::Git(git.ok().flatten()), ctx)),
         );
     }
 }

@@ -15,7 +15,7 @@ use super::prepare::{Prepared, Unprepared, prepare};
 use crate::agent::launch::LaunchError;
 use crate::agent::socket::HostSocket;
 use crate::agent_host::protocol::{OFFSET_BYTES, ToHost, files};
-use crate::attempt::{Input, Unreachable};
+use crate::attempt::{AttemptInput, Unreachable};
 use crate::runtime::spools::SpoolGrew;
 
 /// The most executions that connect at once.
@@ -65,7 +65,7 @@ impl Execution {
                 self.plan = Some(plan);
                 self.groundwork = groundwork.clone();
                 self.open_link(socket, ctx);
-                self.step(Input::Linked(Box::new(groundwork)), ctx);
+                self.step(AttemptInput::Linked(Box::new(groundwork)), ctx);
             }
             Err(error) => {
                 let unreachable = Unreachable {
@@ -73,7 +73,7 @@ impl Execution {
                     why: error.to_string(),
                     may_pass: error.is_for_want_of_means(),
                 };
-                self.step(Input::Unreachable(unreachable), ctx);
+                self.step(AttemptInput::Unreachable(unreachable), ctx);
             }
         }
     }
@@ -123,12 +123,12 @@ impl StreamHandler<Result<ws::Frame, ProtocolError>> for Execution {
             Ok(ws::Frame::Binary(bytes)) => match bytes.split_first_chunk::<OFFSET_BYTES>() {
                 Some((offset, bytes)) => {
                     let offset = u64::from_le_bytes(*offset);
-                    return self.step(Input::Bytes { offset, bytes }, ctx);
+                    return self.step(AttemptInput::Bytes { offset, bytes }, ctx);
                 }
                 None => tracing::error!("a spool frame without an offset"),
             },
             Ok(ws::Frame::Text(json)) => match serde_json::from_slice(&json) {
-                Ok(message) => return self.step(Input::Host(message), ctx),
+                Ok(message) => return self.step(AttemptInput::Host(message), ctx),
                 // A newer host may say more than we know.
                 Err(error) => tracing::warn!(%error, "a message of the agent host is not understood"),
             },
@@ -141,14 +141,14 @@ impl StreamHandler<Result<ws::Frame, ProtocolError>> for Execution {
             Ok(ws::Frame::Pong(_) | ws::Frame::Close(_)) => {}
             Err(error) => return tracing::warn!(%error, "the link to the agent host failed"),
         }
-        self.step(Input::Heard, ctx);
+        self.step(AttemptInput::Heard, ctx);
     }
 
     fn finished(&mut self, ctx: &mut Self::Context) {
         if let Some(mut sink) = self.sink.take() {
             sink.close();
         }
-        self.step(Input::LinkLost, ctx);
+        self.step(AttemptInput::LinkLost, ctx);
     }
 }
 

@@ -10,12 +10,12 @@ use uuid::Uuid;
 use crate::agent::environment::{self, Conversation, DEPTH_VARIABLE, Remaining};
 use crate::agent::launch::{self, LaunchError};
 use crate::agent::secrets;
-use crate::agent::transcript::{self, Seen};
+use crate::agent::transcript::{self, TranscriptMatches};
 use crate::agent::wire::decode::TIMER_TOOLS;
 use crate::agent_host::protocol::LaunchPlan;
 use crate::agent_host::{self, Mark};
 use crate::disk;
-use crate::runtime::projects::{self, Look};
+use crate::runtime::projects::{self, Inspection};
 use crate::runtime::settings::RuntimeSettings;
 use crate::runtime::spans::span_of;
 use crate::runtime::{family, places, terms};
@@ -33,7 +33,7 @@ use crate::session::request::{OriginHow, Request};
 use crate::session::secrets::is_masked;
 use crate::session::summary::Effective;
 use crate::session::summary::Summary;
-use crate::session::trust::{Decision, Project};
+use crate::session::trust::{Project, TrustDecision};
 use crate::store::{Journal, PAGE_RECORDS_MAX, Store, StoreError, each_record};
 
 /// How many of a journal's last records are read for what an agent is told of them. They are read at once, so this
@@ -63,7 +63,7 @@ pub(super) enum Unprepared {
     Spent {
         /// What was used, in US dollars.
         used: f64,
-        /// What may be used.
+        /// The most that may be spent, in US dollars.
         most: f64,
     },
     /// The directory starts something by itself that nobody has trusted.
@@ -122,7 +122,7 @@ pub(super) fn prepare(
         None => agent_environment(settings, session, summary.has_asked())?,
     };
     let agent_session_id = summary.lifecycle.agent_session_id.unwrap_or(session.uuid());
-    let Seen { entries, folded_in } = look_for_inputs(&agent_env, agent_session_id, summary)?;
+    let TranscriptMatches { entries, folded_in } = look_for_inputs(&agent_env, agent_session_id, summary)?;
     let seen = Groundwork {
         entries,
         folded_in,
@@ -176,7 +176,7 @@ pub(super) fn prepare(
 
 /// What a person has decided besides the terms of the request.
 fn narrow(arguments: &mut Vec<String>, settings: &RuntimeSettings, summary: &Summary, effective: &Effective) {
-    if summary.decided_of_project() == Some(Decision::Without) {
+    if summary.decided_of_project() == Some(TrustDecision::Without) {
         environment::without_project(arguments);
     }
     if effective.asks_in_plan() {
@@ -203,7 +203,7 @@ fn check_project(
     let declined = asker.as_ref().and_then(projects::declined_by);
     // As it was looked at when the request was accepted.
     let environment = agent_environment(settings, summary.session_id, false)?;
-    let look = Look {
+    let look = Inspection {
         settings,
         request,
         environment: &environment,
@@ -386,17 +386,21 @@ fn conversation(
 
 /// Looks in the transcript for messages that the agent is not known to be done with. One that cannot be read says
 /// nothing; the agent drops a message that it has had as an entry.
-fn look_for_inputs(env: &BTreeMap<String, String>, conversation: Uuid, summary: &Summary) -> Result<Seen, LaunchError> {
+fn look_for_inputs(
+    env: &BTreeMap<String, String>,
+    conversation: Uuid,
+    summary: &Summary,
+) -> Result<TranscriptMatches, LaunchError> {
     let wanted: BTreeSet<Uuid> = summary.pending().map(|input| input.uuid).collect();
     if wanted.is_empty() || summary.lifecycle.attempt <= Attempt(1) {
-        return Ok(Seen::default());
+        return Ok(TranscriptMatches::default());
     }
     let Some(path) = find(env, &summary.cwd, conversation)? else {
-        return Ok(Seen::default());
+        return Ok(TranscriptMatches::default());
     };
     Ok(transcript::look(&path, &wanted).unwrap_or_else(|error| {
         tracing::warn!(parent: &span_of(summary.session_id, summary.lifecycle.attempt), path = %path.display(), %error, "cannot read the transcript");
-        Seen::default()
+        TranscriptMatches::default()
     }))
 }
 

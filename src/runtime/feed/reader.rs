@@ -7,16 +7,16 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Feed, Hello, Item, Rendered, Scope, lock};
+use super::{Feed, FeedItem, Hello, Rendered, Scope, lock};
 use crate::runtime::metrics::Metrics;
 use crate::session::id::Seq;
-use crate::store::{Journal, PAGE_RECORDS_MAX, StoreError, Stored};
+use crate::store::{Journal, PAGE_RECORDS_MAX, StoreError, StoredRecord};
 
 /// The most items a reader takes from the ring at once.
 const BATCH_ITEMS_MAX: usize = 512;
 
 /// Reads one stream. Holds no more than a page of it in memory, however slow it is read.
-pub struct Reader {
+pub struct FeedReader {
     feed: Arc<Feed>,
     store: Arc<dyn Journal>,
     metrics: Arc<Metrics>,
@@ -26,16 +26,16 @@ pub struct Reader {
     /// The ring position of the next item; none while the reader reads the journal.
     position: Option<u64>,
     /// A page of the journal on its way; held here, so that a reader whose future is dropped finds it again.
-    page: Option<JoinHandle<Result<Vec<Stored>, StoreError>>>,
-    /// What comes next.
-    ready: VecDeque<Item>,
+    page: Option<JoinHandle<Result<Vec<StoredRecord>, StoreError>>>,
+    /// Items read and not yet shown.
+    ready: VecDeque<FeedItem>,
     greeted: bool,
     /// The cursor the reader came with does not belong to this journal.
     gap: bool,
     done: bool,
 }
 
-impl fmt::Debug for Reader {
+impl fmt::Debug for FeedReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
             .field("scope", &self.feed.scope)
@@ -45,7 +45,7 @@ impl fmt::Debug for Reader {
 }
 
 /// Where a reader stands after a look at the ring.
-enum Look {
+enum RingPosition {
     /// There is something to hand out.
     Ready,
     /// There is nothing new.
@@ -56,7 +56,7 @@ enum Look {
     Over,
 }
 
-impl Reader {
+impl FeedReader {
     pub(super) fn new(feed: Arc<Feed>, store: Arc<dyn Journal>, metrics: Arc<Metrics>, after: Option<u64>) -> Self {
         let news = feed.news.subscribe();
         let head = lock(&feed.ring).head;
@@ -82,12 +82,12 @@ impl Reader {
 
     /// The next item, once there is one; none when the stream has ended, which the stream of a session does after a
     /// `session.ended` that is its head. Cancel safe.
-    pub async fn next(&mut self) -> Option<Item> {
+    pub async fn next(&mut self) -> Option<FeedItem> {
         if !self.greeted {
             self.greeted = true;
             let head = lock(&self.feed.ring).head.max(self.after);
             let epoch = self.store.epoch().to_owned();
-            return Some(Item::Hello(Hello {
+            return Some(FeedItem::Hello(Hello {
                 resumed: !self.gap,
                 head,
                 epoch,
@@ -98,23 +98,23 @@ impl Reader {
                 return Some(self.hand_out(item));
             }
             match self.look() {
-                Look::Ready => {}
-                Look::Wait => self.news.changed().await.ok()?,
-                Look::Behind => self.read_page().await,
-                Look::Over => self.done = true,
+                RingPosition::Ready => {}
+                RingPosition::Wait => self.news.changed().await.ok()?,
+                RingPosition::Behind => self.read_page().await,
+                RingPosition::Over => self.done = true,
             }
         }
         None
     }
 
-    fn hand_out(&mut self, item: Item) -> Item {
-        if let Item::Record(record) = &item {
+    fn hand_out(&mut self, item: FeedItem) -> FeedItem {
+        if let FeedItem::Record(record) = &item {
             self.after = self.feed.scope.cursor(record);
         }
         item
     }
 
-    fn look(&mut self) -> Look {
+    fn look(&mut self) -> RingPosition {
         let ring = lock(&self.feed.ring);
         self.news.mark_unchanged();
         let scope = self.feed.scope;
@@ -128,24 +128,24 @@ impl Reader {
             self.position = Some(position + self.ready.len() as u64);
         } else if self.after > ring.head && !ring.ended {
             // What a page brought is on disk and will be shown in a moment. To join before that would double it.
-            return Look::Wait;
+            return RingPosition::Wait;
         } else if self.after >= ring.floor {
             // Joins the ring: the records it has not had, then what is being written, then what comes.
             let missing = ring.items.iter().filter(|item| match item {
-                Item::Record(record) => scope.cursor(record) > self.after,
-                Item::Hello(_) | Item::Delta(_) => false,
+                FeedItem::Record(record) => scope.cursor(record) > self.after,
+                FeedItem::Hello(_) | FeedItem::Delta(_) => false,
             });
             self.ready.extend(missing.cloned());
             self.ready.extend(ring.drafts_as_items());
             self.position = Some(ring.end());
         } else {
             self.position = None;
-            return Look::Behind;
+            return RingPosition::Behind;
         }
         match (self.ready.is_empty(), ring.ended) {
-            (false, _) => Look::Ready,
-            (true, true) => Look::Over,
-            (true, false) => Look::Wait,
+            (false, _) => RingPosition::Ready,
+            (true, true) => RingPosition::Over,
+            (true, false) => RingPosition::Wait,
         }
     }
 
@@ -184,14 +184,14 @@ impl Reader {
             && last.kind == "session.ended"
             && lock(&self.feed.ring).head <= last.seq.0;
         self.ready
-            .extend(records.iter().map(|stored| Item::Record(Rendered::new(stored))));
+            .extend(records.iter().map(|stored| FeedItem::Record(Rendered::new(stored))));
         if is_end {
             lock(&self.feed.ring).ended = true;
         }
     }
 }
 
-fn page(store: &dyn Journal, scope: Scope, after: u64) -> Result<Vec<Stored>, StoreError> {
+fn page(store: &dyn Journal, scope: Scope, after: u64) -> Result<Vec<StoredRecord>, StoreError> {
     match scope {
         Scope::Session(session) => store.records(session, Seq(after), PAGE_RECORDS_MAX),
         Scope::All => store.records_of_all(i64::try_from(after).unwrap_or(i64::MAX), PAGE_RECORDS_MAX),

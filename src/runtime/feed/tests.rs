@@ -106,7 +106,7 @@ impl World {
         Seq(lock(&self.feeds.feed_of(self.session, self.head().0).ring).head)
     }
 
-    fn read(&self, after: u64) -> Reader {
+    fn read(&self, after: u64) -> FeedReader {
         self.feeds.read(self.session, Seq(after), self.head(), false)
     }
 }
@@ -129,14 +129,14 @@ fn end() -> Entry {
 
 /// What a reader has seen, checked as it comes.
 struct Seen {
-    reader: Reader,
+    reader: FeedReader,
     after: u64,
     drafts: BTreeMap<String, String>,
     has_ended: bool,
 }
 
 impl Seen {
-    fn by(reader: Reader, after: u64) -> Self {
+    fn by(reader: FeedReader, after: u64) -> Self {
         Self {
             reader,
             after,
@@ -164,16 +164,16 @@ impl Seen {
         }
     }
 
-    fn see(&mut self, item: &Item) {
+    fn see(&mut self, item: &FeedItem) {
         match item {
-            Item::Hello(hello) => assert!(hello.resumed),
-            Item::Record(record) => {
+            FeedItem::Hello(hello) => assert!(hello.resumed),
+            FeedItem::Record(record) => {
                 assert_eq!(record.seq.0, self.after + 1, "once and in order");
                 self.after = record.seq.0;
                 let json: Value = serde_json::from_slice(&record.json).unwrap();
                 self.close(&json);
             }
-            Item::Delta(json) => {
+            FeedItem::Delta(json) => {
                 let delta: Value = serde_json::from_slice(json).unwrap();
                 let draft = self
                     .drafts
@@ -373,8 +373,8 @@ fn a_draft_that_grew_too_long_is_kept_without_a_hole() {
             world.delta("m", text);
         }
         let mut reader = world.read(1);
-        assert!(matches!(reader.next().await, Some(Item::Hello(_))));
-        let Some(Item::Delta(json)) = reader.next().await else {
+        assert!(matches!(reader.next().await, Some(FeedItem::Hello(_))));
+        let Some(FeedItem::Delta(json)) = reader.next().await else {
             panic!("the draft comes first");
         };
         let delta: Value = serde_json::from_slice(&json).unwrap();

@@ -30,7 +30,7 @@ use crate::session::summary::Effective;
 use crate::session::summary::Summary;
 use crate::session::telling::{Telling, Topic, tell};
 use crate::session::words::CONTINUE;
-use crate::store::{Journal, StoreError, Stored};
+use crate::store::{Journal, StoreError, StoredRecord};
 
 /// How many earlier checkpoints are tried where the last message of one never reached the transcript.
 const CHECKPOINTS_TRIED: usize = 50;
@@ -86,7 +86,7 @@ impl Handle {
         id: SessionId,
         before: Option<Seq>,
         limit: usize,
-    ) -> Result<Vec<(Stored, Checkpoint)>, CallError> {
+    ) -> Result<Vec<(StoredRecord, Checkpoint)>, CallError> {
         self.get(id).await?;
         let store = Arc::clone(&self.store);
         blocking(move || checkpoints(&*store, id, before, limit)).await?
@@ -338,7 +338,7 @@ impl Handle {
     pub(super) async fn request_of(&self, id: SessionId) -> Result<Request, CallError> {
         let store = Arc::clone(&self.store);
         let first = blocking(move || store.records(id, Seq::default(), 1)).await??;
-        match first.first().map(Stored::entry) {
+        match first.first().map(StoredRecord::entry) {
             Some(Ok(Entry::SessionCreated(created))) => Ok(created.request.clone()),
             Some(Ok(_) | Err(_)) | None => Err(CallError::NoSuchSession(id.to_string())),
         }
@@ -402,9 +402,9 @@ fn checkpoints(
     id: SessionId,
     before: Option<Seq>,
     limit: usize,
-) -> Result<Vec<(Stored, Checkpoint)>, CallError> {
+) -> Result<Vec<(StoredRecord, Checkpoint)>, CallError> {
     let records = store.latest_of_kind(id, "checkpoint", before, limit)?;
-    let read = |record: Stored| {
+    let read = |record: StoredRecord| {
         let checkpoint = match record.entry() {
             Ok(Entry::Checkpoint(checkpoint)) => checkpoint.clone(),
             Ok(_) | Err(_) => return None,
@@ -415,7 +415,7 @@ fn checkpoints(
 }
 
 /// The last step that messages tell of; they come the latest first.
-fn step(messages: &[Stored]) -> Option<String> {
+fn step(messages: &[StoredRecord]) -> Option<String> {
     let entries = messages.iter().filter_map(|record| record.entry().ok());
     let told: Vec<Telling<'_>> = entries.map(tell).collect();
     let call = |id| told.iter().find(|told| told.origin.call == Some(id));

@@ -16,10 +16,10 @@ use crate::disk::{self, regular};
 use crate::runtime::execution::{agent_environment, asked_environment, daemon_environment, given_environment};
 use crate::runtime::new_session::{EnvironmentBase, NewSession};
 use crate::runtime::places;
-use crate::runtime::projects::Look;
+use crate::runtime::projects::Inspection;
 use crate::runtime::refusal::CallError;
 use crate::runtime::settings::RuntimeSettings;
-use crate::session::asked::{ASKED_BYTES_MAX, Asked};
+use crate::session::asked::{ASKED_BYTES_MAX, AskedExtras};
 use crate::session::id::{Attempt, SessionId};
 use crate::session::kin::Excess;
 use crate::session::request::{
@@ -119,7 +119,7 @@ pub(super) fn take_in(
     places::keep(settings, id, &places).map_err(|error| unwritten(settings, &error))?;
     let mut recorded = request.without_secrets().into_owned();
     recorded.cwd.clone_from(&cwd);
-    let look = Look {
+    let look = Inspection {
         settings,
         request: &recorded,
         environment: &env,
@@ -138,7 +138,7 @@ fn asked(
     id: SessionId,
     request: &Request,
     by: SessionId,
-) -> Result<Option<Asked>, CallError> {
+) -> Result<Option<AskedExtras>, CallError> {
     let configs = (0..request.mcp_config.len()).map(|n| {
         let kept = settings.mcp_config_file(id, n);
         let value = regular::read(&kept).and_then(|json| Ok(serde_json::from_slice::<serde_json::Value>(&json)?));
@@ -149,8 +149,8 @@ fn asked(
     });
     let configs: Vec<String> = configs.collect::<Result<_, _>>()?;
     let variables = asked_environment(settings, id).map_err(unusable)?;
-    let asked = Asked::of(by, &configs, variables.into_keys().collect());
-    let bytes = asked.as_ref().map_or(0, Asked::bytes);
+    let asked = AskedExtras::of(by, &configs, variables.into_keys().collect());
+    let bytes = asked.as_ref().map_or(0, AskedExtras::bytes);
     match bytes > ASKED_BYTES_MAX {
         true => Err(Excess::LongQuestion {
             bytes,

@@ -22,14 +22,14 @@ use crate::store::StoreError;
 
 /// An agent that calls, as its mark says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Agent {
+pub struct CallingAgent {
     /// The session that it works for.
     pub session: SessionId,
     /// The attempt that it is.
     pub attempt: Attempt,
 }
 
-impl Agent {
+impl CallingAgent {
     fn runs_in(self, summary: &Summary) -> bool {
         let lifecycle = &summary.lifecycle;
         lifecycle.attempt == self.attempt && lifecycle.state.has_agent()
@@ -42,7 +42,7 @@ impl Handle {
     ///
     /// Errors if the mark names no attempt that is running, is not the attempt's own, or is of a session that was not
     /// given our tools.
-    pub async fn agent_marked(&self, mark: &str) -> Result<Option<Agent>, CallError> {
+    pub async fn agent_marked(&self, mark: &str) -> Result<Option<CallingAgent>, CallError> {
         let (session, attempt) = marked_attempt(mark).ok_or(NotServed::Unknown)?;
         let is_enclosing = || self.settings.enclosing_marks.iter().any(|enclosing| enclosing == mark);
         match self.get(session).await {
@@ -57,12 +57,12 @@ impl Handle {
         if !Mark::new(session, attempt, secret).is(mark) {
             return Err(NotServed::Unknown.into());
         }
-        self.served(Agent { session, attempt }).await.map(Some)
+        self.served(CallingAgent { session, attempt }).await.map(Some)
     }
 
     /// The agent in whose cgroup a process is, where there are cgroups and it is in one. Errors as
     /// [`Handle::agent_marked`].
-    pub async fn agent_around(&self, pid: i32) -> Result<Option<Agent>, CallError> {
+    pub async fn agent_around(&self, pid: i32) -> Result<Option<CallingAgent>, CallError> {
         let Some(tree) = self.settings.cgroups.clone() else {
             return Ok(None);
         };
@@ -70,12 +70,12 @@ impl Handle {
         let found =
             found.map_err(|error| StoreError::Failed(format!("cannot look for a process's cgroup: {error}")))?;
         match found {
-            Some((session, attempt)) => self.served(Agent { session, attempt }).await.map(Some),
+            Some((session, attempt)) => self.served(CallingAgent { session, attempt }).await.map(Some),
             None => Ok(None),
         }
     }
 
-    async fn served(&self, agent: Agent) -> Result<Agent, CallError> {
+    async fn served(&self, agent: CallingAgent) -> Result<CallingAgent, CallError> {
         let session = agent.session;
         let summary = self.get(session).await.map_err(|error| match error {
             CallError::NoSuchSession(_) => NotServed::Unknown.into(),
@@ -91,7 +91,7 @@ impl Handle {
     }
 
     /// Returns true while the agent may run.
-    pub async fn is_running(&self, agent: Agent) -> bool {
+    pub async fn is_running(&self, agent: CallingAgent) -> bool {
         let summary = self.get(agent.session).await;
         summary.is_ok_and(|summary| agent.runs_in(&summary))
     }

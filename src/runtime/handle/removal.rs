@@ -18,7 +18,7 @@ use crate::session::decide::Denied;
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::summary::Summary;
-use crate::store::{Filter, Journal, PAGE_RECORDS_MAX, StoreError, Stored, Unwritten};
+use crate::store::{Filter, Journal, PAGE_RECORDS_MAX, StoreError, StoredRecord, Unwritten};
 
 /// How long the host of an agent that has ended may take to leave.
 const LEAVING_TIME_MAX: Duration = Duration::from_secs(3);
@@ -37,7 +37,7 @@ const PAGE_SESSIONS: usize = 100;
 pub struct Sweep {
     /// Of the sessions that ended before then.
     pub ended_before: Timestamp,
-    /// What of them.
+    /// The parts of them that go.
     pub of: SweepOf,
     /// It is only said what would be removed.
     pub dry_run: bool,
@@ -251,7 +251,7 @@ fn find_spools(
 /// The attempts whose output was read to its end: it is known how their agents ended, which is told last.
 fn journalled(store: &dyn Journal, session: SessionId) -> Result<BTreeSet<Attempt>, StoreError> {
     let records = store.latest_of_kind(session, "attempt.ended", None, PAGE_RECORDS_MAX)?;
-    let is_read = |record: &Stored| matches!(record.entry(), Ok(Entry::AttemptEnded(end)) if end.exit.is_some());
+    let is_read = |record: &StoredRecord| matches!(record.entry(), Ok(Entry::AttemptEnded(end)) if end.exit.is_some());
     Ok(records
         .into_iter()
         .filter(is_read)

@@ -6,11 +6,11 @@ use crate::runtime::refusal::CallError;
 use crate::session::id::QuestionId;
 use crate::session::question::Answer;
 use crate::session::summary::Summary;
-use crate::session::trust::{self, Decision, Meaning, Project};
+use crate::session::trust::{self, Meaning, Project, TrustDecision};
 
 /// The project that an answer decides about, and what it decides; none where the question is another one, or nothing of it
 /// is remembered.
-pub(super) fn decided(asked: &Summary, question: QuestionId, answer: &Answer) -> Option<(Project, Decision)> {
+pub(super) fn decided(asked: &Summary, question: QuestionId, answer: &Answer) -> Option<(Project, TrustDecision)> {
     let is_asking = asked.lifecycle.trust.is_asking(question);
     match trust::meaning(answer).filter(|_| is_asking)? {
         Meaning::Start(decision) => {
@@ -23,7 +23,11 @@ pub(super) fn decided(asked: &Summary, question: QuestionId, answer: &Answer) ->
 
 impl Handle {
     /// Remembers what a person has decided. Where that cannot be, people are asked again.
-    pub(super) async fn remember(&self, decided: Option<(Project, Decision)>, by: String) -> Result<(), CallError> {
+    pub(super) async fn remember(
+        &self,
+        decided: Option<(Project, TrustDecision)>,
+        by: String,
+    ) -> Result<(), CallError> {
         let Some((project, decision)) = decided else {
             return Ok(());
         };

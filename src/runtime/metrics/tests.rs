@@ -7,7 +7,7 @@ use crate::session::id::{Attempt, Seq};
 use crate::session::message::TurnEnd;
 use crate::session::outcome::{Ending, Outcome};
 use crate::session::samples::{attempt_started, created, said, session_ended, state_changed, text, turn_ended};
-use crate::store::Stored;
+use crate::store::StoredRecord;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -33,7 +33,7 @@ impl Life {
 
     fn say(&mut self, second: i64, entry: Entry) {
         self.summary.apply(&entry, at(second));
-        let record = Stored {
+        let record = StoredRecord {
             id: 1,
             session_id: self.summary.session_id,
             seq: Seq(1),

@@ -11,7 +11,7 @@ use actix::prelude::*;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Session, Supervisor};
+use super::{SupervisedSession, Supervisor};
 use crate::runtime::messages::LookAtClocks;
 use crate::session::decide::Event;
 use crate::session::id::{Attempt, SessionId};
@@ -154,7 +154,7 @@ impl Handler<LookAtClocks> for Supervisor {
     }
 }
 
-impl Session {
+impl SupervisedSession {
     /// A wait before the next attempt lasts no longer than it was meant to when it was written down.
     fn note_retry(&mut self, now: Timestamp, monotonic: Instant) {
         let State::WaitingRetry { at } = self.life.state else {

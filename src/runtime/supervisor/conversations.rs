@@ -3,7 +3,7 @@
 use actix::prelude::*;
 use uuid::Uuid;
 
-use super::{Session, Supervisor};
+use super::{SupervisedSession, Supervisor};
 use crate::runtime::messages::CheckOwner;
 use crate::runtime::refusal::CallError;
 use crate::session::id::{Attempt, SessionId};
@@ -52,7 +52,7 @@ impl Handler<CheckOwner> for Supervisor {
     }
 }
 
-impl Session {
+impl SupervisedSession {
     /// The id of the conversation that a next attempt begins, should there be none to go on with. The first one is
     /// named like its session, so that a person finds one by the other, unless it is one that was begun outside.
     pub(super) fn fresh_conversation(&self) -> Uuid {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use uuid::Uuid;
 
-use super::{Session, Supervisor, answer_call, conversations};
+use super::{SupervisedSession, Supervisor, answer_call, conversations};
 use crate::runtime::messages::{Create, Wanted};
 use crate::runtime::spans::span_of;
 use crate::session::decide::Effect;
@@ -71,7 +71,7 @@ impl Supervisor {
             if let Ok(commit) = &result {
                 tracing::info!(parent: &span_of(id, Attempt::NONE), name = %commit.summary.name, "session created");
                 act.sessions
-                    .insert(id, Session::new(request, Arc::clone(&commit.summary)));
+                    .insert(id, SupervisedSession::new(request, Arc::clone(&commit.summary)));
                 let without = commit.summary.starts_without_project();
                 for text in notice.into_iter().chain(without) {
                     act.write_notice(id, text);

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Session, clocks};
+use super::{SupervisedSession, clocks};
 use crate::session::clarify::{Analysis, Clarify, Verdict};
 use crate::session::id::QuestionId;
 use crate::session::request::OnQuestion;
 
-impl Session {
+impl SupervisedSession {
     /// What the analysis that has just ended says, where one has. All that its agent said is in the summary by now: a
     /// commit is told of before whoever asked for it goes on.
     pub(super) fn analysis(&self) -> Option<Box<Analysis>> {

@@ -7,10 +7,10 @@
 
 use std::collections::HashSet;
 
-use super::{Session, Supervisor};
+use super::{SupervisedSession, Supervisor};
 use crate::session::id::SessionId;
 
-impl Session {
+impl SupervisedSession {
     /// Whether its agent is at work, on a slot of its own or on a lent one.
     pub(super) fn takes_slot(&self) -> bool {
         self.life.state.has_agent() && (!self.summary.lifecycle.state.has_agent() || self.summary.takes_slot())
@@ -45,7 +45,7 @@ impl Supervisor {
     }
 
     /// Who would lend its slot to this session: the one whose agent asked for it, while that is at work.
-    fn lender(&self, session: &Session) -> Option<SessionId> {
+    fn lender(&self, session: &SupervisedSession) -> Option<SessionId> {
         let parent = session.request.parent?;
         self.sessions.get(&parent)?.takes_slot().then_some(parent)
     }

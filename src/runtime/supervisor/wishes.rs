@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::{Found, Session, Supervisor, answer_call};
+use super::{FoundSession, SupervisedSession, Supervisor, answer_call};
 use crate::agent::wire::encode;
 use crate::agent_host::protocol::LINE_BYTES_MAX;
 use crate::runtime::messages::{Heard, Wanted};
@@ -50,12 +50,17 @@ impl Handler<Heard> for Supervisor {
 
 impl Supervisor {
     /// Holds an ended session again for something that changes it. Returns the session if it stays as it is.
-    fn take_up(&mut self, id: SessionId, found: Found, event: &Event) -> Result<Option<Arc<Summary>>, CallError> {
+    fn take_up(
+        &mut self,
+        id: SessionId,
+        found: FoundSession,
+        event: &Event,
+    ) -> Result<Option<Arc<Summary>>, CallError> {
         // Somebody may have resumed it meanwhile.
         if self.sessions.contains_key(&id) {
             return Ok(None);
         }
-        let session = Session::new(found.request, found.summary);
+        let session = SupervisedSession::new(found.request, found.summary);
         if session.life.state.outcome().is_none() {
             return Err(CallError::LeftAlone(id));
         }
@@ -70,7 +75,7 @@ impl Supervisor {
     }
 
     /// The refusal of a wish. An earlier answer may still wait for room on the disk.
-    pub(super) fn refusal(&self, session: &Session, denied: Denied) -> CallError {
+    pub(super) fn refusal(&self, session: &SupervisedSession, denied: Denied) -> CallError {
         match denied {
             Denied::AlreadyAnswered(question) if session.answering.contains(&question) => {
                 let health = self.context.store.health();
@@ -86,7 +91,7 @@ impl Supervisor {
 }
 
 /// A session as its journal has it.
-fn look_up(store: &dyn Store, id: SessionId) -> Result<Found, CallError> {
+fn look_up(store: &dyn Store, id: SessionId) -> Result<FoundSession, CallError> {
     let summary = store.summary(id)?;
     let summary = summary.ok_or_else(|| CallError::NoSuchSession(id.to_string()))?;
     crate::runtime::with_request(store, summary)?.ok_or(CallError::LeftAlone(id))

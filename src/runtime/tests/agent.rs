@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::conversation::{Conversation, note};
 use super::lines;
-use crate::agent_host::protocol::Exit;
+use crate::agent_host::protocol::AgentExit;
 use crate::runtime::outside::Clock;
 use crate::session::words::CONTINUE;
 
@@ -58,7 +58,7 @@ struct Process {
 pub(super) struct State {
     spool: Vec<u8>,
     stderr: String,
-    exit: Option<Exit>,
+    exit: Option<AgentExit>,
     /// Processes it has started that outlive it.
     children: Vec<String>,
     /// When the last of them began, by both clocks; none if its host cannot tell.
@@ -122,7 +122,7 @@ impl Agent {
         self.0.changed.subscribe()
     }
 
-    pub(super) fn exit(&self) -> Option<Exit> {
+    pub(super) fn exit(&self) -> Option<AgentExit> {
         self.state().exit.clone()
     }
 
@@ -149,7 +149,7 @@ impl Agent {
         std::mem::take(&mut self.state().children)
     }
 
-    pub(super) fn end(&self, exit: Exit) {
+    pub(super) fn end(&self, exit: AgentExit) {
         self.state().exit.get_or_insert(exit);
         self.0.changed.send_replace(());
     }
@@ -166,7 +166,7 @@ impl Agent {
             Some("control_request") => self.hear_request(&line),
             Some("control_response") => {
                 if self.state().dies_of_answers {
-                    return self.end(Exit::Signal { signal: 9 });
+                    return self.end(AgentExit::Signal { signal: 9 });
                 }
                 if !self.state().takes_answers_silently {
                     self.print(lines::state("running"));
@@ -217,7 +217,7 @@ impl Agent {
         self.print(lines::success(request_id, &response));
         self.state().is_interrupted |= subtype == "interrupt";
         if subtype == "end_session" && !self.state().is_deaf {
-            self.end(Exit::Code { code: 0 });
+            self.end(AgentExit::Code { code: 0 });
         }
     }
 
@@ -400,14 +400,14 @@ impl Agent {
     /// Dies by a signal, and leaves a process behind.
     pub(super) fn crashes(&self) {
         self.leaves_a_process();
-        self.end(Exit::Signal { signal: 9 });
+        self.end(AgentExit::Signal { signal: 9 });
     }
 
     /// Ends in error, says so on its stderr, and leaves a process behind.
     pub(super) fn fails_with(&self, words: &str) {
         self.leaves_a_process();
         words.clone_into(&mut self.state().stderr);
-        self.end(Exit::Code { code: 1 });
+        self.end(AgentExit::Code { code: 1 });
     }
 
     fn leaves_a_process(&self) {
@@ -438,7 +438,7 @@ impl Agent {
 
     /// Ends by itself, as one that has nothing more to do.
     pub(super) fn exits(&self) {
-        self.end(Exit::Code { code: 0 });
+        self.end(AgentExit::Code { code: 0 });
     }
 
     pub(super) fn end_turn(&self, result: impl Fn(&[Uuid]) -> Value) {

@@ -44,7 +44,7 @@ fn answered_by_policy(request: &mut Request) {
 /// A session whose every commit goes wrong once.
 pub(super) struct Case {
     pub(super) script: fn() -> Script,
-    /// What is asked for.
+    /// The request.
     pub(super) request: fn(&mut Request),
     /// Looks at what the last daemon made of it.
     pub(super) look: fn(&World, SessionId, &str),

@@ -22,7 +22,7 @@ use super::troubles::Troubles;
 use crate::agent::launch::LaunchError;
 use crate::agent::socket::HostSocket;
 use crate::agent_host::protocol::{
-    CHUNK_BYTES_MAX, Exit, FRAME_BYTES_MAX, FromHost, LaunchPlan, PROTOCOL_VERSION, ToHost,
+    AgentExit, CHUNK_BYTES_MAX, FRAME_BYTES_MAX, FromHost, LaunchPlan, PROTOCOL_VERSION, ToHost,
 };
 use crate::runtime::outside::{Clock, Hosts};
 use crate::session::id::{Attempt, SessionId};
@@ -149,7 +149,9 @@ impl Machine {
     /// Kills every agent.
     pub(super) fn kill_agents(&self) {
         let agents = self.agents.lock().unwrap();
-        agents.values().for_each(|agent| agent.end(Exit::Signal { signal: 9 }));
+        agents
+            .values()
+            .for_each(|agent| agent.end(AgentExit::Signal { signal: 9 }));
     }
 
     /// The agent of a prepared attempt: started where it never was.
@@ -278,7 +280,7 @@ impl Hosts for SimulatedHosts {
         let name = (session, attempt);
         let ended = agents.get(&name).map(|agent| {
             let ended = remains(&name, agent);
-            agent.end(Exit::Signal { signal: 15 });
+            agent.end(AgentExit::Signal { signal: 15 });
             agent.end_children();
             ended
         });
@@ -429,7 +431,7 @@ impl Link {
                 self.say(FromHost::Written { id }).await;
             }
             ToHost::Signal { signal: 15 } if self.agent.state().is_stubborn => {}
-            ToHost::Signal { signal } => self.agent.end(Exit::Signal { signal }),
+            ToHost::Signal { signal } => self.agent.end(AgentExit::Signal { signal }),
             ToHost::CountChildren => {
                 let (count, youngest_ms) = (self.agent.children().len(), self.agent.youngest_ms());
                 self.say(FromHost::Children { count, youngest_ms }).await;

@@ -9,7 +9,7 @@ use super::agent::{Agent, script};
 use super::faults::acknowledged_late;
 use super::lines;
 use super::world::{MINUTE, SECOND, World, pass, simulate};
-use crate::runtime::feed::Item;
+use crate::runtime::feed::FeedItem;
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Entry;
 use crate::session::outcome::Outcome;
@@ -37,9 +37,9 @@ impl Watched {
         actix_rt::spawn(async move {
             while let Some(item) = reader.next().await {
                 let item = match item {
-                    Item::Hello(_) => continue,
-                    Item::Record(record) => Shown::Record(serde_json::from_slice(&record.json).expect("JSON")),
-                    Item::Delta(delta) => Shown::Delta(serde_json::from_slice(&delta).expect("JSON")),
+                    FeedItem::Hello(_) => continue,
+                    FeedItem::Record(record) => Shown::Record(serde_json::from_slice(&record.json).expect("JSON")),
+                    FeedItem::Delta(delta) => Shown::Delta(serde_json::from_slice(&delta).expect("JSON")),
                 };
                 shown.0.borrow_mut().push(item);
             }

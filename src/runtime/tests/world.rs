@@ -30,7 +30,7 @@ use crate::session::outcome::Outcome;
 use crate::session::request::Request;
 use crate::session::summary::Summary;
 use crate::store::memory::{Fault, MemoryStore};
-use crate::store::{Append, Catalogue, Commit, Filter, Journal, Observer, PAGE_RECORDS_MAX, Span, Store};
+use crate::store::{Append, Catalogue, Commit, Filter, Journal, Observer, PAGE_RECORDS_MAX, SpoolSpan, Store};
 
 /// The wall clock when a world begins, in seconds.
 const BEGINNING: i64 = 1_800_000_000;
@@ -178,7 +178,7 @@ impl World {
     /// Somebody else journals all that the agent of the first attempt has written so far, as one notice.
     pub(super) async fn is_overtaken(&self, id: SessionId) {
         let attempt = Attempt(1);
-        let span = Span {
+        let span = SpoolSpan {
             from: self.summary(id).through_offset,
             through: self.machine.spool_bytes((id, attempt)),
         };

@@ -62,7 +62,7 @@ fn check(life: &Lifecycle, given: &GivenAnswer, context: &DecisionContext<'_>) -
     let lets_start = match trust::meaning(answer) {
         _ if !life.trust.is_asking(question) => false,
         None => return Err(AnswerMismatch::NotOffered.into()),
-        Some(meaning) => meaning == Meaning::Start(trust::Decision::Run),
+        Some(meaning) => meaning == Meaning::Start(trust::TrustDecision::Run),
     };
     if let Some(rights) = &given.rights {
         if lets_start {

@@ -31,7 +31,7 @@ pub enum Event {
     AttemptEnded {
         /// The attempt.
         attempt: Attempt,
-        /// How it ended.
+        /// The end, with its cause.
         end: AttemptEnd,
         /// What it says, where it was to find out whether the task is clear.
         analysis: Option<Box<Analysis>>,

@@ -32,8 +32,8 @@ pub(super) fn answer(life: &Lifecycle, answered: Answered, notice: String) -> De
     let mut decision = match trust::meaning(&answered.answer) {
         None => return Decision::default(),
         Some(Meaning::Cancel) => ended(life, Outcome::Cancelled, stop_sentence(StopFor::Cancelled)),
-        Some(Meaning::Start(trust::Decision::Run)) => queued(life, "a person lets it start"),
-        Some(Meaning::Start(trust::Decision::Without)) => {
+        Some(Meaning::Start(trust::TrustDecision::Run)) => queued(life, "a person lets it start"),
+        Some(Meaning::Start(trust::TrustDecision::Without)) => {
             let mut decision = queued(life, "the agent starts without what was asked about");
             decision.entries.insert(0, Entry::Notice(Text { text: notice }));
             decision

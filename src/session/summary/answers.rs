@@ -18,7 +18,7 @@ use crate::session::question::{Answer, Question, QuestionKind};
 pub struct Waiting {
     /// The question.
     pub question: Question,
-    /// When it was asked.
+    /// The time at which it was asked.
     pub asked_at: Timestamp,
     /// The attempt whose agent asked it last; an earlier one than the session's means it is orphaned.
     pub attempt: Attempt,

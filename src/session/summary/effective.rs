@@ -38,11 +38,11 @@ pub struct Effective {
     /// The mode that was granted last, until the agent says that another one is in force.
     granted_mode: Option<PermissionMode>,
     /// Model and mode at the last beginning of a turn in the current attempt.
-    turn: Option<Turn>,
+    turn: Option<TurnModel>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Turn {
+struct TurnModel {
     model: String,
     mode: String,
 }
@@ -111,7 +111,7 @@ impl Effective {
     /// A model that changes from one turn of a process to the next was switched. One that changes along with the mode
     /// follows from it, as with a model for plans.
     fn take_turn(&mut self, model: &str, mode: &str) {
-        let turn = Turn {
+        let turn = TurnModel {
             model: model.to_owned(),
             mode: mode.to_owned(),
         };

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use super::Summary;
-use crate::session::asked::Asked;
+use crate::session::asked::AskedExtras;
 use crate::session::clarify::{Clarifications, told};
 use crate::session::id::QuestionId;
 use crate::session::question::Question;
-use crate::session::trust::{Decision, Trust};
+use crate::session::trust::{Trust, TrustDecision};
 
 impl Summary {
     /// Our question about what starts by itself, where it is to be asked now.
@@ -22,13 +22,13 @@ impl Summary {
     }
 
     /// What holds for the project's settings, where they were in question.
-    pub fn decided_of_project(&self) -> Option<Decision> {
+    pub fn decided_of_project(&self) -> Option<TrustDecision> {
         let project = self.project.as_ref()?;
         project.decided.or(self.lifecycle.trust.decision())
     }
 
     /// What an agent has asked for besides, and whether the session has it.
-    pub fn asked(&self) -> Option<(&Asked, bool)> {
+    pub fn asked(&self) -> Option<(&AskedExtras, bool)> {
         let asked = self.project.as_ref()?.asked.as_ref()?;
         Some((asked, self.lifecycle.trust == Trust::Run))
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{State, Summary, WaitingFor};
 use crate::session::login::Login;
-use crate::session::turn::Open;
+use crate::session::turn::Pending;
 
 impl Summary {
     /// A session whose agent has ended its turn well waits for the timers that the agent has set.
@@ -12,9 +12,9 @@ impl Summary {
         let waits = self.lifecycle.state == State::Running
             && self.work.has_ended_well()
             && self.open(false)
-                == Open {
+                == Pending {
                     timers: true,
-                    ..Open::default()
+                    ..Pending::default()
                 };
         match self.waiting_for {
             WaitingFor::Nothing if waits => {

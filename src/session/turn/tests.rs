@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Open, Standing, Turns};
+use super::{Pending, Standing, Turns};
 use crate::session::journal::{DroppedDraft, Entry, StartRefusal, Stderr};
 use crate::session::message::{
     ApiFault, BackgroundTask, Conclusion, InputState, Message, TaskKind, TaskStatus, TurnEnd,
@@ -11,7 +11,7 @@ use crate::session::outcome::{Cause, Ending};
 use crate::session::samples::{attempt_started, denied, good_turn, input, said, text, tool_use, turn_ended as result};
 
 const OURS: Uuid = Uuid::from_u128(1);
-const QUIET: Open = Open {
+const QUIET: Pending = Pending {
     timers: false,
     busy: false,
     queued: false,
@@ -52,7 +52,7 @@ fn after(messages: &[Message]) -> Turns {
 #[test]
 fn a_result_alone_is_not_the_end() {
     let turns = after(&[result(good())]);
-    assert_eq!(turns.standing(Open { busy: true, ..QUIET }), Standing::Working);
+    assert_eq!(turns.standing(Pending { busy: true, ..QUIET }), Standing::Working);
     assert_eq!(turns.standing(QUIET), Standing::Over(Ending::Finished));
 }
 
@@ -74,8 +74,8 @@ fn a_result_for_something_else_is_not_ours() {
 #[test]
 fn what_is_open_keeps_the_attempt_going() {
     let turns = after(&[result(good())]);
-    assert_eq!(turns.standing(Open { asked: true, ..QUIET }), Standing::Working);
-    assert_eq!(turns.standing(Open { queued: true, ..QUIET }), Standing::Working);
+    assert_eq!(turns.standing(Pending { asked: true, ..QUIET }), Standing::Working);
+    assert_eq!(turns.standing(Pending { queued: true, ..QUIET }), Standing::Working);
     assert_eq!(
         after(&[tasks(&[TaskKind::Agent]), result(good())]).standing(QUIET),
         Standing::Working
@@ -98,7 +98,7 @@ fn an_agent_that_is_gone_has_finished_only_after_a_good_result() {
     assert_eq!(after(&[]).ending_of_gone(QUIET), Ending::Crashed);
     assert_eq!(after(&[result(good())]).ending_of_gone(QUIET), Ending::Finished);
     assert_eq!(
-        after(&[result(good())]).ending_of_gone(Open { asked: true, ..QUIET }),
+        after(&[result(good())]).ending_of_gone(Pending { asked: true, ..QUIET }),
         Ending::Crashed
     );
     let with = |kind| after(&[tasks(&[kind]), result(good())]).ending_of_gone(QUIET);
@@ -148,7 +148,7 @@ fn a_refused_login_ends_the_attempt_at_once_unless_it_is_held() {
         error: ApiFault::AuthenticationFailed,
         login_until,
     };
-    let busy = Open { busy: true, ..QUIET };
+    let busy = Pending { busy: true, ..QUIET };
     let (message, until) = (String::new(), None);
     assert_eq!(
         after(&[retry(None)]).standing(busy),

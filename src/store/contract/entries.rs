@@ -16,7 +16,7 @@ use crate::session::question::{Answer, Question, QuestionKind};
 use crate::session::samples;
 pub(in crate::store) use crate::session::samples::{attempt_ended, attempt_started as started};
 use crate::session::state::StateName;
-use crate::store::{Append, Span};
+use crate::store::{Append, SpoolSpan};
 
 pub(in crate::store) fn at() -> Timestamp {
     Timestamp::from_millisecond(1_800_000_000_123).unwrap()
@@ -44,7 +44,7 @@ pub(in crate::store) fn append(
     Append {
         session_id,
         attempt: Attempt(attempt),
-        span: span.map(|(from, through)| Span { from, through }),
+        span: span.map(|(from, through)| SpoolSpan { from, through }),
         at: at(),
         entries,
     }

@@ -15,7 +15,7 @@ use crate::session::journal::{Entry, Record};
 use crate::session::outcome::Ending;
 use crate::session::state::StateName;
 use crate::session::summary::Summary;
-use crate::store::Stored;
+use crate::store::StoredRecord;
 
 pub(in crate::store) fn the_summary_is_the_fold_of_the_records<P: Place>(place: &P) {
     let appends = prop::collection::vec((prop::collection::vec(any_entry(), 0..4), any::<bool>()), 1..12);
@@ -65,7 +65,7 @@ fn check_fold(place: &impl Place, appends: Vec<(Vec<Sketch>, bool)>) {
     store.close();
 }
 
-fn record(stored: Stored) -> Record {
+fn record(stored: StoredRecord) -> Record {
     Record {
         entry: stored.entry().unwrap().clone(),
         id: stored.id,

@@ -12,9 +12,9 @@ use crate::session::request::Background;
 use crate::session::summary::Summary;
 use crate::store::StoreError;
 
-/// What was seen.
+/// The result of an inspection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct Inspected {
     /// How many sessions there are.
     pub sessions: usize,
     /// How many of them have a row that cannot be read.
@@ -26,15 +26,15 @@ pub struct Look {
 }
 
 /// Looks at the database at `path`, and whether these sessions have ended.
-pub fn inspect(path: &Path, sessions: &[SessionId]) -> Result<Look, StoreError> {
+pub fn inspect(path: &Path, sessions: &[SessionId]) -> Result<Inspected, StoreError> {
     let explain = |error| explain(path, error);
     let connection = schema::open_reader(path).map_err(explain)?;
     let damage: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(explain)?;
-    let mut look = Look {
+    let mut look = Inspected {
         damage: (damage != "ok").then_some(damage),
-        ..Look::default()
+        ..Inspected::default()
     };
     count_rows(&connection, &mut look).map_err(explain)?;
     for session in sessions {
@@ -54,7 +54,7 @@ pub fn check_format(path: &Path) -> Result<(), StoreError> {
     schema::checked_version(&connection, path, schema::MIGRATIONS).map(drop)
 }
 
-fn count_rows(connection: &Connection, look: &mut Look) -> rusqlite::Result<()> {
+fn count_rows(connection: &Connection, look: &mut Inspected) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT summary FROM sessions")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

@@ -25,15 +25,17 @@ use jiff::Timestamp;
 use rusqlite::{ErrorCode, ffi};
 use tokio::sync::{oneshot, watch};
 
-use self::reader::Readers;
-use self::writer::{Job, Remove, Write, Writer};
-use super::numbering::{Draft, typed_digits};
-use super::{Acknowledgement, Append, Catalogue, Filter, Health, Journal, Observer, Removal, StoreError, Stored, lock};
+use self::reader::ReadConnections;
+use self::writer::{Remove, Write, Writer, WriterJob};
+use super::numbering::{PendingAppend, typed_digits};
+use super::{
+    Acknowledgement, Append, Catalogue, Filter, Health, Journal, Observer, Removal, StoreError, StoredRecord, lock,
+};
 use crate::session::id::{Seq, SessionId};
 use crate::session::journal::Created;
 use crate::session::summary::Summary;
 
-pub use self::inspect::{Look, check_format, inspect};
+pub use self::inspect::{Inspected, check_format, inspect};
 pub use self::rebuild::Rebuilt;
 pub use self::salvage::{Salvaged, salvage};
 pub use self::small::SmallStore;
@@ -41,10 +43,10 @@ pub use self::small::SmallStore;
 /// Journals in one SQLite database. Only one store may have a database open; who opens it sees to that.
 pub(super) struct SqliteStore {
     /// The writer's queue; none once the store is closed. Handing over under this lock keeps the order.
-    jobs: Mutex<Option<Sender<Job>>>,
+    jobs: Mutex<Option<Sender<WriterJob>>>,
     /// Waited for when the store is closed.
     writer: Mutex<Option<JoinHandle<()>>>,
-    readers: Readers,
+    readers: ReadConnections,
     /// Kept by the writer.
     health: watch::Receiver<Health>,
     /// The database.
@@ -63,7 +65,7 @@ impl SqliteStore {
         let was_full = writer::make_some_to_open(path);
         let mut connection = schema::open_writer(path, migrations)?;
         listing::complete(&mut connection).map_err(|error| explain(path, error))?;
-        let readers = Readers::open(path)?;
+        let readers = ReadConnections::open(path)?;
         let epoch = readers.with(reader::epoch)?;
         let last_id = readers.with(reader::last_id)?;
         let (sender, health) = watch::channel(Health::Good);
@@ -86,11 +88,11 @@ impl SqliteStore {
 
     fn rebuild(&self) -> Result<Rebuilt, StoreError> {
         let (answer, answered) = mpsc::sync_channel(1);
-        self.hand_over(Job::Rebuild(answer))?;
+        self.hand_over(WriterJob::Rebuild(answer))?;
         answered.recv().unwrap_or(Err(StoreError::Closed))
     }
 
-    fn write(&self, draft: Result<Draft, StoreError>) -> Acknowledgement {
+    fn write(&self, draft: Result<PendingAppend, StoreError>) -> Acknowledgement {
         let (answer, acknowledgement) = oneshot::channel();
         match draft {
             Ok(draft) => self.hand_over_write(Write {
@@ -106,7 +108,7 @@ impl SqliteStore {
     fn hand_over_write(&self, write: Write) {
         match lock(&self.jobs).as_ref() {
             Some(jobs) => {
-                if let Err(mpsc::SendError(Job::Write(write))) = jobs.send(Job::Write(write)) {
+                if let Err(mpsc::SendError(WriterJob::Write(write))) = jobs.send(WriterJob::Write(write)) {
                     write.refuse(StoreError::Closed);
                 }
             }
@@ -114,7 +116,7 @@ impl SqliteStore {
         }
     }
 
-    fn hand_over(&self, job: Job) -> Result<(), StoreError> {
+    fn hand_over(&self, job: WriterJob) -> Result<(), StoreError> {
         let jobs = lock(&self.jobs);
         let jobs = jobs.as_ref().ok_or(StoreError::Closed)?;
         jobs.send(job).map_err(|_| StoreError::Closed)
@@ -123,18 +125,19 @@ impl SqliteStore {
 
 impl Journal for SqliteStore {
     fn create(&self, session_id: SessionId, created: Created, at: Timestamp) -> Acknowledgement {
-        self.write(Draft::create(session_id, created, at))
+        self.write(PendingAppend::create(session_id, created, at))
     }
 
     fn append(&self, append: Append) -> Acknowledgement {
-        self.write(Draft::append(append))
+        self.write(PendingAppend::append(append))
     }
 
     fn remove(&self, session_id: SessionId) -> Removal {
         let (answer, removal) = oneshot::channel();
         match lock(&self.jobs).as_ref() {
             Some(jobs) => {
-                if let Err(mpsc::SendError(Job::Remove(remove))) = jobs.send(Job::Remove(Remove { session_id, answer }))
+                if let Err(mpsc::SendError(WriterJob::Remove(remove))) =
+                    jobs.send(WriterJob::Remove(Remove { session_id, answer }))
                 {
                     remove.refuse(StoreError::Closed);
                 }
@@ -144,12 +147,12 @@ impl Journal for SqliteStore {
         removal
     }
 
-    fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<Stored>, StoreError> {
+    fn records(&self, session_id: SessionId, after: Seq, limit: usize) -> Result<Vec<StoredRecord>, StoreError> {
         self.readers
             .with(|connection| reader::records(connection, session_id, after, limit))
     }
 
-    fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<Stored>, StoreError> {
+    fn records_of_all(&self, after: i64, limit: usize) -> Result<Vec<StoredRecord>, StoreError> {
         self.readers
             .with(|connection| reader::records_of_all(connection, after, limit))
     }
@@ -168,7 +171,7 @@ impl Journal for SqliteStore {
         kind: &str,
         before: Option<Seq>,
         limit: usize,
-    ) -> Result<Vec<Stored>, StoreError> {
+    ) -> Result<Vec<StoredRecord>, StoreError> {
         self.readers
             .with(|connection| reader::latest_of_kind(connection, session_id, kind, before, limit))
     }
@@ -233,7 +236,7 @@ impl Drop for SqliteStore {
 /// One transaction over the whole journal. Nobody may have it open.
 pub fn rebuild(path: &Path) -> Result<Rebuilt, StoreError> {
     let look = inspect(path, &[]);
-    if let Ok(Look { damage: Some(why), .. }) = look {
+    if let Ok(Inspected { damage: Some(why), .. }) = look {
         let file = path.to_owned();
         return Err(StoreError::Damaged { file, why });
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{explain, schema};
 use crate::session::id::{Attempt, Seq, SessionId};
 use crate::session::summary::Summary;
-use crate::store::{EntryCell, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, StoreError, Stored, lock};
+use crate::store::{EntryCell, PAGE_BYTES_MAX, PAGE_RECORDS_MAX, StoreError, StoredRecord, lock};
 
 /// How many reads go on at a time; further ones wait for their turn.
 const READERS: usize = 4;
@@ -42,7 +42,7 @@ pub(super) const LIVE_SQL: &str = "SELECT summary FROM sessions WHERE ended = 0 
 const COMMON_KIND: &str = "agent.message";
 
 /// Connections that read.
-pub(super) struct Readers {
+pub(super) struct ReadConnections {
     path: PathBuf,
     /// Those not in use; none once closed.
     idle: Mutex<Option<Vec<Connection>>>,
@@ -50,7 +50,7 @@ pub(super) struct Readers {
     changed: Condvar,
 }
 
-impl Readers {
+impl ReadConnections {
     /// Opens them all, so that a read never fails for want of a file descriptor.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let idle: rusqlite::Result<_> = (0..READERS).map(|_| schema::open_reader(path)).collect();
@@ -91,7 +91,7 @@ impl Readers {
 /// A connection on loan; it goes back even if the read panics.
 struct Lent<'a> {
     connection: Option<Connection>,
-    readers: &'a Readers,
+    readers: &'a ReadConnections,
 }
 
 impl std::ops::Deref for Lent<'_> {
@@ -116,7 +116,7 @@ pub(super) fn records(
     session_id: SessionId,
     after: Seq,
     limit: usize,
-) -> rusqlite::Result<Vec<Stored>> {
+) -> rusqlite::Result<Vec<StoredRecord>> {
     page(
         connection,
         RECORDS_SQL,
@@ -124,7 +124,7 @@ pub(super) fn records(
     )
 }
 
-pub(super) fn records_of_all(connection: &Connection, after: i64, limit: usize) -> rusqlite::Result<Vec<Stored>> {
+pub(super) fn records_of_all(connection: &Connection, after: i64, limit: usize) -> rusqlite::Result<Vec<StoredRecord>> {
     page(connection, RECORDS_OF_ALL_SQL, params![after, page_limit(limit)])
 }
 
@@ -164,7 +164,7 @@ pub(super) fn latest_of_kind(
     kind: &str,
     before: Option<Seq>,
     limit: usize,
-) -> rusqlite::Result<Vec<Stored>> {
+) -> rusqlite::Result<Vec<StoredRecord>> {
     let sql = if kind == COMMON_KIND {
         LATEST_MESSAGES_SQL
     } else {
@@ -179,7 +179,7 @@ pub(super) fn latest_of_kind(
 }
 
 /// Reads until the page is full, by number or by bytes.
-fn page(connection: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<Vec<Stored>> {
+fn page(connection: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<Vec<StoredRecord>> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut page = Vec::new();
     let mut bytes = 0;
@@ -195,9 +195,9 @@ fn page(connection: &Connection, sql: &str, params: impl Params) -> rusqlite::Re
 }
 
 /// The columns of a record, in the order of all queries here.
-pub(super) fn parse_record(row: &Row<'_>) -> rusqlite::Result<Stored> {
+pub(super) fn parse_record(row: &Row<'_>) -> rusqlite::Result<StoredRecord> {
     let at = Timestamp::from_millisecond(row.get(4)?);
-    Ok(Stored {
+    Ok(StoredRecord {
         id: row.get(0)?,
         session_id: session_id(row, 1)?,
         seq: Seq(row.get::<_, i64>(2)?.cast_unsigned()),

@@ -13,9 +13,9 @@ use super::rows::write_summary;
 use crate::session::id::{Seq, SessionId};
 use crate::session::summary::Summary;
 use crate::store::fold::fold_in;
-use crate::store::{PAGE_RECORDS_MAX, StoreError, Stored};
+use crate::store::{PAGE_RECORDS_MAX, StoreError, StoredRecord};
 
-/// What was rebuilt.
+/// The result of a rebuild.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rebuilt {
     /// Rows of sessions.
@@ -103,7 +103,7 @@ fn fold(
 }
 
 /// A record that cannot be read is passed over if the state of the session does not depend on it.
-fn fold_one(summary: &mut Option<Summary>, record: &Stored, left_out: &mut usize) -> Result<(), String> {
+fn fold_one(summary: &mut Option<Summary>, record: &StoredRecord, left_out: &mut usize) -> Result<(), String> {
     let Err(why) = fold_in(summary, record) else {
         return Ok(());
     };

@@ -5,10 +5,10 @@ use rusqlite::{Connection, params};
 use super::listing;
 use super::reader::{integer, key};
 use crate::session::summary::Summary;
-use crate::store::Stored;
+use crate::store::StoredRecord;
 
 /// Writes a record under its own id.
-pub(super) fn insert_record(connection: &Connection, record: &Stored) -> rusqlite::Result<()> {
+pub(super) fn insert_record(connection: &Connection, record: &StoredRecord) -> rusqlite::Result<()> {
     let sql = "INSERT INTO records (id, session, seq, attempt, at, kind, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     connection.prepare_cached(sql)?.execute(params![
         record.id,

@@ -23,7 +23,7 @@ use crate::session::outcome::{Cause, Outcome};
 use crate::session::state::{State, StateName};
 use crate::session::summary::Summary;
 use crate::store::fold::fold_in;
-use crate::store::{StoreError, Stored};
+use crate::store::{StoreError, StoredRecord};
 
 mod place;
 
@@ -149,7 +149,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 struct Copy<'a> {
     new: &'a Connection,
     removed: BTreeSet<SessionId>,
-    sessions: HashMap<SessionId, Journal>,
+    sessions: HashMap<SessionId, SalvagedSession>,
     /// The id of the next record: they are numbered anew, and the new file's epoch tells those who know the old ones.
     next_id: i64,
     told: Salvaged,
@@ -157,7 +157,7 @@ struct Copy<'a> {
 
 /// What is copied of one session.
 #[derive(Default)]
-struct Journal {
+struct SalvagedSession {
     head: Seq,
     /// The latest attempt that a record is of.
     attempt: Attempt,
@@ -169,8 +169,8 @@ struct Journal {
     lost: usize,
 }
 
-impl Journal {
-    fn take(&mut self, record: &Stored) {
+impl SalvagedSession {
+    fn take(&mut self, record: &StoredRecord) {
         self.head = record.seq;
         if fold_in(&mut self.fold, record).is_err() {
             self.lost += 1;
@@ -182,7 +182,7 @@ impl Journal {
 }
 
 impl Copy<'_> {
-    fn take_record(&mut self, record: Stored) -> rusqlite::Result<()> {
+    fn take_record(&mut self, record: StoredRecord) -> rusqlite::Result<()> {
         let id = record.session_id;
         let mut journal = self.sessions.remove(&id).unwrap_or_default();
         let is_next = record.seq > journal.head && record.seq.0 - journal.head.0 <= u64::from(UNREADABLE_MAX);
@@ -200,7 +200,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn write(&mut self, journal: &mut Journal, mut record: Stored) -> rusqlite::Result<()> {
+    fn write(&mut self, journal: &mut SalvagedSession, mut record: StoredRecord) -> rusqlite::Result<()> {
         record.id = self.next_id;
         self.next_id += 1;
         insert_record(self.new, &record)?;
@@ -209,7 +209,7 @@ impl Copy<'_> {
     }
 
     /// Notices in the place of the records up to and with `last`.
-    fn fill_up(&mut self, id: SessionId, journal: &mut Journal, last: Seq) -> rusqlite::Result<()> {
+    fn fill_up(&mut self, id: SessionId, journal: &mut SalvagedSession, last: Seq) -> rusqlite::Result<()> {
         while journal.head < last {
             journal.lost += 1;
             self.told.lost += 1;
@@ -218,9 +218,9 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn add(&mut self, id: SessionId, journal: &mut Journal, entry: Entry) -> rusqlite::Result<()> {
+    fn add(&mut self, id: SessionId, journal: &mut SalvagedSession, entry: Entry) -> rusqlite::Result<()> {
         let data = entry.to_json();
-        let record = Stored {
+        let record = StoredRecord {
             id: 0,
             session_id: id,
             seq: journal.head.next(),
@@ -254,7 +254,7 @@ impl Copy<'_> {
     }
 
     /// Writes the session's row; its end before that where it is not known how it stands.
-    fn keep(&mut self, id: SessionId, mut journal: Journal, is_certain: bool) -> rusqlite::Result<()> {
+    fn keep(&mut self, id: SessionId, mut journal: SalvagedSession, is_certain: bool) -> rusqlite::Result<()> {
         let state = journal.fold.as_ref().map(|summary| &summary.lifecycle.state);
         let live = state.filter(|state| state.outcome().is_none()).map(State::name);
         if let Some(from) = live.filter(|_| !is_certain) {

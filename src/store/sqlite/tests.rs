@@ -69,7 +69,7 @@ impl SqliteStore {
     /// Runs statements on the writer's connection.
     fn on_writer(&self, sql: &'static str) {
         let (done, is_done) = mpsc::sync_channel(1);
-        self.hand_over(Job::Run(sql, done)).unwrap();
+        self.hand_over(WriterJob::Run(sql, done)).unwrap();
         is_done.recv().unwrap();
     }
 }

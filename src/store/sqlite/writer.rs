@@ -10,17 +10,17 @@ use std::time::Instant;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{oneshot, watch};
 
-use self::place::Place;
+use self::place::OpenFiles;
 use self::removal::Removed;
-use self::room::{RETRY_PAUSE, Room};
+use self::room::{DiskRoom, RETRY_PAUSE};
 use super::reader;
 use super::rebuild::{self, Rebuilt};
 use super::rows::{has_ended, insert_record, write_summary};
 use super::{explain, listing};
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;
-use crate::store::numbering::Draft;
-use crate::store::{Commit, Health, Observer, StoreError, StoreRefusal, Stored, Unwritten};
+use crate::store::numbering::PendingAppend;
+use crate::store::{Commit, Health, Observer, StoreError, StoreRefusal, StoredRecord, Unwritten};
 
 mod place;
 mod removal;
@@ -39,7 +39,7 @@ const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 const SUMMARIES_MAX: usize = 1024;
 
 /// What the writer is asked to do.
-pub(super) enum Job {
+pub(super) enum WriterJob {
     /// Write this.
     Write(Write),
     /// Remove this session.
@@ -53,7 +53,7 @@ pub(super) enum Job {
 
 /// An append that waits.
 pub(super) struct Write {
-    pub(super) draft: Draft,
+    pub(super) draft: PendingAppend,
     pub(super) answer: oneshot::Sender<Result<Commit, Unwritten>>,
     /// When it was handed over.
     pub(super) since: Instant,
@@ -81,8 +81,8 @@ pub(super) struct Writer {
     /// Sessions that were removed and whose records are not all gone.
     removed: Removed,
     /// Where the files are that are written to.
-    place: Place,
-    room: Room,
+    place: OpenFiles,
+    room: DiskRoom,
 }
 
 /// What a transaction has changed so far; it becomes true with the commit.
@@ -122,32 +122,32 @@ impl Writer {
             next_id: last_id + 1,
             failed: None,
             removed: Removed::of(removed),
-            place: Place::of(path),
-            room: Room::beside(path, health, was_full),
+            place: OpenFiles::of(path),
+            room: DiskRoom::beside(path, health, was_full),
         }
     }
 
     /// Works until the queue is closed and empty.
-    pub(super) fn run(mut self, queue: &Receiver<Job>) {
+    pub(super) fn run(mut self, queue: &Receiver<WriterJob>) {
         let mut next = self.next_job(queue);
         while let Some(job) = next {
             let behind = match job {
-                Job::Write(first) => {
+                WriterJob::Write(first) => {
                     let (group, mut behind) = gather(first, queue);
                     self.write(group, &mut behind, queue);
                     behind
                 }
-                Job::Remove(asked) => {
+                WriterJob::Remove(asked) => {
                     self.look_for_room();
                     self.remove(asked);
                     None
                 }
-                Job::Rebuild(answer) => {
+                WriterJob::Rebuild(answer) => {
                     let _ = answer.send(self.rebuild());
                     None
                 }
                 #[cfg(test)]
-                Job::Run(sql, done) => {
+                WriterJob::Run(sql, done) => {
                     self.run_for_test(sql, &done);
                     None
                 }
@@ -158,7 +158,7 @@ impl Writer {
 
     /// Waits for a job, and meanwhile looks for room on a full disk or deletes what was removed. None once the queue is
     /// closed and empty.
-    fn next_job(&mut self, queue: &Receiver<Job>) -> Option<Job> {
+    fn next_job(&mut self, queue: &Receiver<WriterJob>) -> Option<WriterJob> {
         while self.room.is_short() {
             match queue.recv_timeout(RETRY_PAUSE) {
                 Ok(job) => return Some(job),
@@ -178,7 +178,7 @@ impl Writer {
 
     /// Commits a group, tells the observer, answers; in this order. Where the group has to wait for room, the job behind
     /// it does not.
-    fn write(&mut self, mut group: Vec<Write>, behind: &mut Option<Job>, queue: &Receiver<Job>) {
+    fn write(&mut self, mut group: Vec<Write>, behind: &mut Option<WriterJob>, queue: &Receiver<WriterJob>) {
         self.look_for_room();
         self.refuse_creations(&mut group);
         while self.failed.is_none() {
@@ -237,7 +237,7 @@ impl Writer {
         Ok(results)
     }
 
-    fn write_one(&mut self, group: &mut Group, draft: &Draft) -> Result<Commit, Lost> {
+    fn write_one(&mut self, group: &mut Group, draft: &PendingAppend) -> Result<Commit, Lost> {
         let session_id = draft.session_id();
         let current = match group.summaries.get(&session_id) {
             Some(summary) => Some(Arc::clone(summary)),
@@ -252,7 +252,7 @@ impl Writer {
     }
 
     /// Refuses a key that a session has already, on disk or in this group.
-    fn check_claim(&self, group: &Group, draft: &Draft) -> Result<(), Lost> {
+    fn check_claim(&self, group: &Group, draft: &PendingAppend) -> Result<(), Lost> {
         let Some(claim) = draft.claim() else {
             return Ok(());
         };
@@ -279,7 +279,7 @@ impl Writer {
         Ok(read.map(Arc::new))
     }
 
-    fn insert(&self, records: &[Stored]) -> rusqlite::Result<()> {
+    fn insert(&self, records: &[StoredRecord]) -> rusqlite::Result<()> {
         self.connection.prepare_cached("SAVEPOINT append")?.execute([])?;
         for record in records {
             insert_record(&self.connection, record)?;
@@ -352,12 +352,12 @@ impl Writer {
 
 /// Takes what waits behind the first append, up to the size of a group; a job of another sort ends it and is handed
 /// back.
-fn gather(first: Write, queue: &Receiver<Job>) -> (Vec<Write>, Option<Job>) {
+fn gather(first: Write, queue: &Receiver<WriterJob>) -> (Vec<Write>, Option<WriterJob>) {
     let (mut records, mut bytes) = (first.draft.records(), first.draft.bytes());
     let mut group = vec![first];
     while records < GROUP_RECORDS_MAX && bytes < GROUP_BYTES_MAX {
         match queue.try_recv() {
-            Ok(Job::Write(write)) => {
+            Ok(WriterJob::Write(write)) => {
                 records += write.draft.records();
                 bytes += write.draft.bytes();
                 group.push(write);

@@ -18,7 +18,7 @@ use super::origin::single;
 use super::peer::Peer;
 use crate::agent_host::family_marks;
 use crate::runtime::Handle;
-use crate::runtime::handle::Agent;
+use crate::runtime::handle::CallingAgent;
 use crate::runtime::{CallError, NotServed};
 use crate::web::error::{Code, Problem};
 
@@ -63,7 +63,7 @@ pub(super) async fn seen(handle: &Handle, request: &ServiceRequest, caller: Call
 }
 
 /// An agent is called by its session, and is no admin whoever's token it has.
-fn named(caller: Caller, agent: Agent) -> Caller {
+fn named(caller: Caller, agent: CallingAgent) -> Caller {
     Caller {
         name: format!("agent of session {}", agent.session),
         role: caller.role.min(Role::Operator),
@@ -74,7 +74,7 @@ fn named(caller: Caller, agent: Agent) -> Caller {
 
 /// An agent's process is told by its cgroup, which it was given, or else by what is furthest above it: what it starts may
 /// say something else of itself.
-async fn agent_of(handle: &Handle, pid: Option<i32>, marks: Vec<String>) -> Result<Option<Agent>, CallError> {
+async fn agent_of(handle: &Handle, pid: Option<i32>, marks: Vec<String>) -> Result<Option<CallingAgent>, CallError> {
     if let Some(pid) = pid
         && let Some(around) = handle.agent_around(pid).await?
     {
@@ -133,7 +133,7 @@ fn unreadable(header: &HeaderName) -> Problem {
     Problem::new(Code::BadHeader, format!("the header {header} cannot be read"))
 }
 
-fn may_change(agent: Agent, request: &ServiceRequest) -> Result<(), Problem> {
+fn may_change(agent: CallingAgent, request: &ServiceRequest) -> Result<(), Problem> {
     if is_reading(request.method()) {
         return Ok(());
     }

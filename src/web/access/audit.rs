@@ -15,8 +15,8 @@ use actix_web::{HttpResponse, web};
 use percent_encoding::percent_decode_str;
 
 use super::caller::Caller;
-use super::chain::{self, Chain, Last};
-use super::entry::{Entry, Outcome};
+use super::chain::{self, Chain, LastLine};
+use super::entry::{AuditEntry, CallOutcome};
 use super::key::ServerKey;
 use super::refusals::{COUNTED, Refusals};
 use crate::disk::regular;
@@ -75,19 +75,19 @@ impl Audit {
 
     /// Writes an entry, or counts it where it was refused. What cannot be written is told in the daemon's log: the call
     /// has happened.
-    pub(crate) fn append(&self, entry: Entry) {
+    pub(crate) fn append(&self, entry: AuditEntry) {
         self.write(self.counted(entry));
     }
 
     /// Answers what is to be written of an entry now.
-    fn counted(&self, entry: Entry) -> Option<Entry> {
-        match entry.outcome == Outcome::Refused || entry.reason.is_some() {
+    fn counted(&self, entry: AuditEntry) -> Option<AuditEntry> {
+        match entry.outcome == CallOutcome::Refused || entry.reason.is_some() {
             true => self.0.refusals.take(entry, Instant::now()),
             false => Some(entry),
         }
     }
 
-    fn write(&self, entries: impl IntoIterator<Item = Entry>) {
+    fn write(&self, entries: impl IntoIterator<Item = AuditEntry>) {
         for entry in entries {
             if let Err(error) = self.try_write(entry) {
                 tracing::error!(%error, "a call could not be written to the audit log");
@@ -95,7 +95,7 @@ impl Audit {
         }
     }
 
-    fn try_write(&self, mut entry: Entry) -> io::Result<()> {
+    fn try_write(&self, mut entry: AuditEntry) -> io::Result<()> {
         let mut log = self.0.log.lock().unwrap_or_else(PoisonError::into_inner);
         entry.n = log.chain.next();
         let object = serde_json::to_string(&entry)?;
@@ -115,7 +115,7 @@ impl Audit {
     }
 
     /// Writes an entry without holding up the caller's thread.
-    pub(crate) async fn note(&self, entry: Entry) {
+    pub(crate) async fn note(&self, entry: AuditEntry) {
         let Some(entry) = self.counted(entry) else { return };
         let audit = self.clone();
         let _ = tokio::task::spawn_blocking(move || audit.write([entry])).await;
@@ -144,13 +144,13 @@ impl Audit {
     }
 
     /// At most `limit` entries before the one with the number `before`, the newest first.
-    pub(super) fn page(&self, before: Option<u64>, limit: usize) -> io::Result<Vec<Entry>> {
+    pub(super) fn page(&self, before: Option<u64>, limit: usize) -> io::Result<Vec<AuditEntry>> {
         let mut found = Vec::new();
         // The newer file first; one that becomes the older meanwhile is read twice and shown once.
         for path in [&self.0.current, &self.0.older] {
             let entries = entries(path)?;
-            let end = found.last().map_or(before, |last: &Entry| Some(last.n));
-            let fits = |entry: &Entry| end.is_none_or(|end| entry.n < end);
+            let end = found.last().map_or(before, |last: &AuditEntry| Some(last.n));
+            let fits = |entry: &AuditEntry| end.is_none_or(|end| entry.n < end);
             found.extend(entries.into_iter().rev().filter(fits).take(limit - found.len()));
         }
         Ok(found)
@@ -194,11 +194,11 @@ fn begin(path: &Path) -> io::Result<(File, u64)> {
 }
 
 /// The last whole line of a file.
-fn last_line(path: &Path) -> io::Result<Option<Last>> {
+fn last_line(path: &Path) -> io::Result<Option<LastLine>> {
     let lines = lines(path)?;
     Ok(lines.into_iter().rev().find_map(|line| {
-        let n = serde_json::from_str::<Entry>(&line).ok()?.n;
-        Some(Last { n, line })
+        let n = serde_json::from_str::<AuditEntry>(&line).ok()?.n;
+        Some(LastLine { n, line })
     }))
 }
 
@@ -213,7 +213,7 @@ fn lines(path: &Path) -> io::Result<Vec<String>> {
 }
 
 /// The entries of a file; a line that was cut off is none.
-fn entries(path: &Path) -> io::Result<Vec<Entry>> {
+fn entries(path: &Path) -> io::Result<Vec<AuditEntry>> {
     let lines = lines(path)?;
     Ok(lines
         .iter()
@@ -222,19 +222,19 @@ fn entries(path: &Path) -> io::Result<Vec<Entry>> {
 }
 
 /// A call that is being carried out. Whatever becomes of it is written down, also where its caller leaves.
-pub(super) struct Note {
+pub(super) struct AuditedCall {
     audit: Audit,
-    entry: Option<Entry>,
+    entry: Option<AuditEntry>,
 }
 
-impl Note {
+impl AuditedCall {
     /// What the path means is looked up before the call: after it a name may mean another session, or several.
     pub(super) async fn begin(audit: &Audit, handle: &Handle, request: &ServiceRequest, caller: &Caller) -> Self {
         let typed = session_in(request.match_info().as_str());
         let route = request.match_pattern();
         let route = route.as_deref().unwrap_or("none");
         let method = request.method().as_str();
-        let entry = Entry::now(caller, caller.face(), method, route, Outcome::Left);
+        let entry = AuditEntry::now(caller, caller.face(), method, route, CallOutcome::Left);
         let mut note = Self {
             audit: audit.clone(),
             entry: Some(entry.about(typed.as_deref().and_then(|id| id.parse().ok()))),
@@ -259,7 +259,7 @@ impl Note {
     }
 }
 
-impl Drop for Note {
+impl Drop for AuditedCall {
     fn drop(&mut self) {
         if let Some(entry) = self.entry.take() {
             self.audit.append(entry);
@@ -277,7 +277,7 @@ pub(super) fn session_in(path: &str) -> Option<String> {
 }
 
 /// `Audit::page` off the caller's thread.
-pub(super) async fn page(audit: Audit, before: Option<u64>, limit: usize) -> io::Result<Vec<Entry>> {
+pub(super) async fn page(audit: Audit, before: Option<u64>, limit: usize) -> io::Result<Vec<AuditEntry>> {
     web::block(move || audit.page(before, limit))
         .await
         .unwrap_or_else(|error| Err(io::Error::other(error)))
@@ -292,9 +292,9 @@ mod tests {
     use serde_json::json;
     use std::os::unix::fs::MetadataExt;
 
-    fn entry(route: &str) -> Entry {
+    fn entry(route: &str) -> AuditEntry {
         let caller = Caller::holding("ci", Role::Operator);
-        Entry::now(&caller, Face::Api, "POST", route, Outcome::Done)
+        AuditEntry::now(&caller, Face::Api, "POST", route, CallOutcome::Done)
     }
 
     /// The log as a daemon opens it that begins anew in this directory.
@@ -491,7 +491,7 @@ mod tests {
         let audit = open(dir.path(), 1 << 20);
         let before = fs::metadata(&path).unwrap().len();
         for n in 0..10_000 {
-            let refused = |reason: &str| Entry::refused(None, Face::Api, "GET", "/x", reason);
+            let refused = |reason: &str| AuditEntry::refused(None, Face::Api, "GET", "/x", reason);
             audit.append(refused("unauthorized").with_status(StatusCode::UNAUTHORIZED));
             audit.append(refused("too_many").with_status(StatusCode::SERVICE_UNAVAILABLE));
             if n % 1000 == 0 {
@@ -510,7 +510,7 @@ mod tests {
     fn no_method_that_a_caller_makes_up_is_written() {
         let made_up = "X".repeat(4000);
         assert_eq!(
-            Entry::refused(None, Face::Api, &made_up, "/x", "csrf").method,
+            AuditEntry::refused(None, Face::Api, &made_up, "/x", "csrf").method,
             OTHER_METHOD
         );
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::OWNER;
-use crate::runtime::handle::Agent;
+use crate::runtime::handle::CallingAgent;
 use crate::session::id::SessionId;
 use crate::web::error::{Code, Problem};
 
@@ -51,12 +51,12 @@ pub(crate) enum Face {
 pub(crate) struct Caller {
     /// The name of the token; of the machine's own it is `owner`.
     pub(crate) name: String,
-    /// What it may do.
+    /// The role.
     pub(crate) role: Role,
     /// What a page has to send as `X-CSRF-Token`; none for callers with a token, who need none.
     pub(crate) csrf: Option<String>,
     /// The agent that calls, where one does.
-    pub(crate) agent: Option<Agent>,
+    pub(crate) agent: Option<CallingAgent>,
 }
 
 impl Caller {

@@ -41,14 +41,14 @@ pub(super) struct Chain {
 
 /// The last line that there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Last {
+pub(super) struct LastLine {
     pub(super) n: u64,
     pub(super) line: String,
 }
 
 /// What a line says of its place.
 #[derive(Deserialize)]
-struct Place {
+struct Linkage {
     n: u64,
     /// The seal of the last line of the file before; in the first line of a file.
     after: Option<String>,
@@ -56,7 +56,7 @@ struct Place {
 
 impl Chain {
     /// Goes on behind the `last` line. A chain whose end is not where it was goes on so that it shows.
-    pub(super) fn open(path: &Path, key: ServerKey, is_new: bool, last: Option<&Last>) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, key: ServerKey, is_new: bool, last: Option<&LastLine>) -> io::Result<Self> {
         let n = last.map_or(0, |last| last.n);
         let (next, seal) = match read_head(path, &key)? {
             _ if is_new => (n + 1, NO_SEAL.to_owned()),
@@ -175,7 +175,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn step(&mut self, line: &str, is_oldest: bool) -> Result<(), String> {
         // A line that a crash cut off was never sealed, and nothing is missing with it.
-        let Ok(place) = serde_json::from_str::<Place>(line) else {
+        let Ok(place) = serde_json::from_str::<Linkage>(line) else {
             return Ok(());
         };
         let Some((body, seal)) = sealed(line) else {

@@ -20,14 +20,14 @@ const METHODS: [&str; 8] = ["DELETE", "GET", "HEAD", "MCP", "OPTIONS", "PATCH", 
 /// Any other method.
 pub(super) const OTHER_METHOD: &str = "OTHER";
 
-/// What was done.
+/// One line of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = AuditEntry)]
-pub(crate) struct Entry {
+pub(crate) struct AuditEntry {
     /// Counts the entries, from 1.
     #[serde(default)]
     pub(super) n: u64,
-    /// When the call came.
+    /// The time of the call, RFC 3339.
     at: String,
     /// The name of the caller's token; `(nobody)` without a token, or with a wrong one.
     pub(super) name: String,
@@ -42,8 +42,8 @@ pub(crate) struct Entry {
     /// The session that it was about.
     #[schema(value_type = Option<String>)]
     pub(super) session_id: Option<SessionId>,
-    /// What became of it.
-    pub(super) outcome: Outcome,
+    /// The result of the call.
+    pub(super) outcome: CallOutcome,
     /// The status of the answer; none by MCP, or where the caller left before.
     status: Option<u16>,
     /// Why it was not let through, where it was not.
@@ -56,7 +56,7 @@ pub(crate) struct Entry {
 
 /// Refused calls of one kind are counted together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Kind {
+pub(super) struct RefusalKind {
     name: String,
     face: Option<Face>,
     status: Option<u16>,
@@ -69,7 +69,7 @@ pub(super) struct Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = CallOutcome)]
-pub(crate) enum Outcome {
+pub(crate) enum CallOutcome {
     /// It was carried out.
     Done,
     /// It was not, for a reason of the caller's.
@@ -80,7 +80,7 @@ pub(crate) enum Outcome {
     Left,
 }
 
-impl Outcome {
+impl CallOutcome {
     fn of(status: StatusCode) -> Self {
         if status.is_server_error() {
             Self::Failed
@@ -92,9 +92,9 @@ impl Outcome {
     }
 }
 
-impl Entry {
+impl AuditEntry {
     /// Something that was done just now.
-    pub(crate) fn now(caller: &Caller, face: Face, method: &str, route: &str, outcome: Outcome) -> Self {
+    pub(crate) fn now(caller: &Caller, face: Face, method: &str, route: &str, outcome: CallOutcome) -> Self {
         Self {
             n: 0,
             at: format!("{:.3}", Timestamp::now()),
@@ -122,13 +122,13 @@ impl Entry {
         Self {
             role: caller.map(|caller| caller.role),
             reason: Some(reason.to_owned()),
-            ..Self::now(caller.unwrap_or(&nobody), face, method, route, Outcome::Refused)
+            ..Self::now(caller.unwrap_or(&nobody), face, method, route, CallOutcome::Refused)
         }
     }
 
     /// What it is counted by, if it is refused.
-    pub(super) fn kind(&self) -> Kind {
-        Kind {
+    pub(super) fn kind(&self) -> RefusalKind {
+        RefusalKind {
             name: self.name.clone(),
             face: Some(self.face),
             status: self.status,
@@ -172,7 +172,7 @@ impl Entry {
     /// The same with the status of the answer.
     pub(super) fn with_status(self, status: StatusCode) -> Self {
         Self {
-            outcome: Outcome::of(status),
+            outcome: CallOutcome::of(status),
             status: Some(status.as_u16()),
             ..self
         }

@@ -5,7 +5,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::http::uri::Authority;
 use actix_web::test::TestRequest;
 
-use super::origin::{Origins, Way, host_of};
+use super::origin::{Arrival, Origins, host_of};
 
 /// The port that the calls are judged for.
 const PORT: u16 = 8005;
@@ -29,7 +29,7 @@ pub fn headers(bytes: &[u8]) {
     let request = request.to_http_request();
     // What cannot be read of cookies is no cookie.
     let _ = request.cookies().map(|cookies| cookies.len());
-    if (Origins { port: PORT }).check(Way::Port, &request).is_err() {
+    if (Origins { port: PORT }).check(Arrival::Port, &request).is_err() {
         return;
     }
     let host = host_of(&request).expect("who is let in has named a host");

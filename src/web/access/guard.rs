@@ -9,11 +9,11 @@ use actix_web::{Error, HttpMessage, HttpResponse};
 use jiff::Timestamp;
 
 use super::agent;
-use super::audit::{Note, session_in};
+use super::audit::{AuditedCall, session_in};
 use super::caller::{Caller, Face, Refusal, is_reading, may_call};
-use super::entry::Entry;
+use super::entry::AuditEntry;
 use super::lease::{Lease, SignedBy};
-use super::origin::{Way, single};
+use super::origin::{Arrival, single};
 use super::peer::{Peer, caller_of};
 use super::sign_ins::SignIn;
 use super::token::Fingerprint;
@@ -21,7 +21,7 @@ use super::{Access, pages};
 use crate::runtime::Handle;
 use crate::web::error::{Code, Problem};
 use crate::web::gate::{Full, Pass};
-use crate::web::remedy::{Reader, Remedy};
+use crate::web::remedy::{Audience, Remedy};
 
 /// The paths that need no token, beside those of assets.
 const PUBLIC_PATHS: &[&str] = &["/healthz", "/readyz", "/sign-in"];
@@ -39,7 +39,7 @@ pub(in crate::web) fn is_public(path: &str) -> bool {
 }
 
 /// A caller, and what lets him in.
-struct Known {
+struct KnownCaller {
     caller: Caller,
     by: SignedBy,
     /// The browser's sign-in, where a cookie let it in. It is looked up once, so that all that is judged of one call is
@@ -52,15 +52,15 @@ impl Access {
     fn admit(&self, request: &ServiceRequest) -> Result<Option<(Caller, SignedBy)>, Refusal> {
         let by_socket = request.conn_data::<Peer>().map(caller_of).transpose()?;
         match by_socket {
-            Some(_) => self.0.origins.check(Way::Socket, request.request())?,
+            Some(_) => self.0.origins.check(Arrival::Socket, request.request())?,
             None if self.0.site.is_here(request.request()) => self.0.site.check(request.method(), request.headers())?,
-            None => self.0.origins.check(Way::Port, request.request())?,
+            None => self.0.origins.check(Arrival::Port, request.request())?,
         }
         if is_public(request.path()) {
             return Ok(None);
         }
         let now = Timestamp::now();
-        let Known { caller, by, sign_in } = self.identify(request, by_socket, now)?;
+        let KnownCaller { caller, by, sign_in } = self.identify(request, by_socket, now)?;
         let judged =
             may_call(&caller, request).and_then(|()| self.check_change(&caller, sign_in.as_ref(), request, now));
         match judged {
@@ -74,10 +74,15 @@ impl Access {
 
     /// On the socket the peer decides; the owner may give a token there to act as its holder. On the port a token decides
     /// where there is one, else the cookie.
-    fn identify(&self, request: &ServiceRequest, by_socket: Option<Caller>, now: Timestamp) -> Result<Known, Problem> {
+    fn identify(
+        &self,
+        request: &ServiceRequest,
+        by_socket: Option<Caller>,
+        now: Timestamp,
+    ) -> Result<KnownCaller, Problem> {
         let has_token = request.headers().contains_key(AUTHORIZATION);
         let found = match by_socket {
-            Some(caller) if !(caller.is_owner() && has_token) => Some(Known {
+            Some(caller) if !(caller.is_owner() && has_token) => Some(KnownCaller {
                 caller,
                 by: self.signed_by_owner(),
                 sign_in: None,
@@ -98,9 +103,9 @@ impl Access {
         }
     }
 
-    fn of_token(&self, token: Fingerprint, now: Timestamp) -> Option<Known> {
+    fn of_token(&self, token: Fingerprint, now: Timestamp) -> Option<KnownCaller> {
         let (name, role) = self.holder(&token, now)?;
-        Some(Known {
+        Some(KnownCaller {
             caller: Caller::holding(name, role),
             by: SignedBy { token, cookie: None },
             sign_in: None,
@@ -108,7 +113,7 @@ impl Access {
     }
 
     /// Cookies count at the page's own place alone. Others can set cookies of our name: they are passed over.
-    fn of_cookie(&self, request: &ServiceRequest, now: Timestamp) -> Option<Known> {
+    fn of_cookie(&self, request: &ServiceRequest, now: Timestamp) -> Option<KnownCaller> {
         if !self.0.site.is_here(request.request()) {
             return None;
         }
@@ -120,7 +125,7 @@ impl Access {
             let sign_in = self.0.sign_ins.find(&cookie, now)?;
             let token = sign_in.token();
             let (name, role) = self.holder(&token, now)?;
-            Some(Known {
+            Some(KnownCaller {
                 caller: Caller {
                     csrf: Some(self.csrf_token(value)),
                     ..Caller::holding(name, role)
@@ -214,7 +219,7 @@ pub(in crate::web) async fn guard<B: MessageBody + 'static>(
     }
     let answer = in_its_words(answered?.map_into_boxed_body());
     if is_read && !lease.holds() {
-        let reader = Reader::of(answer.request());
+        let reader = Audience::of(answer.request());
         return Ok(answer.into_response(unauthorized().respond(reader)));
     }
     Ok(lease.bound(answer))
@@ -222,7 +227,7 @@ pub(in crate::web) async fn guard<B: MessageBody + 'static>(
 
 /// The same answer; a refusal names the remedies of the place where it is read.
 fn in_its_words(answer: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
-    let reader = Reader::of(answer.request());
+    let reader = Audience::of(answer.request());
     let problem = answer.response().error().and_then(|error| error.as_error::<Problem>());
     match problem.map(|problem| problem.respond(reader)) {
         Some(refusal) => answer.into_response(refusal),
@@ -232,17 +237,17 @@ fn in_its_words(answer: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
 
 /// What is to be kept of a call, where it changes something. Those of MCP are kept by their face, which alone
 /// understands them.
-async fn note(access: &Access, handle: &Handle, request: &ServiceRequest, caller: &Caller) -> Option<Note> {
+async fn note(access: &Access, handle: &Handle, request: &ServiceRequest, caller: &Caller) -> Option<AuditedCall> {
     let path = request.match_info().as_str();
     let is_change = !is_reading(request.method()) && *request.method() != Method::OPTIONS && path != "/mcp";
     match is_change {
-        true => Some(Note::begin(access.audit(), handle, request, caller).await),
+        true => Some(AuditedCall::begin(access.audit(), handle, request, caller).await),
         false => None,
     }
 }
 
 /// What is kept of a call that was not let through.
-fn entry_of(request: &ServiceRequest, refusal: &Refusal) -> Entry {
+fn entry_of(request: &ServiceRequest, refusal: &Refusal) -> AuditEntry {
     let has_token = request.headers().contains_key(AUTHORIZATION);
     let face = match &refusal.caller {
         _ if request.match_info().as_str() == "/mcp" => Face::Mcp,
@@ -258,7 +263,7 @@ fn entry_of(request: &ServiceRequest, refusal: &Refusal) -> Entry {
     let route = request.match_pattern();
     let route = route.as_deref().unwrap_or("none");
     let session = session_in(request.match_info().as_str()).and_then(|id| id.parse().ok());
-    Entry::refused(
+    AuditEntry::refused(
         refusal.caller.as_deref(),
         face,
         request.method().as_str(),
@@ -278,7 +283,7 @@ fn refuse(access: &Access, request: &ServiceRequest, refusal: &Refusal) -> HttpR
         let to = request.uri().path_and_query().map_or("/", |to| to.as_str());
         return pages::sign_in_page(None, to);
     }
-    refusal.problem.respond(Reader::of(request.request()))
+    refusal.problem.respond(Audience::of(request.request()))
 }
 
 fn wants_page(request: &ServiceRequest) -> bool {

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::Access;
 use super::token::Fingerprint;
 use crate::runtime::Handle;
-use crate::runtime::handle::Agent;
+use crate::runtime::handle::CallingAgent;
 
 /// How often a stream is held against the clock: a token that ends by itself tells nobody, and clocks may be set.
 const LOOK: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub(super) struct Lease {
     access: Access,
     by: SignedBy,
     /// The agent whose right it is, where one calls: its right ends with it.
-    agent: Option<(Handle, Agent)>,
+    agent: Option<(Handle, CallingAgent)>,
 }
 
 impl Lease {
@@ -47,7 +47,7 @@ impl Lease {
     }
 
     /// The same right of an agent, where one calls.
-    pub(super) fn of_agent(self, handle: &Handle, agent: Option<Agent>) -> Self {
+    pub(super) fn of_agent(self, handle: &Handle, agent: Option<CallingAgent>) -> Self {
         let agent = agent.map(|agent| (handle.clone(), agent));
         Self { agent, ..self }
     }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::audit;
 use super::caller::Role;
-use super::entry::Entry;
+use super::entry::AuditEntry;
 use super::lease::SignedBy;
 use super::named::{NamedToken, NotMade};
 use crate::web::Faces;
@@ -34,7 +34,7 @@ pub(in crate::web) struct NewToken {
     /// 1 to 32 of `a-z 0-9 _ -`; not `owner`.
     #[schema(pattern = "^[a-z0-9_-]{1,32}$")]
     name: String,
-    /// What it may do.
+    /// The role.
     role: Role,
     /// After how many seconds it opens nothing any more; absent for never.
     #[serde(default)]
@@ -83,7 +83,7 @@ pub(in crate::web) struct LinkView {
 /// A page of the audit log, the newest entry first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::web) struct AuditPage {
-    entries: Vec<Entry>,
+    entries: Vec<AuditEntry>,
     /// What to give as `cursor` for the next page; none where there is none.
     #[schema(required)]
     next_cursor: Option<String>,
@@ -187,7 +187,10 @@ pub(in crate::web) async fn audit(faces: Data<Faces>, request: HttpRequest) -> R
     let found = audit::page(faces.access.audit().clone(), params.number("cursor")?, limit).await;
     let entries =
         found.map_err(|error| Problem::new(Code::NotKept, format!("the audit log cannot be read: {error}")))?;
-    let next_cursor = entries.last().filter(|_| entries.len() == limit).map(Entry::cursor);
+    let next_cursor = entries
+        .last()
+        .filter(|_| entries.len() == limit)
+        .map(AuditEntry::cursor);
     Ok(HttpResponse::Ok().json(AuditPage { entries, next_cursor }))
 }
 

@@ -87,9 +87,9 @@ impl Signer {
 
 /// What callers are held against; cheap to clone.
 #[derive(Clone)]
-pub struct Access(Arc<Inner>);
+pub struct Access(Arc<AccessState>);
 
-struct Inner {
+struct AccessState {
     /// The token of the user whose daemon this is.
     owner: Fingerprint,
     /// From where it may be called.
@@ -106,7 +106,7 @@ struct Inner {
     sign_ins: SignIns,
     /// Links that sign a browser in.
     links: Links,
-    /// What was done.
+    /// The audit log.
     audit: Audit,
 }
 
@@ -124,7 +124,7 @@ impl Access {
         let (key, audit) = open_audit(directory, settings.access.audit_bytes_max)?;
         let settings = &settings.access;
         let minutes = |minutes: u64| Duration::from_secs(minutes.saturating_mul(60));
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(AccessState {
             owner: Fingerprint::of(token.reveal()),
             origins: Origins { port: address.port() },
             tokens: NamedTokens::open(Arc::clone(&clients), &directory.join("tokens.json"))?,

@@ -70,7 +70,7 @@ impl NamedTokens {
         Ok(Self(list))
     }
 
-    /// Who holds a token.
+    /// The name and role of a token's holder.
     pub(super) fn holder(&self, token: &Fingerprint, now: Timestamp) -> Option<(String, Role)> {
         let all = self.0.all();
         let found = all.iter().find(|named| named.sha256.is(token));

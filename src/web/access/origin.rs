@@ -24,7 +24,7 @@ pub(super) struct Origins {
 
 /// By which of the daemon's doors a call comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Arrival {
     /// The TCP port, which browsers reach.
     Port,
     /// The Unix socket. No browser reaches it by itself, but something of the user's may carry it to a port.
@@ -33,14 +33,14 @@ pub(super) enum Way {
 
 impl Origins {
     /// Refuses what comes from elsewhere.
-    pub(super) fn check(&self, way: Way, request: &HttpRequest) -> Result<(), Problem> {
+    pub(super) fn check(&self, way: Arrival, request: &HttpRequest) -> Result<(), Problem> {
         self.check_host(way, request)?;
         self.check_origin(way, request.headers())?;
         check_site(request.method(), request.headers())
     }
 
-    fn check_host(&self, way: Way, request: &HttpRequest) -> Result<(), Problem> {
-        let is_ours = |port: Option<u16>| way == Way::Socket || port.is_none_or(|port| port == self.port);
+    fn check_host(&self, way: Arrival, request: &HttpRequest) -> Result<(), Problem> {
+        let is_ours = |port: Option<u16>| way == Arrival::Socket || port.is_none_or(|port| port == self.port);
         match host_of(request).and_then(split_authority) {
             Some((name, port)) if is_this_machine(name) && is_ours(port) => Ok(()),
             _ => Err(Problem::new(
@@ -51,9 +51,9 @@ impl Origins {
     }
 
     /// An origin without a port is another server's: ours would have to be 80. No page is served by the socket.
-    fn check_origin(&self, way: Way, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check_origin(&self, way: Arrival, headers: &HeaderMap) -> Result<(), Problem> {
         check_origin(headers, "http://", |named| match split_authority(named) {
-            Some((name, port)) => way == Way::Port && is_this_machine(name) && port.unwrap_or(80) == self.port,
+            Some((name, port)) => way == Arrival::Port && is_this_machine(name) && port.unwrap_or(80) == self.port,
             None => false,
         })
     }
@@ -148,10 +148,10 @@ mod tests {
     use actix_web::test::TestRequest;
 
     fn check_by(method: &Method, given: &[(&'static str, &str)]) -> bool {
-        check_at(Way::Port, method, "/", given)
+        check_at(Arrival::Port, method, "/", given)
     }
 
-    fn check_at(way: Way, method: &Method, target: &str, given: &[(&'static str, &str)]) -> bool {
+    fn check_at(way: Arrival, method: &Method, target: &str, given: &[(&'static str, &str)]) -> bool {
         let request = TestRequest::with_uri(target).method(method.clone());
         let request = given
             .iter()
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_target_that_is_a_whole_url_is_judged_by_its_authority() {
-        let with = |target: &str, host: &str| check_at(Way::Port, &Method::POST, target, &[("host", host)]);
+        let with = |target: &str, host: &str| check_at(Arrival::Port, &Method::POST, target, &[("host", host)]);
         for target in ["http://127.0.0.1:8005/", "http://localhost/x", "http://[::1]:8005/"] {
             assert!(with(target, "127.0.0.1:8005"), "{target}");
             assert!(with(target, "evil.example"), "{target}: the header says nothing then");
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_socket_knows_no_ports_and_serves_no_pages() {
-        let with = |given: &[(&'static str, &str)]| check_at(Way::Socket, &Method::POST, "/", given);
+        let with = |given: &[(&'static str, &str)]| check_at(Arrival::Socket, &Method::POST, "/", given);
         assert!(with(&[("host", "localhost")]) && with(&[("host", "localhost:9999")]));
         assert!(!with(&[("host", "evil.example")]) && !with(&[]));
         assert!(!with(&[("host", "localhost"), ("origin", "http://localhost:8005")]));

@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 
 use super::Access;
 use super::caller::{Caller, Face};
-use super::entry::{Entry, Outcome};
+use super::entry::{AuditEntry, CallOutcome};
 use super::origin::is_led_from_elsewhere;
-use super::sign_ins::{Given, Opener};
+use super::sign_ins::{NewSignIn, Opener};
 use super::token::{Fingerprint, Token};
 use crate::web::Faces;
 use crate::web::error::{Code, Problem};
@@ -129,12 +129,12 @@ async fn sign_in(
     };
     let given = kept(web::block(begin).await)?;
     let caller = Caller::holding(name, role);
-    let entry = Entry::now(
+    let entry = AuditEntry::now(
         &caller,
         Face::Page,
         request.method().as_str(),
         "/sign-in",
-        Outcome::Done,
+        CallOutcome::Done,
     );
     access.audit().note(entry.with_status(StatusCode::SEE_OTHER)).await;
     Ok(lead(access, request, to, &given))
@@ -147,14 +147,14 @@ async fn wrong(access: &Access, request: &HttpRequest, by: Opener, to: &str) -> 
         Opener::Token => (WRONG_TOKEN, "wrong_token"),
     };
     tracing::debug!(reason, "a sign-in was refused");
-    let entry = Entry::refused(None, Face::Page, request.method().as_str(), "/sign-in", reason);
+    let entry = AuditEntry::refused(None, Face::Page, request.method().as_str(), "/sign-in", reason);
     access.audit().note(entry.with_status(StatusCode::UNAUTHORIZED)).await;
     sign_in_page(Some(told), to)
 }
 
 /// Leads a browser that was signed in on to what it wanted. A browser sends a strict cookie only where our own page leads
 /// it: whom another one led here is led on by a page. So is one that has to keep a secret of the page.
-fn lead(access: &Access, request: &HttpRequest, to: &str, given: &Given) -> HttpResponse {
+fn lead(access: &Access, request: &HttpRequest, to: &str, given: &NewSignIn) -> HttpResponse {
     let mut cookie = cookie(access, given.cookie.reveal().to_owned());
     let life = i64::try_from(access.0.sign_ins.life.as_secs()).unwrap_or(i64::MAX);
     cookie.set_max_age(CookieDuration::seconds(life));

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::entry::{Entry, Kind};
+use super::entry::{AuditEntry, RefusalKind};
 
 /// How long refusals of a kind are counted before the count is written.
 pub(super) const COUNTED: Duration = Duration::from_secs(60);
@@ -15,27 +15,27 @@ const KINDS_MAX: usize = 512;
 
 /// Refusals of the last minute.
 #[derive(Default)]
-pub(super) struct Refusals(Mutex<HashMap<Kind, Counted>>);
+pub(super) struct Refusals(Mutex<HashMap<RefusalKind, RefusalCount>>);
 
 /// One kind.
-struct Counted {
+struct RefusalCount {
     /// When an entry of the kind was last written.
     written: Instant,
     /// What was counted since; none if nothing was.
-    waiting: Option<Entry>,
+    waiting: Option<AuditEntry>,
 }
 
 impl Refusals {
     /// Takes a refusal; answers what is to be written now.
-    pub(super) fn take(&self, entry: Entry, now: Instant) -> Option<Entry> {
+    pub(super) fn take(&self, entry: AuditEntry, now: Instant) -> Option<AuditEntry> {
         let mut all = self.lock();
         let mut kind = entry.kind();
         if all.len() >= KINDS_MAX && !all.contains_key(&kind) {
-            kind = Kind::default();
+            kind = RefusalKind::default();
         }
         let Some(counted) = all.get_mut(&kind) else {
             let written = now;
-            all.insert(kind, Counted { written, waiting: None });
+            all.insert(kind, RefusalCount { written, waiting: None });
             return Some(entry);
         };
         let sum = match counted.waiting.take() {
@@ -51,7 +51,7 @@ impl Refusals {
     }
 
     /// Answers the counts whose minute is over, and forgets kinds of which there was nothing.
-    pub(super) fn due(&self, now: Instant) -> Vec<Entry> {
+    pub(super) fn due(&self, now: Instant) -> Vec<AuditEntry> {
         let mut due = Vec::new();
         self.lock().retain(|_, counted| {
             if now.duration_since(counted.written) < COUNTED {
@@ -67,12 +67,12 @@ impl Refusals {
     }
 
     /// Answers all counts, whatever their time.
-    pub(super) fn rest(&self) -> Vec<Entry> {
+    pub(super) fn rest(&self) -> Vec<AuditEntry> {
         let all = std::mem::take(&mut *self.lock());
         all.into_values().filter_map(|counted| counted.waiting).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Kind, Counted>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RefusalKind, RefusalCount>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,12 +80,12 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::super::caller::{Caller, Face, Role};
-    use super::super::entry::Outcome;
+    use super::super::entry::CallOutcome;
     use super::*;
     use serde_json::json;
 
-    fn refused(route: &str, reason: &str) -> Entry {
-        Entry::refused(None, Face::Api, "GET", route, reason)
+    fn refused(route: &str, reason: &str) -> AuditEntry {
+        AuditEntry::refused(None, Face::Api, "GET", route, reason)
     }
 
     #[test]
@@ -121,7 +121,12 @@ mod tests {
     fn what_a_route_refuses_is_told_apart_by_its_route() {
         let (all, now) = (Refusals::default(), Instant::now());
         let ci = Caller::holding("ci", Role::Operator);
-        let take = |route: &str| all.take(Entry::now(&ci, Face::Api, "POST", route, Outcome::Refused), now);
+        let take = |route: &str| {
+            all.take(
+                AuditEntry::now(&ci, Face::Api, "POST", route, CallOutcome::Refused),
+                now,
+            )
+        };
         assert!(take("/a").is_some() && take("/b").is_some());
         assert!(take("/a").is_none() && take("/b").is_none());
     }

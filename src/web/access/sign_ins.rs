@@ -76,7 +76,7 @@ pub(super) enum Opener {
 }
 
 /// Secrets that a browser gets when it is signed in.
-pub(super) struct Given {
+pub(super) struct NewSignIn {
     /// The value of its cookie.
     pub(super) cookie: Token,
     /// What the page keeps in its own storage.
@@ -116,8 +116,8 @@ impl SignIns {
         by: Opener,
         now: Timestamp,
         is_token: impl Fn(&Fingerprint) -> bool,
-    ) -> io::Result<Given> {
-        let given = Given {
+    ) -> io::Result<NewSignIn> {
+        let given = NewSignIn {
             cookie: Token::random(),
             secret: self.with_secret.then(Token::random),
         };
@@ -172,7 +172,7 @@ fn make_room<T>(all: &mut Vec<T>, max: usize, shares: impl Fn(&T) -> bool) {
 }
 
 /// A link that nobody has used yet.
-struct Link {
+struct OneTimeLink {
     code: Fingerprint,
     token: Fingerprint,
     to: String,
@@ -181,7 +181,7 @@ struct Link {
 
 /// All links. They are void after a restart of the daemon: a new one costs nothing.
 pub(super) struct Links {
-    unused: Mutex<Vec<Link>>,
+    unused: Mutex<Vec<OneTimeLink>>,
     life: Duration,
 }
 
@@ -201,7 +201,7 @@ impl Links {
         let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
         unused.retain(|link| link.expires_at > now);
         make_room(&mut unused, LINKS_MAX, |link| link.token.is(&token));
-        unused.push(Link {
+        unused.push(OneTimeLink {
             code: Fingerprint::of(code.reveal()),
             token,
             to,
@@ -245,11 +245,11 @@ mod tests {
         SignIns::open(Arc::new(store), &dir.join("sign_ins.json"), LIFE, with_secret).unwrap()
     }
 
-    fn begin(sign_ins: &SignIns, token: Fingerprint, by: Opener) -> Given {
+    fn begin(sign_ins: &SignIns, token: Fingerprint, by: Opener) -> NewSignIn {
         sign_ins.begin(token, by, at(0), |_| true).expect("it is kept")
     }
 
-    fn is_in(sign_ins: &SignIns, given: &Given, now: Timestamp) -> bool {
+    fn is_in(sign_ins: &SignIns, given: &NewSignIn, now: Timestamp) -> bool {
         sign_ins.find(&Fingerprint::of(given.cookie.reveal()), now).is_some()
     }
 
@@ -288,7 +288,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let sign_ins = open(dir.path(), false);
         let owners = begin(&sign_ins, Fingerprint::of("the owner's"), Opener::Link);
-        let all: Vec<Given> = (0..=SIGN_INS_MAX)
+        let all: Vec<NewSignIn> = (0..=SIGN_INS_MAX)
             .map(|_| begin(&sign_ins, a_token(), Opener::Token))
             .collect();
         assert!(!is_in(&sign_ins, &all[0], at(1)));
@@ -304,7 +304,7 @@ mod tests {
     fn a_browser_is_fresh_for_a_while_after_a_link() {
         let dir = tempfile::tempdir().unwrap();
         let sign_ins = open(dir.path(), false);
-        let find = |given: &Given| sign_ins.find(&Fingerprint::of(given.cookie.reveal()), at(0));
+        let find = |given: &NewSignIn| sign_ins.find(&Fingerprint::of(given.cookie.reveal()), at(0));
         let by_link = find(&begin(&sign_ins, a_token(), Opener::Link)).unwrap();
         let window = Duration::from_secs(10);
         assert!(by_link.is_fresh(window, at(0)) && by_link.is_fresh(window, at(9)));

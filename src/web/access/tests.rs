@@ -25,7 +25,7 @@ struct Site {
     dir: tempfile::TempDir,
 }
 
-/// What came back.
+/// The answer to a call.
 struct Answer {
     status: u16,
     headers: HeaderMap,

@@ -32,7 +32,7 @@ pub enum TokenError {
     Unusable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error below it.
         source: io::Error,
     },
     /// Others can read the file.

@@ -9,7 +9,7 @@ use crate::session::amounts::usd;
 use crate::session::excerpt;
 use crate::session::summary::Summary;
 use crate::session::telling::{Detail, DetailBody, DetailPlace, Topic, Weight, tell};
-use crate::store::Stored;
+use crate::store::StoredRecord;
 
 /// What is shown of one result of a tool, in characters: the whole of it is in the other forms.
 const RESULT_CHARS_MAX: usize = 4_000;
@@ -34,7 +34,7 @@ pub(super) fn beginning(summary: &Summary) -> String {
 }
 
 /// One record; many have nothing for a person to read.
-pub(super) fn record(text: &mut String, record: &Stored) {
+pub(super) fn record(text: &mut String, record: &StoredRecord) {
     let Ok(told) = record.entry().map(tell) else {
         return push(text, format_args!("\n> record {} cannot be read\n", record.seq));
     };

@@ -29,7 +29,7 @@ use tokio::task::AbortHandle;
 use super::caller;
 use super::current::{self, Current};
 use super::outflow::{CallKey, Outflows};
-use super::sessions::{Introductions, Sessions};
+use super::sessions::{Introductions, McpSessions};
 use super::{Reopen, Reopened};
 use crate::web::Faces;
 use crate::web::access::{Caller, Signer};
@@ -61,14 +61,14 @@ enum ReadOn {
 /// The service with what carries requests to it.
 pub(super) struct Bridge<S> {
     /// rmcp's side.
-    pub(super) service: StreamableHttpService<S, Sessions>,
+    pub(super) service: StreamableHttpService<S, McpSessions>,
     /// Which sessions there are, and whose.
     pub(super) introductions: Arc<Introductions>,
     /// The calls that can be read on.
     pub(super) outflows: Arc<Outflows>,
     /// Opens the ids of events.
     pub(super) reopen: Arc<Reopen>,
-    /// Where it runs.
+    /// The runtime of rmcp.
     pub(super) runtime: runtime::Handle,
     /// The longest request body, in bytes.
     pub(super) body_bytes_max: usize,
@@ -270,18 +270,18 @@ fn one_event(message: &Value) -> http::Response<AnswerBody> {
 
 /// The beginning of an answer, as far as it is there at once: a light call's is whole. Each piece that is handed from
 /// this runtime to the server's thread has its price.
-async fn gathered(response: http::Response<AnswerBody>) -> (http::response::Parts, Answer) {
+async fn gathered(response: http::Response<AnswerBody>) -> (http::response::Parts, BridgedBody) {
     let (head, mut rest) = response.into_parts();
     let Some(first) = next_piece(&mut rest).await else {
-        return (head, Answer::Whole(Bytes::new()));
+        return (head, BridgedBody::Whole(Bytes::new()));
     };
     match next_piece(&mut rest).now_or_never() {
-        Some(None) => (head, Answer::Whole(first)),
+        Some(None) => (head, BridgedBody::Whole(first)),
         Some(Some(second)) => {
             let begin = [first, second].concat().into();
-            (head, Answer::Stream(Some(begin), rest))
+            (head, BridgedBody::Stream(Some(begin), rest))
         }
-        None => (head, Answer::Stream(Some(first), rest)),
+        None => (head, BridgedBody::Stream(Some(first), rest)),
     }
 }
 
@@ -297,7 +297,7 @@ async fn next_piece(body: &mut AnswerBody) -> Option<Bytes> {
     }
 }
 
-fn from_rmcp(head: &http::response::Parts, body: Answer) -> HttpResponse {
+fn from_rmcp(head: &http::response::Parts, body: BridgedBody) -> HttpResponse {
     let Ok(status) = actix_web::http::StatusCode::from_u16(head.status.as_u16()) else {
         return HttpResponse::InternalServerError().finish();
     };
@@ -309,13 +309,13 @@ fn from_rmcp(head: &http::response::Parts, body: Answer) -> HttpResponse {
 }
 
 /// The body of an answer: of known length, or a stream.
-enum Answer {
+enum BridgedBody {
     Whole(Bytes),
     /// What is there of it, and the rest.
     Stream(Option<Bytes>, AnswerBody),
 }
 
-impl MessageBody for Answer {
+impl MessageBody for BridgedBody {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {

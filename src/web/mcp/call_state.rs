@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::Reopened;
 use super::aside::Bookmark;
-use super::caller::{Caller, Era};
-use super::narrate::Told;
+use super::caller::{Era, McpCaller};
+use super::narrate::ToldProgress;
 use super::outflow::CallKey;
 use super::progress::Scale;
 use super::services::Services;
@@ -29,7 +29,7 @@ const STATE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(super) struct CallState {
     pub(super) session: SessionId,
     /// What the client was told already: its log is that of the whole call.
-    pub(super) told: Told,
+    pub(super) told: ToldProgress,
     /// How far its progress is.
     pub(super) scale: Scale,
     pub(super) cancel_on_disconnect: bool,
@@ -53,13 +53,13 @@ struct EventId {
 
 impl CallState {
     /// The beginning of a call of which nothing was told.
-    pub(super) fn begin(session: SessionId, told: Told) -> Self {
+    pub(super) fn begin(session: SessionId, told: ToldProgress) -> Self {
         Self {
             session,
             told,
             scale: Scale::default(),
             cancel_on_disconnect: false,
-            is_announced: told != Told::default(),
+            is_announced: told != ToldProgress::default(),
             until: None,
         }
     }
@@ -88,7 +88,7 @@ impl CallState {
         &self,
         services: &Services,
         context: &RequestContext<RoleServer>,
-        caller: &Caller,
+        caller: &McpCaller,
         tool: &str,
     ) -> Option<Bookmark> {
         let session = caller.mcp_session.as_ref().filter(|_| caller.era == Era::Sessions)?;

@@ -34,8 +34,8 @@ pub(super) enum Era {
 
 /// One caller.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
-    /// How it talks.
+pub(super) struct McpCaller {
+    /// The protocol era.
     pub(super) era: Era,
     /// It shows forms to a person.
     pub(super) can_fill_forms: bool,
@@ -57,7 +57,7 @@ pub(super) struct Caller {
     pub(super) by: String,
 }
 
-impl Caller {
+impl McpCaller {
     /// Who sent this request.
     pub(super) fn of(context: &RequestContext<RoleServer>) -> Self {
         let version = context.protocol_version();
@@ -100,7 +100,7 @@ impl Caller {
     }
 }
 
-impl Caller {
+impl McpCaller {
     /// The session whose agent calls, where one does.
     pub(super) fn asker(&self) -> Option<SessionId> {
         self.signed_in.as_ref().and_then(access::Caller::session)

@@ -11,22 +11,22 @@ use rmcp::service::{RequestContext, ServiceError};
 use tokio::time::Instant;
 
 use super::call_state::CallState;
-use super::caller::{Caller, Era};
-use super::forms::{self, Asker, Reply};
+use super::caller::{Era, McpCaller};
+use super::forms::{self, AskingSession, FormReply};
 use super::level::Level;
 use super::log;
-use super::narrate::{Narrator, Turn};
+use super::narrate::{AfterItem, Narrator};
 use super::progress::{Progress, Scale};
 use super::services::Services;
 use crate::runtime::CallError;
-use crate::runtime::feed::{Item, Reader};
+use crate::runtime::feed::{FeedItem, FeedReader};
 use crate::session::id::{QuestionId, Seq};
 use crate::session::question::Question;
 use crate::session::summary::Summary;
 
 /// How a call's following of a session ended.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum FollowEnd {
     /// The session has ended.
     Ended,
     /// These questions wait, and this call cannot have them answered while it runs.
@@ -50,7 +50,7 @@ pub(super) enum Questions {
 
 /// What is to be followed, and how far.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Follow<'a> {
+pub(super) struct FollowPlan<'a> {
     /// The tool that was called.
     pub(super) tool: &'a str,
     /// Where the call stands.
@@ -63,9 +63,9 @@ pub(super) struct Follow<'a> {
 
 /// How a following ended, and what was told.
 pub(super) struct Followed {
-    /// Why it ended.
-    pub(super) stop: Stop,
-    /// What was told.
+    /// The reason for the end.
+    pub(super) stop: FollowEnd,
+    /// The text that was told.
     pub(super) told: Narrator,
     /// How far the caller's progress is.
     pub(super) scale: Scale,
@@ -75,16 +75,16 @@ pub(super) struct Followed {
 struct Following<'a> {
     services: &'a Services,
     context: &'a RequestContext<RoleServer>,
-    caller: &'a Caller,
-    what: Follow<'a>,
-    reader: Reader,
+    caller: &'a McpCaller,
+    what: FollowPlan<'a>,
+    reader: FeedReader,
     narrator: Narrator,
     progress: Progress,
     /// The last record when the stream began: questions are looked at from there on.
     head: Option<Seq>,
     open: BTreeMap<QuestionId, Question>,
     /// Who asks, in words for a form.
-    asker: Asker,
+    asker: AskingSession,
     /// The form that the caller's person has before him.
     asking: Option<(QuestionId, BoxFuture<'a, Result<ElicitResult, ServiceError>>)>,
     /// Questions that the person put off: they wait for whoever answers them elsewhere.
@@ -95,8 +95,8 @@ struct Following<'a> {
 pub(super) async fn follow(
     services: &Services,
     context: &RequestContext<RoleServer>,
-    caller: &Caller,
-    what: Follow<'_>,
+    caller: &McpCaller,
+    what: FollowPlan<'_>,
 ) -> Result<Followed, CallError> {
     let reader = services
         .handle
@@ -113,13 +113,13 @@ pub(super) async fn follow(
         progress: Progress::of(context, &services.limits, what.state.scale),
         head: None,
         open: open_questions(&summary),
-        asker: Asker::of(&summary),
+        asker: AskingSession::of(&summary),
         asking: None,
         put_off: Vec::new(),
     };
     let stop = following.run().await;
     // Whatever was not told yet is told before the result.
-    if following.narrator.has_news() && !matches!(stop, Stop::Left | Stop::CutOff) {
+    if following.narrator.has_news() && !matches!(stop, FollowEnd::Left | FollowEnd::CutOff) {
         following.tell().await;
     }
     Ok(Followed {
@@ -130,7 +130,7 @@ pub(super) async fn follow(
 }
 
 impl<'a> Following<'a> {
-    async fn run(&mut self) -> Stop {
+    async fn run(&mut self) -> FollowEnd {
         // A look at a session that does not wait has its answer at once.
         if self.what.wait != Some(Duration::ZERO)
             && let Some(bookmark) = self
@@ -156,7 +156,7 @@ impl<'a> Following<'a> {
             tokio::select! {
                 biased;
                 () = self.context.ct.cancelled() => return self.left(),
-                () = until(deadline), if self.has_caught_up() => return Stop::TimeUp,
+                () = until(deadline), if self.has_caught_up() => return FollowEnd::TimeUp,
                 () = tokio::time::sleep_until(due) => self.tell().await,
                 filled = filled(&mut self.asking) => {
                     if let Some(stop) = self.take_reply(filled).await {
@@ -164,9 +164,9 @@ impl<'a> Following<'a> {
                     }
                 }
                 item = self.reader.next() => {
-                    let Some(item) = item else { return Stop::CutOff };
+                    let Some(item) = item else { return FollowEnd::CutOff };
                     if self.take(&item).await {
-                        return Stop::Ended;
+                        return FollowEnd::Ended;
                     }
                 }
             }
@@ -174,26 +174,26 @@ impl<'a> Following<'a> {
     }
 
     /// All calls are cancelled when the daemon stops, too.
-    fn left(&self) -> Stop {
+    fn left(&self) -> FollowEnd {
         if *self.services.stopping.borrow() {
-            Stop::CutOff
+            FollowEnd::CutOff
         } else {
-            Stop::Left
+            FollowEnd::Left
         }
     }
 
     /// Takes an item; answers whether it is the session's end.
-    async fn take(&mut self, item: &Item) -> bool {
-        if let Item::Hello(hello) = item {
+    async fn take(&mut self, item: &FeedItem) -> bool {
+        if let FeedItem::Hello(hello) = item {
             self.head = Some(Seq(hello.head));
         }
         match self.narrator.take(item) {
-            Turn::Nothing => {}
-            Turn::Asked(question) => {
+            AfterItem::Nothing => {}
+            AfterItem::Asked(question) => {
                 self.log(Level::Notice, &question.kind.headline()).await;
                 self.open.insert(question.question_id, *question);
             }
-            Turn::Settled(id) => {
+            AfterItem::Settled(id) => {
                 self.open.remove(&id);
                 if self.asking.as_ref().is_some_and(|(asked, _)| *asked == id) {
                     // Somebody was quicker.
@@ -201,9 +201,9 @@ impl<'a> Following<'a> {
                 }
             }
             // An end that was not the last word: the session was resumed.
-            Turn::Ended => return self.has_caught_up(),
+            AfterItem::Ended => return self.has_caught_up(),
         }
-        if let Item::Record(record) = item
+        if let FeedItem::Record(record) = item
             && !self.narrator.was_told(record)
         {
             let kind = String::from_utf8_lossy(&record.kind);
@@ -219,13 +219,13 @@ impl<'a> Following<'a> {
     }
 
     /// Asks the next question, or stops for those that cannot be asked here.
-    fn look_at_questions(&mut self) -> Option<Stop> {
+    fn look_at_questions(&mut self) -> Option<FollowEnd> {
         if !self.has_caught_up() || self.open.is_empty() || self.asking.is_some() {
             return None;
         }
         let is_asked_here = self.what.questions == Questions::Ask && self.caller.can_fill_forms;
         if !is_asked_here || self.caller.era == Era::Stateless {
-            return Some(Stop::Asked(self.open.values().cloned().collect()));
+            return Some(FollowEnd::Asked(self.open.values().cloned().collect()));
         }
         match self
             .open
@@ -237,22 +237,22 @@ impl<'a> Following<'a> {
                 self.asking = Some((question.question_id, asking.boxed()));
                 None
             }
-            None => Some(Stop::Asked(self.open.values().cloned().collect())),
+            None => Some(FollowEnd::Asked(self.open.values().cloned().collect())),
         }
     }
 
-    async fn take_reply(&mut self, filled: Result<ElicitResult, ServiceError>) -> Option<Stop> {
+    async fn take_reply(&mut self, filled: Result<ElicitResult, ServiceError>) -> Option<FollowEnd> {
         let (id, _) = self.asking.take()?;
         let question = self.open.get(&id)?.clone();
         let reply = match filled {
             Ok(result) => forms::reply(&question, &result),
             Err(error) => {
                 tracing::debug!(%error, "a client cannot ask its person");
-                Ok(Reply::Later)
+                Ok(FormReply::Later)
             }
         };
         match reply {
-            Ok(Reply::Answer(answer)) => {
+            Ok(FormReply::Answer(answer)) => {
                 // An answer that came too late changes nothing: the stream tells who was quicker.
                 if let Err(error) = self
                     .services
@@ -265,7 +265,7 @@ impl<'a> Following<'a> {
             }
             // A form that is filled in wrongly is shown again.
             Err(mismatch) => self.log(Level::Warning, &mismatch.to_string()).await,
-            Ok(Reply::Later) => self.put_off.push(id),
+            Ok(FormReply::Later) => self.put_off.push(id),
         }
         None
     }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::Reopened;
 use super::call_state::{CallState, go_on};
-use super::kept::{Bounds, Kept};
-use super::narrate::Told;
+use super::kept::{BoundedDirectory, DirectoryBounds};
+use super::narrate::ToldProgress;
 use super::outflow::CallKey;
 use super::services::Services;
 use crate::disk::regular;
@@ -64,12 +64,12 @@ impl Former {
         };
         for directory in [&former.streams, &former.calls] {
             if directory.exists() {
-                let bounds = Bounds {
+                let bounds = DirectoryBounds {
                     files_max: usize::MAX,
                     bytes_max: u64::MAX,
                     age_max: AGE_MAX,
                 };
-                Kept::open(directory, bounds)?;
+                BoundedDirectory::open(directory, bounds)?;
             }
         }
         Ok(former)
@@ -108,7 +108,7 @@ impl Former {
         };
         let state = CallState {
             is_announced: true,
-            ..CallState::begin(session, Told::up_to(after))
+            ..CallState::begin(session, ToldProgress::up_to(after))
         };
         let message = go_on(services, TOOL, signer, &origin.request, None, &state)?;
         let call = CallKey {

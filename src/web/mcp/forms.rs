@@ -25,7 +25,7 @@ const NAME_BYTES_MAX: usize = 120;
 
 /// What a person wants to be done about a question.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Reply {
+pub(super) enum FormReply {
     /// This is the answer.
     Answer(Answer),
     /// Nothing for now: the question waits, for whoever answers it elsewhere.
@@ -34,9 +34,9 @@ pub(super) enum Reply {
 
 /// The session that asks, as a form names it: a person may have several.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asker(String);
+pub(super) struct AskingSession(String);
 
-impl Asker {
+impl AskingSession {
     /// Names a session.
     pub(super) fn of(summary: &Summary) -> Self {
         let (id, name) = (summary.session_id.short(), excerpt::head(&summary.name, NAME_BYTES_MAX));
@@ -46,8 +46,8 @@ impl Asker {
 }
 
 /// The form for a question: all that is asked, with nothing hidden in it.
-pub(super) fn form(asker: &Asker, question: &Question) -> ElicitRequestParams {
-    let told = Told::of(&question.kind);
+pub(super) fn form(asker: &AskingSession, question: &Question) -> ElicitRequestParams {
+    let told = FormText::of(&question.kind);
     let fields = match &question.kind {
         QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => decision(&question.kind.offers(), told.is_whole),
         QuestionKind::Choice { questions, .. } => choices(questions),
@@ -69,13 +69,13 @@ pub(super) fn form(asker: &Asker, question: &Question) -> ElicitRequestParams {
 }
 
 /// What a form says above its fields.
-struct Told {
+struct FormText {
     text: String,
     /// Everything that is asked is in it, or in the fields.
     is_whole: bool,
 }
 
-impl Told {
+impl FormText {
     fn of(kind: &QuestionKind) -> Self {
         let told = lines_of(kind);
         let lines = match kind {
@@ -148,21 +148,21 @@ fn is_shown_by_its_fields(schema: &Value) -> bool {
 }
 
 /// What the filled form says. Declining is a no that the agent is told of; cancelling decides nothing.
-pub(super) fn reply(question: &Question, result: &ElicitResult) -> Result<Reply, AnswerMismatch> {
+pub(super) fn reply(question: &Question, result: &ElicitResult) -> Result<FormReply, AnswerMismatch> {
     let answer = match result.action {
         ElicitationAction::Accept => accepted(&question.kind, result.content.as_ref().unwrap_or(&Value::Null))?,
         ElicitationAction::Decline => deny(None),
         // Cancelled, or whatever else may come: nothing is decided.
-        _ => return Ok(Reply::Later),
+        _ => return Ok(FormReply::Later),
     };
     question.kind.check(&answer)?;
-    Ok(Reply::Answer(answer))
+    Ok(FormReply::Answer(answer))
 }
 
 fn accepted(kind: &QuestionKind, content: &Value) -> Result<Answer, AnswerMismatch> {
     match kind {
         QuestionKind::Permission { .. } | QuestionKind::Plan { .. } => match content["decision"].as_str() {
-            Some("allow") if !Told::of(kind).is_whole => Err(AnswerMismatch::NotShown),
+            Some("allow") if !FormText::of(kind).is_whole => Err(AnswerMismatch::NotShown),
             Some("allow") => Ok(Answer::Allow {
                 updated_input: None,
                 remember: false,
@@ -333,11 +333,11 @@ mod tests {
         }
     }
 
-    fn asker() -> Asker {
-        Asker("Session 1234abcd \"tidy up\" in /w".to_owned())
+    fn asker() -> AskingSession {
+        AskingSession("Session 1234abcd \"tidy up\" in /w".to_owned())
     }
 
-    fn fill(question: &Question, content: Value) -> Result<Reply, AnswerMismatch> {
+    fn fill(question: &Question, content: Value) -> Result<FormReply, AnswerMismatch> {
         reply(
             question,
             &ElicitResult::new(ElicitationAction::Accept).with_content(content),
@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(fields["q2"]["type"], "array");
         let answers = |first: &str| {
             let answers = [("Which colour?", first), ("Which sizes?", "S, L")];
-            Ok(Reply::Answer(Answer::Choose {
+            Ok(FormReply::Answer(Answer::Choose {
                 answers: answers.map(|(q, a)| (q.into(), a.into())).into(),
             }))
         };
@@ -373,7 +373,7 @@ mod tests {
         );
         assert!(fill(&choice(), json!({"q1": "Red"})).is_err(), "a question is left out");
         let said = |content: Value| match fill(&choice(), content) {
-            Ok(Reply::Answer(Answer::Choose { answers })) => answers["Which sizes?"].clone(),
+            Ok(FormReply::Answer(Answer::Choose { answers })) => answers["Which sizes?"].clone(),
             other => panic!("{other:?}"),
         };
         assert_eq!(
@@ -402,9 +402,9 @@ mod tests {
         );
         assert_eq!(
             fill(&question, json!({"decision": "allow", "remember": true})),
-            Ok(Reply::Answer(Answer::allow()))
+            Ok(FormReply::Answer(Answer::allow()))
         );
-        let denied = |reason: Option<&str>| Ok(Reply::Answer(deny(reason.map(str::to_owned))));
+        let denied = |reason: Option<&str>| Ok(FormReply::Answer(deny(reason.map(str::to_owned))));
         assert_eq!(
             fill(&question, json!({"decision": "deny", "reason": "no"})),
             denied(Some("no"))
@@ -415,7 +415,7 @@ mod tests {
         );
         assert_eq!(
             reply(&question, &ElicitResult::new(ElicitationAction::Cancel)),
-            Ok(Reply::Later)
+            Ok(FormReply::Later)
         );
         assert!(fill(&question, json!({})).is_err());
     }
@@ -452,7 +452,7 @@ mod tests {
         let shown = serde_json::to_value(form(&asker(), &question)).unwrap();
         let lines: Vec<&str> = shown["message"].as_str().unwrap().lines().skip(1).collect();
         assert_eq!(lines[1], "  https://e.example/⟨U+200B⟩?a=1");
-        assert_eq!(fill(&question, json!({})), Ok(Reply::Answer(Answer::allow())));
+        assert_eq!(fill(&question, json!({})), Ok(FormReply::Answer(Answer::allow())));
     }
 
     /// Questions are read from their fields, unless they stand above them; what else was asked stands above them.
@@ -531,7 +531,8 @@ mod tests {
             .collect();
         assert_eq!(boxes.len(), 2, "{shown:#}");
         for (name, words) in &boxes {
-            let Ok(Reply::Answer(answer)) = fill(&question, json!({"decision": "allow", name.as_str(): true})) else {
+            let Ok(FormReply::Answer(answer)) = fill(&question, json!({"decision": "allow", name.as_str(): true}))
+            else {
                 panic!("{name} is not taken");
             };
             let granted = question.kind.granted(&answer).unwrap();
@@ -560,7 +561,7 @@ mod tests {
             serde_json::to_value(form(&asker(), &question)).unwrap()["requestedSchema"]["properties"]["name"]["type"],
             "string"
         );
-        let submit = |content: Value| Ok(Reply::Answer(Answer::Submit { content }));
+        let submit = |content: Value| Ok(FormReply::Answer(Answer::Submit { content }));
         assert_eq!(fill(&question, json!({"name": "Bob"})), submit(json!({"name": "Bob"})));
         let nested = json!({"type": "object", "properties": {"a": {"type": "object"}}});
         let question = ask(json!({"ask": "form", "server": "s", "message": "m", "schema": nested}));

@@ -10,7 +10,7 @@ use crate::disk::create_private_dir;
 
 /// How much may be kept.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct DirectoryBounds {
     /// The most files; the oldest go first.
     pub(super) files_max: usize,
     /// The most bytes in all; the oldest go first.
@@ -20,9 +20,9 @@ pub(super) struct Bounds {
 }
 
 /// The directory.
-pub(super) struct Kept {
+pub(super) struct BoundedDirectory {
     directory: PathBuf,
-    bounds: Bounds,
+    bounds: DirectoryBounds,
     /// How much it may have grown since it was last swept.
     growth: Mutex<Growth>,
 }
@@ -33,9 +33,9 @@ struct Growth {
     bytes: u64,
 }
 
-impl Kept {
+impl BoundedDirectory {
     /// Opens a directory, which is made, and sweeps it.
-    pub(super) fn open(directory: &Path, bounds: Bounds) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, bounds: DirectoryBounds) -> io::Result<Self> {
         create_private_dir(directory)?;
         let kept = Self {
             directory: directory.to_owned(),
@@ -99,7 +99,7 @@ const SLACK: usize = 8;
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds {
+    const BOUNDS: DirectoryBounds = DirectoryBounds {
         files_max: 8,
         bytes_max: 800,
         age_max: Duration::from_secs(3600),
@@ -126,7 +126,7 @@ mod tests {
     fn what_is_too_old_goes_when_it_is_opened_and_the_oldest_when_it_grows() {
         let dir = tempfile::tempdir().unwrap();
         file(dir.path(), "ancient", 1, Duration::from_secs(7200));
-        let kept = Kept::open(dir.path(), BOUNDS).unwrap();
+        let kept = BoundedDirectory::open(dir.path(), BOUNDS).unwrap();
         assert_eq!(names(dir.path()), [""; 0]);
         for n in 0..10 {
             file(dir.path(), &format!("{n}"), 1, Duration::from_secs(100 - n));
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn the_oldest_go_when_all_are_too_big() {
         let dir = tempfile::tempdir().unwrap();
-        let kept = Kept::open(dir.path(), BOUNDS).unwrap();
+        let kept = BoundedDirectory::open(dir.path(), BOUNDS).unwrap();
         for n in 0..4 {
             file(dir.path(), &format!("{n}"), 300, Duration::from_secs(100 - n));
         }

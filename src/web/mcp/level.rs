@@ -7,13 +7,13 @@ use rmcp::model::LoggingLevel;
 pub(super) enum Level {
     /// For developers.
     Debug,
-    /// What happens.
+    /// Progress.
     Info,
     /// What a person may want to know.
     Notice,
-    /// What may be wrong.
+    /// Something that may be wrong.
     Warning,
-    /// What is wrong.
+    /// Something that is wrong.
     Error,
 }
 

@@ -9,7 +9,7 @@ use rmcp::service::{OriginatingRequestId, RequestContext, ServiceError};
 use serde_json::Value;
 
 use super::aside::Bookmark;
-use super::caller::{Caller, Era};
+use super::caller::{Era, McpCaller};
 use super::level::Level;
 
 /// The most MCP sessions whose level is remembered.
@@ -35,13 +35,13 @@ impl Levels {
 
     /// True for a client that has not said which messages it wants. A client of the session era is then told what
     /// matters; one of the stateless era is told nothing.
-    fn may_be_told_unasked(&self, caller: &Caller) -> bool {
+    fn may_be_told_unasked(&self, caller: &McpCaller) -> bool {
         let session = caller.mcp_session.as_ref().filter(|_| caller.era == Era::Sessions);
         let levels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         session.is_some_and(|session| !levels.contains_key(session))
     }
 
-    fn of(&self, caller: &Caller) -> Option<Level> {
+    fn of(&self, caller: &McpCaller) -> Option<Level> {
         match caller.era {
             Era::Stateless => caller.log_level,
             Era::Sessions => {
@@ -56,7 +56,7 @@ impl Levels {
 pub(super) async fn send(
     levels: &Levels,
     context: &RequestContext<RoleServer>,
-    caller: &Caller,
+    caller: &McpCaller,
     level: Level,
     text: &str,
 ) {
@@ -67,7 +67,12 @@ pub(super) async fn send(
 }
 
 /// Sends a message that a client needs to find its session again, also to one that has not said what it wants.
-pub(super) async fn send_unasked(levels: &Levels, context: &RequestContext<RoleServer>, caller: &Caller, text: &str) {
+pub(super) async fn send_unasked(
+    levels: &Levels,
+    context: &RequestContext<RoleServer>,
+    caller: &McpCaller,
+    text: &str,
+) {
     if levels.may_be_told_unasked(caller) {
         deliver(context, Level::Notice, text).await;
     } else {

@@ -65,7 +65,7 @@ pub use self::outflow::CallKey;
 use self::outflow::Outflows;
 use self::server::Product;
 use self::services::Services;
-use self::sessions::{BusyMark, Introductions, Sessions, SharedIntroductions, Uses};
+use self::sessions::{BusyMark, Introductions, McpSessions, SharedIntroductions, Uses};
 use self::subscriptions::Subscriptions;
 #[cfg(any(test, fuzzing))]
 pub use self::tools::fuzz;
@@ -226,7 +226,7 @@ impl<S: ServerHandler + Clone + Send + Sync + 'static> Endpoint<S> {
             ended.stop();
             stopped.cancel();
         });
-        let sessions = Arc::new(Sessions::new(Arc::clone(&outflows), options.calls.0, limits));
+        let sessions = Arc::new(McpSessions::new(Arc::clone(&outflows), options.calls.0, limits));
         let bridge = Bridge {
             service: StreamableHttpService::new(move || Ok(handler.clone()), sessions, config),
             introductions,

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::runtime::feed::{Item, Rendered};
+use crate::runtime::feed::{FeedItem, Rendered};
 use crate::session::excerpt;
 use crate::session::id::{QuestionId, Seq};
 use crate::session::journal::Entry;
@@ -20,8 +20,8 @@ const LINE_BYTES_MAX: usize = 400;
 
 /// What a reader of a stream should do about an item, besides telling it.
 #[derive(Debug)]
-pub(super) enum Turn {
-    /// Nothing.
+pub(super) enum AfterItem {
+    /// No action.
     Nothing,
     /// A question was asked.
     Asked(Box<Question>),
@@ -51,7 +51,7 @@ pub(super) struct Narrator {
 /// How far a call was told, for another narrator to go on with: its log is made anew from the records, which bounds what
 /// has to be read as well as what has to be kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Told {
+pub(super) struct ToldProgress {
     /// The record that was told last.
     after: Seq,
     /// The record before the first line of the log.
@@ -64,14 +64,14 @@ pub(super) struct Told {
 /// The agent's own list of things to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Todo {
-    /// How many are done.
+    /// The number of steps that are done.
     pub(super) done: u32,
     /// How many there are; 0 where there is no list.
     pub(super) all: u32,
 }
 
 #[derive(Deserialize)]
-struct Delta {
+struct SpokenDelta {
     message_id: String,
     block: u32,
     part: String,
@@ -87,8 +87,8 @@ impl Narrator {
         }
     }
 
-    /// Goes on where another stopped; is to be given what follows [`Told::begins_after`].
-    pub(super) fn again(told: Told) -> Self {
+    /// Goes on where another stopped; is to be given what follows [`ToldProgress::begins_after`].
+    pub(super) fn again(told: ToldProgress) -> Self {
         Self {
             after: told.log_after,
             omitted: told.omitted,
@@ -99,12 +99,12 @@ impl Narrator {
     }
 
     /// How far it has told.
-    pub(super) fn told(&self) -> Told {
+    pub(super) fn told(&self) -> ToldProgress {
         let first = self
             .log
             .front()
             .map_or(self.after, |(seq, _)| Seq(seq.0.saturating_sub(1)));
-        Told {
+        ToldProgress {
             after: self.after,
             log_after: first,
             omitted: self.omitted,
@@ -118,20 +118,22 @@ impl Narrator {
     }
 
     /// Takes an item of the session's stream.
-    pub(super) fn take(&mut self, item: &Item) -> Turn {
+    pub(super) fn take(&mut self, item: &FeedItem) -> AfterItem {
         match item {
-            Item::Hello(_) => Turn::Nothing,
-            Item::Delta(json) => {
+            FeedItem::Hello(_) => AfterItem::Nothing,
+            FeedItem::Delta(json) => {
                 self.take_delta(json);
-                Turn::Nothing
+                AfterItem::Nothing
             }
-            Item::Record(record) if self.was_told(record) => {
+            FeedItem::Record(record) if self.was_told(record) => {
                 self.take_again(record);
-                Turn::Nothing
+                AfterItem::Nothing
             }
-            Item::Record(record) => {
+            FeedItem::Record(record) => {
                 self.after = record.seq;
-                record.entry().map_or(Turn::Nothing, |entry| self.take_entry(entry))
+                record
+                    .entry()
+                    .map_or(AfterItem::Nothing, |entry| self.take_entry(entry))
             }
         }
     }
@@ -168,7 +170,7 @@ impl Narrator {
     }
 
     fn take_delta(&mut self, json: &[u8]) {
-        if let Ok(delta) = serde_json::from_slice::<Delta>(json)
+        if let Ok(delta) = serde_json::from_slice::<SpokenDelta>(json)
             && delta.part == "text"
         {
             self.news.push_str(&delta.text);
@@ -176,15 +178,15 @@ impl Narrator {
         }
     }
 
-    fn take_entry(&mut self, entry: &Entry) -> Turn {
+    fn take_entry(&mut self, entry: &Entry) -> AfterItem {
         let told = telling::tell(entry);
         if told.weight >= Weight::Step {
             self.take_telling(&told);
         }
         match entry {
-            Entry::QuestionAsked(question) => Turn::Asked(Box::new(question.clone())),
-            Entry::SessionEnded(_) => Turn::Ended,
-            _ => told.origin.question.map_or(Turn::Nothing, Turn::Settled),
+            Entry::QuestionAsked(question) => AfterItem::Asked(Box::new(question.clone())),
+            Entry::SessionEnded(_) => AfterItem::Ended,
+            _ => told.origin.question.map_or(AfterItem::Nothing, AfterItem::Settled),
         }
     }
 
@@ -229,7 +231,7 @@ impl Narrator {
     }
 }
 
-impl Told {
+impl ToldProgress {
     /// Everything up to this record, and nothing of it is to be in the log.
     pub(super) fn up_to(seq: Seq) -> Self {
         Self {
@@ -266,19 +268,19 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn record(seq: u64, kind: &str, data: Value) -> Item {
+    fn record(seq: u64, kind: &str, data: Value) -> FeedItem {
         let json = format!(r#"{{"seq":{seq},"kind":"{kind}","data":{data}}}"#);
         let kind = bytes::Bytes::copy_from_slice(kind.as_bytes());
-        Item::Record(Rendered::from_json(1, Seq(seq), kind, json.into()))
+        FeedItem::Record(Rendered::from_json(1, Seq(seq), kind, json.into()))
     }
 
-    fn said(seq: u64, message: Value) -> Item {
+    fn said(seq: u64, message: Value) -> FeedItem {
         record(seq, "agent.message", json!({"offset": 0, "message": message}))
     }
 
-    fn delta(text: &str) -> Item {
+    fn delta(text: &str) -> FeedItem {
         let json = json!({"attempt": 1, "message_id": "m", "block": 0, "part": "text", "offset": 0, "text": text});
-        Item::Delta(json.to_string().into())
+        FeedItem::Delta(json.to_string().into())
     }
 
     #[test]
@@ -338,7 +340,7 @@ mod tests {
             first.take(record);
         }
         let kept = serde_json::to_string(&first.told()).unwrap();
-        let told: Told = serde_json::from_str(&kept).unwrap();
+        let told: ToldProgress = serde_json::from_str(&kept).unwrap();
         let mut second = Narrator::again(told);
         let replayed = records.iter().skip(usize::try_from(told.begins_after().0).unwrap());
         for record in replayed {

@@ -32,7 +32,7 @@ const PIECE_BYTES_MAX: usize = 1500;
 
 /// A session, for a model to read.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Execution {
+pub(super) struct ExecutionResult {
     /// How it stands, the end of its answer, and how to read on: all that matters, in less than 2 KB
     about: String,
     /// Names the session in every other tool.
@@ -49,7 +49,7 @@ pub(super) struct Execution {
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<String>,
     /// What the caller should do about it.
-    status: Status,
+    status: ResultStatus,
     /// queued, starting, running, awaiting_input, waiting_quota, waiting_api, waiting_login, waiting_timer, paused,
     /// waiting_retry, stopping, completed, failed, cancelled or timed_out
     state: String,
@@ -105,7 +105,7 @@ pub(super) struct Execution {
 /// What the caller should do about a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Status {
+pub(super) enum ResultStatus {
     /// It goes on.
     Running,
     /// It waits for an answer to a question.
@@ -131,7 +131,7 @@ pub(super) struct OpenQuestion {
     how_to_answer: String,
 }
 
-impl Execution {
+impl ExecutionResult {
     /// A session as it stands, with what was told of it.
     pub(super) fn new(summary: &Summary, told: Narrator) -> Self {
         let (outcome, now) = (summary.lifecycle.state.outcome(), Timestamp::now());
@@ -140,9 +140,9 @@ impl Execution {
         let waiting = summary.questions.values().filter(|waiting| waiting.answer.is_none());
         let questions: Vec<OpenQuestion> = waiting.map(|waiting| OpenQuestion::of(&waiting.question)).collect();
         let status = match (outcome, questions.is_empty()) {
-            (Some(_), _) => Status::Ended,
-            (None, false) => Status::AwaitingInput,
-            (None, true) => Status::Running,
+            (Some(_), _) => ResultStatus::Ended,
+            (None, false) => ResultStatus::AwaitingInput,
+            (None, true) => ResultStatus::Running,
         };
         let next = next_step(summary, status, outcome);
         Self {
@@ -306,10 +306,10 @@ impl OpenQuestion {
     }
 }
 
-fn next_step(summary: &Summary, status: Status, outcome: Option<Outcome>) -> String {
+fn next_step(summary: &Summary, status: ResultStatus, outcome: Option<Outcome>) -> String {
     let id = summary.session_id;
     match (status, outcome) {
-        (Status::AwaitingInput, _) => {
+        (ResultStatus::AwaitingInput, _) => {
             "Ask the user, then call answer_question; after that get_execution with wait_seconds.".to_owned()
         }
         (_, Some(Outcome::Completed)) => format!("The whole record: resource://cc-executor/session/{id}/log"),

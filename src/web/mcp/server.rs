@@ -6,7 +6,7 @@ use rmcp::model::*;
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
-use super::caller::Caller;
+use super::caller::McpCaller;
 use super::guard::{answered, guarded};
 use super::level::Level;
 use super::services::Services;
@@ -76,7 +76,7 @@ impl ServerHandler for Product {
         params: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let caller = Caller::of(&context);
+        let caller = McpCaller::of(&context);
         let _running = caller.mcp_session.as_deref().map(|session| self.0.calls.begin(session));
         let call = tools::call(&self.0, params, &context, &caller);
         answered(call).await
@@ -174,7 +174,7 @@ impl ServerHandler for Product {
         params: SetLevelRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        if let Some(session) = Caller::of(&context).mcp_session {
+        if let Some(session) = McpCaller::of(&context).mcp_session {
             self.0.levels.set(session, Level::of(params.level));
         }
         Ok(())
@@ -203,7 +203,7 @@ impl ServerHandler for Product {
         params: UpdateTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        guarded(tasks::update(&self.0, &Caller::of(&context), params)).await
+        guarded(tasks::update(&self.0, &McpCaller::of(&context), params)).await
     }
 
     async fn cancel_task(
@@ -211,6 +211,6 @@ impl ServerHandler for Product {
         params: CancelTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        guarded(tasks::cancel(&self.0, &Caller::of(&context), &params.task_id)).await
+        guarded(tasks::cancel(&self.0, &McpCaller::of(&context), &params.task_id)).await
     }
 }

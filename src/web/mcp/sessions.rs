@@ -27,7 +27,7 @@ use super::SyncStream;
 use super::aside::Dressing;
 use super::caller::SESSION_HEADER;
 use super::current;
-use super::kept::{Bounds, Kept};
+use super::kept::{BoundedDirectory, DirectoryBounds};
 use super::outflow::{CallKey, Outflows};
 use crate::config::McpSettings;
 use crate::disk::regular;
@@ -39,7 +39,7 @@ type Error = LocalSessionManagerError;
 type Messages = SyncStream<ServerSseMessage>;
 
 /// rmcp's sessions, with our bounds around them.
-pub(super) struct Sessions {
+pub(super) struct McpSessions {
     inner: LocalSessionManager,
     outflows: Arc<Outflows>,
     use_of: Arc<Uses>,
@@ -63,7 +63,7 @@ struct Use {
     at: Instant,
 }
 
-impl Sessions {
+impl McpSessions {
     /// No session yet; the calls of all are carried by `outflows`.
     pub(super) fn new(outflows: Arc<Outflows>, use_of: Arc<Uses>, limits: McpSettings) -> Self {
         let mut inner = LocalSessionManager::default();
@@ -115,7 +115,7 @@ impl Sessions {
     }
 }
 
-impl SessionManager for Sessions {
+impl SessionManager for McpSessions {
     type Error = Error;
     type Transport = Transport;
 
@@ -312,7 +312,7 @@ struct Owner {
 
 /// How clients introduced themselves: one file a session.
 pub(super) struct Introductions {
-    kept: Kept,
+    kept: BoundedDirectory,
     use_of: Arc<Uses>,
     /// Whose token made a session, as far as it was looked up: it is asked for at each request.
     owners: Mutex<HashMap<String, Option<String>>>,
@@ -322,13 +322,13 @@ pub(super) struct Introductions {
 impl Introductions {
     /// Kept in this directory, which is made; those that are too old are removed.
     pub(super) fn open(directory: &Path, use_of: Arc<Uses>, limits: McpSettings) -> io::Result<Self> {
-        let bounds = Bounds {
+        let bounds = DirectoryBounds {
             files_max: limits.sessions_known_max,
             bytes_max: u64::MAX,
             age_max: Duration::from_secs(limits.sessions_known_days.saturating_mul(24 * 3600)),
         };
         Ok(Self {
-            kept: Kept::open(directory, bounds)?,
+            kept: BoundedDirectory::open(directory, bounds)?,
             use_of,
             owners: Mutex::default(),
             owners_max: limits.sessions_known_max,
@@ -397,10 +397,10 @@ impl Introductions {
 /// What rmcp is given to keep introductions in.
 pub(super) struct SharedIntroductions(pub(super) Arc<Introductions>);
 
-type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
+type SessionFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
 
 impl SessionStore for SharedIntroductions {
-    fn load<'s, 'i, 'f>(&'s self, id: &'i str) -> Stored<'f, Option<SessionState>>
+    fn load<'s, 'i, 'f>(&'s self, id: &'i str) -> SessionFuture<'f, Option<SessionState>>
     where
         's: 'f,
         'i: 'f,
@@ -409,7 +409,7 @@ impl SessionStore for SharedIntroductions {
         Box::pin(async move { self.0.read(id) })
     }
 
-    fn store<'s, 'i, 't, 'f>(&'s self, id: &'i str, state: &'t SessionState) -> Stored<'f, ()>
+    fn store<'s, 'i, 't, 'f>(&'s self, id: &'i str, state: &'t SessionState) -> SessionFuture<'f, ()>
     where
         's: 'f,
         'i: 'f,
@@ -419,7 +419,7 @@ impl SessionStore for SharedIntroductions {
         Box::pin(async move { self.0.write(id, state) })
     }
 
-    fn delete<'s, 'i, 'f>(&'s self, id: &'i str) -> Stored<'f, ()>
+    fn delete<'s, 'i, 'f>(&'s self, id: &'i str) -> SessionFuture<'f, ()>
     where
         's: 'f,
         'i: 'f,
@@ -455,12 +455,12 @@ mod tests {
     }
 
     /// Sessions of which only so many are awake.
-    fn sessions(awake_max: usize) -> Sessions {
+    fn sessions(awake_max: usize) -> McpSessions {
         let limits = McpSettings {
             sessions_awake_max: awake_max,
             ..crate::config::Settings::embedded().expect("the defaults are good").mcp
         };
-        Sessions::new(Arc::default(), Arc::default(), limits)
+        McpSessions::new(Arc::default(), Arc::default(), limits)
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::caller::Caller;
+use super::caller::McpCaller;
 use super::services::Services;
 use crate::runtime::Handle;
 use crate::runtime::handle::Going;
@@ -13,13 +13,13 @@ use crate::session::question::Answer;
 use crate::session::summary::Summary;
 use crate::web::access::Face;
 use crate::web::access::audit::Audit;
-use crate::web::access::entry::{Entry, Outcome};
+use crate::web::access::entry::{AuditEntry, CallOutcome};
 
-type Changed = Result<Arc<Summary>, CallError>;
+type SteerResult = Result<Arc<Summary>, CallError>;
 
 impl Services {
     /// Creates a session.
-    pub(super) async fn create(&self, caller: &Caller, new: NewSession) -> Changed {
+    pub(super) async fn create(&self, caller: &McpCaller, new: NewSession) -> SteerResult {
         let outcome = self.handle.create(new).await;
         self.note(caller, "create", None, outcome).await
     }
@@ -27,11 +27,11 @@ impl Services {
     /// Goes on with a session that has ended.
     pub(super) async fn resume(
         &self,
-        caller: &Caller,
+        caller: &McpCaller,
         session: SessionId,
         instruction: Option<String>,
         limits: Limits,
-    ) -> Changed {
+    ) -> SteerResult {
         let going = Going {
             instruction,
             at: None,
@@ -45,18 +45,18 @@ impl Services {
     /// Answers a question.
     pub(super) async fn answer(
         &self,
-        caller: &Caller,
+        caller: &McpCaller,
         session: SessionId,
         question: QuestionId,
         answer: Answer,
-    ) -> Changed {
+    ) -> SteerResult {
         let (asker, by) = (caller.asker(), caller.by.clone());
         let outcome = self.handle.answer(asker, session, question, answer, by).await;
         self.note(caller, "answer", Some(session), outcome).await
     }
 
     /// Cancels a session.
-    pub(super) async fn cancel(&self, caller: &Caller, session: SessionId) -> Changed {
+    pub(super) async fn cancel(&self, caller: &McpCaller, session: SessionId) -> SteerResult {
         self.steering().cancel(caller, session).await
     }
 
@@ -68,7 +68,13 @@ impl Services {
         }
     }
 
-    async fn note(&self, caller: &Caller, what: &str, session: Option<SessionId>, changed: Changed) -> Changed {
+    async fn note(
+        &self,
+        caller: &McpCaller,
+        what: &str,
+        session: Option<SessionId>,
+        changed: SteerResult,
+    ) -> SteerResult {
         note(&self.audit, caller, what, session, &changed).await;
         changed
     }
@@ -82,21 +88,21 @@ pub(super) struct Steering {
 
 impl Steering {
     /// Cancels a session.
-    pub(super) async fn cancel(&self, caller: &Caller, session: SessionId) -> Changed {
+    pub(super) async fn cancel(&self, caller: &McpCaller, session: SessionId) -> SteerResult {
         let changed = self.handle.cancel(caller.asker(), session, caller.by.clone()).await;
         note(&self.audit, caller, "cancel", Some(session), &changed).await;
         changed
     }
 }
 
-async fn note(audit: &Audit, caller: &Caller, what: &str, session: Option<SessionId>, changed: &Changed) {
+async fn note(audit: &Audit, caller: &McpCaller, what: &str, session: Option<SessionId>, changed: &SteerResult) {
     let Some(signed_in) = &caller.signed_in else { return };
     let outcome = match changed {
-        Ok(_) => Outcome::Done,
-        Err(CallError::Store(_) | CallError::Stopping) => Outcome::Failed,
-        Err(_) => Outcome::Refused,
+        Ok(_) => CallOutcome::Done,
+        Err(CallError::Store(_) | CallError::Stopping) => CallOutcome::Failed,
+        Err(_) => CallOutcome::Refused,
     };
     let session = session.or_else(|| changed.as_ref().ok().map(|summary| summary.session_id));
-    let entry = Entry::now(signed_in, Face::Mcp, "MCP", what, outcome);
+    let entry = AuditEntry::now(signed_in, Face::Mcp, "MCP", what, outcome);
     audit.note(entry.about(session)).await;
 }

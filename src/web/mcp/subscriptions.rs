@@ -18,14 +18,14 @@ use serde::Deserialize;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::caller::{self, Caller};
-use super::kept::{Bounds, Kept};
+use super::caller::{self, McpCaller};
+use super::kept::{BoundedDirectory, DirectoryBounds};
 use super::resources::{Address, refused};
 use crate::config::McpSettings;
 use crate::disk::regular;
 use crate::disk::write_private;
 use crate::runtime::Handle;
-use crate::runtime::feed::{Item, Reader};
+use crate::runtime::feed::{FeedItem, FeedReader};
 use crate::session::id::SessionId;
 
 /// The least time between two notifications of the same subscriber.
@@ -41,14 +41,14 @@ const CREATED: &str = "session.created";
 /// rest, here or by the end of the daemon, hears of it again when it wakes.
 pub(super) struct Subscriptions {
     /// By session and address; none for the list.
-    tasks: Mutex<HashMap<Key, AbortHandle>>,
-    kept: Kept,
+    tasks: Mutex<HashMap<SubscriberKey, AbortHandle>>,
+    kept: BoundedDirectory,
     handle: Handle,
     /// Maximum number of subscriptions.
     most: usize,
 }
 
-type Key = (String, Option<String>);
+type SubscriberKey = (String, Option<String>);
 
 /// What somebody wants to hear of.
 struct Wanted {
@@ -59,13 +59,13 @@ struct Wanted {
 }
 
 /// How somebody is told.
-enum Listener {
+enum Subscriber {
     Session(Peer<RoleServer>),
     Request(SubscriptionSink),
 }
 
 #[derive(Deserialize)]
-struct Changed {
+struct ResourceChange {
     session_id: SessionId,
 }
 
@@ -73,14 +73,14 @@ impl Subscriptions {
     /// What sessions want to hear of is kept in `directory`, which is made where it is missing, for as long as they are
     /// known.
     pub(super) fn open(directory: &Path, handle: Handle, limits: McpSettings) -> io::Result<Self> {
-        let bounds = Bounds {
+        let bounds = DirectoryBounds {
             files_max: limits.sessions_known_max,
             bytes_max: u64::MAX,
             age_max: Duration::from_secs(limits.sessions_known_days.saturating_mul(24 * 3600)),
         };
         Ok(Self {
             tasks: Mutex::default(),
-            kept: Kept::open(directory, bounds)?,
+            kept: BoundedDirectory::open(directory, bounds)?,
             handle,
             most: limits.subscriptions_max,
         })
@@ -88,7 +88,7 @@ impl Subscriptions {
 
     /// `resources/subscribe`, in the era of sessions.
     pub(super) async fn subscribe(&self, uri: String, context: RequestContext<RoleServer>) -> Result<(), ErrorData> {
-        let session = Caller::of(&context).mcp_session.unwrap_or_default();
+        let session = McpCaller::of(&context).mcp_session.unwrap_or_default();
         let wanted = Wanted::of(&self.handle, vec![uri.clone()], false).await?;
         self.begin((session.clone(), Some(uri)), wanted, context.peer).await?;
         self.remember(&session);
@@ -96,7 +96,7 @@ impl Subscriptions {
     }
 
     /// Tells a session of what it wants to hear of, as long as it is awake.
-    async fn begin(&self, key: Key, wanted: Wanted, peer: Peer<RoleServer>) -> Result<(), ErrorData> {
+    async fn begin(&self, key: SubscriberKey, wanted: Wanted, peer: Peer<RoleServer>) -> Result<(), ErrorData> {
         let reader = self.handle.stream_all(None).await.map_err(refused)?;
         let mut all = self.lock();
         all.retain(|_, task| !task.is_finished());
@@ -106,7 +106,7 @@ impl Subscriptions {
                 None,
             ));
         }
-        let task = tokio::spawn(tell(reader, wanted, Listener::Session(peer)));
+        let task = tokio::spawn(tell(reader, wanted, Subscriber::Session(peer)));
         if let Some(earlier) = all.insert(key, task.abort_handle()) {
             earlier.abort();
         }
@@ -169,7 +169,7 @@ impl Subscriptions {
 
     /// `resources/unsubscribe`
     pub(super) fn unsubscribe(&self, uri: &str, context: &RequestContext<RoleServer>) {
-        let session = Caller::of(context).mcp_session.unwrap_or_default();
+        let session = McpCaller::of(context).mcp_session.unwrap_or_default();
         let task = self.lock().remove(&(session.clone(), Some(uri.to_owned())));
         if let Some(task) = task {
             task.abort();
@@ -186,12 +186,12 @@ impl Subscriptions {
         let reader = self.handle.stream_all(None).await.map_err(refused)?;
         tokio::select! {
             () = context.cancelled() => {}
-            () = tell(reader, wanted, Listener::Request(context.sink().clone())) => {}
+            () = tell(reader, wanted, Subscriber::Request(context.sink().clone())) => {}
         }
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, AbortHandle>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SubscriberKey, AbortHandle>> {
         // A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,7 +247,7 @@ impl Wanted {
     }
 }
 
-impl Listener {
+impl Subscriber {
     /// Whether nobody can be told any more; a request that listens is ended by its own context.
     fn is_gone(&self) -> bool {
         match self {
@@ -273,7 +273,7 @@ impl Listener {
 }
 
 /// Tells of changes until nobody listens any more.
-async fn tell(mut reader: Reader, wanted: Wanted, listener: Listener) {
+async fn tell(mut reader: FeedReader, wanted: Wanted, listener: Subscriber) {
     let mut changed = BTreeSet::new();
     let mut not_before = Instant::now();
     loop {
@@ -294,10 +294,10 @@ async fn tell(mut reader: Reader, wanted: Wanted, listener: Listener) {
             }
             item = reader.next() => {
                 let Some(item) = item else { return };
-                let Item::Record(record) = item else { continue };
+                let FeedItem::Record(record) = item else { continue };
                 let kind = String::from_utf8_lossy(&record.kind);
                 if wanted.may_be_changed_by(&kind)
-                    && let Ok(Changed { session_id }) = serde_json::from_slice(&record.json)
+                    && let Ok(ResourceChange { session_id }) = serde_json::from_slice(&record.json)
                 {
                     changed.extend(wanted.changed_by(&kind, session_id));
                 }

@@ -9,10 +9,10 @@ use rmcp::model::{
 };
 use serde_json::{Map, Value};
 
-use super::caller::Caller;
-use super::forms::{self, Asker, Reply};
+use super::caller::McpCaller;
+use super::forms::{self, AskingSession, FormReply};
 use super::resources::refused;
-use super::result::Execution;
+use super::result::ExecutionResult;
 use super::services::Services;
 use crate::runtime::CallError;
 use crate::session::id::{QuestionId, SessionId};
@@ -53,7 +53,7 @@ pub(super) async fn get(services: &Services, id: &str) -> Result<GetTaskResult, 
 }
 
 /// `tasks/update`: answers to the questions that `tasks/get` showed.
-pub(super) async fn update(services: &Services, caller: &Caller, params: UpdateTaskParams) -> Result<(), ErrorData> {
+pub(super) async fn update(services: &Services, caller: &McpCaller, params: UpdateTaskParams) -> Result<(), ErrorData> {
     let id = session(&params.task_id)?;
     let summary = services.handle.get(id).await.map_err(refused)?;
     let asked: BTreeMap<String, &Question> = open(&summary)
@@ -67,7 +67,7 @@ pub(super) async fn update(services: &Services, caller: &Caller, params: UpdateT
         let result: ElicitResult =
             serde_json::from_value(response.clone()).map_err(|error| misfit(error.to_string()))?;
         let reply = forms::reply(question, &result).map_err(|error| misfit(error.to_string()))?;
-        if let Reply::Answer(answer) = reply {
+        if let FormReply::Answer(answer) = reply {
             match services.answer(caller, id, question.question_id, answer).await {
                 Ok(_) => {}
                 Err(CallError::Denied(denied)) if denied.is_settled_question() => {}
@@ -79,7 +79,7 @@ pub(super) async fn update(services: &Services, caller: &Caller, params: UpdateT
 }
 
 /// `tasks/cancel`
-pub(super) async fn cancel(services: &Services, caller: &Caller, id: &str) -> Result<(), ErrorData> {
+pub(super) async fn cancel(services: &Services, caller: &McpCaller, id: &str) -> Result<(), ErrorData> {
     match services.cancel(caller, session(id)?).await {
         // A task that is over stays as it is; cancelling it is no fault.
         Ok(_) | Err(CallError::Denied(_)) => Ok(()),
@@ -108,7 +108,7 @@ fn open(summary: &Summary) -> impl Iterator<Item = &Question> {
 }
 
 fn requests(summary: &Summary) -> InputRequests {
-    let asker = Asker::of(summary);
+    let asker = AskingSession::of(summary);
     let request = |question: &Question| {
         let form = InputRequest::Elicitation(ElicitRequest::new(forms::form(&asker, question)));
         (QuestionId::to_string(&question.question_id), form)
@@ -117,7 +117,7 @@ fn requests(summary: &Summary) -> InputRequests {
 }
 
 fn result(summary: &Summary) -> Map<String, Value> {
-    let execution = Execution::brief(summary);
+    let execution = ExecutionResult::brief(summary);
     let is_failure = execution.is_failure();
     match serde_json::to_value(execution.into_result(is_failure)) {
         Ok(Value::Object(result)) => result,

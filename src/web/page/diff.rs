@@ -5,7 +5,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 use similar::{ChangeTag, TextDiff};
 
-use super::text::{Room, exact};
+use super::text::{TextRoom, exact};
 use super::words;
 
 /// How long one diff may take; what is not compared by then is shown as replaced.
@@ -22,7 +22,7 @@ const LINES_MAX: usize = 400;
 
 /// How many lines a change adds and takes away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Size {
+pub(super) struct ChangeSize {
     pub(super) added: usize,
     pub(super) removed: usize,
 }
@@ -49,7 +49,7 @@ impl Work {
 }
 
 /// The lines of `new` against those of `old`.
-pub(super) fn lines(old: &str, new: &str, room: Room<'_>, work: &mut Work) -> Markup {
+pub(super) fn lines(old: &str, new: &str, room: TextRoom<'_>, work: &mut Work) -> Markup {
     let diff = TextDiff::configure()
         .timeout(work.time_for(old, new))
         .diff_lines(old, new);
@@ -90,11 +90,11 @@ fn skipped(count: usize) -> Markup {
 }
 
 /// How much a change changes.
-pub(super) fn size(old: &str, new: &str, work: &mut Work) -> Size {
+pub(super) fn size(old: &str, new: &str, work: &mut Work) -> ChangeSize {
     let diff = TextDiff::configure()
         .timeout(work.time_for(old, new))
         .diff_lines(old, new);
-    let mut size = Size::default();
+    let mut size = ChangeSize::default();
     for change in diff.iter_all_changes() {
         match change.tag() {
             ChangeTag::Insert => size.added += 1,
@@ -123,7 +123,7 @@ mod tests {
     fn a_change_is_shown_with_its_surroundings() {
         let old = "1\n2\n3\n4\n5\n6\n7\n8\n<b>\n";
         let new = "1\n2\n3\n4\n5\n6\n7\n8\n<i>\n";
-        insta::assert_snapshot!(lines(old, new, Room::WHOLE, &mut Work::of_input()).into_string(), @r#"
+        insta::assert_snapshot!(lines(old, new, TextRoom::WHOLE, &mut Work::of_input()).into_string(), @r#"
         <pre class="diff"><span class="skip">⋯ 5 lines that stay
         </span><span>  6
         </span><span>  7
@@ -132,13 +132,16 @@ mod tests {
         </del><ins>+ &lt;i&gt;
         </ins></pre>
         "#);
-        assert_eq!(size(old, new, &mut Work::of_input()), Size { added: 1, removed: 1 });
+        assert_eq!(
+            size(old, new, &mut Work::of_input()),
+            ChangeSize { added: 1, removed: 1 }
+        );
     }
 
     #[test]
     fn a_long_diff_is_cut_unless_all_is_asked_for() {
         let new = "x\n".repeat(LINES_MAX + 5);
-        let room = Room {
+        let room = TextRoom {
             whole_at: Some("/more"),
             bytes_max: 10,
         };
@@ -146,7 +149,7 @@ mod tests {
         assert_eq!(html.matches("<ins>").count(), LINES_MAX);
         assert!(html.contains("/more"));
         assert_eq!(
-            lines("", &new, Room::WHOLE, &mut Work::of_input())
+            lines("", &new, TextRoom::WHOLE, &mut Work::of_input())
                 .into_string()
                 .matches("<ins>")
                 .count(),
@@ -161,12 +164,12 @@ mod tests {
         let (old, new) = (numbered(0), numbered(1_500));
         assert_eq!(
             size(&old, &new, &mut work),
-            Size {
+            ChangeSize {
                 added: 3_000,
                 removed: 3_000
             }
         );
-        let small = Size { added: 1, removed: 1 };
+        let small = ChangeSize { added: 1, removed: 1 };
         assert_eq!(
             size("a\nb\n", "a\nc\n", &mut work),
             small,

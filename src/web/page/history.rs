@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use maud::{Markup, html};
 
 use super::caller;
-use super::layout::{Page, Place, answer};
+use super::layout::{Document, NavPlace, answer};
 use super::off_the_workers;
 use super::sessions::list;
 use super::words;
@@ -27,7 +27,7 @@ use crate::web::params::Params;
 /// How many sessions one page has.
 const PAGE_SESSIONS: usize = 50;
 
-/// What is looked for.
+/// The filter of the history page.
 #[derive(Clone, Debug, Default)]
 struct Search {
     /// A text, a directory, or an id.
@@ -41,7 +41,7 @@ struct Search {
 }
 
 /// What was found, and where the next page begins.
-struct Found {
+struct Matches {
     sessions: Vec<Arc<Summary>>,
     next: Option<SessionId>,
 }
@@ -66,9 +66,9 @@ async fn show(faces: &Faces, request: &HttpRequest) -> Result<HttpResponse, Prob
     };
     let found = find(&faces.handle, &search).await?;
     let caller = caller::of(request);
-    let page = Page {
+    let page = Document {
         title: "History · cc-executor",
-        place: Place::History,
+        place: NavPlace::History,
         caller: &caller,
         module: "history.js",
         main: off_the_workers(move || render(&search, &found)).await?,
@@ -94,7 +94,7 @@ fn day(params: &Params, name: &str) -> Result<Option<Date>, Problem> {
 }
 
 /// The one place where the page looks into the past.
-async fn find(handle: &Handle, search: &Search) -> Result<Found, CallError> {
+async fn find(handle: &Handle, search: &Search) -> Result<Matches, CallError> {
     let mut sessions = handle.find(search.filter(), search.before, PAGE_SESSIONS).await?;
     if sessions.is_empty()
         && let Ok(id) = handle.resolve_id(&search.text).await
@@ -105,7 +105,7 @@ async fn find(handle: &Handle, search: &Search) -> Result<Found, CallError> {
         .last()
         .filter(|_| sessions.len() == PAGE_SESSIONS)
         .map(|last| last.session_id);
-    Ok(Found { sessions, next })
+    Ok(Matches { sessions, next })
 }
 
 impl Search {
@@ -146,7 +146,7 @@ impl Search {
     }
 }
 
-fn render(search: &Search, found: &Found) -> Markup {
+fn render(search: &Search, found: &Matches) -> Markup {
     html! {
         h1 { "History" }
         p.hint { "Days are counted in the zone " (days::zone_name()) "." }

@@ -5,7 +5,7 @@ use actix_web::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderName, REFER
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
 use maud::{DOCTYPE, Markup, html};
 
-use super::caller::Reader;
+use super::caller::PageRights;
 use super::text::sentence;
 use crate::web::access::pages::PAGE_POLICY;
 use crate::web::error::Problem;
@@ -13,7 +13,7 @@ use crate::web::remedy;
 
 /// Which place of the site a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum NavPlace {
     /// The list of sessions.
     Sessions,
     /// The past.
@@ -23,16 +23,16 @@ pub(super) enum Place {
 }
 
 /// One page.
-pub(super) struct Page<'a> {
+pub(super) struct Document<'a> {
     pub(super) title: &'a str,
-    pub(super) place: Place,
-    pub(super) caller: &'a Reader,
+    pub(super) place: NavPlace,
+    pub(super) caller: &'a PageRights,
     /// The module that brings it to life.
     pub(super) module: &'static str,
     pub(super) main: Markup,
 }
 
-impl Page<'_> {
+impl Document<'_> {
     /// The page as an answer.
     pub(super) fn respond(self) -> HttpResponse {
         sealed(StatusCode::OK).body(self.render().into_string())
@@ -40,9 +40,9 @@ impl Page<'_> {
 
     fn render(self) -> Markup {
         let class = match self.place {
-            Place::Sessions => "sessions",
-            Place::History => "history",
-            Place::Session => "session",
+            NavPlace::Sessions => "sessions",
+            NavPlace::History => "history",
+            NavPlace::Session => "session",
         };
         html! {
             (DOCTYPE)
@@ -84,15 +84,15 @@ pub(super) fn answer(request: &HttpRequest, shown: Result<HttpResponse, Problem>
     if !accepts.is_some_and(|accepts| accepts.contains("text/html")) {
         return problem.error_response();
     }
-    let page = Page {
+    let page = Document {
         title: "cc-executor",
-        place: Place::Session,
-        caller: &Reader::default(),
+        place: NavPlace::Session,
+        caller: &PageRights::default(),
         module: "common.js",
         main: html! {
             div.refusal {
                 h1 { "This cannot be shown" }
-                p { (sentence(&problem.told(remedy::Reader::Page))) }
+                p { (sentence(&problem.told(remedy::Audience::Page))) }
                 p { a href="/" { "All sessions" } }
             }
         },
@@ -110,14 +110,14 @@ fn sealed(status: StatusCode) -> HttpResponseBuilder {
     response
 }
 
-fn banner(place: Place, caller: &Reader) -> Markup {
-    let current = |of: Place| (of == place).then_some("page");
+fn banner(place: NavPlace, caller: &PageRights) -> Markup {
+    let current = |of: NavPlace| (of == place).then_some("page");
     html! {
         header.banner {
             a.brand href="/" { img src="/assets/icon.svg" alt="" width="20" height="20"; span.name { "cc-executor" } }
             nav aria-label="Site" {
-                a href="/" aria-current=[current(Place::Sessions)] { "Sessions" }
-                a href="/history" aria-current=[current(Place::History)] { "History" }
+                a href="/" aria-current=[current(NavPlace::Sessions)] { "Sessions" }
+                a href="/history" aria-current=[current(NavPlace::History)] { "History" }
                 a href="/api/reference" { "API" }
             }
             p #connection role="status" data-connection="idle" { span.dot aria-hidden="true" {} span.words { "" } a href="" hidden { "Sign in again" } }
@@ -166,13 +166,13 @@ mod tests {
 
     #[actix_web::test]
     async fn a_page_allows_no_script_but_its_own_and_carries_what_its_calls_need() {
-        let reader = Reader {
+        let reader = PageRights {
             csrf: Some("a\"b".to_owned()),
             may_act: true,
         };
-        let page = Page {
+        let page = Document {
             title: "<t>",
-            place: Place::Sessions,
+            place: NavPlace::Sessions,
             caller: &reader,
             module: "sessions.js",
             main: html! {},

@@ -5,19 +5,19 @@ use maud::Markup;
 use super::diff::Work;
 use super::{code, diff, markdown};
 use crate::session::telling::question as telling;
-use crate::web::page::text::Room;
+use crate::web::page::text::TextRoom;
 
 /// A kind of text, in any size.
 pub(crate) struct Load {
-    /// What it is.
+    /// The name of the part.
     pub(crate) name: String,
     /// Whether it is Markdown, or in which language it is code.
-    kind: Kind,
+    kind: PartKind,
     /// Ways to write it: what stands at its beginning, so often, and what stands at its end, as often.
     ways: Vec<(String, String)>,
 }
 
-enum Kind {
+enum PartKind {
     Markdown,
     Code(String),
     Diff,
@@ -28,7 +28,7 @@ impl Load {
     fn markdown(name: &str, begin: &str, end: &str) -> Self {
         Self {
             name: name.to_owned(),
-            kind: Kind::Markdown,
+            kind: PartKind::Markdown,
             ways: vec![(begin.to_owned(), end.to_owned())],
         }
     }
@@ -45,19 +45,19 @@ impl Load {
     /// The most bytes of it that are rendered as more than plain text.
     pub(crate) fn bytes_max(&self) -> usize {
         match self.kind {
-            Kind::Markdown => markdown::RENDERED_BYTES_MAX,
-            Kind::Code(_) => code::MARKED_BYTES_MAX,
-            Kind::Diff | Kind::Json => usize::MAX,
+            PartKind::Markdown => markdown::RENDERED_BYTES_MAX,
+            PartKind::Code(_) => code::MARKED_BYTES_MAX,
+            PartKind::Diff | PartKind::Json => usize::MAX,
         }
     }
 
     /// Renders it anew, and says how many bytes came of it.
     pub(crate) fn render(&self, text: &str) -> usize {
         let rendered: Markup = match &self.kind {
-            Kind::Markdown => markdown::made(text),
-            Kind::Code(language) => code::made(text, language),
-            Kind::Diff => diff::lines(text, &text.replace('a', "b"), Room::WHOLE, &mut Work::of_input()),
-            Kind::Json => maud::PreEscaped(telling::pretty(&text.into())),
+            PartKind::Markdown => markdown::made(text),
+            PartKind::Code(language) => code::made(text, language),
+            PartKind::Diff => diff::lines(text, &text.replace('a', "b"), TextRoom::WHOLE, &mut Work::of_input()),
+            PartKind::Json => maud::PreEscaped(telling::pretty(&text.into())),
         };
         rendered.into_string().len()
     }
@@ -97,12 +97,12 @@ pub(crate) fn loads() -> Vec<Load> {
     ];
     loads.push(Load {
         name: "a diff".to_owned(),
-        kind: Kind::Diff,
+        kind: PartKind::Diff,
         ways: vec![("a line\nanother\n".to_owned(), String::new())],
     });
     loads.push(Load {
         name: "hidden characters".to_owned(),
-        kind: Kind::Json,
+        kind: PartKind::Json,
         ways: vec![("\u{202e}\\".to_owned(), String::new())],
     });
     let lines = [
@@ -120,7 +120,7 @@ pub(crate) fn loads() -> Vec<Load> {
     ];
     let code = |language: String| Load {
         name: format!("code in {language}"),
-        kind: Kind::Code(language),
+        kind: PartKind::Code(language),
         ways: lines
             .iter()
             .map(|part| (part.repeat(60) + "\n", String::new()))
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_is_rendered_grows_with_the_text_alone() {
-        for load in loads().iter().filter(|load| !matches!(load.kind, Kind::Code(_))) {
+        for load in loads().iter().filter(|load| !matches!(load.kind, PartKind::Code(_))) {
             let (half, whole) = (&load.texts(8 * 1024)[0], &load.texts(16 * 1024)[0]);
             let (of_half, of_whole) = (load.render(half), load.render(whole));
             let name = &load.name;

@@ -21,16 +21,16 @@ const TEXT_BYTES_MAX: usize = KEPT_BYTES_MAX / 2;
 /// How many rendered texts are kept.
 const KEPT_TEXTS_MAX: usize = 1_000;
 
-type Key = [u8; 32];
+type TextDigest = [u8; 32];
 
-static KEPT: LazyLock<Mutex<HashMap<Key, Kept>>> = LazyLock::new(Mutex::default);
+static KEPT: LazyLock<Mutex<HashMap<TextDigest, RenderedText>>> = LazyLock::new(Mutex::default);
 
 thread_local! {
     /// How many texts of this thread were not rendered as well as they can be.
     static UNFINISHED: Cell<u64> = const { Cell::new(0) };
 }
 
-struct Kept {
+struct RenderedText {
     rendered: Arc<OnceLock<Arc<str>>>,
     used_at: Instant,
 }
@@ -42,7 +42,7 @@ pub(super) fn once(what: &str, parts: &[&str], make: impl FnOnce() -> Markup) ->
     let rendered = {
         let mut kept = lock(&KEPT);
         let now = Instant::now();
-        let found = kept.entry(key).or_insert_with(|| Kept {
+        let found = kept.entry(key).or_insert_with(|| RenderedText {
             rendered: Arc::default(),
             used_at: now,
         });
@@ -74,7 +74,7 @@ pub(super) fn sweep(unused_for: Duration) {
     kept.shrink_to_fit();
 }
 
-fn key(what: &str, parts: &[&str]) -> Key {
+fn key(what: &str, parts: &[&str]) -> TextDigest {
     let mut digest = Sha256::new();
     for part in std::iter::once(&what).chain(parts) {
         digest.update((part.len() as u64).to_le_bytes());
@@ -84,13 +84,13 @@ fn key(what: &str, parts: &[&str]) -> Key {
 }
 
 /// Keeps what was just made where it is to be kept, and lets go of what was used least lately where there is too much.
-fn settle(key: &Key, is_kept: bool) {
+fn settle(key: &TextDigest, is_kept: bool) {
     let mut kept = lock(&KEPT);
     if !is_kept {
         kept.remove(key);
         return;
     }
-    let bytes = |kept: &Kept| kept.rendered.get().map_or(0, |text| text.len());
+    let bytes = |kept: &RenderedText| kept.rendered.get().map_or(0, |text| text.len());
     let mut total: usize = kept.values().map(bytes).sum();
     while total > KEPT_BYTES_MAX || kept.len() > KEPT_TEXTS_MAX {
         let made = kept.iter().filter(|(_, kept)| kept.rendered.get().is_some());

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::forms::fields;
 use super::once::once;
-use super::text::{self, Room, exact as visible};
+use super::text::{self, TextRoom, exact as visible};
 use super::words::{self, Form, time};
 use super::{markdown, tool};
 use crate::session::grant::Suggestion;
@@ -17,7 +17,7 @@ use crate::session::summary::{Summary, Waiting};
 use crate::session::telling::question as telling;
 
 /// All of a question, for those who have no form before them.
-pub(super) fn whole_of(kind: &QuestionKind, room: Room<'_>) -> Markup {
+pub(super) fn whole_of(kind: &QuestionKind, room: TextRoom<'_>) -> Markup {
     html! { (content(kind, room)) (offered(kind)) (as_it_came(kind, room)) }
 }
 
@@ -70,8 +70,8 @@ fn whole(kind: &QuestionKind, has_form: bool) -> Markup {
     let what = if has_form { "question with a form" } else { "question" };
     once(what, &[&json], || {
         html! {
-            @if has_form { (content(kind, Room::WHOLE)) (as_it_came(kind, Room::WHOLE)) }
-            @else { (whole_of(kind, Room::WHOLE)) }
+            @if has_form { (content(kind, TextRoom::WHOLE)) (as_it_came(kind, TextRoom::WHOLE)) }
+            @else { (whole_of(kind, TextRoom::WHOLE)) }
         }
     })
 }
@@ -115,7 +115,7 @@ fn title(kind: &QuestionKind) -> String {
 }
 
 /// What is asked, in full, but for what stands in the form: see [`offered`].
-fn content(kind: &QuestionKind, room: Room<'_>) -> Markup {
+fn content(kind: &QuestionKind, room: TextRoom<'_>) -> Markup {
     match kind {
         QuestionKind::Permission {
             tool, input, reason, ..
@@ -143,7 +143,7 @@ fn content(kind: &QuestionKind, room: Room<'_>) -> Markup {
 
 /// Everything that is asked, as it came: the script shows it when it is unfolded. What a person may change stands in the
 /// form already.
-fn as_it_came(kind: &QuestionKind, room: Room<'_>) -> Markup {
+fn as_it_came(kind: &QuestionKind, room: TextRoom<'_>) -> Markup {
     let json = telling::pretty(&serde_json::to_value(kind).unwrap_or_default());
     if json.len() > room.bytes_max {
         return room.rest(&json);
@@ -310,7 +310,7 @@ fn filled(name: &str, schema: &Value, order: &[String]) -> Markup {
                     label for={ (name) "-content" } { "The content, as JSON" }
                     textarea.mono id={ (name) "-content" } name="content" rows="8" spellcheck="false" { "{}" }
                 }
-                details { summary { "Schema" } (tool::json(schema, Room::WHOLE)) }
+                details { summary { "Schema" } (tool::json(schema, TextRoom::WHOLE)) }
             }
         }
         p.buttons {

@@ -3,12 +3,12 @@
 
 use maud::{Markup, html};
 
-use super::text::{self, Room, capitalised, one_line, sentence, visible};
+use super::text::{self, TextRoom, capitalised, one_line, sentence, visible};
 use super::words::{self, Form, time};
 use super::{code, markdown, question, tool};
 use crate::session::id::Seq;
 use crate::session::telling::{Detail, DetailBody, DetailPlace, Telling, Topic, Weight};
-use crate::store::Stored;
+use crate::store::StoredRecord;
 
 mod step;
 
@@ -16,20 +16,20 @@ mod step;
 const LINE_CHARS_MAX: usize = 160;
 
 /// A record and what it tells, with what belongs into its element.
-pub(super) struct Item<'a> {
-    pub(super) record: &'a Stored,
+pub(super) struct ReadRecord<'a> {
+    pub(super) record: &'a StoredRecord,
     pub(super) telling: &'a Telling<'a>,
     /// The results of this tool call that come later in the same chunk, rendered.
     pub(super) results: Vec<Markup>,
     /// How the last of them went.
     pub(super) failed: Option<bool>,
-    pub(super) room: Room<'a>,
+    pub(super) room: TextRoom<'a>,
     /// Whether the reader may start from a checkpoint.
     pub(super) may_act: bool,
 }
 
 /// The element of a record.
-pub(super) fn render(item: &Item<'_>) -> Markup {
+pub(super) fn render(item: &ReadRecord<'_>) -> Markup {
     let told = item.telling;
     match told.topic {
         _ if told.weight == Weight::Silent => nothing(item.record),
@@ -59,7 +59,7 @@ pub(super) fn render(item: &Item<'_>) -> Markup {
 }
 
 /// The element of a record that cannot be read.
-pub(super) fn unreadable(record: &Stored, why: &str) -> Markup {
+pub(super) fn unreadable(record: &StoredRecord, why: &str) -> Markup {
     html! {
         article.record.event.error id={ "r" (record.seq) } data-seq=(record.seq) data-kind=(record.kind) {
             div.body { p { "This record cannot be shown: " (why) } }
@@ -69,7 +69,7 @@ pub(super) fn unreadable(record: &Stored, why: &str) -> Markup {
 }
 
 /// An event in one line, and more below it; or behind it, where the line is all that it is called.
-fn event(item: &Item<'_>, class: &str) -> Markup {
+fn event(item: &ReadRecord<'_>, class: &str) -> Markup {
     let told = item.telling;
     let failed = if told.failed { " failed" } else { "" };
     let class = format!("event {class}{failed}");
@@ -85,12 +85,12 @@ fn event(item: &Item<'_>, class: &str) -> Markup {
 }
 
 /// A record that shows nothing.
-fn nothing(record: &Stored) -> Markup {
+fn nothing(record: &StoredRecord) -> Markup {
     html! { article hidden id={ "r" (record.seq) } data-seq=(record.seq) data-kind=(record.kind) {} }
 }
 
 /// The element around the content of a record.
-fn element(item: &Item<'_>, class: &str, body: Markup) -> Markup {
+fn element(item: &ReadRecord<'_>, class: &str, body: Markup) -> Markup {
     let (record, origin) = (item.record, item.telling.origin);
     let failed = item.telling.failed || item.failed == Some(true);
     html! {
@@ -106,7 +106,7 @@ fn element(item: &Item<'_>, class: &str, body: Markup) -> Markup {
 }
 
 /// When it was, and the address of it.
-fn stamp(record: &Stored) -> Markup {
+fn stamp(record: &StoredRecord) -> Markup {
     html! { a.stamp tabindex="-1" href={ "?seq=" (record.seq) "#r" (record.seq) } { (time(record.at, Form::Clock)) } }
 }
 
@@ -131,7 +131,7 @@ fn line(told: &Telling<'_>) -> Markup {
 }
 
 /// All that belongs to a record beside its line, and is not told by another.
-fn details(item: &Item<'_>) -> Markup {
+fn details(item: &ReadRecord<'_>) -> Markup {
     let told = item.telling;
     let details = told
         .details
@@ -149,7 +149,7 @@ fn details(item: &Item<'_>) -> Markup {
 }
 
 /// The content of a detail.
-fn body(item: &Item<'_>, body: &DetailBody<'_>) -> Markup {
+fn body(item: &ReadRecord<'_>, body: &DetailBody<'_>) -> Markup {
     let room = item.room;
     match body {
         DetailBody::Prose(text) => html! { div.markdown { (markdown::render(room.cut(text))) } (room.rest(text)) },
@@ -163,7 +163,7 @@ fn body(item: &Item<'_>, body: &DetailBody<'_>) -> Markup {
 }
 
 /// Output of a program, marked as code where it is JSON.
-fn output(text: &str, room: Room<'_>) -> Markup {
+fn output(text: &str, room: TextRoom<'_>) -> Markup {
     let looks_like_json = text.starts_with(['{', '[']) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     if looks_like_json && text.len() <= room.bytes_max {
         return code::block(text, "json");

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::layout::{Page, Place, answer, fragment};
+use super::layout::{Document, NavPlace, answer, fragment};
 use super::question::{self, Near};
 use super::side::Beside;
 use super::text::visible;
@@ -46,9 +46,9 @@ async fn show(faces: &Faces, request: &HttpRequest, id: &str) -> Result<HttpResp
             @if may_act { (forms::dialogs(&summary)) }
         }
     });
-    let page = Page {
+    let page = Document {
         title: &title,
-        place: Place::Session,
+        place: NavPlace::Session,
         caller: &caller,
         module: "session.js",
         main: main.await?,

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use super::caller;
 use super::forms;
-use super::layout::{Page, Place, answer, fragment};
+use super::layout::{Document, NavPlace, answer, fragment};
 use super::off_the_workers;
 use super::question::{self, Near};
 use super::text::{name, visible};
@@ -46,9 +46,9 @@ async fn show(faces: &Faces, request: &HttpRequest) -> Result<HttpResponse, Prob
             }
         }
     });
-    let page = Page {
+    let page = Document {
         title: &title,
-        place: Place::Sessions,
+        place: NavPlace::Sessions,
         caller: &caller,
         module: "sessions.js",
         main: main.await?,

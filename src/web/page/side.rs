@@ -12,14 +12,14 @@ use crate::session::checkpoint::Checkpoint;
 use crate::session::summary::Effective;
 use crate::session::summary::Summary;
 use crate::session::terms::Terms;
-use crate::store::Stored;
+use crate::store::StoredRecord;
 
 /// How many checkpoints are listed; all stand in the transcript.
 const CHECKPOINTS_MAX: usize = 12;
 
 /// What the column beside the transcript is made of.
 pub(super) struct Beside {
-    checkpoints: Vec<(Stored, Checkpoint)>,
+    checkpoints: Vec<(StoredRecord, Checkpoint)>,
 }
 
 impl Beside {
@@ -107,7 +107,7 @@ fn exports(summary: &Summary) -> Markup {
     }
 }
 
-fn checkpoints(found: &[(Stored, Checkpoint)], may_act: bool) -> Markup {
+fn checkpoints(found: &[(StoredRecord, Checkpoint)], may_act: bool) -> Markup {
     if found.is_empty() {
         return html! { p.empty { "None yet." } };
     }

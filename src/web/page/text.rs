@@ -13,16 +13,16 @@ pub(super) const WHOLE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How much of each text is shown, and where the rest is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room<'a> {
+pub(super) struct TextRoom<'a> {
     /// The address of the same with more of its text; none where there is none.
     pub(super) whole_at: Option<&'a str>,
     /// The most bytes of one text.
     pub(super) bytes_max: usize,
 }
 
-impl Room<'_> {
+impl TextRoom<'_> {
     /// All of a text, as far as it can be shown at all.
-    pub(super) const WHOLE: Room<'static> = Room {
+    pub(super) const WHOLE: TextRoom<'static> = TextRoom {
         whole_at: None,
         bytes_max: WHOLE_BYTES_MAX,
     };
@@ -50,7 +50,7 @@ impl Room<'_> {
 }
 
 /// A text as it is, line by line.
-pub(super) fn block(text: &str, room: Room<'_>) -> Markup {
+pub(super) fn block(text: &str, room: TextRoom<'_>) -> Markup {
     html! {
         pre.text { (shown(room.cut(text))) }
         (room.rest(text))
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_and_says_so() {
-        let room = Room {
+        let room = TextRoom {
             whole_at: Some("/more"),
             bytes_max: 3,
         };

@@ -18,7 +18,7 @@ use crate::runtime::CallError;
 use crate::runtime::Handle;
 use crate::session::id::{Seq, SessionId};
 use crate::session::summary::Summary;
-use crate::store::{PAGE_RECORDS_MAX, Stored};
+use crate::store::{PAGE_RECORDS_MAX, StoredRecord};
 use crate::web::Faces;
 use crate::web::error::Problem;
 use crate::web::params::Params;
@@ -51,10 +51,10 @@ const MESSAGES_MAX: usize = 2_000;
 
 /// The records that the picture is made of.
 #[derive(Debug, Default)]
-struct Found {
-    records: Vec<Stored>,
+struct TimelineRecords {
+    records: Vec<StoredRecord>,
     /// Where it is a stretch of the past: the record behind it.
-    behind: Option<Stored>,
+    behind: Option<StoredRecord>,
     /// Messages before this record were not looked at.
     messages_from: Option<Seq>,
     /// There are more records of some kind than were looked at.
@@ -86,7 +86,7 @@ pub(in crate::web) async fn fragment(
     Ok(respond(drawn.await?))
 }
 
-fn picture(summary: &Summary, found: &Found, now: Timestamp) -> Markup {
+fn picture(summary: &Summary, found: &TimelineRecords, now: Timestamp) -> Markup {
     let until = summary.ended_at.unwrap_or(now).max(summary.created_at);
     let shown = TimeRange {
         before: found.behind.as_ref().map(|behind| behind.seq),
@@ -102,8 +102,8 @@ fn picture(summary: &Summary, found: &Found, now: Timestamp) -> Markup {
     }
 }
 
-async fn find(handle: &Handle, id: SessionId, before: Option<Seq>) -> Result<Found, CallError> {
-    let mut found = Found::default();
+async fn find(handle: &Handle, id: SessionId, before: Option<Seq>) -> Result<TimelineRecords, CallError> {
+    let mut found = TimelineRecords::default();
     if let Some(before) = before {
         let behind = handle.records(id, Seq(before.0.saturating_sub(1)), 1).await?;
         found.behind = behind.into_iter().next();
@@ -127,8 +127,8 @@ async fn messages(
     handle: &Handle,
     id: SessionId,
     before: Option<Seq>,
-) -> Result<(Vec<Stored>, Option<Seq>), CallError> {
-    let mut messages: Vec<Stored> = Vec::new();
+) -> Result<(Vec<StoredRecord>, Option<Seq>), CallError> {
+    let mut messages: Vec<StoredRecord> = Vec::new();
     for _ in 0..MESSAGES_MAX.div_ceil(PAGE_RECORDS_MAX) {
         let next = messages.last().map(|record| record.seq).or(before);
         let page = handle

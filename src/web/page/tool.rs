@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::diff::{self, Size, Work};
-use super::text::{Room, exact, name, one_line};
+use super::diff::{self, ChangeSize, Work};
+use super::text::{TextRoom, exact, name, one_line};
 use super::{code, markdown};
 use crate::session::question::{TOUCHED, headline_of_input};
 use crate::session::telling::question as telling;
@@ -20,7 +20,7 @@ struct Edit<'a> {
 }
 
 /// The whole input of a tool.
-pub(super) fn input(tool: &str, input: &Value, room: Room<'_>) -> Markup {
+pub(super) fn input(tool: &str, input: &Value, room: TextRoom<'_>) -> Markup {
     if let Some(edit) = edit(tool, input) {
         return edited(&edit, room);
     }
@@ -36,7 +36,7 @@ pub(super) fn input(tool: &str, input: &Value, room: Room<'_>) -> Markup {
 }
 
 /// What says what is touched, and then the rest.
-fn touched_first(input: &Value, room: Room<'_>) -> Markup {
+fn touched_first(input: &Value, room: TextRoom<'_>) -> Markup {
     let touched: Vec<(&str, &str)> = TOUCHED
         .iter()
         .filter_map(|key| Some((*key, text(input, key)?)))
@@ -69,19 +69,19 @@ pub(super) fn headline(tool: &str, input: &Value) -> String {
 }
 
 /// How much an editing tool changes; none for other tools.
-pub(super) fn size(tool: &str, input: &Value) -> Option<Size> {
+pub(super) fn size(tool: &str, input: &Value) -> Option<ChangeSize> {
     let edit = edit(tool, input)?;
     let mut work = Work::of_input();
     let replacements = edit.replacements.iter();
     let sizes = replacements.map(|(old, new)| diff::size(old, new, &mut work));
-    Some(sizes.fold(Size::default(), |sum, size| Size {
+    Some(sizes.fold(ChangeSize::default(), |sum, size| ChangeSize {
         added: sum.added + size.added,
         removed: sum.removed + size.removed,
     }))
 }
 
 /// Any JSON, laid out.
-pub(super) fn json(value: &Value, room: Room<'_>) -> Markup {
+pub(super) fn json(value: &Value, room: TextRoom<'_>) -> Markup {
     let text = telling::pretty(value);
     html! {
         (code::block(room.cut(&text), "json"))
@@ -117,7 +117,7 @@ fn text<'a>(input: &'a Value, key: &str) -> Option<&'a str> {
     input.get(key)?.as_str()
 }
 
-fn edited(edit: &Edit<'_>, room: Room<'_>) -> Markup {
+fn edited(edit: &Edit<'_>, room: TextRoom<'_>) -> Markup {
     let mut work = Work::of_input();
     html! {
         p.path { code { (name(edit.path)) } @if edit.everywhere { " (every occurrence)" } }
@@ -127,7 +127,7 @@ fn edited(edit: &Edit<'_>, room: Room<'_>) -> Markup {
     }
 }
 
-fn command(input: &Value, room: Room<'_>) -> Markup {
+fn command(input: &Value, room: TextRoom<'_>) -> Markup {
     let Some(command) = text(input, "command") else {
         return json(input, room);
     };
@@ -199,17 +199,27 @@ mod tests {
     #[test]
     fn an_edit_is_a_diff() {
         let given = json!({"file_path": "/w/a.rs", "old_string": "a\n", "new_string": "b\n"});
-        let html = input("Edit", &given, Room::WHOLE).into_string();
+        let html = input("Edit", &given, TextRoom::WHOLE).into_string();
         assert!(html.contains("<del>- a") && html.contains("<ins>+ b"), "{html}");
-        assert_eq!(size("Edit", &given), Some(Size { added: 1, removed: 1 }));
+        assert_eq!(size("Edit", &given), Some(ChangeSize { added: 1, removed: 1 }));
     }
 
     #[test]
     fn all_parts_of_a_change_are_shown() {
         let edits = json!([{"old_string": "a", "new_string": "b"}, {"old_string": "c", "new_string": "d"}]);
-        let html = input("MultiEdit", &json!({"file_path": "/x", "edits": edits}), Room::WHOLE).into_string();
+        let html = input(
+            "MultiEdit",
+            &json!({"file_path": "/x", "edits": edits}),
+            TextRoom::WHOLE,
+        )
+        .into_string();
         assert_eq!(html.matches("<pre class=\"diff\">").count(), 2);
-        let html = input("Write", &json!({"file_path": "/x", "content": "1\n2\n"}), Room::WHOLE).into_string();
+        let html = input(
+            "Write",
+            &json!({"file_path": "/x", "content": "1\n2\n"}),
+            TextRoom::WHOLE,
+        )
+        .into_string();
         assert_eq!(html.matches("<ins>").count(), 2);
     }
 
@@ -222,7 +232,7 @@ mod tests {
             ("mcp__x__y", json!({"a": [1, {"b": null}]})),
         ] {
             assert!(
-                input(tool, &given, Room::WHOLE)
+                input(tool, &given, TextRoom::WHOLE)
                     .into_string()
                     .contains("<pre class=\"code\">"),
                 "{tool}"
@@ -233,7 +243,7 @@ mod tests {
     #[test]
     fn what_is_touched_stands_first() {
         let given = json!({"a": "x", "url": "https://e.example/\u{200b}\nurl: y"});
-        let html = input("WebFetch", &given, Room::WHOLE).into_string();
+        let html = input("WebFetch", &given, TextRoom::WHOLE).into_string();
         let (touched, rest) = html.split_once("</p>").unwrap();
         assert_eq!(
             touched,
@@ -256,7 +266,7 @@ mod tests {
     #[test]
     fn nothing_of_a_command_is_hidden() {
         let given = json!({"command": "echo \u{202e}hi\nrm -r x", "description": "Greets", "timeout": 5});
-        let html = input("Bash", &given, Room::WHOLE).into_string();
+        let html = input("Bash", &given, TextRoom::WHOLE).into_string();
         assert!(
             html.contains("U+202E") && html.contains("Greets") && html.contains("timeout"),
             "{html}"

@@ -9,13 +9,13 @@ use maud::{Markup, html};
 use super::caller;
 use super::layout::fragment as respond;
 use super::off_the_workers;
-use super::record::{self, Item};
-use super::text::{Room, SHOWN_BYTES_MAX};
+use super::record::{self, ReadRecord};
+use super::text::{SHOWN_BYTES_MAX, TextRoom};
 use crate::runtime::CallError;
 use crate::runtime::Handle;
 use crate::session::id::{Seq, SessionId};
 use crate::session::telling::{Telling, tell};
-use crate::store::{PAGE_RECORDS_MAX, Stored};
+use crate::store::{PAGE_RECORDS_MAX, StoredRecord};
 use crate::web::Faces;
 use crate::web::error::{Code, Problem};
 use crate::web::params::Params;
@@ -110,8 +110,8 @@ fn bounds(window: Window, head: Seq, limit: usize) -> (Seq, usize) {
 }
 
 /// A page of the journal may be shorter than asked for, where records are long.
-async fn read(handle: &Handle, id: SessionId, after: Seq, count: usize) -> Result<Vec<Stored>, CallError> {
-    let mut records: Vec<Stored> = Vec::new();
+async fn read(handle: &Handle, id: SessionId, after: Seq, count: usize) -> Result<Vec<StoredRecord>, CallError> {
+    let mut records: Vec<StoredRecord> = Vec::new();
     while records.len() < count {
         let from = records.last().map_or(after, |record| record.seq);
         let page = handle.records(id, from, count - records.len()).await?;
@@ -123,7 +123,7 @@ async fn read(handle: &Handle, id: SessionId, after: Seq, count: usize) -> Resul
     Ok(records)
 }
 
-fn render(id: SessionId, after: Seq, records: &[Stored], manner: Manner) -> Markup {
+fn render(id: SessionId, after: Seq, records: &[StoredRecord], manner: Manner) -> Markup {
     let told: Vec<_> = records.iter().map(|record| record.entry().map(tell)).collect();
     let mut inner = results_by_call(&told);
     let mut results: HashMap<usize, Vec<(Markup, bool)>> = HashMap::new();
@@ -143,7 +143,7 @@ fn render(id: SessionId, after: Seq, records: &[Stored], manner: Manner) -> Mark
             "/execution/{id}/transcript?after={}&limit=1&whole=true",
             record.seq.0 - 1
         );
-        let item = Item {
+        let item = ReadRecord {
             record,
             telling,
             failed: own.last().map(|(_, failed)| *failed),
@@ -164,11 +164,11 @@ fn render(id: SessionId, after: Seq, records: &[Stored], manner: Manner) -> Mark
     }
 }
 
-fn room(whole_at: &str, whole: bool) -> Room<'_> {
+fn room(whole_at: &str, whole: bool) -> TextRoom<'_> {
     if whole {
-        return Room::WHOLE;
+        return TextRoom::WHOLE;
     }
-    Room {
+    TextRoom {
         whole_at: Some(whole_at),
         bytes_max: SHOWN_BYTES_MAX,
     }

@@ -55,7 +55,7 @@ pub(super) const ROLE: &str = "x-required-role";
         health::healthz, health::readyz, metrics::metrics,
     ),
     components(schemas(schemas::HelloSchema, schemas::DeltaSchema, schemas::ProblemSchema, RecordSchema, api::Created)),
-    modifiers(&Refusals, &Callers, &Roles),
+    modifiers(&RefusalResponses, &Callers, &Roles),
     tags(
         (name = "sessions", description = "Jobs: started, listed, looked at, waited for, cancelled, exported, removed"),
         (name = "conversations", description = "Checkpoints, resuming, copies, taking over and giving back"),
@@ -81,7 +81,7 @@ pub(super) fn describe() -> Document {
     document.paths.paths.insert("/mcp".to_owned(), mcp);
     close_alternatives(&mut document, "Answer");
     // The methods of this path came behind the modifiers.
-    Refusals.modify(&mut document);
+    RefusalResponses.modify(&mut document);
     Callers.modify(&mut document);
     Roles.modify(&mut document);
     document
@@ -125,9 +125,9 @@ fn mcp_operation(summary: &str) -> Operation {
 }
 
 /// Adds the refusals that an operation may be answered with, by what it reads.
-struct Refusals;
+struct RefusalResponses;
 
-impl Modify for Refusals {
+impl Modify for RefusalResponses {
     fn modify(&self, document: &mut Document) {
         let components = document.components.get_or_insert_default();
         let statuses: BTreeMap<u16, Vec<Code>> = Code::ALL.iter().fold(BTreeMap::new(), |mut statuses, code| {

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, IntoResponses};
 
 use crate::web::api::Created;
 
-/// Which session.
+/// The session, by id or by a beginning of it.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::web) struct SessionPath {

@@ -44,9 +44,9 @@ impl ToSchema for RecordSchema {
 
 /// The kinds with what their data are, and with the schemas that those name.
 #[derive(Default)]
-struct Kinds(Vec<Kind>);
+struct Kinds(Vec<RecordKind>);
 
-struct Kind {
+struct RecordKind {
     name: &'static str,
     data: RefOr<Schema>,
     named: Vec<(String, RefOr<Schema>)>,
@@ -56,7 +56,7 @@ impl VisitKind for Kinds {
     fn visit<D: ToSchema>(&mut self, kind: &'static str) {
         let mut named = Vec::new();
         D::schemas(&mut named);
-        self.0.push(Kind {
+        self.0.push(RecordKind {
             name: kind,
             data: D::schema(),
             named,

@@ -209,17 +209,17 @@ fn stray(text: &str) -> bool {
 #[test]
 fn a_refusal_names_the_remedy_of_the_place_where_it_is_read() {
     for error in every_refusal() {
-        for reader in Reader::ALL {
+        for reader in Audience::ALL {
             let problem = Problem::from(error.clone());
             let told = problem.told(reader);
             assert!(told.contains(&what(&error)), "{told}");
-            if reader != Reader::Terminal {
+            if reader != Audience::Terminal {
                 assert!(!stray(&told), "{reader:?}: {told}");
             }
             let has_remedy = remedy(&error).is_some_and(|remedy| told.ends_with(remedy.words(reader)));
             assert_eq!(has_remedy, remedy(&error).is_some(), "{reader:?}: {told}");
         }
-        assert_eq!(told_to_model(&error), Problem::from(error).told(Reader::Mcp));
+        assert_eq!(told_to_model(&error), Problem::from(error).told(Audience::Mcp));
     }
 }
 
@@ -228,7 +228,7 @@ fn what_a_remedy_names_is_there() {
     let routes = include_str!("../mod.rs");
     let tools = crate::web::mcp::tool_names();
     for remedy in Remedy::ALL {
-        for reader in Reader::ALL {
+        for reader in Audience::ALL {
             let words = remedy.words(reader);
             for route in words.split('`').filter(|part| part.contains(" /api/")) {
                 let path = route.split_once(' ').unwrap().1;
@@ -238,7 +238,7 @@ fn what_a_remedy_names_is_there() {
                 assert!(tools.iter().any(|tool| tool == named), "{words}");
             }
         }
-        assert!(!stray(remedy.words(Reader::Mcp)) && !stray(remedy.words(Reader::Page)));
+        assert!(!stray(remedy.words(Audience::Mcp)) && !stray(remedy.words(Audience::Page)));
     }
 }
 
@@ -283,11 +283,11 @@ fn a_request_tells_where_its_refusal_is_read() {
         let request = TestRequest::with_uri(path)
             .insert_header((name, value))
             .to_http_request();
-        Reader::of(&request)
+        Audience::of(&request)
     };
-    assert_eq!(of("/api/sessions", "x-cc-executor-client", "cli"), Reader::Terminal);
-    assert_eq!(of("/api/sessions", "x-cc-executor-client", "page"), Reader::Page);
-    assert_eq!(of("/execution/x", "accept", "text/html"), Reader::Page);
-    assert_eq!(of("/api/sessions", "x-cc-executor-client", "ci"), Reader::Api);
-    assert_eq!(of("/mcp", "accept", "application/json"), Reader::Mcp);
+    assert_eq!(of("/api/sessions", "x-cc-executor-client", "cli"), Audience::Terminal);
+    assert_eq!(of("/api/sessions", "x-cc-executor-client", "page"), Audience::Page);
+    assert_eq!(of("/execution/x", "accept", "text/html"), Audience::Page);
+    assert_eq!(of("/api/sessions", "x-cc-executor-client", "ci"), Audience::Api);
+    assert_eq!(of("/mcp", "accept", "application/json"), Audience::Mcp);
 }

@@ -14,22 +14,22 @@ use crate::runtime::feed::{Hello, Rendered};
 use crate::web::tests::{Running, TOKEN, start_with};
 
 /// Items that a test puts into a channel.
-struct Fake(mpsc::UnboundedReceiver<Item>);
+struct Fake(mpsc::UnboundedReceiver<FeedItem>);
 
 impl Items for Fake {
-    async fn next(&mut self) -> Option<Item> {
+    async fn next(&mut self) -> Option<FeedItem> {
         self.0.recv().await
     }
 }
 
-fn record(seq: u64) -> Item {
+fn record(seq: u64) -> FeedItem {
     let json = format!(r#"{{"seq":{seq},"kind":"notice","data":{{"text":"hello"}}}}"#);
     let kind = Bytes::from_static(b"notice");
-    Item::Record(Rendered::from_json(seq as i64 + 1000, Seq(seq), kind, json.into()))
+    FeedItem::Record(Rendered::from_json(seq as i64 + 1000, Seq(seq), kind, json.into()))
 }
 
-fn hello() -> Item {
-    Item::Hello(Hello {
+fn hello() -> FeedItem {
+    FeedItem::Hello(Hello {
         resumed: true,
         head: 7,
         epoch: "e".into(),
@@ -37,7 +37,7 @@ fn hello() -> Item {
 }
 
 struct Rig {
-    items: mpsc::UnboundedSender<Item>,
+    items: mpsc::UnboundedSender<FeedItem>,
     stopping: watch::Sender<bool>,
     writer: EventWriter<Fake>,
 }
@@ -62,7 +62,7 @@ fn rig(heartbeat: Duration) -> Rig {
     }
 }
 
-fn text(item: &Item, cursor: CursorOf) -> String {
+fn text(item: &FeedItem, cursor: CursorOf) -> String {
     let mut buffer = BytesMut::new();
     put_event(&mut buffer, item, cursor);
     String::from_utf8(buffer.to_vec()).unwrap()
@@ -70,7 +70,7 @@ fn text(item: &Item, cursor: CursorOf) -> String {
 
 #[test]
 fn events_look_like_this() {
-    let gap = Item::Hello(Hello {
+    let gap = FeedItem::Hello(Hello {
         resumed: false,
         head: 0,
         epoch: "e".into(),
@@ -80,7 +80,10 @@ fn events_look_like_this() {
         text(&gap, CursorOf::All),
         text(&record(3), CursorOf::Session),
         text(&record(3), CursorOf::All),
-        text(&Item::Delta(Bytes::from_static(br#"{"text":"he"}"#)), CursorOf::Session),
+        text(
+            &FeedItem::Delta(Bytes::from_static(br#"{"text":"he"}"#)),
+            CursorOf::Session,
+        ),
     ];
     insta::assert_snapshot!(all.concat(), @r#"
     event: hello
@@ -212,14 +215,14 @@ fn endless(faces: &Faces, counts: &'static Counts) -> Result<HttpResponse, Probl
 }
 
 impl Items for Endless {
-    async fn next(&mut self) -> Option<Item> {
+    async fn next(&mut self) -> Option<FeedItem> {
         // So much is more than all buffers between us and the client hold.
         const BYTES: u64 = 1 << 30;
         let given = self.counts.given.fetch_add(1000, Ordering::SeqCst);
         let seq = Seq(given / 1000 + 1);
         (given < BYTES).then(|| {
             let kind = Bytes::from_static(b"notice");
-            Item::Record(Rendered::from_json(1, seq, kind, self.json.clone()))
+            FeedItem::Record(Rendered::from_json(1, seq, kind, self.json.clone()))
         })
     }
 }
@@ -240,7 +243,7 @@ fn silent(faces: &Faces, counts: &'static Counts) -> Result<HttpResponse, Proble
 }
 
 impl Items for Silent {
-    async fn next(&mut self) -> Option<Item> {
+    async fn next(&mut self) -> Option<FeedItem> {
         std::future::pending().await
     }
 }

@@ -192,8 +192,8 @@ pub(super) fn user(uuid: Option<Uuid>, line: UserLine) -> Vec<Frame> {
         UserContent::Text(text) => return vec![user_text(text)],
         UserContent::Blocks(blocks) => blocks,
     };
-    let told = timers::Told::of(&line.tool_use_result);
-    let repeated_bytes = bytes(parent.as_ref()) + told.as_ref().map_or(0, timers::Told::bytes);
+    let told = timers::ToldTimers::of(&line.tool_use_result);
+    let repeated_bytes = bytes(parent.as_ref()) + told.as_ref().map_or(0, timers::ToldTimers::bytes);
     if repeat_too_much(blocks.len(), repeated_bytes) {
         return vec![Frame::Unknown {
             kind: Some("user with too many blocks".to_owned()),

@@ -10,11 +10,11 @@ use crate::session::question::{Choice, QuestionKind};
 #[derive(Deserialize)]
 pub(super) struct RequestLine {
     request_id: String,
-    request: Request,
+    request: HostRequest,
 }
 
 #[derive(Deserialize)]
-struct Request {
+struct HostRequest {
     subtype: String,
     #[serde(default)]
     tool_name: Option<String>,
@@ -72,7 +72,7 @@ pub(super) fn control_request(line: RequestLine) -> Vec<Frame> {
 }
 
 /// Whether what is asked can be read again where questions are kept.
-fn is_kept_whole(request: &Request) -> bool {
+fn is_kept_whole(request: &HostRequest) -> bool {
     let values = [&request.input, &request.requested_schema];
     values
         .into_iter()
@@ -80,7 +80,7 @@ fn is_kept_whole(request: &Request) -> bool {
         .all(nesting::is_within)
 }
 
-fn tool_question(request: Request) -> QuestionKind {
+fn tool_question(request: HostRequest) -> QuestionKind {
     let input = request.input;
     match request.tool_name.as_deref() {
         Some("AskUserQuestion") => {

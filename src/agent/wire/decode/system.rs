@@ -92,7 +92,7 @@ fn session_state(line: &SessionState) -> Frame {
 }
 
 /// The CLI tells of another permission mode by a status of its own.
-fn status(uuid: Option<Uuid>, line: Status) -> Vec<Frame> {
+fn status(uuid: Option<Uuid>, line: StatusLine) -> Vec<Frame> {
     let doing = match line.status.as_deref() {
         Some("requesting") => Some(Frame::Activity(Activity::Requesting)),
         _ => None,
@@ -193,7 +193,7 @@ struct SessionState {
 }
 
 #[derive(Deserialize)]
-struct Status {
+struct StatusLine {
     #[serde(default)]
     status: Option<String>,
     #[serde(default, rename = "permissionMode")]

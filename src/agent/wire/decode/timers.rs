@@ -24,7 +24,7 @@ pub(super) struct Wakeup {
 /// The result of CronCreate.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Job {
+pub(super) struct ScheduledJob {
     id: String,
     next_fire_at: f64,
     #[serde(default)]
@@ -50,18 +50,18 @@ pub(super) struct Deleted {
 }
 
 /// What the form for programs of a tool's result tells of timers. It names no tool: the tools are told apart by its fields.
-pub(super) enum Told {
+pub(super) enum ToldTimers {
     Wakeup(Wakeup),
-    Job(Job),
+    Job(ScheduledJob),
     Monitor(Monitor),
     Deleted(Deleted),
 }
 
-impl Told {
+impl ToldTimers {
     /// Returns none if it tells of no timer.
     pub(super) fn of(result: &Value) -> Option<Self> {
         let wakeup = Wakeup::deserialize(result).map(Self::Wakeup);
-        let job = |_| Job::deserialize(result).map(Self::Job);
+        let job = |_| ScheduledJob::deserialize(result).map(Self::Job);
         let monitor = |_| Monitor::deserialize(result).map(Self::Monitor);
         let deleted = |_| Deleted::deserialize(result).map(Self::Deleted);
         wakeup.or_else(job).or_else(monitor).or_else(deleted).ok()

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{Host, World, at, settings};
-use crate::agent_host::protocol::{Exit, FromHost, PROTOCOL_VERSION};
-use crate::attempt::{Assignment, Attempt, Command, Input, Look, Moment, Unreachable};
+use crate::agent_host::protocol::{AgentExit, FromHost, PROTOCOL_VERSION};
+use crate::attempt::{Assignment, Attempt, AttemptInput, Command, LifeCheck, Moment, Unreachable};
 use crate::session::journal::{Answered, Entry};
 use crate::session::outcome::Ending;
 use crate::session::question::Answer;
@@ -17,7 +17,7 @@ impl World {
         let alive = self.agent.exit.is_none();
         match self.asked_for.pop_front().expect("something was asked for") {
             Command::Connect if is_usual => self.link(),
-            Command::Connect => self.step(Input::Unreachable(Unreachable {
+            Command::Connect => self.step(AttemptInput::Unreachable(Unreachable {
                 ending: Ending::Crashed,
                 why: "no host".to_owned(),
                 may_pass: self.asked_for.is_empty() && self.running.is_zero(),
@@ -26,23 +26,23 @@ impl World {
                 let is_alive = if is_usual {
                     alive
                 } else {
-                    !alive || look == Look::Leftovers
+                    !alive || look == LifeCheck::Leftovers
                 };
-                self.step(Input::Looked { look, is_alive });
+                self.step(AttemptInput::Looked { look, is_alive });
             }
             Command::EndEverything => {
-                self.agent.exit.get_or_insert(Exit::Signal { signal: 9 });
-                self.step(Input::Ended(vec!["4711 claude".to_owned()]));
+                self.agent.exit.get_or_insert(AgentExit::Signal { signal: 9 });
+                self.step(AttemptInput::Ended(vec!["4711 claude".to_owned()]));
             }
-            Command::AskAwaited(_) => self.step(Input::Awaited(is_usual)),
-            Command::LookAtGit => self.step(Input::Git(None)),
+            Command::AskAwaited(_) => self.step(AttemptInput::Awaited(is_usual)),
+            Command::LookAtGit => self.step(AttemptInput::Git(None)),
             Command::KeepInFile { uuid, refusal, .. } => {
                 let result = if is_usual {
                     Ok("/input".into())
                 } else {
                     Err("no room".to_owned())
                 };
-                self.step(Input::InFile { uuid, refusal, result });
+                self.step(AttemptInput::InFile { uuid, refusal, result });
             }
             other => panic!("{other:?} is done at once"),
         }
@@ -63,7 +63,7 @@ impl World {
         });
         self.host = Some(host);
         self.tell_exit();
-        self.step(Input::Linked(Box::default()));
+        self.step(AttemptInput::Linked(Box::default()));
     }
 
     pub(super) fn answer(&mut self) {
@@ -127,7 +127,7 @@ impl World {
         let message = self.host_mut().says.pop_front().expect("there is one");
         self.last_message = Some(message.clone());
         self.knows_of_exit |= matches!(message, FromHost::Exited { .. } | FromHost::Hello { exit: Some(_), .. });
-        self.step(Input::Host(message.clone()));
+        self.step(AttemptInput::Host(message.clone()));
         self.check_answered(&message);
     }
 }

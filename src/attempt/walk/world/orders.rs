@@ -1,18 +1,18 @@
 //! What can happen next in the walk: the usual order, and what leaves it.
 
 use super::{Host, World};
-use crate::attempt::Timer;
+use crate::attempt::AttemptTimer;
 use crate::session::summary::Waiting;
 
-const TIMERS: [Timer; 8] = [
-    Timer::Reach,
-    Timer::Inputs,
-    Timer::Clocks,
-    Timer::Host,
-    Timer::Shells,
-    Timer::Term,
-    Timer::Kill,
-    Timer::Leave,
+const TIMERS: [AttemptTimer; 8] = [
+    AttemptTimer::Reach,
+    AttemptTimer::Inputs,
+    AttemptTimer::Clocks,
+    AttemptTimer::Host,
+    AttemptTimer::Shells,
+    AttemptTimer::Term,
+    AttemptTimer::Kill,
+    AttemptTimer::Leave,
 ];
 
 /// Something that happens.
@@ -45,7 +45,7 @@ pub(in crate::attempt::walk) enum Event {
     /// A person answers the agent's question.
     Answer,
     /// A timer runs out, or seems to.
-    Tick(Timer),
+    Tick(AttemptTimer),
     /// The link is lost.
     LoseLink,
     /// The agent ends by nothing but KILL from now on.
@@ -105,7 +105,7 @@ impl World {
         ])
     }
 
-    /// What can break.
+    /// Faults that can happen now.
     pub(in crate::attempt::walk) fn faults(&self) -> Vec<Event> {
         let host = self.host.as_ref();
         chosen([

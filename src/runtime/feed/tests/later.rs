@@ -70,13 +70,13 @@ fn places_in_partial_text_count_characters() {
     run(async {
         let world = World::new();
         let mut reader = world.read(1);
-        assert!(matches!(reader.next().await, Some(Item::Hello(_))));
+        assert!(matches!(reader.next().await, Some(FeedItem::Hello(_))));
         assert!(reader.next().now_or_never().is_none(), "it waits for more");
         world.delta("m", "\u{1f980}\u{e9}");
         world.delta("m", "and on");
         let mut offsets = Vec::new();
         for _ in 0..2 {
-            let Some(Item::Delta(json)) = reader.next().await else {
+            let Some(FeedItem::Delta(json)) = reader.next().await else {
                 panic!("nothing else is shown");
             };
             let delta: Value = serde_json::from_slice(&json).unwrap();

@@ -11,7 +11,7 @@ use crate::session::question::Answer;
 use crate::session::request::{OnQuestion, PermissionMode};
 use crate::session::restart::Restarts;
 use crate::session::state::Lifecycle;
-use crate::session::trust::{CANCEL, Decision, Project, RUN, WITHOUT};
+use crate::session::trust::{CANCEL, Project, RUN, TrustDecision, WITHOUT};
 
 /// The question of an agent.
 pub(super) const OF_AGENT: QuestionId = QuestionId(9);
@@ -77,7 +77,7 @@ pub(super) fn alphabet(life: &Lifecycle) -> Vec<Event> {
 
 /// Ends of an attempt that found something in the directory: to be asked about, and to be left out.
 pub(super) fn found_in_project(life: &Lifecycle) -> [Event; 2] {
-    [None, Some(Decision::Without)].map(|decided| {
+    [None, Some(TrustDecision::Without)].map(|decided| {
         let project = Box::new(Project { decided, ..project() });
         Event::AttemptEnded {
             attempt: life.attempt,

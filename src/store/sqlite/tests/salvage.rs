@@ -10,7 +10,7 @@ use crate::store::contract::removal::ended_session;
 const PAGE_BYTES: u64 = 16 * 1024;
 
 /// Sessions with records that fill pages, a live and an ended one among them, closed.
-fn full(directory: &Directory) -> BTreeMap<SessionId, (Vec<Stored>, Summary)> {
+fn full(directory: &Directory) -> BTreeMap<SessionId, (Vec<StoredRecord>, Summary)> {
     let store = directory.store();
     let ended = ended_session(&store);
     let live: Vec<_> = (0..3).map(|_| new_session(&store)).collect();
@@ -46,7 +46,7 @@ impl Directory {
 }
 
 /// The records are those of before, in the place of the lost ones notices; answers how many those are.
-fn compare(store: &SqliteStore, id: SessionId, before: &[Stored]) -> usize {
+fn compare(store: &SqliteStore, id: SessionId, before: &[StoredRecord]) -> usize {
     let after = journal(store, id);
     let numbers: Vec<u64> = (1..=after.len() as u64).collect();
     assert_eq!(seqs(&after), numbers);

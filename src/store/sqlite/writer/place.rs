@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use crate::store::StoreError;
 
 /// The files, and which ones they were when they were opened.
-pub(super) struct Place {
+pub(super) struct OpenFiles {
     files: Vec<(PathBuf, (u64, u64))>,
 }
 
-impl Place {
+impl OpenFiles {
     /// The database at `path` and its log, which lives as long as somebody has them open.
     pub(super) fn of(path: &Path) -> Self {
         let mut log = OsString::from(path);

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tokio::sync::watch;
 
-use super::{Job, Write, Writer};
+use super::{Write, Writer, WriterJob};
 use crate::session::id::SessionId;
 use crate::store::health::ROOM_BYTES_MIN;
 use crate::store::{Health, Shortage, StoreError};
@@ -34,7 +34,7 @@ const OPENING_BYTES: u64 = RESERVE_BYTES[0] / 2;
 const BALLAST_BYTES: u64 = ROOM_BYTES_MIN / 2;
 
 /// The room there is on the disk, as far as the writer has noticed.
-pub(super) struct Room {
+pub(super) struct DiskRoom {
     /// A file whose only use is to be removed.
     ballast: PathBuf,
     /// The directory of the database.
@@ -47,7 +47,7 @@ pub(super) struct Room {
     held_up: Option<Shortage>,
 }
 
-impl Room {
+impl DiskRoom {
     /// The room beside a database. The ballast is taken on board if it can be; where it cannot, that is said when it
     /// matters. A disk that was full when the database was opened is said to be full at once.
     pub(super) fn beside(database: &Path, health: watch::Sender<Health>, was_full: bool) -> Self {
@@ -204,8 +204,8 @@ impl Writer {
     pub(super) fn wait_for_room(
         &mut self,
         waiting: &mut Vec<Write>,
-        behind: &mut Option<Job>,
-        queue: &Receiver<Job>,
+        behind: &mut Option<WriterJob>,
+        queue: &Receiver<WriterJob>,
     ) -> bool {
         if !self.room.is_short() {
             self.room.say_full();
@@ -224,18 +224,18 @@ impl Writer {
                 Ok,
             );
             match next {
-                Ok(Job::Write(write)) if write.draft.is_create() => write.refuse(self.disk_full()),
-                Ok(Job::Write(write)) => {
+                Ok(WriterJob::Write(write)) if write.draft.is_create() => write.refuse(self.disk_full()),
+                Ok(WriterJob::Write(write)) => {
                     self.room.waits_too(write.draft.session_id());
                     waiting.push(write);
                 }
-                Ok(Job::Remove(asked)) => {
+                Ok(WriterJob::Remove(asked)) => {
                     self.remove(asked);
                     return true;
                 }
-                Ok(Job::Rebuild(answer)) => drop(answer.send(Err(self.disk_full()))),
+                Ok(WriterJob::Rebuild(answer)) => drop(answer.send(Err(self.disk_full()))),
                 #[cfg(test)]
-                Ok(Job::Run(sql, done)) => {
+                Ok(WriterJob::Run(sql, done)) => {
                     self.run_for_test(sql, &done);
                     return true;
                 }

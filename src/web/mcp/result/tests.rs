@@ -29,7 +29,7 @@ fn ended(result: &str) -> Summary {
     summary
 }
 
-fn told(execution: Execution) -> (String, Value) {
+fn told(execution: ExecutionResult) -> (String, Value) {
     let result = serde_json::to_value(execution.into_result(false)).unwrap();
     let text = result["content"][0]["text"].as_str().unwrap().to_owned();
     (text, result["structuredContent"].clone())
@@ -39,7 +39,7 @@ fn told(execution: Execution) -> (String, Value) {
 fn the_first_two_kilobytes_of_a_long_answer_hold_its_end_and_how_to_read_the_rest() {
     let answer = format!("The beginning.\n{}\nTherefore: é 42.", "ä filler\n".repeat(5000));
     let summary = ended(&answer);
-    let (text, structured) = told(Execution::brief(&summary));
+    let (text, structured) = told(ExecutionResult::brief(&summary));
     let json = structured.to_string();
     for shown in [
         &text[..text.floor_char_boundary(SHOWN_BYTES)],
@@ -63,7 +63,7 @@ fn a_long_answer_is_read_piece_by_piece() {
     let summary = ended(&answer);
     let (mut from, mut read) = (0, String::new());
     loop {
-        let (text, structured) = told(Execution::brief(&summary).read_on(from));
+        let (text, structured) = told(ExecutionResult::brief(&summary).read_on(from));
         assert!(text.len() < SHOWN_BYTES, "{}", text.len());
         let piece = structured["result"].as_str().unwrap();
         assert!(text.ends_with(piece), "{text}");
@@ -75,13 +75,13 @@ fn a_long_answer_is_read_piece_by_piece() {
         assert_eq!(from, read.len());
     }
     assert_eq!(read, answer);
-    let (text, _) = told(Execution::brief(&summary).read_on(1_000_000));
+    let (text, _) = told(ExecutionResult::brief(&summary).read_on(1_000_000));
     assert!(text.contains("that is its end"), "{text}");
 }
 
 #[test]
 fn a_short_answer_stands_once() {
-    let (text, structured) = told(Execution::brief(&ended("forty-two")));
+    let (text, structured) = told(ExecutionResult::brief(&ended("forty-two")));
     assert_eq!(text.matches("forty-two").count(), 1, "{text}");
     assert_eq!(structured["result"], "forty-two");
     assert!(text.contains("directory: /srv/me"), "{text}");

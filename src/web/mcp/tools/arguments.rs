@@ -62,7 +62,7 @@ pub(super) struct Execute {
 /// `resume_execution`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Resume {
+pub(super) struct ResumeArguments {
     /// The session, by its whole id or its last digits
     pub(super) session_id: String,
     /// What the agent is told. Default: to go on where it was interrupted
@@ -128,7 +128,7 @@ pub(super) enum Mode {
 /// `get_execution`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Get {
+pub(super) struct GetArguments {
     /// The session, by its whole id or its last digits
     pub(super) session_id: String,
     /// Tell only what happened after this record: the `after` of an earlier answer
@@ -145,7 +145,7 @@ pub(super) struct Get {
 /// `list_executions`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct List {
+pub(super) struct ListArguments {
     /// Only sessions in this state, such as running, awaiting_input, completed or failed
     #[serde(default)]
     pub(super) state: Option<String>,
@@ -163,7 +163,7 @@ pub(super) struct List {
 /// `answer_question`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AnswerQuestion {
+pub(super) struct AnswerArguments {
     /// The session, by its whole id or its last digits
     pub(super) session_id: String,
     /// The question, such as q1. Default: the only one that is open
@@ -206,7 +206,7 @@ pub(super) enum Action {
 /// `control_execution`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Control {
+pub(super) struct ControlArguments {
     /// The session, by its whole id or its last digits
     pub(super) session_id: String,
     /// What to do: cancel
@@ -263,7 +263,7 @@ impl Mode {
     }
 }
 
-impl AnswerQuestion {
+impl AnswerArguments {
     /// The answer in our own terms; whether it fits the question is looked at there.
     pub(super) fn to_answer(&self) -> Answer {
         match self.action {

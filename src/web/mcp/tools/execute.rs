@@ -9,7 +9,7 @@ use rmcp::model::{
 };
 use rmcp::service::RequestContext;
 
-use super::arguments::{Execute, Resume};
+use super::arguments::{Execute, ResumeArguments};
 use super::{SMART, ToolError, read};
 use crate::runtime::{CallError, EnvironmentBase, NewSession};
 use crate::session::id::{QuestionId, SessionId};
@@ -17,24 +17,24 @@ use crate::session::limits::Limits;
 use crate::session::question::Question;
 use crate::session::summary::Summary;
 use crate::web::mcp::call_state::CallState;
-use crate::web::mcp::caller::{Caller, Era};
-use crate::web::mcp::follow::{Follow, Followed, Questions, Stop, follow};
-use crate::web::mcp::forms::{self, Asker, Reply};
-use crate::web::mcp::narrate::{Narrator, Told};
-use crate::web::mcp::result::{Execution, failure};
+use crate::web::mcp::caller::{Era, McpCaller};
+use crate::web::mcp::follow::{FollowEnd, FollowPlan, Followed, Questions, follow};
+use crate::web::mcp::forms::{self, AskingSession, FormReply};
+use crate::web::mcp::narrate::{Narrator, ToldProgress};
+use crate::web::mcp::result::{ExecutionResult, failure};
 use crate::web::mcp::services::Services;
 use crate::web::mcp::steer::Steering;
 use crate::web::mcp::tasks;
 
 /// One call of a tool.
 #[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
+pub(super) struct ToolCall<'a> {
     pub(super) services: &'a Services,
     pub(super) context: &'a RequestContext<RoleServer>,
-    pub(super) caller: &'a Caller,
+    pub(super) caller: &'a McpCaller,
 }
 
-impl Call<'_> {
+impl ToolCall<'_> {
     /// `execute_with_streaming`, `execute_resumable` and `smart_execution`
     pub(super) async fn execute(
         self,
@@ -56,7 +56,7 @@ impl Call<'_> {
                 .go_on(tool, state, params.input_responses.unwrap_or_default())
                 .await;
         }
-        let Resume {
+        let ResumeArguments {
             session_id,
             instruction,
             max_turns,
@@ -76,7 +76,7 @@ impl Call<'_> {
         let summary = self.services.resume(self.caller, session, instruction, limits).await?;
         let state = CallState {
             cancel_on_disconnect,
-            ..CallState::begin(session, Told::up_to(after))
+            ..CallState::begin(session, ToldProgress::up_to(after))
         };
         self.begun(tool, &summary, state, background).await
     }
@@ -96,7 +96,7 @@ impl Call<'_> {
         let summary = self.services.create(self.caller, new).await?;
         let state = CallState {
             cancel_on_disconnect: arguments.cancel_on_disconnect,
-            ..CallState::begin(summary.session_id, Told::default())
+            ..CallState::begin(summary.session_id, ToldProgress::default())
         };
         self.begun(tool, &summary, state, arguments.background).await
     }
@@ -113,7 +113,7 @@ impl Call<'_> {
             return Ok(CreateTaskResult::new(tasks::task(summary)).into());
         }
         if background {
-            return Ok(Execution::brief(summary).into_result(false).into());
+            return Ok(ExecutionResult::brief(summary).into_result(false).into());
         }
         self.follow(tool, state).await
     }
@@ -128,8 +128,8 @@ impl Call<'_> {
                 continue;
             };
             match self.reply(state.session, &waiting.question, response).await? {
-                Some(Reply::Later) => return self.put_off(tool, state).await,
-                Some(Reply::Answer(_)) | None => {}
+                Some(FormReply::Later) => return self.put_off(tool, state).await,
+                Some(FormReply::Answer(_)) | None => {}
             }
         }
         self.follow(tool, state).await
@@ -141,14 +141,14 @@ impl Call<'_> {
         session: SessionId,
         question: &Question,
         response: &serde_json::Value,
-    ) -> Result<Option<Reply>, ToolError> {
+    ) -> Result<Option<FormReply>, ToolError> {
         let Ok(result) = serde_json::from_value::<ElicitResult>(response.clone()) else {
             return Ok(None);
         };
         let Ok(reply) = forms::reply(question, &result) else {
             return Ok(None);
         };
-        if let Reply::Answer(answer) = &reply {
+        if let FormReply::Answer(answer) = &reply {
             let question = question.question_id;
             match self
                 .services
@@ -166,7 +166,7 @@ impl Call<'_> {
 
     /// The person wants to answer later: the call ends with what there is up to now.
     async fn put_off(self, tool: &str, state: CallState) -> Result<CallToolResponse, ToolError> {
-        let what = Follow {
+        let what = FollowPlan {
             tool,
             state,
             questions: Questions::StopAt,
@@ -177,7 +177,7 @@ impl Call<'_> {
     }
 
     async fn follow(self, tool: &str, state: CallState) -> Result<CallToolResponse, ToolError> {
-        let what = Follow {
+        let what = FollowPlan {
             tool,
             state,
             questions: Questions::Ask,
@@ -189,12 +189,12 @@ impl Call<'_> {
         let Followed { stop, told, scale } = follow(self.services, self.context, self.caller, what).await?;
         // A daemon that stops cancels nothing.
         if let Some(guard) = guard
-            && !matches!(stop, Stop::Left)
+            && !matches!(stop, FollowEnd::Left)
         {
             guard.disarm();
         }
         match stop {
-            Stop::Asked(questions) if self.caller.can_fill_forms && self.caller.era == Era::Stateless => {
+            FollowEnd::Asked(questions) if self.caller.can_fill_forms && self.caller.era == Era::Stateless => {
                 let state = CallState {
                     told: told.told(),
                     scale,
@@ -203,8 +203,8 @@ impl Call<'_> {
                 };
                 self.ask(tool, questions, state).await
             }
-            Stop::Ended | Stop::Asked(_) | Stop::TimeUp => self.finish(state.session, told).await,
-            Stop::Left | Stop::CutOff => Ok(failure(format!(
+            FollowEnd::Ended | FollowEnd::Asked(_) | FollowEnd::TimeUp => self.finish(state.session, told).await,
+            FollowEnd::Left | FollowEnd::CutOff => Ok(failure(format!(
                 "the call was interrupted; session_id {} goes on: call get_execution with it and wait_seconds",
                 state.session
             ))
@@ -214,7 +214,7 @@ impl Call<'_> {
 
     /// Asks a client of the stateless era: it shows the forms and calls again.
     async fn ask(self, tool: &str, questions: Vec<Question>, state: CallState) -> Result<CallToolResponse, ToolError> {
-        let asker = Asker::of(&*self.services.handle.get(state.session).await?);
+        let asker = AskingSession::of(&*self.services.handle.get(state.session).await?);
         let named = |question: Question| {
             let form = ElicitRequest::new(forms::form(&asker, &question));
             (
@@ -234,7 +234,7 @@ impl Call<'_> {
     }
 
     async fn finish(self, session: SessionId, told: Narrator) -> Result<CallToolResponse, ToolError> {
-        let execution = Execution::new(&*self.services.handle.get(session).await?, told);
+        let execution = ExecutionResult::new(&*self.services.handle.get(session).await?, told);
         let is_failure = execution.is_failure();
         Ok(execution.into_result(is_failure).into())
     }
@@ -242,11 +242,11 @@ impl Call<'_> {
 
 /// Cancels a session when the call that wants this is dropped, which happens when its client leaves.
 struct CancelOnDrop {
-    armed: Option<(Steering, Caller, SessionId)>,
+    armed: Option<(Steering, McpCaller, SessionId)>,
 }
 
 impl CancelOnDrop {
-    fn new(call: Call<'_>, session: SessionId) -> Self {
+    fn new(call: ToolCall<'_>, session: SessionId) -> Self {
         Self {
             armed: Some((call.services.steering(), call.caller.clone(), session)),
         }

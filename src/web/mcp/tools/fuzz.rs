@@ -17,9 +17,9 @@ pub fn body(bytes: &[u8]) {
         let again = serde_json::to_string(&request).expect("a request can be kept");
         assert!(serde_json::from_str::<crate::session::request::Request>(&again).is_ok_and(|kept| kept == request));
     }
-    let _ = read::<arguments::Resume>(given.clone());
-    let _ = read::<arguments::Get>(given.clone());
-    let _ = read::<arguments::List>(given.clone());
-    let _ = read::<arguments::AnswerQuestion>(given.clone());
-    let _ = read::<arguments::Control>(given);
+    let _ = read::<arguments::ResumeArguments>(given.clone());
+    let _ = read::<arguments::GetArguments>(given.clone());
+    let _ = read::<arguments::ListArguments>(given.clone());
+    let _ = read::<arguments::AnswerArguments>(given.clone());
+    let _ = read::<arguments::ControlArguments>(given);
 }

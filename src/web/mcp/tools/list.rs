@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ToolError;
-use super::arguments::List;
+use super::arguments::ListArguments;
 use crate::session::amounts::money;
 use crate::session::excerpt;
 use crate::session::outcome::Outcome;
@@ -83,9 +83,9 @@ struct Brief {
 /// `list_executions`
 pub(super) async fn list(
     services: &Services,
-    arguments: Result<List, ToolError>,
+    arguments: Result<ListArguments, ToolError>,
 ) -> Result<CallToolResponse, ToolError> {
-    let List {
+    let ListArguments {
         state,
         all,
         before,

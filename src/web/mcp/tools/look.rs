@@ -5,26 +5,26 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rmcp::model::{CallToolRequestParams, CallToolResponse};
 
-use super::arguments::{AnswerQuestion, Control, ControlAction, Get, WAIT_SECONDS_MAX};
-use super::execute::Call;
+use super::arguments::{AnswerArguments, ControlAction, ControlArguments, GetArguments, WAIT_SECONDS_MAX};
+use super::execute::ToolCall;
 use super::{GET, ToolError, read};
 use crate::session::id::{QuestionId, Seq, SessionId};
 use crate::web::mcp::call_state::CallState;
-use crate::web::mcp::caller::Caller;
-use crate::web::mcp::follow::{Follow, Followed, Questions, follow};
-use crate::web::mcp::narrate::Told;
-use crate::web::mcp::result::Execution;
+use crate::web::mcp::caller::McpCaller;
+use crate::web::mcp::follow::{FollowPlan, Followed, Questions, follow};
+use crate::web::mcp::narrate::ToldProgress;
+use crate::web::mcp::result::ExecutionResult;
 use crate::web::mcp::services::Services;
 
-type Answered = Result<CallToolResponse, ToolError>;
+type AnsweredResult = Result<CallToolResponse, ToolError>;
 
-impl Call<'_> {
+impl ToolCall<'_> {
     /// `get_execution`
-    pub(super) async fn get(self, params: CallToolRequestParams) -> Answered {
+    pub(super) async fn get(self, params: CallToolRequestParams) -> AnsweredResult {
         if let Some(state) = &params.request_state {
             return self.wait(self.open(GET, state)?).await;
         }
-        let Get {
+        let GetArguments {
             session_id,
             after,
             wait_seconds,
@@ -33,20 +33,20 @@ impl Call<'_> {
         let session = self.services.handle.resolve(&session_id).await?;
         if let Some(from) = result_from {
             let summary = self.services.handle.get(session).await?;
-            return Ok(Execution::brief(&summary).read_on(from).into_result(false).into());
+            return Ok(ExecutionResult::brief(&summary).read_on(from).into_result(false).into());
         }
         let wait = Duration::from_secs(wait_seconds.unwrap_or(0).min(WAIT_SECONDS_MAX));
         let state = CallState {
             is_announced: true,
             until: Some(Timestamp::now() + wait),
-            ..CallState::begin(session, Told::up_to(Seq(after)))
+            ..CallState::begin(session, ToldProgress::up_to(Seq(after)))
         };
         self.wait(state).await
     }
 
     /// Waits until the session has ended or asks something, as long as the call may take.
-    async fn wait(self, state: CallState) -> Answered {
-        let what = Follow {
+    async fn wait(self, state: CallState) -> AnsweredResult {
+        let what = FollowPlan {
             tool: GET,
             state,
             questions: Questions::StopAt,
@@ -54,16 +54,16 @@ impl Call<'_> {
         };
         let Followed { told, .. } = follow(self.services, self.context, self.caller, what).await?;
         let summary = self.services.handle.get(state.session).await?;
-        Ok(Execution::new(&summary, told).into_result(false).into())
+        Ok(ExecutionResult::new(&summary, told).into_result(false).into())
     }
 }
 
 /// `answer_question`
 pub(super) async fn answer(
     services: &Services,
-    caller: &Caller,
-    arguments: Result<AnswerQuestion, ToolError>,
-) -> Answered {
+    caller: &McpCaller,
+    arguments: Result<AnswerArguments, ToolError>,
+) -> AnsweredResult {
     let arguments = arguments?;
     let session = services.handle.resolve(&arguments.session_id).await?;
     let question = match &arguments.question_id {
@@ -75,17 +75,21 @@ pub(super) async fn answer(
     let summary = services
         .answer(caller, session, question, arguments.to_answer())
         .await?;
-    Ok(Execution::brief(&summary).into_result(false).into())
+    Ok(ExecutionResult::brief(&summary).into_result(false).into())
 }
 
 /// `control_execution`
-pub(super) async fn control(services: &Services, caller: &Caller, arguments: Result<Control, ToolError>) -> Answered {
-    let Control { session_id, action } = arguments?;
+pub(super) async fn control(
+    services: &Services,
+    caller: &McpCaller,
+    arguments: Result<ControlArguments, ToolError>,
+) -> AnsweredResult {
+    let ControlArguments { session_id, action } = arguments?;
     let session = services.handle.resolve(&session_id).await?;
     let summary = match action {
         ControlAction::Cancel => services.cancel(caller, session).await?,
     };
-    Ok(Execution::brief(&summary).into_result(false).into())
+    Ok(ExecutionResult::brief(&summary).into_result(false).into())
 }
 
 async fn only_question(services: &Services, session: SessionId) -> Result<QuestionId, ToolError> {

@@ -20,8 +20,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::caller::Caller;
-use super::result::{Execution, failure};
+use super::caller::McpCaller;
+use super::result::{ExecutionResult, failure};
 use super::schema::plain;
 use super::services::Services;
 use crate::runtime::CallError;
@@ -52,17 +52,17 @@ pub(super) enum ToolError {
 }
 
 /// One tool.
-struct Entry {
+struct ToolEntry {
     name: &'static str,
     title: &'static str,
     description: &'static str,
     input: fn() -> std::sync::Arc<Map<String, Value>>,
-    effect: Effect,
+    effect: ToolEffect,
 }
 
 /// What a tool does to the world.
 #[derive(Clone, Copy)]
-enum Effect {
+enum ToolEffect {
     /// It runs an agent that may change anything.
     Runs,
     /// It changes a session.
@@ -77,8 +77,8 @@ const GET: &str = "get_execution";
 /// The tool that clarifies a task before it is run.
 const SMART: &str = "smart_execution";
 
-const TOOLS: &[Entry] = &[
-    Entry {
+const TOOLS: &[ToolEntry] = &[
+    ToolEntry {
         name: "execute_with_streaming",
         title: "Run a task with Claude Code",
         description: "Runs a task with a Claude Code agent and waits for its end, with progress as it goes. The agent \
@@ -88,9 +88,9 @@ const TOOLS: &[Entry] = &[
             message, and list_executions finds it by task, directory and time; get_execution with wait_seconds then \
             waits for its end.",
         input: schema_for_type::<arguments::Execute>,
-        effect: Effect::Runs,
+        effect: ToolEffect::Runs,
     },
-    Entry {
+    ToolEntry {
         name: "execute_resumable",
         title: "Run a long task that can be resumed",
         description: "As execute_with_streaming, for long tasks: the first progress message and the first log message \
@@ -98,9 +98,9 @@ const TOOLS: &[Entry] = &[
             session goes on: list_executions finds it, get_execution with wait_seconds waits for its end, and \
             resume_execution goes on with it once it has ended.",
         input: schema_for_type::<arguments::Execute>,
-        effect: Effect::Runs,
+        effect: ToolEffect::Runs,
     },
-    Entry {
+    ToolEntry {
         name: SMART,
         title: "Find out what is meant, then run the task",
         description: "As execute_with_streaming, for a task that may be ambiguous: the agent first looks at what is \
@@ -108,79 +108,79 @@ const TOOLS: &[Entry] = &[
             then the task is run as it was settled. If this call times out, go on with list_executions and \
             get_execution.",
         input: schema_for_type::<arguments::Execute>,
-        effect: Effect::Runs,
+        effect: ToolEffect::Runs,
     },
-    Entry {
+    ToolEntry {
         name: "resume_execution",
         title: "Go on with a session that was interrupted",
         description: "Goes on with a session that has failed, was cancelled or timed out, with all that its agent knew, \
             and waits for its end as execute_with_streaming does. If this call times out, the session goes on: call \
             get_execution with its session_id and wait_seconds.",
-        input: schema_for_type::<arguments::Resume>,
-        effect: Effect::Runs,
+        input: schema_for_type::<arguments::ResumeArguments>,
+        effect: ToolEffect::Runs,
     },
-    Entry {
+    ToolEntry {
         name: GET,
         title: "Look at a session, or wait for it",
         description: "How a session stands: state, result, open questions, and what happened after record `after`. With \
             wait_seconds it waits until the session has ended or asks something, at most so long; if this call times \
             out, call again with less. A long answer is shown by its end: result_from: 0 reads all of it, piece by \
             piece.",
-        input: schema_for_type::<arguments::Get>,
-        effect: Effect::Looks,
+        input: schema_for_type::<arguments::GetArguments>,
+        effect: ToolEffect::Looks,
     },
-    Entry {
+    ToolEntry {
         name: "list_executions",
         title: "List sessions",
         description: "Sessions, newest first: those that live and those that ended lately, or with `all` every one. Each \
             has its name, task, directory and times, and what it waits for: a call that was cut off is found again \
             here.",
-        input: schema_for_type::<arguments::List>,
-        effect: Effect::Looks,
+        input: schema_for_type::<arguments::ListArguments>,
+        effect: ToolEffect::Looks,
     },
-    Entry {
+    ToolEntry {
         name: "answer_question",
         title: "Answer a question of a session",
         description: "Answers what an agent asked. Ask the user first: the answer is theirs to give. The first answer \
             wins.",
-        input: schema_for_type::<arguments::AnswerQuestion>,
-        effect: Effect::Steers,
+        input: schema_for_type::<arguments::AnswerArguments>,
+        effect: ToolEffect::Steers,
     },
-    Entry {
+    ToolEntry {
         name: "control_execution",
         title: "Cancel a session",
         description: "Cancels a session: its agent is ended. A repeated cancel does no harm.",
-        input: schema_for_type::<arguments::Control>,
-        effect: Effect::Steers,
+        input: schema_for_type::<arguments::ControlArguments>,
+        effect: ToolEffect::Steers,
     },
 ];
 
 /// Every tool, always in the same order.
 pub(super) fn all() -> &'static [Tool] {
     // rmcp looks a tool up at each call; schemas are made once.
-    static ALL: LazyLock<Vec<Tool>> = LazyLock::new(|| TOOLS.iter().map(Entry::to_tool).map(plain).collect());
+    static ALL: LazyLock<Vec<Tool>> = LazyLock::new(|| TOOLS.iter().map(ToolEntry::to_tool).map(plain).collect());
     &ALL
 }
 
-impl Entry {
+impl ToolEntry {
     fn to_tool(&self) -> Tool {
         let annotations = match self.effect {
-            Effect::Runs => ToolAnnotations::new()
+            ToolEffect::Runs => ToolAnnotations::new()
                 .read_only(false)
                 .destructive(true)
                 .idempotent(false)
                 .open_world(true),
-            Effect::Steers => ToolAnnotations::new()
+            ToolEffect::Steers => ToolAnnotations::new()
                 .read_only(false)
                 .destructive(true)
                 .idempotent(true)
                 .open_world(false),
-            Effect::Looks => ToolAnnotations::new().read_only(true).open_world(false),
+            ToolEffect::Looks => ToolAnnotations::new().read_only(true).open_world(false),
         };
         let output = if self.name == "list_executions" {
             schema_for_output::<list::Listed>()
         } else {
-            schema_for_output::<Execution>()
+            schema_for_output::<ExecutionResult>()
         };
         Tool::new(self.name, self.description, (self.input)())
             .with_title(self.title)
@@ -194,10 +194,10 @@ pub(super) async fn call(
     services: &Services,
     params: CallToolRequestParams,
     context: &RequestContext<RoleServer>,
-    caller: &Caller,
+    caller: &McpCaller,
 ) -> Result<CallToolResponse, ErrorData> {
     let name = params.name.to_string();
-    let call = execute::Call {
+    let call = execute::ToolCall {
         services,
         context,
         caller,

@@ -2,12 +2,12 @@
 
 use maud::{Markup, html};
 
-use super::{Item, LINE_CHARS_MAX, details};
+use super::{LINE_CHARS_MAX, ReadRecord, details};
 use crate::session::telling::DetailBody;
 use crate::web::page::text::{one_line, visible};
 use crate::web::page::{tool, words};
 
-pub(super) fn said(item: &Item<'_>) -> Markup {
+pub(super) fn said(item: &ReadRecord<'_>) -> Markup {
     let told = item.telling;
     html! {
         @if told.origin.by_subagent { p.who { "Subagent" } }
@@ -16,7 +16,7 @@ pub(super) fn said(item: &Item<'_>) -> Markup {
     }
 }
 
-pub(super) fn thought(item: &Item<'_>) -> Markup {
+pub(super) fn thought(item: &ReadRecord<'_>) -> Markup {
     let told = item.telling;
     if told.details.is_empty() {
         return html! { p.line { "Thinking, which the model keeps to itself" } };
@@ -30,7 +30,7 @@ pub(super) fn thought(item: &Item<'_>) -> Markup {
 }
 
 /// A tool call is folded; its results are moved into it.
-pub(super) fn call(item: &Item<'_>) -> Markup {
+pub(super) fn call(item: &ReadRecord<'_>) -> Markup {
     let status = match item.failed {
         None => "",
         Some(false) => "done",
@@ -56,7 +56,7 @@ pub(super) fn call(item: &Item<'_>) -> Markup {
     }
 }
 
-pub(super) fn result(item: &Item<'_>) -> Markup {
+pub(super) fn result(item: &ReadRecord<'_>) -> Markup {
     let told = item.telling;
     let lines = told.line.lines().count();
     html! {

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
 use super::TimeRange;
-use super::fold::{Bar, Lane, Mark, Picture};
+use super::fold::{Bar, Lane, Picture, TimelineMark};
 use crate::session::id::Seq;
 use crate::web::page::words::{self, Form, time};
 
@@ -146,7 +146,7 @@ fn draw_bar(picture: &Picture, bar: &Bar, row: u32) -> Markup {
 }
 
 /// A mark of something bad goes through all rows; a checkpoint is a notch below the attempts.
-fn draw_mark(picture: &Picture, mark: &Mark) -> Markup {
+fn draw_mark(picture: &Picture, mark: &TimelineMark) -> Markup {
     let x = percent(share(picture, mark.at).min(100.0 - WIDTH_MIN));
     let class = format!("mark {}", mark.class);
     let bottom = match mark.class {
@@ -228,7 +228,7 @@ fn list(picture: &Picture) -> Markup {
         )
     };
     let marks = picture.marks.iter().filter(|mark| mark.class != "checkpoint");
-    let of_mark = |mark: &Mark| (mark.at, mark.seq, mark.words.clone(), None);
+    let of_mark = |mark: &TimelineMark| (mark.at, mark.seq, mark.words.clone(), None);
     let mut entries: Vec<_> = bars.map(of_bar).chain(marks.map(of_mark)).collect();
     entries.sort_by_key(|(_, seq, _, _)| *seq);
     let left_out = entries.len().saturating_sub(LIST_MAX);

@@ -10,7 +10,7 @@ use crate::session::message::Message;
 use crate::session::outcome::Ending;
 use crate::session::state::StateName;
 use crate::session::telling::{Telling, tell};
-use crate::store::Stored;
+use crate::store::StoredRecord;
 use crate::web::page::text::{capitalised, one_line};
 
 /// The most characters that a bar says.
@@ -40,7 +40,7 @@ pub(super) struct Bar {
 
 /// Something that happens at a moment.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Mark {
+pub(super) struct TimelineMark {
     pub(super) at: Timestamp,
     pub(super) class: &'static str,
     pub(super) words: String,
@@ -55,7 +55,7 @@ pub(super) struct Picture {
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
     pub(super) bars: Vec<Bar>,
-    pub(super) marks: Vec<Mark>,
+    pub(super) marks: Vec<TimelineMark>,
     /// How many model calls of the main conversation, and tool calls, there are among the records.
     pub(super) turns: usize,
     pub(super) tools: usize,
@@ -63,7 +63,7 @@ pub(super) struct Picture {
 
 /// What has begun and not ended yet.
 #[derive(Debug, Default)]
-struct Open {
+struct OpenBars {
     attempt: Option<Bar>,
     turn: Option<Bar>,
     /// The turn began before the first message that is looked at, unless the next one is found to begin first.
@@ -81,7 +81,7 @@ struct Open {
 impl Picture {
     /// The picture of these records, in the order of their numbers, between two times; `messages_from` is the first
     /// message among them where others were before it.
-    pub(super) fn of(records: &[Stored], messages_from: Option<Seq>, from: Timestamp, to: Timestamp) -> Self {
+    pub(super) fn of(records: &[StoredRecord], messages_from: Option<Seq>, from: Timestamp, to: Timestamp) -> Self {
         let mut picture = Self {
             zero: from,
             from,
@@ -91,7 +91,7 @@ impl Picture {
             turns: 0,
             tools: 0,
         };
-        let mut open = Open::default();
+        let mut open = OpenBars::default();
         for record in records {
             if Some(record.seq) == messages_from {
                 open.turn = Some(turn(record));
@@ -105,7 +105,7 @@ impl Picture {
         picture
     }
 
-    fn take(&mut self, open: &mut Open, record: &Stored, entry: &Entry) {
+    fn take(&mut self, open: &mut OpenBars, record: &StoredRecord, entry: &Entry) {
         let (at, told) = (record.at, tell(entry));
         match entry {
             Entry::AttemptStarted(_) => {
@@ -130,7 +130,7 @@ impl Picture {
         }
     }
 
-    fn take_message(&mut self, open: &mut Open, record: &Stored, message: &Message, told: &Telling<'_>) {
+    fn take_message(&mut self, open: &mut OpenBars, record: &StoredRecord, message: &Message, told: &Telling<'_>) {
         let at = record.at;
         if let Some(call) = message.model_call().filter(|call| *call != open.call) {
             call.clone_into(&mut open.call);
@@ -175,7 +175,7 @@ impl Picture {
         }
     }
 
-    fn end_attempt(&mut self, open: &mut Open, record: &Stored, end: &AttemptEnd, told: &Telling<'_>) {
+    fn end_attempt(&mut self, open: &mut OpenBars, record: &StoredRecord, end: &AttemptEnd, told: &Telling<'_>) {
         let at = record.at;
         let failed = end.ending.is_charged();
         if let Some(attempt) = &mut open.attempt {
@@ -200,7 +200,7 @@ impl Picture {
         }
     }
 
-    fn change_state(&mut self, open: &mut Open, record: &Stored, change: &StateChange) {
+    fn change_state(&mut self, open: &mut OpenBars, record: &StoredRecord, change: &StateChange) {
         let class = match change.to {
             StateName::Queued => "queue",
             StateName::WaitingRetry => open.last_class,
@@ -219,7 +219,7 @@ impl Picture {
         open.wait = Some(bar(record, Lane::Waits, class, &change.reason));
     }
 
-    fn close_question(&mut self, open: &mut Open, question: QuestionId, at: Timestamp) {
+    fn close_question(&mut self, open: &mut OpenBars, question: QuestionId, at: Timestamp) {
         let mut waiting = open.questions.remove(&question);
         self.close(&mut waiting, at);
     }
@@ -231,9 +231,9 @@ impl Picture {
         }
     }
 
-    fn mark(&mut self, record: &Stored, class: &'static str, told: &Telling<'_>) {
+    fn mark(&mut self, record: &StoredRecord, class: &'static str, told: &Telling<'_>) {
         let words = capitalised(&told.words(utc));
-        self.marks.push(Mark {
+        self.marks.push(TimelineMark {
             at: record.at,
             class,
             words: one_line(&words, WORDS_CHARS_MAX),
@@ -242,8 +242,8 @@ impl Picture {
     }
 
     /// What is still open lasts until now.
-    fn end(&mut self, open: Open) {
-        let Open {
+    fn end(&mut self, open: OpenBars) {
+        let OpenBars {
             attempt,
             turn,
             tools,
@@ -285,12 +285,12 @@ impl Picture {
 }
 
 /// A turn that begins here.
-fn turn(record: &Stored) -> Bar {
+fn turn(record: &StoredRecord) -> Bar {
     bar(record, Lane::Turns, "turn", "A turn")
 }
 
 /// Something that begins here.
-fn bar(record: &Stored, lane: Lane, class: &'static str, words: &str) -> Bar {
+fn bar(record: &StoredRecord, lane: Lane, class: &'static str, words: &str) -> Bar {
     Bar {
         lane,
         from: record.at,

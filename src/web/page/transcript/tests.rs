@@ -17,8 +17,8 @@ fn id() -> SessionId {
 }
 
 /// Records with these kinds and data, from number 1.
-fn records(of: &[(&str, Value)]) -> Vec<Stored> {
-    let record = |(place, (kind, data)): (usize, &(&str, Value))| Stored {
+fn records(of: &[(&str, Value)]) -> Vec<StoredRecord> {
+    let record = |(place, (kind, data)): (usize, &(&str, Value))| StoredRecord {
         id: place as i64 + 1,
         session_id: id(),
         seq: Seq(place as u64 + 1),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::session::id::{Attempt, SessionId};
-use crate::store::{EntryCell, Stored};
+use crate::store::{EntryCell, StoredRecord};
 
 const BEGIN: i64 = 1_800_000_000;
 
@@ -16,7 +16,7 @@ fn picture(of: &[(i64, &str, Value)], seconds: i64) -> Picture {
 /// The same, of which messages before one were left out.
 fn picture_from(from: Option<Seq>, of: &[(i64, &str, Value)], seconds: i64) -> Picture {
     let at = |seconds: i64| Timestamp::from_second(BEGIN + seconds).unwrap();
-    let record = |(place, (seconds, kind, data)): (usize, &(i64, &str, Value))| Stored {
+    let record = |(place, (seconds, kind, data)): (usize, &(i64, &str, Value))| StoredRecord {
         id: 1,
         session_id: SessionId::from_uuid(uuid::Uuid::nil()),
         seq: Seq(place as u64 + 1),
@@ -26,7 +26,7 @@ fn picture_from(from: Option<Seq>, of: &[(i64, &str, Value)], seconds: i64) -> P
         data: data.to_string(),
         entry: EntryCell::default(),
     };
-    let records: Vec<Stored> = of.iter().enumerate().map(record).collect();
+    let records: Vec<StoredRecord> = of.iter().enumerate().map(record).collect();
     Picture::of(&records, from, at(0), at(seconds))
 }
 
