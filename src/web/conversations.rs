@@ -8,13 +8,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Faces;
-use super::api::{asker, bad_body, client, going_on, unchecked_session};
 use super::body::{Optional, read_fields};
+use super::calls::{asker, bad_body, client, going_on, unchecked_session};
 use super::error::Problem;
 use super::idempotency::{claim, once};
+use super::parameters::{ClientHeader, CreatedSession, KeyHeader, SessionPath};
 use super::params::Params;
-use super::reference::parameters::{ClientHeader, CreatedSession, KeyHeader, SessionPath};
-use super::reference::schemas;
+use super::schemas;
 use crate::agent::transcript::{CONFIGURATION, is_prefix};
 use crate::runtime::NewSession;
 use crate::runtime::handle::{Fork, Going, Handover};

@@ -11,8 +11,8 @@ use futures_util::stream;
 use super::Faces;
 use super::error::{Code, Problem};
 use super::page::off_the_workers;
+use super::parameters::SessionPath;
 use super::params::{Params, bad_query};
-use super::reference::parameters::SessionPath;
 use super::view::SessionView;
 use crate::runtime::CallError;
 use crate::runtime::Handle;
@@ -83,7 +83,7 @@ impl Format {
     ),
     responses((status = 200, description = "The whole session, as a file", headers(("Content-Disposition" = String, description = "A name for the file")), content(
         (String = "application/jsonl"),
-        (super::reference::schemas::ExportSchema = "application/json"),
+        (super::schemas::ExportSchema = "application/json"),
         (String = "text/markdown"),
     ))),
 )]

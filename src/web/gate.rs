@@ -17,7 +17,7 @@ use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::access::peer::Peer;
+use super::peer::Peer;
 use crate::config::ServerSettings;
 
 /// The part of this process's open files that the connections of one listener may take: with strangers, of which each has

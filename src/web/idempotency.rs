@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::Faces;
-use super::api::{Created, caller_name};
+use super::calls::{Created, caller_name};
 use super::error::{Code, Problem};
 use crate::runtime::CallError;
 use crate::session::hex::hex;

@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Faces;
-use super::api::{bad_body, client};
 use super::body::{Optional, read_fields};
+use super::calls::{bad_body, client};
 use super::error::Problem;
-use super::reference::parameters::{ClientHeader, SessionPath};
+use super::parameters::{ClientHeader, SessionPath};
 use crate::runtime::handle::{Gone, Sweep, SweepOf, Swept};
 use crate::session::id::SessionId;
 use crate::session::shown::Shown;

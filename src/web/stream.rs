@@ -20,8 +20,8 @@ use tokio::time::timeout;
 
 use super::Faces;
 use super::error::{Code, Problem};
+use super::parameters::SessionPath;
 use super::params::{Params, number};
-use super::reference::parameters::SessionPath;
 use crate::runtime::feed::{FeedItem, FeedReader};
 use crate::session::id::Seq;
 

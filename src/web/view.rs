@@ -9,7 +9,6 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::reference::schemas::OutcomeName;
 use crate::session::amounts::money;
 use crate::session::clarify::Clarifications;
 use crate::session::id::{Attempt, Seq, SessionId};
@@ -271,6 +270,17 @@ pub(super) fn milliseconds<S: Serializer>(at: &Option<Timestamp>, serializer: S)
         Some(at) => serializer.collect_str(&format_args!("{at:.3}")),
         None => serializer.serialize_none(),
     }
+}
+
+/// The name of an outcome; described, never made.
+#[derive(Serialize, ToSchema)]
+#[expect(dead_code, reason = "described, never made")]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OutcomeName {
+    Completed,
+    Failed,
+    Cancelled,
+    TimedOut,
 }
 
 #[cfg(test)]

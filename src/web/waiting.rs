@@ -8,10 +8,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use tokio::time::timeout;
 
 use super::Faces;
-use super::api::shown;
+use super::calls::shown;
 use super::error::Problem;
+use super::parameters::SessionPath;
 use super::params::{Params, bad_query};
-use super::reference::parameters::SessionPath;
 use crate::runtime::feed::{FeedItem, FeedReader};
 use crate::session::id::SessionId;
 use crate::session::summary::Summary;

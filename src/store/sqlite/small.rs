@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use rusqlite::Connection;
 
 use super::{explain, salvage, schema};
+use crate::disk::create_parent;
 use crate::store::{StoreError, lock};
 
 /// Formats, as those of the journal.
@@ -36,6 +37,7 @@ pub struct SmallStore {
 impl SmallStore {
     /// Opens the database at `path`, made where there is none.
     pub fn open(path: &Path) -> io::Result<Self> {
+        create_parent(path)?;
         let connection = match open_sound(path) {
             Err(StoreError::Damaged { why, .. }) => {
                 let kept = salvage::put_aside(path)?;

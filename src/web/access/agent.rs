@@ -15,12 +15,12 @@ use tokio::task::spawn_blocking;
 
 use super::caller::{Caller, Refusal, Role, is_reading, may_call};
 use super::origin::single;
-use super::peer::Peer;
 use crate::agent_host::family_marks;
 use crate::runtime::Handle;
 use crate::runtime::handle::CallingAgent;
 use crate::runtime::{CallError, NotServed};
 use crate::web::error::{Code, Problem};
+use crate::web::peer::Peer;
 
 /// The header in which our command line and our relay name the mark of the agent that has started them.
 pub(crate) const MARK_HEADER: HeaderName = HeaderName::from_static("x-cc-executor-parent");

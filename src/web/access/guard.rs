@@ -14,13 +14,14 @@ use super::caller::{Caller, Face, Refusal, is_reading, may_call};
 use super::entry::AuditEntry;
 use super::lease::{Lease, SignedBy};
 use super::origin::{Arrival, single};
-use super::peer::{Peer, caller_of};
+use super::peer::caller_of;
 use super::sign_ins::SignIn;
 use super::token::Fingerprint;
 use super::{Access, pages};
 use crate::runtime::Handle;
 use crate::web::error::{Code, Problem};
 use crate::web::gate::{Full, Pass};
+use crate::web::peer::Peer;
 use crate::web::remedy::{Audience, Remedy};
 
 /// The paths that need no token, beside those of assets.

@@ -9,6 +9,7 @@ mod assets;
 mod caller;
 mod code;
 mod diff;
+mod doing;
 mod forms;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzz;

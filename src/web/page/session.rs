@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+use super::doing::doing;
 use super::layout::{Document, NavPlace, answer, fragment};
 use super::question::{self, Near};
 use super::side::Beside;
@@ -149,7 +150,7 @@ fn head(summary: &Summary, may_act: bool) -> Markup {
                     button #fork.small type="button" data-opens="fork-dialog" { "Fork" }
                 }
             }
-            @if let Some(doing) = words::doing(summary) { p.doing { (visible(&doing)) } }
+            @if let Some(doing) = doing(summary) { p.doing { (visible(&doing)) } }
             (facts(summary))
         }
     }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::caller;
+use super::doing::doing;
 use super::forms;
 use super::layout::{Document, NavPlace, answer, fragment};
 use super::off_the_workers;
@@ -163,7 +164,7 @@ fn row(summary: &Summary, now: Timestamp) -> Markup {
                 a.name href={ "/execution/" (summary.session_id) } { (visible(&summary.name)) }
                 (badge(summary.shown_state()))
             }
-            @if let Some(doing) = words::doing(summary) { p.doing { (visible(&doing)) } }
+            @if let Some(doing) = doing(summary) { p.doing { (visible(&doing)) } }
             p.facts {
                 span.mono { (summary.session_id.short()) }
                 span.cwd.mono { (name(&summary.cwd.display().to_string())) }

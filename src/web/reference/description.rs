@@ -15,11 +15,11 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
-use super::record::RecordSchema;
-use super::schemas;
 use crate::web::access::{manage, needed, pages};
 use crate::web::error::{Code, PROBLEM_TYPE};
-use crate::web::{api, conversations, export, health, info, listing, metrics, removal, stream, waiting};
+use crate::web::schemas;
+use crate::web::schemas::record::RecordSchema;
+use crate::web::{api, calls, conversations, export, health, info, listing, metrics, removal, stream, waiting};
 
 /// What the description begins with.
 const ABOUT: &str = "Runs Claude Code for hours and does not lose the work. A session is one job; it has attempts, \
@@ -54,7 +54,7 @@ pub(super) const ROLE: &str = "x-required-role";
         manage::tokens, manage::create_token, manage::revoke_token, manage::create_link, manage::audit, pages::sign_out,
         health::healthz, health::readyz, metrics::metrics,
     ),
-    components(schemas(schemas::HelloSchema, schemas::DeltaSchema, schemas::ProblemSchema, RecordSchema, api::Created)),
+    components(schemas(schemas::HelloSchema, schemas::DeltaSchema, schemas::ProblemSchema, RecordSchema, calls::Created)),
     modifiers(&RefusalResponses, &Callers, &Roles),
     tags(
         (name = "sessions", description = "Jobs: started, listed, looked at, waited for, cancelled, exported, removed"),

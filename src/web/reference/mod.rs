@@ -2,9 +2,6 @@
 
 mod description;
 mod document;
-pub(super) mod parameters;
-mod record;
-pub(super) mod schemas;
 #[cfg(test)]
 mod tests;
 

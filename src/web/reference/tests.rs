@@ -151,11 +151,11 @@ fn the_data_of_every_kind_of_record_are_described() {
 #[test]
 fn a_name_means_one_schema() {
     let mut own: Vec<(String, RefOr<Schema>)> = Vec::new();
-    record::RecordSchema::schemas(&mut own);
+    crate::web::schemas::record::RecordSchema::schemas(&mut own);
     manage::AuditPage::schemas(&mut own);
     crate::web::SessionView::schemas(&mut own);
-    schemas::HelloSchema::schemas(&mut own);
-    schemas::DeltaSchema::schemas(&mut own);
+    crate::web::schemas::HelloSchema::schemas(&mut own);
+    crate::web::schemas::DeltaSchema::schemas(&mut own);
     own.push(("Resume".to_owned(), crate::web::conversations::ResumeBody::schema()));
     own.push((
         "Checkpoint".to_owned(),

@@ -12,27 +12,19 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder,
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::record::RecordSchema;
+use self::record::RecordSchema;
 use crate::session::request::{Background, OnQuestion, PermissionMode};
 use crate::session::umask::Umask;
 use crate::web::error::Code;
 use crate::web::view::SessionView;
+
+pub(super) mod record;
 
 /// A text that may become an argument of a command, and so has no NUL byte.
 const WITHOUT_NUL: &str = r"^[^\u0000]*$";
 
 /// The largest whole number that is read.
 pub(super) const NUMBER_MAX: u64 = u64::MAX;
-
-/// How a session has ended.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::web) enum OutcomeName {
-    Completed,
-    Failed,
-    Cancelled,
-    TimedOut,
-}
 
 /// What a session is to do, and its limits.
 #[derive(Serialize, ToSchema)]

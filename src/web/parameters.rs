@@ -4,7 +4,7 @@
 
 use utoipa::{IntoParams, IntoResponses};
 
-use crate::web::api::Created;
+use super::calls::Created;
 
 /// The session, by id or by a beginning of it.
 #[derive(IntoParams)]
