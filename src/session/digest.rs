@@ -145,6 +145,8 @@ fn indented(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::journal::Answered;
+    use crate::session::question::{Answer, Choice, Question, QuestionKind};
     use crate::session::samples::{said, text, tool_result, tool_use};
 
     #[test]
@@ -174,6 +176,40 @@ mod tests {
 
         Go on with the task from there. Check what has taken effect before you repeat anything.
         ");
+    }
+
+    #[test]
+    fn each_answer_stands_with_its_own_question_whatever_their_order() {
+        let choice = |question: &str| Choice {
+            question: question.to_owned(),
+            header: String::new(),
+            options: vec![],
+            multi_select: false,
+        };
+        let (one, two) = ("Use a cache?", "Add a login?");
+        let asked = Question {
+            question_id: QuestionId(1),
+            request_id: "r".into(),
+            tool_use_id: None,
+            kind: QuestionKind::Choice {
+                questions: vec![choice(one), choice(two)],
+                input: serde_json::Value::Null,
+            },
+        };
+        let answers = [(one, "No"), (two, "Yes")].map(|(asked, chosen)| (asked.to_owned(), chosen.to_owned()));
+        let answered = Answered {
+            question_id: QuestionId(1),
+            answer: Answer::Choose {
+                answers: answers.into(),
+            },
+            by: "me".into(),
+            granted: vec![],
+        };
+        let mut digest = Digest::default();
+        digest.take(&Entry::QuestionAsked(asked));
+        digest.take(&Entry::QuestionAnswered(answered));
+        let told = digest.tell("t", "w");
+        assert!(told.contains("Add a login? Yes; Use a cache? No"), "{told}");
     }
 
     #[test]

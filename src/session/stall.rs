@@ -68,7 +68,7 @@ impl StallTimeouts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitingFor {
-    /// No action.
+    /// It waits for nothing.
     #[default]
     Nothing,
     /// The reset of a usage limit.

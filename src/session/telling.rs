@@ -101,12 +101,12 @@ pub struct Telling<'a> {
     /// What belongs to it beside the line.
     pub details: Vec<Detail<'a>>,
     /// What it belongs to.
-    pub origin: Speaker<'a>,
+    pub origin: RecordOrigin<'a>,
 }
 
 /// The message, call or question that a record belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Speaker<'a> {
+pub struct RecordOrigin<'a> {
     /// The message and the content block in it.
     pub block: Option<(&'a str, u32)>,
     /// The id of the tool call that this is.
@@ -175,7 +175,7 @@ pub fn tell(entry: &Entry) -> Telling<'_> {
             DetailBody::Output(&text.text),
         ),
         Entry::DraftDropped(dropped) => Telling {
-            origin: Speaker::of_block(&dropped.message_id, dropped.from_block, None),
+            origin: RecordOrigin::of_block(&dropped.message_id, dropped.from_block, None),
             ..told(
                 Topic::DroppedDraft,
                 Weight::Step,
@@ -238,7 +238,7 @@ fn told<'a>(
         when: None,
         line: line.into(),
         details: Vec::new(),
-        origin: Speaker::default(),
+        origin: RecordOrigin::default(),
     }
 }
 
@@ -280,7 +280,7 @@ impl<'a> Telling<'a> {
     }
 }
 
-impl<'a> Speaker<'a> {
+impl<'a> RecordOrigin<'a> {
     fn of_block(message_id: &'a str, block: u32, parent: Option<&str>) -> Self {
         Self {
             block: Some((message_id, block)),

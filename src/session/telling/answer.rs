@@ -1,6 +1,7 @@
 //! The words of questions and their answers.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::{DetailBody, DetailPlace, Telling, Topic, Weight, told};
 use crate::session::grant::{Grant, in_words};
@@ -25,11 +26,19 @@ pub fn answer_words<'a>(answer: &'a Answer, granted: &[Grant]) -> (&'static str,
         }
         Answer::Deny { reason, .. } => ("denied", reason.as_deref().unwrap_or_default().into()),
         Answer::Choose { answers } => {
-            let chosen: Vec<_> = answers.values().map(String::as_str).collect();
-            ("answered", chosen.join("; ").into())
+            // Several stand with their questions, which have another order there.
+            let told = match answers.len() {
+                1 => answers.values().cloned().collect(),
+                _ => each_choice(answers).collect::<Vec<_>>().join("; "),
+            };
+            ("answered", told.into())
         }
         Answer::Submit { content } => ("answered", content.to_string().into()),
     }
+}
+
+fn each_choice(answers: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
+    answers.iter().map(|(asked, chosen)| format!("{asked} {chosen}"))
 }
 
 pub(super) fn tell_question(question: &Question) -> Telling<'_> {
@@ -52,8 +61,8 @@ pub(super) fn tell_answer(answered: &Answered) -> Telling<'_> {
         told = told.with(DetailPlace::Below, "", DetailBody::Json(Cow::Borrowed(value)));
     }
     if let Answer::Choose { answers } = &answered.answer {
-        let each = answers.iter().map(|(asked, chosen)| format!("{asked} {chosen}").into());
-        told = told.with(DetailPlace::Below, "", DetailBody::List(each.collect()));
+        let each = each_choice(answers).map(Cow::from).collect();
+        told = told.with(DetailPlace::Below, "", DetailBody::List(each));
     }
     told
 }

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{DetailBody, DetailPlace, Speaker, Telling, Topic, Weight, told, turns};
+use super::{DetailBody, DetailPlace, RecordOrigin, Telling, Topic, Weight, told, turns};
 use crate::session::amounts::{amount, count, duration, usd};
 use crate::session::message::{Message, TurnEnd};
 use crate::session::question::headline_of_input;
@@ -226,7 +226,7 @@ impl<'a> Telling<'a> {
             Message::ToolResult { parent, .. } => (None, parent),
             _ => (None, &None),
         };
-        self.origin = Speaker {
+        self.origin = RecordOrigin {
             block,
             call,
             result_of,

@@ -1,4 +1,4 @@
-//! EntryCell: a small pool of connections, and the queries. Every read is one statement, so its transaction is short and
+//! Reading: a small pool of connections, and the queries. Every read is one statement, so its transaction is short and
 //! never keeps the log from being emptied.
 
 use std::path::{Path, PathBuf};

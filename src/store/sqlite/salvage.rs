@@ -27,7 +27,7 @@ use crate::store::{StoreError, StoredRecord};
 
 mod place;
 
-pub(super) use self::place::put_aside;
+pub(super) use self::place::{put_aside, remove_log};
 
 /// How many numbers in a row may stand for nothing readable before all that is behind them is given up. That is more
 /// than any one page of the database leads to.

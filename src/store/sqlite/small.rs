@@ -38,6 +38,10 @@ impl SmallStore {
     /// Opens the database at `path`, made where there is none.
     pub fn open(path: &Path) -> io::Result<Self> {
         create_parent(path)?;
+        if !path.try_exists()? {
+            // The log of a database that was put aside belongs to that one.
+            salvage::remove_log(path)?;
+        }
         let connection = match open_sound(path) {
             Err(StoreError::Damaged { why, .. }) => {
                 let kept = salvage::put_aside(path)?;
@@ -91,7 +95,7 @@ impl SmallStore {
 /// The database is short: all of it is looked at, so that damage is found before anybody relies on it.
 fn open_sound(path: &Path) -> Result<Connection, StoreError> {
     let connection = schema::open_writer(path, MIGRATIONS)?;
-    let check = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    let check = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
     match check.map_err(|error| explain(path, error))? {
         sound if sound == "ok" => Ok(connection),
         why => Err(StoreError::Damaged {

@@ -56,7 +56,8 @@ impl<T: Saved> SavedList<T> {
 
     /// Takes over what a version before kept in a file, if there is one.
     pub(super) fn take_over(&self, file: &Path) -> io::Result<()> {
-        let unreadable = |error| io::Error::other(format!("{} cannot be read: {error}", file.display()));
+        let unreadable =
+            |error: io::Error| io::Error::new(error.kind(), format!("{} cannot be read: {error}", file.display()));
         let Some(before) = read_json::<Vec<T>>(file).map_err(unreadable)? else {
             return Ok(());
         };

@@ -100,7 +100,11 @@ impl SignIns {
         let list = SavedList::open(store)?;
         if let Err(error) = list.take_over(before) {
             tracing::warn!(%error, "browsers have to sign in again");
-            remove_synced(before)?;
+            // What could be read is taken over by the next start.
+            let is_unreadable = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+            if let Err(error) = if is_unreadable { remove_synced(before) } else { Ok(()) } {
+                tracing::warn!(%error, "{} stays behind", before.display());
+            }
         }
         Ok(Self {
             list,

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
@@ -57,6 +58,9 @@ enum ReadOn {
     /// It is answered.
     Answered(http::Response<AnswerBody>),
 }
+
+/// The longest time for which the head of an answer waits for the beginning of its body.
+const HEAD_WAIT: Duration = Duration::from_millis(20);
 
 /// The service with what carries requests to it.
 pub(super) struct Bridge<S> {
@@ -272,8 +276,11 @@ fn one_event(message: &Value) -> http::Response<AnswerBody> {
 /// this runtime to the server's thread has its price.
 async fn gathered(response: http::Response<AnswerBody>) -> (http::response::Parts, BridgedBody) {
     let (head, mut rest) = response.into_parts();
-    let Some(first) = next_piece(&mut rest).await else {
-        return (head, BridgedBody::Whole(Bytes::new()));
+    // A client waits for the head of a stream that may be silent for long.
+    let first = match tokio::time::timeout(HEAD_WAIT, next_piece(&mut rest)).await {
+        Ok(Some(first)) => first,
+        Ok(None) => return (head, BridgedBody::Whole(Bytes::new())),
+        Err(_) => return (head, BridgedBody::Stream(None, rest)),
     };
     match next_piece(&mut rest).now_or_never() {
         Some(None) => (head, BridgedBody::Whole(first)),

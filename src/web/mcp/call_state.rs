@@ -21,6 +21,10 @@ use super::progress::Scale;
 use super::services::Services;
 use crate::session::id::SessionId;
 
+/// The longest request id and progress token of a client, as JSON in bytes, with which a call can be read on: each of its
+/// events carries them.
+const GIVEN_BYTES_MAX: usize = 256;
+
 /// How long a client may keep a question before it answers by calling again.
 const STATE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -101,6 +105,10 @@ impl CallState {
                 ..*self
             },
         };
+        let given = serde_json::to_string(&(&id.request, &id.progress)).ok()?;
+        if given.len() > GIVEN_BYTES_MAX {
+            return None;
+        }
         let ttl = Duration::from_secs(services.limits.streams_kept_hours.saturating_mul(3600));
         let binding = event_binding(session, &caller.signer);
         let options = SealOptions::new().associated_data(binding.as_bytes()).ttl(ttl);

@@ -122,9 +122,9 @@ pub(crate) fn start(
 
 /// The key that seals what clients keep for us: made once, so that they may come back after a restart.
 fn seal_key(path: &Path) -> io::Result<Vec<u8>> {
-    match regular::read(path) {
-        Ok(key) if key.len() == SEAL_KEY_BYTES => Ok(key),
-        Ok(_) | Err(_) => {
+    match regular::if_there(regular::read(path))? {
+        Some(key) if key.len() == SEAL_KEY_BYTES => Ok(key),
+        Some(_) | None => {
             let key: [u8; SEAL_KEY_BYTES] = rand::random();
             write_private(path, &key)?;
             Ok(key.to_vec())

@@ -105,7 +105,7 @@ impl Narrator {
             .front()
             .map_or(self.after, |(seq, _)| Seq(seq.0.saturating_sub(1)));
         ToldProgress {
-            after: self.after,
+            after: self.after.max(self.told_before),
             log_after: first,
             omitted: self.omitted,
             todo: self.todo,

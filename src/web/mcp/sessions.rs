@@ -24,7 +24,7 @@ use rmcp::transport::streamable_http_server::session::{
 use serde::{Deserialize, Serialize};
 
 use super::SyncStream;
-use super::aside::Dressing;
+use super::aside::{Dressing, undressed};
 use super::caller::SESSION_HEADER;
 use super::current;
 use super::kept::{BoundedDirectory, DirectoryBounds};
@@ -168,7 +168,8 @@ impl SessionManager for McpSessions {
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Error> {
         let messages = SessionManager::create_standalone_stream(&self.inner, id).await?;
         // It is opened anew, not read on: rmcp has the last messages.
-        let nameless = messages.map(|mut event| {
+        let nameless = messages.map(|event| {
+            let (mut event, _) = undressed(event);
             event.event_id = None;
             event
         });

@@ -73,13 +73,14 @@ impl Drop for Unfinished {
 /// Takes a damaged database out of its place, and answers where it is kept with its log.
 pub(in crate::store::sqlite) fn put_aside(database: &Path) -> io::Result<PathBuf> {
     let kept = keep(database)?;
-    remove_log(database)?;
+    // Without its log, the database would be an older one: the log goes last.
     remove_if_there(database)?;
+    remove_log(database)?;
     Ok(kept)
 }
 
 /// A log that stayed would be taken for that of the database that comes next.
-fn remove_log(database: &Path) -> io::Result<()> {
+pub(in crate::store::sqlite) fn remove_log(database: &Path) -> io::Result<()> {
     remove_if_there(&beside(database, LOG))?;
     remove_if_there(&beside(database, LOG_INDEX))
 }
