@@ -123,7 +123,15 @@ fn unnamed_client(caller: Option<Caller>) -> String {
     }
 }
 
-/// Reads the body of a create without a look at what is missing.
+/// Reads the body of a create: a request and, beside it, `env`.
+pub(super) fn new_session(body: Map<String, Value>, by: String) -> Result<NewSession, Problem> {
+    let new = unchecked_session(body, by)?;
+    let checked = new.request.check();
+    checked.map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
+    Ok(new)
+}
+
+/// The same without a look at what is missing.
 pub(super) fn unchecked_session(mut body: Map<String, Value>, by: String) -> Result<NewSession, Problem> {
     if body.contains_key("origin") {
         return Err(bad_body(
@@ -204,7 +212,7 @@ pub(super) fn bad_body(detail: impl Into<String>) -> Problem {
 }
 
 /// What the creator of a session should know.
-pub(super) fn warnings<'a>(created: &Summary, others: impl Iterator<Item = &'a Summary>) -> Vec<String> {
+fn warnings<'a>(created: &Summary, others: impl Iterator<Item = &'a Summary>) -> Vec<String> {
     let beside: Vec<_> = others
         .filter(|other| other.session_id != created.session_id && other.cwd == created.cwd)
         .filter(|other| other.lifecycle.state.outcome().is_none())
@@ -224,5 +232,135 @@ pub(super) fn warnings<'a>(created: &Summary, others: impl Iterator<Item = &'a S
             "{count} sessions already work in this directory: {} and {rest} more",
             named.join(", ")
         )],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::journal;
+    use crate::session::outcome::Outcome;
+    use crate::session::state::State;
+    use actix_web::test::TestRequest;
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    fn read(body: Value) -> Result<NewSession, String> {
+        let Value::Object(body) = body else {
+            panic!("a test gives an object")
+        };
+        new_session(body, "rest".into()).map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn a_body_is_a_request_with_an_environment() {
+        let new = read(json!({"task": "t", "cwd": "/w", "max_turns": 3, "env": {"B": "2", "A": "1"}})).unwrap();
+        assert_eq!(
+            (new.request.max_turns, new.request.env_names.join(" ")),
+            (Some(3), "A B".into())
+        );
+        assert_eq!(new.env.unwrap()["B"], "2");
+        assert!(read(json!({"task": "t", "cwd": "/w"})).unwrap().env.is_none());
+    }
+
+    #[test]
+    fn a_body_says_if_its_environment_is_all_there_is() {
+        let body = |more: Value| {
+            let mut body = json!({"task": "t", "cwd": "/w", "umask": "027"});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            read(body).unwrap()
+        };
+        assert_eq!(body(json!({})).request.umask.unwrap().bits(), 0o27);
+        assert_eq!(body(json!({"env": {}})).base, EnvironmentBase::Daemon);
+        let whole = body(json!({"inherit_env": false}));
+        assert_eq!(
+            (whole.base, whole.env),
+            (EnvironmentBase::Nothing, Some(BTreeMap::new()))
+        );
+    }
+
+    #[test]
+    fn the_field_that_does_not_fit_is_named() {
+        let wrong = [
+            (json!({"task": "t", "cwd": "/w", "max_turn": 3}), "`max_turn`"),
+            (json!({"task": "t", "cwd": "/w", "max_turns": "3"}), "max_turns"),
+            (json!({"task": "t", "cwd": "/w", "max_turns": -3}), "max_turns"),
+            (
+                json!({"task": "t", "cwd": "/w", "permission_mode": "yolo"}),
+                "permission_mode",
+            ),
+            (json!({"task": ["t"], "cwd": "/w"}), "task"),
+            (json!({"cwd": "/w"}), "task"),
+            (json!({"task": "t"}), "cwd"),
+            (json!({"task": "t", "cwd": "w"}), "absolute"),
+            (json!({"task": "t", "cwd": "/w", "origin": {}}), "origin"),
+            (json!({"task": "t", "cwd": "/w", "env": []}), "env"),
+            (json!({"task": "t", "cwd": "/w", "inherit_env": "no"}), "inherit_env"),
+            (json!({"task": "t", "cwd": "/w", "umask": "rwx"}), "octal digits"),
+            (json!({"task": "t", "cwd": "/w", "env": {"A=": "x"}}), "A="),
+            (json!({"task": "t", "cwd": "/w", "env_names": ["A"]}), "env_names"),
+        ];
+        for (body, told) in wrong {
+            let error = read(body.clone()).unwrap_err();
+            assert!(error.contains(told), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_the_environment_is_never_told() {
+        let error = read(json!({"task": "t", "cwd": "/w", "env": {"KEY": ["hunter2"]}})).unwrap_err();
+        assert!(error.contains("KEY") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_client_may_name_itself_modestly() {
+        let of = |name: &str| {
+            client(
+                &TestRequest::default()
+                    .insert_header((CLIENT_HEADER, name))
+                    .to_http_request(),
+            )
+        };
+        assert_eq!(client(&TestRequest::default().to_http_request()), Ok("rest".into()));
+        assert_eq!(of("my-script_2"), Ok("my-script_2".into()));
+        for bad in ["", "Me", "a b", "<script>", &"x".repeat(33)] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_second_session_in_a_directory_is_warned_of() {
+        let session = |cwd: &str| {
+            let request = Request {
+                task: "t".into(),
+                cwd: cwd.into(),
+                ..Request::default()
+            };
+            let by = "a test".to_owned();
+            Summary::new(
+                SessionId::new(),
+                &journal::Created {
+                    request,
+                    by,
+                    claim: None,
+                    project: None,
+                },
+                Timestamp::UNIX_EPOCH,
+            )
+        };
+        let (new, live, elsewhere, mut ended) = (session("/w"), session("/w"), session("/v"), session("/w"));
+        ended.lifecycle.state = State::Ended {
+            outcome: Outcome::Completed,
+        };
+        let told = warnings(&new, [&new, &live, &elsewhere, &ended].into_iter());
+        assert_eq!(told.len(), 1);
+        assert!(told[0].contains(&live.session_id.short()), "{told:?}");
+        let many: Vec<_> = (0..9).map(|_| session("/w")).collect();
+        let told = warnings(&new, many.iter());
+        assert_eq!(told.len(), 1, "one line, however many there are");
+        assert!(
+            told[0].starts_with("9 sessions") && told[0].ends_with("and 4 more"),
+            "{told:?}"
+        );
     }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{explain, full};
+use crate::disk::regular::if_there;
+use crate::disk::sync_dir;
 use crate::store::StoreError;
 
 /// Each step makes format n of format n - 1; `user_version` is the format. Steps are never changed, only added.
@@ -212,7 +214,7 @@ fn back_up(connection: &Connection, path: &Path, version: usize) -> Result<(), S
     on_disk(File::open(&unfinished).and_then(|file| file.sync_all()))?;
     on_disk(fs::rename(&unfinished, &backup))?;
     let directory = path.parent().unwrap_or(Path::new("/"));
-    on_disk(File::open(directory).and_then(|directory| directory.sync_all()))
+    on_disk(sync_dir(directory))
 }
 
 pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -222,10 +224,7 @@ pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    if_there(fs::remove_file(path)).map(drop)
 }
 
 /// Each step is a transaction of its own, its format number in it.

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::stream::{BoxStream, StreamExt, unfold};
@@ -17,6 +17,7 @@ use rmcp::transport::streamable_http_server::session::ServerSseMessage;
 use tokio::sync::watch;
 
 use super::aside::{Bookmark, undressed};
+use crate::store::lock;
 
 /// Maximum number of progress messages of a call that wait for its client. Progress is superseded by what follows.
 const PROGRESS_MAX: usize = 64;
@@ -255,11 +256,6 @@ fn is_progress(event: &ServerSseMessage) -> bool {
         return false;
     };
     matches!(told.notification, ServerNotification::ProgressNotification(_))
-}
-
-/// A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -32,6 +32,7 @@ use super::outflow::{CallKey, Outflows};
 use crate::config::McpSettings;
 use crate::disk::regular;
 use crate::disk::write_private;
+use crate::store::lock;
 use crate::web::access::Signer;
 
 type Transport = Dressing<<LocalSessionManager as SessionManager>::Transport>;
@@ -259,11 +260,6 @@ impl Uses {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Use>> {
         lock(&self.0)
     }
-}
-
-/// A lock whose holder panicked is taken all the same: every change under it leaves the data whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A session is in use while this lives.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::schema::{self, PAGE_BYTES, beside, failed_on, remove_if_there};
+use crate::disk::sync_dir;
 use crate::store::StoreError;
 
 /// What SQLite keeps beside a database: its log, and the index of that.
@@ -46,7 +47,7 @@ impl Unfinished {
             let kept = keep(database)?;
             remove_log(database)?;
             fs::rename(&self.path, database)?;
-            File::open(database.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+            sync_dir(database.parent().unwrap_or(Path::new("/")))?;
             Ok(kept)
         };
         in_place().map_err(|error| failed_on(database, &error))
